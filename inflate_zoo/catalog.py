@@ -1,0 +1,50 @@
+"""Finds and parses definition files, in an installed wheel or in a checkout."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from inflate_zoo.definitions import NamingScheme
+from inflate_zoo.errors import ConfigError
+
+
+def data_folder(kind: str) -> Path:
+    """Folder of definition files of one kind, e.g. `converters`."""
+    package = Path(__file__).parent
+    installed = package / "_data" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def parse_scheme(path: Path) -> NamingScheme:
+    """Read one naming scheme.
+
+    Args:
+        path: A TOML file; its name without ending becomes the scheme's name.
+
+    Raises:
+        ConfigError: The file is no TOML, or its content does not fit; names the field.
+    """
+    try:
+        return NamingScheme(name=path.stem, **tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+        lines = (
+            [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            if isinstance(error, ValidationError)
+            else [str(error)]
+        )
+        raise ConfigError(
+            f"{path.name} is no valid naming scheme",
+            details=lines,
+            hint="converters/README.md describes the format",
+        ) from error
+
+
+@cache
+def naming_schemes() -> Mapping[str, NamingScheme]:
+    """All naming schemes, by name."""
+    paths = sorted(data_folder("converters").glob("*.toml"))
+    return MappingProxyType({path.stem: parse_scheme(path) for path in paths})

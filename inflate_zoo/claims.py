@@ -1,0 +1,170 @@
+"""What config.json claims of the architecture, read with types and the library's defaults."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from inflate_zoo.definitions import ConfigEntry, NamingScheme
+from inflate_zoo.errors import ConfigError
+
+_WHOLE = frozenset({"embed_dim", "depth", "num_heads", "in_channels", "mlp_dim"})
+_COUNTS = frozenset({"reg_tokens", "position_prefix"})
+_PAIRS = frozenset({"patch_size", "image_size"})
+_FLAGS = frozenset({"qkv_bias", "layer_scale", "cls_token", "dist_token", "pre_norm"})
+_LARGEST = 1 << 20  # above any real width, grid or depth; keeps products small
+
+ACTIVATION_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "gelu": "gelu",
+        "gelu_python": "gelu",
+        "gelu_new": "gelu_tanh",
+        "gelu_fast": "gelu_tanh",
+        "gelu_pytorch_tanh": "gelu_tanh",
+        "gelu_tanh": "gelu_tanh",
+        "quick_gelu": "quick_gelu",
+        "relu": "relu",
+        "silu": "silu",
+        "swish": "silu",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The values claimed, by field of the architecture, and what to call each in a message."""
+
+    values: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+
+Raw = Mapping[str, Any]
+
+
+def _flag(raw: Raw, path: str, default: bool) -> bool:
+    value = raw.get(path, default)
+    if not isinstance(value, bool):
+        raise _wrong(path, value, "true or false")
+    return value
+
+
+def _number(raw: Raw, path: str, default: float) -> float:
+    value = raw.get(path, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST:
+        raise _wrong(path, value, "a positive number")
+    return value
+
+
+def _wrong(path: str, value: Any, expected: str) -> ConfigError:
+    return ConfigError(
+        f"config.json: {path} must be {expected}, found {_short(value)}",
+        hint="correct config.json, or take it from the repo the weights came from",
+    )
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dinov2_mlp(raw: Raw, _: int) -> str:
+    return "swiglu" if _flag(raw, "use_swiglu_ffn", False) else "mlp"
+
+
+def _dinov2_mlp_dim(raw: Raw, embed_dim: int) -> int:
+    hidden = int(_number(raw, "hidden_size", embed_dim) * _number(raw, "mlp_ratio", 4))
+    if _dinov2_mlp(raw, embed_dim) == "mlp":
+        return hidden
+    return (int(hidden * 2 / 3) + 7) // 8 * 8  # Dinov2SwiGLUFFN: two thirds, up to a multiple of 8
+
+
+def _dinov2_activation(raw: Raw, embed_dim: int) -> Any:
+    # The gate is silu whatever hidden_act says.
+    gated = _dinov2_mlp(raw, embed_dim) == "swiglu"
+    return "silu" if gated else raw.get("hidden_act", "gelu")
+
+
+def _heads_of_width_64(_: Raw, embed_dim: int) -> int:
+    return max(1, embed_dim // 64)
+
+
+RULES: Mapping[str, Callable[[Raw, int], Any]] = MappingProxyType(
+    {
+        "dinov2_activation": _dinov2_activation,
+        "dinov2_mlp": _dinov2_mlp,
+        "dinov2_mlp_dim": _dinov2_mlp_dim,
+        "heads_of_width_64": _heads_of_width_64,
+    }
+)
+
+
+def _typed(field: str, label: str, value: Any) -> Any:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if field in _WHOLE:
+        if not whole or not 0 < value <= _LARGEST:
+            raise _wrong(label, value, "a positive whole number")
+    elif field in _COUNTS:
+        if not whole or not 0 <= value <= _LARGEST:
+            raise _wrong(label, value, "a whole number from 0")
+    elif field in _PAIRS:
+        pair = [value, value] if whole else value
+        fits = isinstance(pair, list | tuple) and len(pair) == 2
+        if not fits or not all(type(side) is int and 0 < side <= _LARGEST for side in pair):
+            raise _wrong(label, value, "a positive whole number or [height, width]")
+        return tuple(pair)
+    elif field in _FLAGS:
+        if not isinstance(value, bool):
+            raise _wrong(label, value, "true or false")
+    elif field == "norm_eps":
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 < value < 1:
+            raise _wrong(label, value, "a small positive number")
+        return float(value)
+    elif field == "activation":
+        if not isinstance(value, str) or value not in ACTIVATION_NAMES:
+            raise _wrong(label, value, f"one of {', '.join(sorted(ACTIVATION_NAMES))}")
+        return ACTIVATION_NAMES[value]
+    return value
+
+
+def _claim(field: str, entry: ConfigEntry, raw: Raw, embed_dim: int) -> Any:
+    if entry.rule is not None:
+        return RULES[entry.rule](raw, embed_dim)
+    if entry.path is None:
+        return entry.default
+    return raw.get(entry.path, entry.default)
+
+
+def read_claims(scheme: NamingScheme, raw: Raw, section: str, embed_dim: int) -> Claims:
+    """Read the fields a scheme takes from a config.
+
+    Args:
+        scheme: The naming scheme.
+        raw: The part of config.json that describes the image tower, or timm's own description.
+        section: What to put before a field in messages, e.g. `vision_config.`.
+        embed_dim: Width as the tensors have it, for rules on sources without a config.
+
+    Returns:
+        Typed values; activations under our names.
+
+    Raises:
+        ConfigError: A value has the wrong type or is out of range; names its path.
+    """
+    values: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    for field, entry in scheme.config.items():
+        labels[field] = f"{section}{entry.path or field}"
+        value = _claim(field, entry, raw, embed_dim)
+        if value is not None or (entry.path or "") in raw:
+            values[field] = _typed(field, labels[field], value)
+    width, heads = values.get("embed_dim", embed_dim), values["num_heads"]
+    if width % heads:
+        raise ConfigError(
+            f"config.json: {labels.get('embed_dim', 'embed_dim')} {width} is not divisible by "
+            f"{labels['num_heads']} {heads}",
+            hint="correct config.json, or take it from the repo the weights came from",
+        )
+    return Claims(values, labels)

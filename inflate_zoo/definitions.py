@@ -1,0 +1,91 @@
+"""Typed, frozen forms of the TOML files."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Role = Literal["stem_kernel", "stem_bias", "position_table", "token"]
+Rgb = tuple[float, float, float]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConfigEntry(_Strict):
+    """Where one field of the architecture comes from.
+
+    Attributes:
+        path: Field of config.json (of the section for the model type).
+        default: The value where config.json leaves it out: the library's own default.
+        rule: A named function instead, for what is not a plain field.
+    """
+
+    path: str | None = None
+    default: Any = None
+    rule: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.rule is not None and (self.path is not None or self.default is not None):
+            raise ValueError("'rule' stands alone, without 'path' or 'default'")
+        if self.rule is None and self.path is None and self.default is None:
+            raise ValueError("needs 'path', 'default' or 'rule'")
+        return self
+
+
+class Normalization(_Strict):
+    """Input normalisation, in intensities of [0, 1], one value per RGB channel."""
+
+    mean: Rgb
+    std: Rgb
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        if min(self.std) <= 0:
+            raise ValueError("std must be positive")
+        return self
+
+
+class NamingScheme(_Strict):
+    """One way in which 2D vision transformer checkpoints name their tensors.
+
+    In patterns `{}` is a block index, `{wb}` is weight or bias, `{a,b,c}` (only in `join`) lists
+    what is stacked, `*` (only in `drop`) is anything.
+
+    Attributes:
+        name: File name of the definition, without its ending.
+        summary: What it covers, one line.
+        library: What built the original: `transformers`, `timm` or `original` (a .pth of its own).
+        reference: Class of that library which the proof compares with.
+        model_types: `model_type` values of config.json that choose this scheme.
+        sections: Model type to the part of config.json that describes the image tower.
+        prefixes: Prefixes of the kept tensors; one of them, the same for all.
+        drop: Tensors that are left out, with or without the prefix.
+        pooling_head: Those of the dropped that pooled the tokens in the original.
+        optional: Our names that may be absent, from every block or from none.
+        rename: Source pattern to our name.
+        join: Our name to the source pattern whose alternatives are stacked along dimension 0.
+        roles: Our name to what becomes of it; all others are copied.
+        config: Field of the architecture to where it comes from.
+        normalization: Used where the source ships none.
+        examples: Well-known checkpoints of this scheme.
+    """
+
+    name: str
+    summary: str
+    library: Literal["transformers", "timm", "original"]
+    reference: str
+    model_types: tuple[str, ...] = ()
+    sections: Mapping[str, str] = Field(default_factory=dict)
+    prefixes: tuple[str, ...] = ("",)
+    drop: tuple[str, ...] = ()
+    pooling_head: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    rename: Mapping[str, str]
+    join: Mapping[str, str] = Field(default_factory=dict)
+    roles: Mapping[str, Role]
+    config: Mapping[str, ConfigEntry]
+    normalization: Normalization
+    examples: tuple[str, ...] = ()

@@ -1,0 +1,146 @@
+"""Which naming scheme a source follows: from config.json and tensor names, never its repo's name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inflate_zoo.definitions import NamingScheme
+from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError
+from inflate_zoo.naming import Header, Matching, is_optional, match_header
+from inflate_zoo.unsupported import unsupported
+
+
+def section_of(scheme: NamingScheme, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The part of config.json that describes the image tower, and its prefix for messages.
+
+    Raises:
+        ConfigError: The part is not an object.
+    """
+    key = scheme.sections.get(str(config.get("model_type")))
+    if key is None:
+        return config, ""
+    # CLIP's own rule: a vision_config_dict, where given, replaces the section.
+    if isinstance(config.get(f"{key}_dict"), Mapping):
+        key = f"{key}_dict"
+    part = config.get(key)
+    if part is None:
+        return {}, f"{key}."
+    if not isinstance(part, Mapping):
+        raise ConfigError(
+            f"config.json: {key} must be an object, found {type(part).__name__}",
+            hint="correct config.json, or take it from the repo the weights came from",
+        )
+    return part, f"{key}."
+
+
+def best_matching(scheme: NamingScheme, header: Header) -> Matching:
+    """Sort the header's names under the prefix that explains most of them.
+
+    Raises:
+        AmbiguousSourceError: Two prefixes explain equally many.
+    """
+    found = [match_header(scheme, prefix, header) for prefix in scheme.prefixes]
+    counts = [sum(map(len, matching.kept.values())) for matching in found]
+    most = max(counts)
+    best = [matching for matching, count in zip(found, counts, strict=True) if count == most]
+    if most and len(best) > 1:
+        shown = " and ".join(f"'{matching.prefix}*'" for matching in best)
+        raise AmbiguousSourceError(
+            f"the file holds the tensors of {scheme.name} twice, as {shown}",
+            hint="save one of the two into a file of its own and convert that",
+        )
+    return best[0]
+
+
+def _fits(scheme: NamingScheme, header: Header) -> bool:
+    """Whether every piece that the scheme requires is there, in the first block at least."""
+    try:
+        matching = best_matching(scheme, header)
+    except AmbiguousSourceError:
+        return True
+    needed = [
+        target.replace("{}", "0").replace("{wb}", "weight")
+        for target in (*scheme.rename.values(), *scheme.join)
+        if not is_optional(scheme, target)
+    ]
+    return all(target in matching.kept for target in needed)
+
+
+def choose_scheme(
+    schemes: Mapping[str, NamingScheme],
+    header: Header,
+    config: Mapping[str, Any] | None,
+    *,
+    family: str | None = None,
+    arch: str | None = None,
+) -> NamingScheme:
+    """Choose the naming scheme of a source.
+
+    Args:
+        schemes: All naming schemes by name.
+        header: Names, types and shapes of the source's tensors.
+        config: config.json, or `None` where the source has none.
+        family: A scheme's name, to decide it by hand.
+        arch: A timm architecture's name, for a bare file.
+
+    Returns:
+        The scheme.
+
+    Raises:
+        UnknownNameError: No such family.
+        UnsupportedModelError: No scheme covers the source.
+        AmbiguousSourceError: Several do.
+        ConfigError: The file needs its config.json.
+    """
+    if family is not None:
+        if family not in schemes:
+            raise UnknownNameError("family", family, schemes)
+        return _with_config(schemes[family], config)
+    timm = [scheme for scheme in schemes.values() if scheme.library == "timm"]
+    if arch is not None or (config is not None and "architecture" in config):
+        return timm[0]
+    model_type = config.get("model_type") if config is not None else None
+    if model_type is not None:
+        if not isinstance(model_type, str):
+            raise ConfigError(
+                f"config.json: model_type must be text, found {type(model_type).__name__}",
+                hint="correct config.json, or take it from the repo the weights came from",
+            )
+        for scheme in schemes.values():
+            if model_type in scheme.model_types:
+                return scheme
+        raise unsupported(model_type, header)
+    fitting = [scheme for scheme in schemes.values() if _fits(scheme, header)]
+    return _decide(fitting, header, config)
+
+
+def _decide(
+    fitting: Sequence[NamingScheme], header: Header, config: Mapping[str, Any] | None
+) -> NamingScheme:
+    if not fitting:
+        raise unsupported(None, header)
+    if len(fitting) == 1:
+        return _with_config(fitting[0], config)
+    names = ", ".join(scheme.name for scheme in fitting)
+    if all(scheme.library == "transformers" for scheme in fitting) and config is None:
+        raise _needs_config(names)
+    hints = [f"--family {scheme.name}" for scheme in fitting if scheme.library != "timm"]
+    if any(scheme.library == "timm" for scheme in fitting):
+        hints.insert(0, "--arch NAME for a timm model, e.g. --arch vit_base_patch16_224")
+    raise AmbiguousSourceError(
+        f"the tensor names fit several naming schemes: {names}",
+        hint="say which: " + ", or ".join(hints),
+    )
+
+
+def _with_config(scheme: NamingScheme, config: Mapping[str, Any] | None) -> NamingScheme:
+    # Head count, epsilon and activation leave no trace in a header.
+    if config is None and scheme.library == "transformers":
+        raise _needs_config(scheme.name)
+    return scheme
+
+
+def _needs_config(names: str) -> ConfigError:
+    return ConfigError(
+        f"no config.json beside the weights ({names}): heads, epsilon and activation are unknown",
+        hint="put the config.json of the model beside the file",
+    )

@@ -1,0 +1,110 @@
+"""Every error the package raises on purpose.
+
+InflateZooError                 one sentence, details, the next step; `exit_code` for the command line
+├── UsageError          (2)     the arguments, or a file that was named, cannot be used
+│   ├── UnknownNameError        no such scheme, family or architecture
+│   ├── CheckpointError         a weight file is damaged, unsafe or not what it seems
+│   ├── ConfigError             config.json is malformed or disagrees with the tensors
+│   ├── AccountingError         source tensors left over, missing or of an unexpected shape
+│   ├── AmbiguousSourceError    several naming schemes fit
+│   ├── UnsupportedModelError   a model that no naming scheme covers
+│   ├── OutputExistsError       the output folder holds something
+│   └── HubNotFoundError        no such repo, revision or file
+└── WorkError           (1)     the work failed
+    ├── HubError                network, access, offline
+    ├── WriteError              disk full, read-only folder, I/O
+    └── VerificationError       the 3D network does not reproduce the 2D one
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class InflateZooError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: One sentence: what is wrong and where.
+        hint: The next step, best a command to type.
+        details: Further lines, e.g. the tensors concerned; long lists are cut on display.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = tuple(details)
+
+    def lines(self, most: int = 10) -> list[str]:
+        """The error as at most `most` lines, long details counted."""
+        room = most - 2
+        shown = list(self.details)
+        if len(shown) > room:
+            shown = [*shown[: room - 1], f"... and {len(shown) - room + 1} more"]
+        return [self.message, *(f"  {line}" for line in shown), self.hint]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+class UsageError(InflateZooError):
+    """The arguments, or a file that was named, cannot be used."""
+
+    exit_code = 2
+
+
+class WorkError(InflateZooError):
+    """The arguments were fine, the work failed."""
+
+
+class UnknownNameError(UsageError):
+    """A scheme, family or architecture that does not exist."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {shown}"
+        super().__init__(f"no {kind} named '{name}'", hint=hint)
+
+
+class CheckpointError(UsageError):
+    """A weight file is damaged, unsafe or not what it seems."""
+
+
+class ConfigError(UsageError):
+    """A config.json is malformed or disagrees with the tensors."""
+
+
+class AccountingError(UsageError):
+    """Source tensors are left over, missing or of an unexpected shape."""
+
+
+class AmbiguousSourceError(UsageError):
+    """Several naming schemes fit the source."""
+
+
+class UnsupportedModelError(UsageError):
+    """A model that no naming scheme covers."""
+
+
+class OutputExistsError(UsageError):
+    """The output folder already holds something."""
+
+
+class HubNotFoundError(UsageError):
+    """The Hub has no such repo, revision or file."""
+
+
+class HubError(WorkError):
+    """The Hub could not be reached, or refused."""
+
+
+class WriteError(WorkError):
+    """The output could not be written."""
+
+
+class VerificationError(WorkError):
+    """The 3D network does not reproduce the 2D one."""

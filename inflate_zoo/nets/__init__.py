@@ -1,0 +1,1 @@
+"""3D networks, one file each."""

@@ -1,0 +1,67 @@
+"""How a 2D kernel becomes a 3D one. Tensor methods only: importing this module loads no torch.
+
+Dimensions: O out, I in, D depth, H height, W width.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+
+def center(kernel_oihw: Tensor, depth: int) -> Tensor:
+    """Put the 2D kernel into the middle slice, zeros elsewhere: equal slices give the 2D response.
+
+    "Centering" in Zhang et al. 2022 (arXiv 2302.04303), central-frame initialisation in ViViT
+    (Arnab et al. 2021, section 3.4).
+
+    Args:
+        kernel_oihw: 2D kernel, shape (O, I, H, W), any float dtype.
+        depth: D, slices of the 3D kernel, at least 1; an even depth takes the slice after the
+            midpoint, D // 2.
+
+    Returns:
+        3D kernel, shape (O, I, D, H, W), same dtype and device.
+    """
+    out_channels, in_channels, height, width = kernel_oihw.shape
+    inflated = kernel_oihw.new_zeros(out_channels, in_channels, depth, height, width)
+    inflated[:, :, depth // 2] = kernel_oihw
+    return inflated
+
+
+def average(kernel_oihw: Tensor, depth: int) -> Tensor:
+    """Spread the 2D kernel evenly over all slices: equal slices give the 2D response.
+
+    "Inflation" in Zhang et al. 2022 and in I3D (Carreira and Zisserman 2017, section 2.4).
+
+    Args:
+        kernel_oihw: 2D kernel, shape (O, I, H, W), any float dtype.
+        depth: D, slices of the 3D kernel, at least 1.
+
+    Returns:
+        3D kernel, shape (O, I, D, H, W), each slice the 2D kernel divided by D.
+    """
+    return repeat(kernel_oihw / depth, depth)
+
+
+def repeat(kernel_oihw: Tensor, depth: int) -> Tensor:
+    """Copy the 2D kernel into every slice: equal slices give D times the 2D response, bias aside.
+
+    Args:
+        kernel_oihw: 2D kernel, shape (O, I, H, W), any float dtype.
+        depth: D, slices of the 3D kernel, at least 1.
+
+    Returns:
+        3D kernel, shape (O, I, D, H, W).
+    """
+    return kernel_oihw.unsqueeze(2).repeat(1, 1, depth, 1, 1)
+
+
+SCHEMES: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType(
+    {"average": average, "center": center, "repeat": repeat}
+)

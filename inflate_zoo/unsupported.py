@@ -1,0 +1,80 @@
+"""What a checkpoint is when no naming scheme covers it, and the nearest one that does."""
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from inflate_zoo.errors import UnsupportedModelError
+
+_VIT, _DINO, _CLIP = "hf_vit", "hf_dinov2_with_registers", "hf_clip"
+
+MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "swin": ("a Swin transformer (windowed attention), not yet supported", _VIT),
+        "swinv2": ("a Swin v2 transformer (windowed attention), not yet supported", _VIT),
+        "beit": ("BEiT (relative position bias tables), not yet supported", _VIT),
+        "data2vec-vision": ("data2vec (relative position bias tables), not yet supported", _VIT),
+        "dinov3_vit": ("DINOv3 (rotary positions), not yet supported", _DINO),
+        "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
+        "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
+        "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
+        "aimv2_vision_model": ("AIMv2 (RMSNorm, gated), not yet supported", _CLIP),
+        "siglip2": ("SigLIP 2 NaFlex (variable resolution), not yet supported", "hf_siglip"),
+        "siglip2_vision_model": (
+            "SigLIP 2 NaFlex (variable resolution), not yet supported",
+            "hf_siglip",
+        ),
+        "segformer": ("SegFormer (hierarchical), not yet supported", _VIT),
+        "pvt": ("a pyramid vision transformer, not yet supported", _VIT),
+        "resnet": ("a CNN (ResNet); only plain vision transformers are converted", _VIT),
+        "convnext": ("a CNN (ConvNeXt); only plain vision transformers are converted", _VIT),
+        "convnextv2": ("a CNN (ConvNeXt v2); only plain vision transformers are converted", _VIT),
+        "efficientnet": (
+            "a CNN (EfficientNet); only plain vision transformers are converted",
+            _VIT,
+        ),
+        "mobilenet_v2": ("a CNN (MobileNet); only plain vision transformers are converted", _VIT),
+        "bert": ("a text model (BERT)", _CLIP),
+        "roberta": ("a text model (RoBERTa)", _CLIP),
+        "distilbert": ("a text model (DistilBERT)", _CLIP),
+        "gpt2": ("a text model (GPT-2)", _CLIP),
+        "llama": ("a text model (Llama)", _CLIP),
+        "t5": ("a text model (T5)", _CLIP),
+    }
+)
+
+_TENSOR_SIGNS = (
+    (r"relative_position_bias_table", "swin"),
+    (r"(^|\.)(stages|convnext)\.", "convnext"),
+    (r"(^|\.)layer\d\.\d+\.conv\d\.weight", "resnet"),
+    (r"(^|\.)encoder\.layer\.\d+\.attention\.self\.(query|key|value)\.", "bert"),
+    (r"(^|\.)h\.\d+\.attn\.c_attn\.", "gpt2"),
+    (r"(^|\.)layers\.\d+\.self_attn\.q_proj\.", "llama"),
+    (r"rel_pos_h$", "sam"),
+)
+
+
+def unsupported(model_type: str | None, names: Iterable[str]) -> UnsupportedModelError:
+    """The error for a source that no scheme covers.
+
+    Args:
+        model_type: From config.json, or `None`.
+        names: The tensor names, read for signs of what it is.
+
+    Returns:
+        An error that names what it is, as far as known, and the nearest supported scheme.
+    """
+    names = list(names)
+    kind = model_type
+    if kind is None:
+        signs = (kind for sign, kind in _TENSOR_SIGNS if any(re.search(sign, n) for n in names))
+        kind = next(signs, None)
+    what, nearest = MODEL_TYPES.get(kind or "", (f"a model of type '{model_type}'", _VIT))
+    if kind is None:
+        what = "a model that no naming scheme knows"
+    details = [f"first tensors: {', '.join(sorted(names)[:4])}"] if names and not model_type else []
+    return UnsupportedModelError(
+        f"the source is {what}",
+        details=details,
+        hint=f"nearest supported: {nearest}; 'inflate-zoo families' lists all with examples",
+    )

@@ -1,0 +1,298 @@
+"""Small random checkpoints, written by transformers, timm and in DINO's own layout.
+
+The files must come from the libraries themselves: names on disk differ from the names in memory
+(transformers 5 renames while saving), so a state dict made by hand would prove nothing.
+"""
+
+import argparse
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import timm
+import torch
+import transformers as hf
+from safetensors.torch import load_file, save_file
+from timm.models._hub import save_for_hf
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from transformers.utils import logging as hf_logging
+
+hf_logging.disable_progress_bar()
+hf_logging.set_verbosity_error()  # SigLIP's own default text configuration warns about itself
+
+Model = TypeVar("Model", bound=nn.Module)
+Statistics = tuple[list[float], list[float]]
+HALF: Statistics = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+IMAGENET: Statistics = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+CLIP: Statistics = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
+
+
+@torch.no_grad()
+def randomize(model: Model, seed: int = 0) -> Model:
+    """Give every parameter values that a wrong mapping cannot survive, at a scale near one.
+
+    Initial zeros and ones (biases, norms, LayerScale, class tokens) would hide a tensor that was
+    dropped, swapped or read with the wrong sign.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(parameter: Tensor, mean: float, std: float) -> None:
+        parameter.copy_(mean + std * torch.randn(parameter.shape, generator=generator))
+
+    for module in model.modules():
+        is_norm = "norm" in type(module).__name__.lower()
+        for name, parameter in module.named_parameters(recurse=False):
+            if name in ("gamma", "lambda1"):
+                parameter.copy_(0.2 + 0.6 * torch.rand(parameter.shape, generator=generator))
+            elif name.endswith("bias"):
+                normal(parameter, 0.0, 0.1)
+            elif is_norm or parameter.ndim == 0:  # scalars: the logit scale of CLIP and SigLIP
+                normal(parameter, 1.0, 0.2)
+            elif isinstance(module, nn.Embedding) or not name.endswith(("weight", "weight_v")):
+                normal(parameter, 0.0, 0.5)  # tokens, probes and position tables
+            else:
+                normal(parameter, 0.0, 1 / math.sqrt(parameter[0].numel()))
+    return model.eval()
+
+
+def _options(**values: Any) -> dict[str, Any]:
+    return values
+
+
+SIZES = _options(hidden_size=48, num_hidden_layers=3, num_attention_heads=4)
+BASE = SIZES | {"patch_size": 8, "image_size": 32}
+PLAIN = {**BASE, "intermediate_size": 96}
+DINO_V2 = {**BASE, "mlp_ratio": 2}  # Dinov2 has no intermediate_size; 2 * 48 = 96 as elsewhere
+LABELS = {"num_labels": 5}
+DECODER = _options(
+    decoder_hidden_size=32, decoder_num_hidden_layers=1, decoder_num_attention_heads=4
+)
+WORDS = _options(vocab_size=60, max_position_embeddings=12, bos_token_id=57, eos_token_id=58)
+# As wide as the vision tower: only the prefix tells the two apart.
+TEXT = SIZES | WORDS | {"intermediate_size": 96, "num_hidden_layers": 1}
+TOWERS = {"vision_config": PLAIN, "text_config": TEXT}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One transformers class with the configuration that makes it small."""
+
+    model: type[hf.PreTrainedModel]
+    statistics: Statistics = IMAGENET
+    options: dict[str, Any] = field(default_factory=PLAIN.copy)
+
+    def __call__(self, **overrides: Any) -> hf.PreTrainedModel:
+        """Build the model; for a two-tower model the overrides go to the vision tower."""
+        options = dict(self.options)
+        if "vision_config" in options:
+            options["vision_config"] = {**options["vision_config"], **overrides}
+        else:
+            options.update(overrides)
+        config_class: Any = self.model.config_class
+        return self.model(config_class(**options))
+
+
+REGISTERS = {**DINO_V2, "num_register_tokens": 4}
+TRANSFORMERS: dict[str, Kind] = {
+    "vit": Kind(hf.ViTModel, HALF),
+    "vit_classifier": Kind(hf.ViTForImageClassification, HALF, PLAIN | LABELS),
+    "vit_no_qkv_bias": Kind(hf.ViTModel, HALF, PLAIN | {"qkv_bias": False}),
+    "vit_rectangular": Kind(hf.ViTModel, HALF, PLAIN | {"image_size": (32, 48)}),
+    "vit_rectangular_patch": Kind(hf.ViTModel, HALF, PLAIN | {"patch_size": (8, 4)}),
+    "vit_masked": Kind(hf.ViTForMaskedImageModeling, HALF, PLAIN | {"encoder_stride": 8}),
+    "vit_msn": Kind(hf.ViTMSNModel),
+    "deit": Kind(hf.DeiTModel),
+    "deit_teacher": Kind(hf.DeiTForImageClassificationWithTeacher, IMAGENET, PLAIN | LABELS),
+    "vit_mae": Kind(hf.ViTMAEForPreTraining, IMAGENET, PLAIN | DECODER),
+    "vit_mae_bare": Kind(hf.ViTMAEModel),
+    "dinov2": Kind(hf.Dinov2Model, IMAGENET, DINO_V2),
+    "dinov2_classifier": Kind(hf.Dinov2ForImageClassification, IMAGENET, DINO_V2 | LABELS),
+    "dinov2_swiglu": Kind(hf.Dinov2Model, IMAGENET, DINO_V2 | {"use_swiglu_ffn": True}),
+    "dinov2_with_registers": Kind(hf.Dinov2WithRegistersModel, IMAGENET, REGISTERS),
+    "dinov2_with_registers_swiglu": Kind(
+        hf.Dinov2WithRegistersModel, IMAGENET, REGISTERS | {"use_swiglu_ffn": True}
+    ),
+    "clip": Kind(hf.CLIPModel, CLIP, TOWERS | {"projection_dim": 24}),
+    "clip_vision": Kind(hf.CLIPVisionModel, CLIP),
+    "clip_vision_projection": Kind(
+        hf.CLIPVisionModelWithProjection, CLIP, PLAIN | {"projection_dim": 24}
+    ),
+    "clip_gelu": Kind(hf.CLIPVisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
+    "siglip": Kind(hf.SiglipModel, HALF, TOWERS),
+    "siglip_vision": Kind(hf.SiglipVisionModel, HALF),
+    "ijepa": Kind(hf.IJepaModel),
+    "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
+}
+
+
+def build_transformers(kind: str, seed: int = 0, **config_overrides: Any) -> hf.PreTrainedModel:
+    """Build the random model that `save_transformers` writes: the reference network."""
+    return randomize(TRANSFORMERS[kind](**config_overrides), seed)
+
+
+def save_transformers(
+    kind: str,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    shards: str | None = None,
+    safe: bool = True,
+    seed: int = 0,
+    **config_overrides: Any,
+) -> Path:
+    """Save a random model of this kind the way `save_pretrained` does, and return the folder."""
+    model = build_transformers(kind, seed, **config_overrides).to(dtype or torch.float32)
+    model.save_pretrained(folder, **({"max_shard_size": shards} if shards else {}))
+    if not safe:
+        _rewrite_as_bin(folder)
+    config = json.loads((folder / "config.json").read_text())
+    _write_preprocessor(folder, TRANSFORMERS[kind].statistics, config.get("vision_config", config))
+    return folder
+
+
+def _rewrite_as_bin(folder: Path) -> None:
+    """Replace the safetensors files by pickles of the same tensors (version 5 writes none)."""
+
+    def bin_name(name: str) -> str:
+        return name.replace("model", "pytorch_model", 1).replace(".safetensors", ".bin")
+
+    for file in sorted(folder.glob("*.safetensors")):
+        torch.save(load_file(file), folder / bin_name(file.name))
+        file.unlink()
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        content = json.loads(index.read_text())
+        content["weight_map"] = {k: bin_name(v) for k, v in content["weight_map"].items()}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(content, indent=2) + "\n")
+        index.unlink()
+
+
+def _write_preprocessor(folder: Path, statistics: Statistics, vision: dict[str, Any]) -> None:
+    size, channels = vision["image_size"], vision["num_channels"]
+    height, width = size if isinstance(size, list) else (size, size)
+    mean, std = [(values * channels)[:channels] for values in statistics]
+    content = {
+        "do_normalize": True,
+        "do_rescale": True,
+        "image_mean": mean,
+        "image_processor_type": "ViTImageProcessor",
+        "image_std": std,
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"height": height, "width": width},
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size=8, mlp_ratio=2.0)
+NO_HEAD = {"num_classes": 0}
+HEAD = {"num_classes": 5}
+AUGREG = "vit_base_patch16_224.augreg_in21k"
+# Kind -> (architecture, arguments on top of TIMM_BASE).
+TIMM: dict[str, tuple[str, dict[str, Any]]] = {
+    "augreg": (AUGREG, HEAD),
+    "mae": ("vit_base_patch16_224.mae", NO_HEAD),
+    "dino": ("vit_small_patch16_224.dino", NO_HEAD),
+    "dinov2": ("vit_small_patch14_dinov2.lvd142m", NO_HEAD),
+    "dinov2_reg4": ("vit_small_patch14_reg4_dinov2.lvd142m", NO_HEAD),
+    # The architecture's own ratio: packed gate and value, 2 * 2.66667 * 48 = 256 rows.
+    "dinov2_swiglu": ("vit_giant_patch14_dinov2.lvd142m", NO_HEAD | {"mlp_ratio": 2.66667 * 2}),
+    "clip_quickgelu": ("vit_base_patch16_clip_quickgelu_224.openai", {"num_classes": 24}),
+    "clip": ("vit_base_patch16_clip_224.laion2b", {"num_classes": 24}),
+    "siglip": ("vit_base_patch16_siglip_224.webli", NO_HEAD),
+    # As published: no class token, no qkv bias, final norm on all tokens, then the mean.
+    "gap": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD),
+    "gap_fc_norm": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD | {"fc_norm": True}),
+    "avg_with_class_token": (AUGREG, HEAD | {"global_pool": "avg"}),
+    "deit3": ("deit3_small_patch16_224.fb_in1k", HEAD),
+    "deit_distilled": ("deit_tiny_distilled_patch16_224.fb_in1k", HEAD),
+    "reg_with_positions": (AUGREG, NO_HEAD | {"reg_tokens": 4, "no_embed_class": False}),
+    "no_final_norm": (AUGREG, NO_HEAD | {"final_norm": False}),
+    "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
+    "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
+    "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+}
+
+
+def build_timm(kind: str, seed: int = 0, **overrides: Any) -> nn.Module:
+    """Build the random timm model that `save_timm` writes: the reference network."""
+    architecture, options = TIMM[kind]
+    model: nn.Module = timm.create_model(architecture, **(TIMM_BASE | options | overrides))
+    return randomize(model, seed)
+
+
+def save_timm(
+    kind: str,
+    folder: Path,
+    *,
+    layout: Literal["hub", "file"] = "hub",
+    suffix: str = ".safetensors",
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+    **overrides: Any,
+) -> Path:
+    """Save a timm model; `hub` returns a folder as on the Hub, `file` one bare weights file."""
+    model = build_timm(kind, seed, **overrides).to(dtype or torch.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    if layout == "hub":
+        save_for_hf(model, str(folder), safe_serialization=True)
+        return folder
+    file = folder / f"{kind}{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(model.state_dict(), file)
+    return file
+
+
+def dino_backbone(role: str = "teacher", seed: int = 0) -> VisionTransformer:
+    """Return the backbone that `save_dino_pth` writes for `teacher` or `student`."""
+    backbone = _dino_network(role, seed)["backbone"]
+    assert isinstance(backbone, VisionTransformer)
+    return backbone
+
+
+def _dino_network(role: str, seed: int) -> nn.ModuleDict:
+    # DINO's classes are not installable; timm's network has the same names and eps 1e-6.
+    backbone = VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=128, depth=2, num_heads=2, num_classes=0
+    )
+    sizes = [nn.Linear(128, 32), nn.GELU(), nn.Linear(32, 32), nn.GELU(), nn.Linear(32, 16)]
+    # The names of torch's old weight_norm, which is deprecated and would warn.
+    last_layer = nn.Module()
+    last_layer.weight_g = nn.Parameter(torch.ones(24, 1))
+    last_layer.weight_v = nn.Parameter(torch.ones(24, 16))
+    head = nn.Module()
+    head.mlp, head.last_layer = nn.Sequential(*sizes), last_layer
+    network = nn.ModuleDict({"backbone": backbone, "head": head})
+    return randomize(network, seed + {"teacher": 0, "student": 1000}[role])
+
+
+def save_dino_pth(folder: Path, *, full: bool = True, seed: int = 0) -> Path:
+    """Write DINO's training checkpoint, or with `full=False` the teacher's bare backbone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not full:
+        file = folder / "dino_deitsmall8_pretrain.pth"
+        torch.save(dino_backbone(seed=seed).state_dict(), file)
+        return file
+    student, teacher = _dino_network("student", seed), _dino_network("teacher", seed)
+    state = {f"module.{name}": value.clone() for name, value in student.state_dict().items()}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in student.parameters() if p.ndim > 1]},
+        {"params": [p for p in student.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    for parameter in student.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-3)
+    optimizer.step()
+    file = folder / "checkpoint.pth"
+    content = {
+        "student": state,
+        "teacher": teacher.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "epoch": 100,
+        "args": argparse.Namespace(arch="vit_small", patch_size=8, out_dim=24),
+        "dino_loss": {"center": torch.zeros(1, 24)},
+    }
+    torch.save(content, file)
+    return file

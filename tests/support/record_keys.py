@@ -1,0 +1,151 @@
+"""Record the names and shapes that transformers, timm and DINO write: `tests/keys/*.json`.
+
+Run `python -m tests.support.record_keys` from the repository root after a library update; the
+difference in version control then shows what changed on disk.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+import transformers
+from safetensors import safe_open
+
+from tests.support.checkpoints import (
+    TIMM,
+    TRANSFORMERS,
+    build_timm,
+    save_dino_pth,
+    save_timm,
+    save_transformers,
+)
+
+KEYS = Path(__file__).parents[1] / "keys"
+
+# Naming scheme -> kinds of `save_transformers` that show it.
+SCHEMES: dict[str, list[str]] = {
+    "hf_vit": [
+        "vit",
+        "vit_classifier",
+        "vit_no_qkv_bias",
+        "vit_rectangular",
+        "vit_rectangular_patch",
+        "vit_masked",
+    ],
+    "hf_vit_msn": ["vit_msn"],
+    "hf_deit": ["deit", "deit_teacher"],
+    "hf_vit_mae": ["vit_mae", "vit_mae_bare"],
+    "hf_dinov2": ["dinov2", "dinov2_classifier", "dinov2_swiglu"],
+    "hf_dinov2_with_registers": ["dinov2_with_registers", "dinov2_with_registers_swiglu"],
+    "hf_clip": ["clip", "clip_vision", "clip_vision_projection", "clip_gelu"],
+    "hf_siglip": ["siglip", "siglip_vision"],
+    "hf_ijepa": ["ijepa", "ijepa_classifier"],
+}
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+def definitions() -> list[str]:
+    """Return the names of all recorded naming schemes."""
+    return [*SCHEMES, "timm_vit", "dino"]
+
+
+def record(definition: str) -> dict[str, Any]:
+    """Save every kind of one naming scheme afresh and list what its files hold."""
+    if definition == "timm_vit":
+        cases = [_timm_case(kind) for kind in TIMM]
+        cases.append(_timm_case("augreg", layout="file"))
+    elif definition == "dino":
+        cases = [_dino_case(full=True), _dino_case(full=False)]
+    else:
+        cases = [_transformers_case(kind) for kind in SCHEMES[definition]]
+    return {"definition": definition, "cases": cases}
+
+
+def _transformers_case(kind: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = save_transformers(kind, Path(name), num_hidden_layers=2)
+        return {
+            "kind": kind,
+            "written_by": f"transformers {transformers.__version__} "
+            f"{TRANSFORMERS[kind].model.__name__}",
+            "config": json.loads((folder / "config.json").read_text()),
+            "tensors": _header(folder / "model.safetensors"),
+        }
+
+
+def _timm_case(kind: str, layout: Literal["hub", "file"] = "hub") -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        path = save_timm(kind, Path(name), layout=layout, depth=2)
+        is_hub = layout == "hub"
+        return {
+            "kind": kind if is_hub else f"{kind}_{layout}",
+            "written_by": f"timm {timm.__version__} {type(build_timm(kind, depth=2)).__name__}",
+            "config": json.loads((path / "config.json").read_text()) if is_hub else None,
+            "tensors": _header(path / "model.safetensors" if is_hub else path),
+        }
+
+
+def _dino_case(*, full: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        # Our own file of a moment ago, which holds an argparse.Namespace on purpose.
+        content = torch.load(save_dino_pth(Path(name), full=full), weights_only=False)
+    return {
+        "kind": "dino_full" if full else "dino_backbone",
+        "written_by": f"torch {torch.__version__} in the layout of DINO's main_dino.py",
+        "config": None,
+        "tensors": dict(sorted(_dotted(content, ""))),
+    }
+
+
+def _dotted(value: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
+    if isinstance(value, torch.Tensor):
+        return [(path, {"dtype": DTYPES[value.dtype], "shape": list(value.shape)})]
+    if not isinstance(value, dict):
+        return []
+    prefix = f"{path}." if path else ""
+    return [entry for key, item in value.items() for entry in _dotted(item, f"{prefix}{key}")]
+
+
+def _header(file: Path) -> dict[str, dict[str, Any]]:
+    with safe_open(file, framework="pt") as opened:
+        slices = {name: opened.get_slice(name) for name in sorted(opened.keys())}
+        return {
+            name: {"dtype": piece.get_dtype(), "shape": piece.get_shape()}
+            for name, piece in slices.items()
+        }
+
+
+def _one_per_line(values: dict[str, Any]) -> str:
+    lines = [f"      {json.dumps(key)}: {json.dumps(value)}" for key, value in values.items()]
+    return "{\n" + ",\n".join(lines) + "\n    }"
+
+
+def render(recording: dict[str, Any]) -> str:
+    """Lay a recording out with one tensor and one configuration field per line."""
+    cases = []
+    for case in recording["cases"]:
+        config = "null" if case["config"] is None else _one_per_line(case["config"])
+        cases.append(
+            "  {\n"
+            f'    "kind": {json.dumps(case["kind"])},\n'
+            f'    "written_by": {json.dumps(case["written_by"])},\n'
+            f'    "config": {config},\n'
+            f'    "tensors": {_one_per_line(case["tensors"])}\n'
+            "  }"
+        )
+    body = ",\n".join(cases)
+    return f'{{"definition": {json.dumps(recording["definition"])}, "cases": [\n{body}\n]}}\n'
+
+
+def main() -> None:
+    """Write every recording."""
+    KEYS.mkdir(exist_ok=True)
+    for definition in definitions():
+        (KEYS / f"{definition}.json").write_text(render(record(definition)))
+
+
+if __name__ == "__main__":
+    main()
