@@ -1,1 +1,36 @@
+"""Inflate pre-trained 2D vision transformers to 3D, and prove that the conversion is right."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from inflate_zoo.catalog import families
+    from inflate_zoo.conversion import convert, verify
+    from inflate_zoo.loading import Backbone, load
+    from inflate_zoo.schemes import SCHEMES
+
+__all__ = ["SCHEMES", "Backbone", "convert", "families", "load", "verify"]
+
+# Loaded at first use: importing the package imports no torch.
+_HOMES = {
+    "SCHEMES": "schemes",
+    "Backbone": "loading",
+    "convert": "conversion",
+    "families": "catalog",
+    "load": "loading",
+    "verify": "conversion",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

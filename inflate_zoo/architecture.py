@@ -3,7 +3,7 @@
 Names follow timm. Dimensions in comments: O embed_dim, I channels, D depth, H height, W width.
 """
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -12,8 +12,8 @@ Pool = Literal["cls", "mean", "cls_dist"]
 Pair = tuple[PositiveInt, PositiveInt]
 Triple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
-MODEL_TYPE = "inflated_vit"
-FORMAT_VERSION = 1
+MODEL_TYPE: Final = "inflated_vit"
+FORMAT_VERSION: Final = 1
 
 
 class Architecture(BaseModel):
@@ -128,7 +128,7 @@ def tensor_shapes(form: Architecture, patch_depth: int | None = None) -> dict[st
     Returns:
         Name to shape. A depth table is not among them.
     """
-    dim, hidden = form.embed_dim, form.mlp_dim * (2 if form.mlp == "swiglu" else 1)
+    dim = form.embed_dim
     kernel = form.patch_size if patch_depth is None else (patch_depth, *form.patch_size)
     rows = form.position_prefix + form.position_grid[0] * form.position_grid[1]
     shapes: dict[str, tuple[int, ...]] = {"patch_embed.weight": (dim, form.in_channels, *kernel)}
@@ -144,24 +144,27 @@ def tensor_shapes(form: Architecture, patch_depth: int | None = None) -> dict[st
     norm = {"weight": (dim,), "bias": (dim,)}
     if form.pre_norm:
         shapes |= {f"norm_pre.{part}": shape for part, shape in norm.items()}
+    block = _block_shapes(form)
     for index in range(form.depth):
-        block = f"blocks.{index}."
-        shapes |= {f"{block}norm1.{part}": shape for part, shape in norm.items()}
-        shapes[f"{block}attn.qkv.weight"] = (3 * dim, dim)
-        if form.qkv_bias:
-            shapes[f"{block}attn.qkv.bias"] = (3 * dim,)
-        shapes[f"{block}attn.proj.weight"] = (dim, dim)
-        shapes[f"{block}attn.proj.bias"] = (dim,)
-        if form.layer_scale:
-            shapes[f"{block}ls1.gamma"] = (dim,)
-        shapes |= {f"{block}norm2.{part}": shape for part, shape in norm.items()}
-        shapes[f"{block}mlp.fc1.weight"] = (hidden, dim)
-        shapes[f"{block}mlp.fc1.bias"] = (hidden,)
-        shapes[f"{block}mlp.fc2.weight"] = (dim, form.mlp_dim)
-        shapes[f"{block}mlp.fc2.bias"] = (dim,)
-        if form.layer_scale:
-            shapes[f"{block}ls2.gamma"] = (dim,)
+        shapes |= {f"blocks.{index}.{name}": shape for name, shape in block.items()}
     if form.final_norm != "none":
         final = "norm" if form.final_norm == "tokens" else "fc_norm"
         shapes |= {f"{final}.{part}": shape for part, shape in norm.items()}
+    return shapes
+
+
+def _block_shapes(form: Architecture) -> dict[str, tuple[int, ...]]:
+    dim, hidden = form.embed_dim, form.mlp_dim * (2 if form.mlp == "swiglu" else 1)
+    shapes: dict[str, tuple[int, ...]] = {"norm1.weight": (dim,), "norm1.bias": (dim,)}
+    shapes["attn.qkv.weight"] = (3 * dim, dim)
+    if form.qkv_bias:
+        shapes["attn.qkv.bias"] = (3 * dim,)
+    shapes |= {"attn.proj.weight": (dim, dim), "attn.proj.bias": (dim,)}
+    if form.layer_scale:
+        shapes["ls1.gamma"] = (dim,)
+    shapes |= {"norm2.weight": (dim,), "norm2.bias": (dim,)}
+    shapes |= {"mlp.fc1.weight": (hidden, dim), "mlp.fc1.bias": (hidden,)}
+    shapes |= {"mlp.fc2.weight": (dim, form.mlp_dim), "mlp.fc2.bias": (dim,)}
+    if form.layer_scale:
+        shapes["ls2.gamma"] = (dim,)
     return shapes

@@ -30,9 +30,9 @@ def parse_scheme(path: Path) -> NamingScheme:
     """
     try:
         return NamingScheme(name=path.stem, **tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError, TypeError) as error:
         lines = (
-            [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
             if isinstance(error, ValidationError)
             else [str(error)]
         )
@@ -48,3 +48,8 @@ def naming_schemes() -> Mapping[str, NamingScheme]:
     """All naming schemes, by name."""
     paths = sorted(data_folder("converters").glob("*.toml"))
     return MappingProxyType({path.stem: parse_scheme(path) for path in paths})
+
+
+def families() -> tuple[NamingScheme, ...]:
+    """All naming schemes of 2D checkpoints that can be converted, sorted by name."""
+    return tuple(naming_schemes().values())

@@ -61,7 +61,7 @@ def fold_scale(kernel_oidhw: Tensor, std: Sequence[float]) -> Tensor:
     Returns:
         Shape (O, I, D, H, W).
     """
-    return kernel_oidhw / kernel_oidhw.new_tensor(std).view(1, -1, 1, 1, 1)
+    return kernel_oidhw / kernel_oidhw.new_tensor(std).view(1, kernel_oidhw.shape[1], 1, 1, 1)
 
 
 def fold_shift(folded_oidhw: Tensor, bias: Tensor | None, mean: Sequence[float]) -> Tensor:
@@ -76,5 +76,5 @@ def fold_shift(folded_oidhw: Tensor, bias: Tensor | None, mean: Sequence[float])
         Shape (O,), float64.
     """
     per_channel = tree_sum(folded_oidhw.flatten(2))
-    shift = tree_sum(per_channel * per_channel.new_tensor(mean))
+    shift = tree_sum(per_channel * per_channel.new_tensor(mean).view(per_channel.shape[1]))
     return -shift if bias is None else bias.to(shift.dtype) - shift

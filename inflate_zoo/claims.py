@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from inflate_zoo.definitions import ConfigEntry, NamingScheme
+from inflate_zoo.definitions import ConfigEntry, ConfigField, NamingScheme, Rule
 from inflate_zoo.errors import ConfigError
 
 _WHOLE = frozenset({"embed_dim", "depth", "num_heads", "in_channels", "mlp_dim"})
@@ -65,8 +65,8 @@ def _wrong(path: str, value: Any, expected: str) -> ConfigError:
 def _short(value: Any) -> str:
     try:
         text = repr(value)
-    except RecursionError:
-        text = f"a deeply nested {type(value).__name__}"
+    except (RecursionError, ValueError):  # ValueError: a whole number of thousands of digits
+        text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -88,10 +88,15 @@ def _dinov2_activation(raw: Raw, embed_dim: int) -> Any:
 
 
 def _heads_of_width_64(_: Raw, embed_dim: int) -> int:
+    if embed_dim % 64 and embed_dim > 64:
+        raise ConfigError(
+            f"the tensors are {embed_dim} wide, no multiple of 64: the number of heads is unknown",
+            hint="name the architecture: --arch NAME",
+        )
     return max(1, embed_dim // 64)
 
 
-RULES: Mapping[str, Callable[[Raw, int], Any]] = MappingProxyType(
+RULES: Mapping[Rule, Callable[[Raw, int], Any]] = MappingProxyType(
     {
         "dinov2_activation": _dinov2_activation,
         "dinov2_mlp": _dinov2_mlp,
@@ -100,37 +105,62 @@ RULES: Mapping[str, Callable[[Raw, int], Any]] = MappingProxyType(
     }
 )
 
+# What a message calls a value that a rule computed.
+_RULE_LABELS: Mapping[Rule, str] = MappingProxyType(
+    {
+        "dinov2_activation": "hidden_act",
+        "dinov2_mlp": "use_swiglu_ffn",
+        "dinov2_mlp_dim": "hidden_size * mlp_ratio, as a width,",
+        "heads_of_width_64": "the number of heads",
+    }
+)
+
+
+def _whole(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value <= _LARGEST
+
+
+def _pair(label: str, value: Any) -> tuple[int, int]:
+    pair = value if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2 or not all(_whole(side, 1) for side in pair):
+        raise _wrong(label, value, "a positive whole number or [height, width]")
+    return (pair[0], pair[1])
+
+
+def _small(label: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < 1:
+        raise _wrong(label, value, "a small positive number")
+    return float(value)
+
+
+def _activation(label: str, value: Any) -> str:
+    if not isinstance(value, str) or value not in ACTIVATION_NAMES:
+        raise _wrong(label, value, f"one of {', '.join(sorted(ACTIVATION_NAMES))}")
+    return ACTIVATION_NAMES[value]
+
 
 def _typed(field: str, label: str, value: Any) -> Any:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if field in _WHOLE:
-        if not whole or not 0 < value <= _LARGEST:
-            raise _wrong(label, value, "a positive whole number")
-    elif field in _COUNTS:
-        if not whole or not 0 <= value <= _LARGEST:
-            raise _wrong(label, value, "a whole number from 0")
-    elif field in _PAIRS:
-        pair = [value, value] if whole else value
-        fits = isinstance(pair, list | tuple) and len(pair) == 2
-        if not fits or not all(type(side) is int and 0 < side <= _LARGEST for side in pair):
-            raise _wrong(label, value, "a positive whole number or [height, width]")
-        return tuple(pair)
-    elif field in _FLAGS:
-        if not isinstance(value, bool):
-            raise _wrong(label, value, "true or false")
-    elif field == "norm_eps":
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 < value < 1:
-            raise _wrong(label, value, "a small positive number")
-        return float(value)
-    elif field == "activation":
-        if not isinstance(value, str) or value not in ACTIVATION_NAMES:
-            raise _wrong(label, value, f"one of {', '.join(sorted(ACTIVATION_NAMES))}")
-        return ACTIVATION_NAMES[value]
+    if field in _PAIRS:
+        return _pair(label, value)
+    if field == "norm_eps":
+        return _small(label, value)
+    if field == "activation":
+        return _activation(label, value)
+    if field in _WHOLE and not _whole(value, 1):
+        raise _wrong(label, value, "a positive whole number")
+    if field in _COUNTS and not _whole(value, 0):
+        raise _wrong(label, value, "a whole number from 0")
+    if field in _FLAGS and not isinstance(value, bool):
+        raise _wrong(label, value, "true or false")
     return value
 
 
-def _claim(field: str, entry: ConfigEntry, raw: Raw, embed_dim: int) -> Any:
+def _label(field: ConfigField, entry: ConfigEntry) -> str:
+    return _RULE_LABELS[entry.rule] if entry.rule is not None else entry.path or field
+
+
+def _claim(entry: ConfigEntry, raw: Raw, embed_dim: int) -> Any:
     if entry.rule is not None:
         return RULES[entry.rule](raw, embed_dim)
     if entry.path is None:
@@ -156,10 +186,17 @@ def read_claims(scheme: NamingScheme, raw: Raw, section: str, embed_dim: int) ->
     values: dict[str, Any] = {}
     labels: dict[str, str] = {}
     for field, entry in scheme.config.items():
-        labels[field] = f"{section}{entry.path or field}"
-        value = _claim(field, entry, raw, embed_dim)
-        if value is not None or (entry.path or "") in raw:
+        labels[field] = f"{section}{_label(field, entry)}"
+        value = _claim(entry, raw, embed_dim)
+        unstated = entry.path is not None and entry.path not in raw  # timm: the tensors decide
+        if value is not None or not unstated:
             values[field] = _typed(field, labels[field], value)
+    silent = [field for field in ("num_heads", "norm_eps", "pool") if field not in values]
+    if silent:
+        raise ConfigError(
+            f"nothing says what {', '.join(silent)} of this {scheme.name} source are",
+            hint="name the architecture, e.g. --arch vit_base_patch16_224",
+        )
     width, heads = values.get("embed_dim", embed_dim), values["num_heads"]
     if width % heads:
         raise ConfigError(

@@ -6,6 +6,28 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Role = Literal["stem_kernel", "stem_bias", "position_table", "token"]
+Rule = Literal["dinov2_activation", "dinov2_mlp", "dinov2_mlp_dim", "heads_of_width_64"]
+ConfigField = Literal[
+    "embed_dim",
+    "depth",
+    "num_heads",
+    "in_channels",
+    "patch_size",
+    "image_size",
+    "mlp",
+    "mlp_dim",
+    "activation",
+    "norm_eps",
+    "qkv_bias",
+    "layer_scale",
+    "cls_token",
+    "dist_token",
+    "reg_tokens",
+    "position_prefix",
+    "pre_norm",
+    "final_norm",
+    "pool",
+]
 Rgb = tuple[float, float, float]
 
 
@@ -24,7 +46,7 @@ class ConfigEntry(_Strict):
 
     path: str | None = None
     default: Any = None
-    rule: str | None = None
+    rule: Rule | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -86,6 +108,24 @@ class NamingScheme(_Strict):
     rename: Mapping[str, str]
     join: Mapping[str, str] = Field(default_factory=dict)
     roles: Mapping[str, Role]
-    config: Mapping[str, ConfigEntry]
+    config: Mapping[ConfigField, ConfigEntry]
     normalization: Normalization
     examples: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _no_dead_entries(self) -> Self:
+        ours = {*self.rename.values(), *self.join}
+        ours |= {name.replace("{wb}", part) for name in ours for part in ("weight", "bias")}
+        strangers = {
+            "optional": set(self.optional) - ours,
+            "roles": self.roles.keys() - ours,
+            "sections": self.sections.keys() - set(self.model_types),
+            "pooling_head": set(self.pooling_head) - set(self.drop),
+        }
+        for key, names in strangers.items():
+            if names:
+                raise ValueError(f"{key} names what nothing else mentions: {sorted(names)}")
+        absent = {"num_heads", "norm_eps", "pool"} - self.config.keys()
+        if absent:
+            raise ValueError(f"config lacks {', '.join(sorted(absent))}")
+        return self

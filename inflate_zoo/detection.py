@@ -1,4 +1,4 @@
-"""Which naming scheme a source follows: from config.json and tensor names, never its repo's name."""
+"""Which naming scheme a source follows: by config.json and tensor names, never the repo's name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +15,14 @@ def section_of(scheme: NamingScheme, config: Mapping[str, Any]) -> tuple[Mapping
     Raises:
         ConfigError: The part is not an object.
     """
-    key = scheme.sections.get(str(config.get("model_type")))
+    model_type = config.get("model_type")
+    key = scheme.sections.get(model_type) if isinstance(model_type, str) else None
+    if key is None and model_type not in scheme.model_types:  # stated by --family, or by names
+        key = next((part for part in scheme.sections.values() if part in config), None)
     if key is None:
         return config, ""
     # CLIP's own rule: a vision_config_dict, where given, replaces the section.
-    if isinstance(config.get(f"{key}_dict"), Mapping):
+    if model_type == "clip" and config.get(f"{key}_dict") is not None:
         key = f"{key}_dict"
     part = config.get(key)
     if part is None:
@@ -53,16 +56,13 @@ def best_matching(scheme: NamingScheme, header: Header) -> Matching:
 
 def _fits(scheme: NamingScheme, header: Header) -> bool:
     """Whether every piece that the scheme requires is there, in the first block at least."""
-    try:
-        matching = best_matching(scheme, header)
-    except AmbiguousSourceError:
-        return True
     needed = [
         target.replace("{}", "0").replace("{wb}", "weight")
         for target in (*scheme.rename.values(), *scheme.join)
         if not is_optional(scheme, target)
     ]
-    return all(target in matching.kept for target in needed)
+    found = [match_header(scheme, prefix, header).kept for prefix in scheme.prefixes]
+    return any(all(target in kept for target in needed) for kept in found)
 
 
 def choose_scheme(

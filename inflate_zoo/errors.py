@@ -1,6 +1,6 @@
 """Every error the package raises on purpose.
 
-InflateZooError                 one sentence, details, the next step; `exit_code` for the command line
+InflateZooError                 one sentence, details, the next step; `exit_code` for the shell
 ├── UsageError          (2)     the arguments, or a file that was named, cannot be used
 │   ├── UnknownNameError        no such scheme, family or architecture
 │   ├── CheckpointError         a weight file is damaged, unsafe or not what it seems
@@ -18,6 +18,14 @@ InflateZooError                 one sentence, details, the next step; `exit_code
 
 import difflib
 from collections.abc import Iterable, Sequence
+
+_LONGEST = 1000  # characters of a line
+
+
+def _printable(line: str) -> str:
+    """One line without control characters: names in a message come from files of strangers."""
+    line = line if len(line) <= _LONGEST else line[:_LONGEST] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class InflateZooError(Exception):
@@ -43,7 +51,7 @@ class InflateZooError(Exception):
         shown = list(self.details)
         if len(shown) > room:
             shown = [*shown[: room - 1], f"... and {len(shown) - room + 1} more"]
-        return [self.message, *(f"  {line}" for line in shown), self.hint]
+        return [_printable(line) for line in (self.message, *(f"  {s}" for s in shown), self.hint)]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

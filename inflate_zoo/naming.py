@@ -55,7 +55,7 @@ def _compile(source: str, target: str) -> _Pattern:
     found = _ALTERNATIVES.search(source)
     parts = tuple(found.group(1).split(",")) if found else ()
     pieces = re.split(r"(\{[^}]*\})", source)
-    groups = {"{}": r"(?P<index>0|[1-9]\d*)", "{wb}": "(?P<wb>weight|bias)"}
+    groups = {"{}": r"(?P<index>0|[1-9][0-9]{0,3})", "{wb}": "(?P<wb>weight|bias)"}
     regex = "".join(
         groups.get(piece, f"(?P<part>{'|'.join(parts)})")
         if piece.startswith("{")

@@ -3,26 +3,21 @@
 Facts come from the header, claims from the config; where they disagree it is an error.
 """
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from inflate_zoo.architecture import Architecture, tensor_shapes
 from inflate_zoo.claims import Claims, read_claims
 from inflate_zoo.definitions import NamingScheme, Role
 from inflate_zoo.detection import best_matching
 from inflate_zoo.errors import AccountingError, ConfigError
-from inflate_zoo.naming import (
-    Header,
-    Matching,
-    covers,
-    expected_parts,
-    is_optional,
-    match_name,
-    sources_of,
-)
+from inflate_zoo.facts import Facts, either, gather, leftover_lines
+from inflate_zoo.naming import Header, Matching, expected_parts, sources_of
 
 FLOATS = ("F32", "F16", "BF16")
 
@@ -67,15 +62,6 @@ class Plan:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What the header alone says, and the source tensor that says it."""
-
-    values: Mapping[str, Any]
-    told_by: Mapping[str, str]
-    rows: int
-
-
 def make_plan(
     scheme: NamingScheme, header: Header, raw: Mapping[str, Any], section: str = ""
 ) -> Plan:
@@ -95,10 +81,10 @@ def make_plan(
         ConfigError: The config is malformed, or disagrees with the tensors.
     """
     matching = best_matching(scheme, header)
-    facts = _facts(scheme, matching, header, raw)
+    facts = gather(scheme, matching, header)
     claims = read_claims(scheme, raw, section, facts.values["embed_dim"])
     _compare(facts, claims)
-    architecture = _architecture(facts, claims, header, matching)
+    architecture = _architecture(facts, claims)
     kept = _account(scheme, matching, header, architecture)
     return Plan(
         scheme,
@@ -110,79 +96,7 @@ def make_plan(
     )
 
 
-def _first(matching: Matching, target: str) -> str | None:
-    names = matching.kept.get(target)
-    return names[0] if names else None
-
-
-def _facts(
-    scheme: NamingScheme, matching: Matching, header: Header, raw: Mapping[str, Any]
-) -> _Facts:
-    stem, table = _first(matching, "patch_embed.weight"), _first(matching, "pos_embed")
-    fc1 = _first(matching, "blocks.0.mlp.fc1.weight")
-    if stem is None or table is None or fc1 is None:
-        raise _lacks_core(scheme, matching, header)
-    if len(header[stem].shape) != 4 or len(header[fc1].shape) != 2:
-        wrong = stem if len(header[stem].shape) != 4 else fc1
-        raise AccountingError(
-            f"'{wrong}' has an unexpected shape: {header[wrong]}",
-            hint="a 2D stem has shape [out, in, height, width]; is this already a 3D or a 1D model?",
-        )
-    dim, in_channels, *patch = header[stem].shape
-    indices = {int(name.split(".")[1]) for name in matching.kept if name.startswith("blocks.")}
-    hidden, rows = header[fc1].shape[0], math.prod(header[table].shape[:-1])
-    registers = _first(matching, "reg_token")
-
-    def piece(target: str) -> bool:
-        if not covers(scheme, target):
-            return False
-        there = any(name in matching.kept for name in _spelled(target, indices))
-        return there or not is_optional(scheme, target)
-
-    values: dict[str, Any] = {
-        "embed_dim": dim,
-        "in_channels": in_channels,
-        "patch_size": tuple(patch),
-        "depth": max(indices) + 1,
-        "hidden": hidden,
-        "qkv_bias": piece("blocks.{}.attn.qkv.bias"),
-        "layer_scale": piece("blocks.{}.ls1.gamma") or piece("blocks.{}.ls2.gamma"),
-        "cls_token": piece("cls_token"),
-        "dist_token": piece("dist_token"),
-        "reg_tokens": header[registers].shape[-2]
-        if registers and len(header[registers].shape) > 1
-        else 0,
-        "stem_bias": piece("patch_embed.bias"),
-        "pre_norm": piece("norm_pre.{wb}"),
-        "final_norm": "tokens"
-        if piece("norm.{wb}")
-        else "pooled"
-        if piece("fc_norm.{wb}")
-        else "none",
-    }
-    told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), stem)
-    told_by |= {"mlp_dim": fc1, "position_grid": table}
-    return _Facts(values, told_by, rows)
-
-
-def _spelled(target: str, indices: set[int]) -> list[str]:
-    spelled = [target.replace("{wb}", part) for part in ("weight", "bias")]
-    return [name.replace("{}", str(index)) for name in spelled for index in (indices or {0})]
-
-
-def _lacks_core(scheme: NamingScheme, matching: Matching, header: Header) -> AccountingError:
-    core = ("patch_embed.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
-    absent = [t for t in core if t not in matching.kept]
-    details = [f"missing: '{' or '.join(sources_of(scheme, matching.prefix, t))}'" for t in absent]
-    details += [_leftover_line(name, header, ()) for name in matching.leftover]
-    return AccountingError(
-        f"the tensors are not those of {scheme.name} ({scheme.summary})",
-        details=details,
-        hint="'inflate-zoo families' lists the naming schemes; --family overrides the choice",
-    )
-
-
-def _compare(facts: _Facts, claims: Claims) -> None:
+def _compare(facts: Facts, claims: Claims) -> None:
     """Claims against facts.
 
     Raises:
@@ -194,8 +108,7 @@ def _compare(facts: _Facts, claims: Claims) -> None:
     details = []
     for field, claimed in claims.values.items():
         if field in known and known[field] != claimed:
-            told = facts.told_by.get(field)
-            by = f"'{told}' says" if told else "the tensors say"
+            by = facts.told_by.get(field, "the tensors say")
             details.append(
                 f"{claims.labels[field]} is {_plain(claimed)}, {by} {_plain(known[field])}"
             )
@@ -213,32 +126,41 @@ def _plain(value: Any) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
-def _architecture(
-    facts: _Facts, claims: Claims, header: Header, matching: Matching
-) -> Architecture:
+def _architecture(facts: Facts, claims: Claims) -> Architecture:
+    """Facts and claims together.
+
+    Raises:
+        ConfigError: They make no network, e.g. a pooling without its token.
+    """
     known = {key: value for key, value in facts.values.items() if key != "hidden"}
     mlp = claims.values.get("mlp", "mlp")
     pool = claims.values["pool"]
     if pool == "cls" and not known["cls_token"]:
         pool = "mean"
-    table = facts.told_by["position_grid"]
-    grid, prefix = _grid(facts, claims, table)
-    return Architecture(
-        **known,
-        mlp=mlp,
-        mlp_dim=facts.values["hidden"] // (2 if mlp == "swiglu" else 1),
-        num_heads=claims.values["num_heads"],
-        activation=claims.values.get("activation", "gelu"),
-        norm_eps=claims.values["norm_eps"],
-        position_grid=grid,
-        position_prefix=prefix,
-        pool=pool,
-    )
+    grid, prefix = _grid(facts, claims)
+    try:
+        return Architecture(
+            **known,
+            mlp=mlp,
+            mlp_dim=facts.values["hidden"] // (2 if mlp == "swiglu" else 1),
+            num_heads=claims.values["num_heads"],
+            activation=claims.values.get("activation", "gelu"),
+            norm_eps=claims.values["norm_eps"],
+            position_grid=grid,
+            position_prefix=prefix,
+            pool=pool,
+        )
+    except ValidationError as error:
+        raise ConfigError(
+            "the source describes no vision transformer that can be built",
+            details=[f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors()],
+            hint="is the file complete, and config.json from the same repo and revision?",
+        ) from error
 
 
-def _grid(facts: _Facts, claims: Claims, table: str) -> tuple[tuple[int, int], int]:
+def _grid(facts: Facts, claims: Claims) -> tuple[tuple[int, int], int]:
     """The table's grid and how many prefix tokens own a row of it."""
-    values = facts.values
+    values, table = facts.values, facts.table
     first = values["cls_token"] + values["dist_token"]
     owned = sorted({0, first, first + values["reg_tokens"]}, reverse=True)
     if "position_prefix" in claims.values:
@@ -254,7 +176,7 @@ def _grid(facts: _Facts, claims: Claims, table: str) -> tuple[tuple[int, int], i
             hint="name the architecture: --arch NAME",
         )
     patch = values["patch_size"]
-    grid = (image[0] // patch[0], image[1] // patch[1])
+    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
     prefix = facts.rows - grid[0] * grid[1]
     if prefix not in owned or 0 in grid:
         label = claims.labels["image_size"]
@@ -270,17 +192,11 @@ def _grid(facts: _Facts, claims: Claims, table: str) -> tuple[tuple[int, int], i
     return grid, prefix
 
 
-def _leftover_line(name: str, header: Header, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    suffix = f"; nearest known name: '{near[0]}'" if near else ""
-    return f"left over: '{name}' {header[name]}{suffix}"
-
-
 def _canonical(role: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     """Shape under our name, of source tensors stacked along dimension 0."""
     first = shapes[0]
-    if len(shapes) > 1 and all(s and s[1:] == first[1:] for s in shapes):
-        return (sum(shape[0] for shape in shapes), *first[1:])
+    if len(shapes) > 1 and first and all(shape == first for shape in shapes):
+        return (len(shapes) * first[0], *first[1:])
     if role == "token" and len(first) == 1:
         return (1, 1, *first)
     if role == "position_table" and len(first) == 2:
@@ -304,7 +220,7 @@ def _account(
         if matching.parts.get(name, ()) != tuple(range(wanted)):
             problems += _missing(scheme, matching, header, name, shape, wanted)
             continue
-        role = scheme.roles.get(name, "copy")
+        role: Role | Literal["copy"] = scheme.roles.get(name, "copy")
         infos = [header[source] for source in sources]
         found = _canonical(role, [info.shape for info in infos])
         foreign = [s for s, info in zip(sources, infos, strict=True) if info.dtype not in FLOATS]
@@ -319,14 +235,15 @@ def _account(
             kept.append(Kept(name, role, sources, shape, dtype))
     extra = [source for name in matching.kept.keys() - expected for source in matching.kept[name]]
     names = tuple(n for name in expected for n in sources_of(scheme, matching.prefix, name))
-    known = tuple(n for n in names if n not in header or match_name(scheme, n) is None)
+    absent = tuple(n for n in names if n not in header)
     problems = [
-        *(_leftover_line(n, header, known or names) for n in sorted([*matching.leftover, *extra])),
+        *leftover_lines(sorted([*matching.leftover, *extra]), header, absent or names),
         *problems,
     ]
     if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise AccountingError(
-            f"not every tensor is accounted for under {scheme.name}: {len(problems)} problems",
+            f"not every tensor is accounted for under {scheme.name}: {count}",
             details=problems,
             hint="is it the right family? 'inflate-zoo families' lists them; --family overrides",
         )
@@ -346,10 +263,10 @@ def _missing(
     if len(present) > wanted:
         return [f"given twice: '{source}' {header[source]}" for source in present]
     absent = [source for source in names if source not in present]
+    part = [shape[0] // wanted, *shape[1:]]
     if wanted == 1:  # alternatives of one tensor
-        absent = [" or ".join(absent)]
-    part = (shape[0] // wanted, *shape[1:])
-    return [f"missing: '{source}' {list(part)}" for source in absent]
+        return [f"missing: {either(absent)} {part}"]
+    return [f"missing: '{source}' {part}" for source in absent]
 
 
 def _notes(
@@ -368,7 +285,5 @@ def _notes(
 
 
 def _pools(scheme: NamingScheme, prefix: str, name: str) -> bool:
-    from fnmatch import fnmatchcase
-
     bare = name.removeprefix(prefix)
     return any(fnmatchcase(bare, pattern) for pattern in scheme.pooling_head)

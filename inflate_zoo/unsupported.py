@@ -44,12 +44,15 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 _TENSOR_SIGNS = (
-    (r"relative_position_bias_table", "swin"),
+    (r"(^|\.)layers\.\d+\.blocks\.\d+\..*relative_position_bias_table$", "swin"),
+    (r"relative_position_bias_table$", "beit"),
+    (r"(^|\.)layer\.\d+\.attention\.q_proj\.weight$", "dinov3_vit"),
+    (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),
     (r"(^|\.)layer\d\.\d+\.conv\d\.weight", "resnet"),
     (r"(^|\.)encoder\.layer\.\d+\.attention\.self\.(query|key|value)\.", "bert"),
     (r"(^|\.)h\.\d+\.attn\.c_attn\.", "gpt2"),
-    (r"(^|\.)layers\.\d+\.self_attn\.q_proj\.", "llama"),
+    (r"^(model\.)?layers\.\d+\.self_attn\.q_proj\.", "llama"),
     (r"rel_pos_h$", "sam"),
 )
 

@@ -95,12 +95,12 @@ class VisionTransformer(nn.Module):
                 "prepares the backbone for another size"
             )
         own = config.position_prefix
-        depth, height, width = self.grid_size
         patches = self.patch_embed(x)
         plane = self.pos_embed[:, own:]
         positions = (plane.unsqueeze(1) + self.depth_embed.unsqueeze(2)).flatten(1, 2)
         patches = patches + positions
-        prefix = [t for t in (self.cls_token, self.dist_token, self.reg_token) if t is not None]
+        tokens = (self.cls_token, self.dist_token, self.reg_token)
+        prefix: list[Tensor] = [token for token in tokens if token is not None]
         if not prefix:
             return self.norm_pre(patches)  # type: ignore[no-any-return]
         front = torch.cat(prefix, dim=1)
@@ -160,7 +160,7 @@ class VisionTransformer(nn.Module):
             x = self._run(block, x)
             if index in wanted:
                 patches = x[:, self.num_prefix_tokens :]
-                maps[index] = patches.transpose(1, 2).unflatten(2, self.grid_size)
+                maps[index] = patches.mT.view(x.shape[0], self.embed_dim, *self.grid_size)
         return [maps[index] for index in wanted]
 
     def forward(self, x: Tensor) -> Tensor:

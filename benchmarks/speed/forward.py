@@ -1,0 +1,319 @@
+"""Time our ViT-B encoder on volumes against MONAI's `ViT` of the same size and the same weights.
+
+Rounds are interleaved: each round times every arm once, in rotating order, and the ratio is taken
+inside the round (MONAI's seconds / ours, so above 1 means that ours is faster). The table holds
+medians over rounds. Before anything is timed, both networks must give the same output.
+
+Usage: python benchmarks/speed/forward.py [--compile] [--batch 2] [--rounds 7]
+Needs einops beside MONAI. Run it on a quiet machine: a second busy process spoils the medians.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import monai
+import torch
+from monai.networks.nets import ViT
+from torch import Tensor, nn
+
+from inflate_zoo.architecture import BackboneConfig
+from inflate_zoo.nets.vit import VisionTransformer
+
+OURS, WITH_CLS, MONAI = "ours", "ours, with cls token", "MONAI"
+COMPILED = ", compiled"
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of both networks; `extent` (voxels per axis) and `patch` (voxels) are cubic."""
+
+    extent: int = 96
+    patch: int = 16
+    dim: int = 768
+    mlp_dim: int = 3072
+    blocks: int = 12
+    heads: int = 12
+
+
+def build_ours(size: Size, *, cls_token: bool) -> VisionTransformer:
+    """Our encoder; random weights."""
+    grid = size.extent // size.patch
+    return VisionTransformer(
+        BackboneConfig(
+            embed_dim=size.dim,
+            depth=size.blocks,
+            num_heads=size.heads,
+            mlp="mlp",
+            mlp_dim=size.mlp_dim,
+            activation="gelu",
+            norm_eps=1e-6,
+            in_channels=1,
+            patch_size=(size.patch, size.patch),
+            position_grid=(grid, grid),
+            position_prefix=int(cls_token),
+            cls_token=cls_token,
+            dist_token=False,
+            reg_tokens=0,
+            qkv_bias=True,
+            layer_scale=False,
+            stem_bias=True,
+            pre_norm=False,
+            final_norm="tokens",
+            pool="cls" if cls_token else "mean",
+            patch_depth=size.patch,
+            volume=(size.extent, size.extent, size.extent),
+        )
+    )
+
+
+def monai_names(blocks: int) -> dict[str, str]:
+    """MONAI's tensor name to ours, position table aside."""
+    modules = {"patch_embedding.patch_embeddings": "patch_embed", "norm": "norm"}
+    for index in range(blocks):
+        for theirs, ours in (
+            ("norm1", "norm1"),
+            ("attn.qkv", "attn.qkv"),
+            ("attn.out_proj", "attn.proj"),
+            ("norm2", "norm2"),
+            ("mlp.linear1", "mlp.fc1"),
+            ("mlp.linear2", "mlp.fc2"),
+        ):
+            modules[f"blocks.{index}.{theirs}"] = f"blocks.{index}.{ours}"
+    return {
+        f"{theirs}.{part}": f"{ours}.{part}"
+        for theirs, ours in modules.items()
+        for part in ("weight", "bias")
+    }
+
+
+def build_monai(size: Size, ours: VisionTransformer) -> nn.Module:
+    """MONAI's encoder with the weights of `ours` (one without prefix tokens)."""
+    net = ViT(
+        in_channels=1,
+        img_size=(size.extent,) * 3,
+        patch_size=(size.patch,) * 3,
+        hidden_size=size.dim,
+        mlp_dim=size.mlp_dim,
+        num_layers=size.blocks,
+        num_heads=size.heads,
+        proj_type="conv",
+        qkv_bias=True,
+        classification=False,
+    )
+    for module in net.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = ours.config.norm_eps
+    source = ours.state_dict()
+    weights = {theirs: source[name] for theirs, name in monai_names(size.blocks).items()}
+    plane, deep = source["pos_embed"], source["depth_embed"]
+    table = (plane.unsqueeze(1) + deep.unsqueeze(2)).flatten(1, 2)
+    weights["patch_embedding.position_embeddings"] = table
+    result = net.load_state_dict(weights, strict=False)
+    left = [name for name in result.missing_keys if "norm_cross_attn" not in name]
+    if left or result.unexpected_keys:
+        raise SystemExit(f"weights not copied to MONAI: {left} {result.unexpected_keys}")
+    return net
+
+
+def randomise(net: nn.Module) -> None:
+    """No tensor stays at zero or one, so that the check below sees every one of them."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+
+
+def tokens_of(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    """All tokens after the final norm, of either library's network."""
+    if isinstance(net, VisionTransformer):
+        return net.forward_features
+    return lambda volume: net(volume)[0]
+
+
+def check(ours: nn.Module, theirs: nn.Module, volume: Tensor) -> float:
+    """Largest absolute difference of the outputs in float32; stops above 1e-4."""
+    with torch.no_grad():
+        error = (tokens_of(ours)(volume) - tokens_of(theirs)(volume)).abs().max().item()
+    if not error <= 1e-4:
+        raise SystemExit(f"outputs differ by {error:.1e}: the timings would compare two functions")
+    return error
+
+
+def forward_step(run: Callable[[Tensor], Tensor], volume: Tensor, cast: Step) -> Step:
+    """One inference."""
+
+    def step() -> None:
+        with torch.no_grad(), precision(cast):
+            run(volume)
+
+    return step
+
+
+def training_step(
+    run: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, volume: Tensor, cast: Step
+) -> Step:
+    """Forward, backward, AdamW."""
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with precision(cast):
+            loss = run(volume).float().square().mean()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def precision(cast: Step) -> AbstractContextManager[object]:
+    """A fresh context for one step."""
+    context = cast()
+    assert isinstance(context, AbstractContextManager)
+    return context
+
+
+def seconds(step: Step, device: str, repeats: int) -> float:
+    """Mean wall time of one step in seconds."""
+    synchronise(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    synchronise(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(
+    arms: dict[str, Step], rounds: int, repeats: int, device: str
+) -> dict[str, list[float]]:
+    """Seconds per arm and round; the order rotates, two warm-up steps per arm are not counted."""
+    names = list(arms)
+    for name in names:
+        seconds(arms[name], device, 2)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            times[name].append(seconds(arms[name], device, repeats))
+    return times
+
+
+def ratios(times: dict[str, list[float]], ours: str, theirs: str) -> list[float]:
+    """MONAI's seconds / ours, per round."""
+    return [their / our for their, our in zip(times[theirs], times[ours], strict=True)]
+
+
+def rows(what: str, dtype: str, times: dict[str, list[float]]) -> list[str]:
+    """Markdown rows: each of our arms against each of MONAI's."""
+    baselines = [name for name in times if name.startswith(MONAI)]
+    lines = []
+    for name in [name for name in times if name not in baselines]:
+        for baseline in baselines:
+            each = ratios(times, name, baseline)
+            cells = (
+                what,
+                dtype,
+                name,
+                baseline,
+                f"{1000 * statistics.median(times[name]):.1f}",
+                f"{1000 * statistics.median(times[baseline]):.1f}",
+                f"**{statistics.median(each):.2f}**",
+                f"{min(each):.2f} to {max(each):.2f}",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def machine(device: str) -> str:
+    """Processor and threads, without the host's name."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
+    parser.add_argument("--batch", type=int, default=None, help="volumes; 2 on a CPU, 16 on CUDA")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
+    parser.add_argument("--compile", action="store_true", help="compiled networks as well")
+    parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=None)
+    parsed = parser.parse_args(arguments)
+    if parsed.rounds < 5:
+        parser.error("--rounds must be at least 5: a ratio of fewer says little")
+    parsed.batch = parsed.batch or (16 if parsed.device == "cuda" else 2)
+    parsed.dtype = parsed.dtype or ["float32", "bfloat16"]
+    return parsed
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    device, size = options.device, Size()
+    plain = build_ours(size, cls_token=False)
+    randomise(plain)
+    nets: dict[str, nn.Module] = {
+        OURS: plain,
+        WITH_CLS: build_ours(size, cls_token=True),
+        MONAI: build_monai(size, plain),
+    }
+    for net in nets.values():
+        net.to(device)
+    volume = torch.randn(options.batch, 1, *(size.extent,) * 3, device=device)
+    error = check(plain, nets[MONAI], volume)
+
+    runs = {name: tokens_of(net) for name, net in nets.items()}
+    # Fused: the default one spends more time on page faults than on sums, at random.
+    optimizers = {
+        name: torch.optim.AdamW(net.parameters(), 1e-5, fused=True) for name, net in nets.items()
+    }
+    if options.compile:
+        runs |= {name + COMPILED: torch.compile(run) for name, run in list(runs.items())}
+    lines: list[str] = []
+    for dtype in options.dtype:
+        cast: Step = nullcontext
+        if dtype == "bfloat16":
+            cast = lambda: torch.autocast(device, torch.bfloat16)  # noqa: E731
+        repeats = 10 if device == "cuda" else 1
+        for what in ("forward", "training step"):
+            arms = {}
+            torch.compiler.reset()  # else the limit on recompilations counts earlier tables too
+            for name, run in runs.items():
+                if what == "forward":
+                    arms[name] = forward_step(run, volume, cast)
+                else:
+                    optimizer = optimizers[name.removesuffix(COMPILED)]
+                    arms[name] = training_step(run, optimizer, volume, cast)
+            print(f"{what}, {dtype} ...", file=sys.stderr)
+            lines += rows(what, dtype, measure(arms, options.rounds, repeats, device))
+
+    print(f"ViT-B/16 on {options.batch} volumes of {size.extent}^3 voxels, one channel.")
+    print(f"{machine(device)}; torch {torch.__version__}, MONAI {monai.__version__}.")
+    print(f"Same weights, outputs agree to {error:.1e} (float32, eager, before timing).")
+    print(f"Medians of {options.rounds} interleaved rounds; ratio = MONAI's time / ours.\n")
+    print("| step | precision | ours | against | ours, ms | MONAI, ms | ratio | range of rounds |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

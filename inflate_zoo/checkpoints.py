@@ -1,0 +1,212 @@
+"""Reading checkpoints lazily: which files, what header, one tensor at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from inflate_zoo.errors import CheckpointError, UsageError
+from inflate_zoo.files import read_json, require_regular
+from inflate_zoo.naming import Header, TensorInfo
+from inflate_zoo.pickles import load_pickle
+from inflate_zoo.safetensors_header import read_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# In this order: safetensors before pickles, one file before shards.
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+
+
+class Checkpoint(Protocol):
+    """An opened checkpoint."""
+
+    header: Header
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, as stored; mapped from the file where possible."""
+
+
+class SafetensorsCheckpoint:
+    """One or several safetensors files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._file_of: dict[str, Path] = {}
+        header: dict[str, TensorInfo] = {}
+        for path in paths:
+            for name, info in read_header(path).items():
+                header[name] = info
+                self._file_of[name] = path
+        self.header: Header = header
+        self._open: dict[Path, Any] = {}
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, mapped from its file."""
+        from safetensors import safe_open
+
+        path = self._file_of[name]
+        if path not in self._open:
+            self._open[path] = safe_open(path, framework="pt")
+        return self._open[path].get_tensor(name)  # type: ignore[no-any-return]
+
+
+class PickleCheckpoint:
+    """One or several pickle files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._tensors: dict[str, Tensor] = {}
+        for path in paths:
+            self._tensors.update(load_pickle(path))
+        self.header: Header = {
+            name: TensorInfo(_dtype_name(tensor), tuple(tensor.shape))
+            for name, tensor in self._tensors.items()
+        }
+
+    def read(self, name: str) -> Tensor:
+        """One tensor."""
+        return self._tensors[name].detach().contiguous()
+
+
+def _dtype_name(tensor: Tensor) -> str:
+    name = str(tensor.dtype).removeprefix("torch.")
+    digits = re.search(r"\d+", name)
+    if digits and "float" in name:
+        return ("BF" if name.startswith("bfloat") else "F") + digits.group()
+    return name.upper()
+
+
+def find_weights(folder: Path, names: Sequence[str]) -> str:
+    """Which of a folder's or repo's files holds the weights, or the index of its shards.
+
+    Args:
+        folder: For messages.
+        names: Names of all files.
+
+    Raises:
+        UsageError: None, or several equally good ones.
+    """
+    for name in WEIGHT_FILES:
+        if name in names:
+            return name
+    for suffix in _SUFFIXES:
+        found = sorted(name for name in names if name.endswith(suffix) and "/" not in name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                f"'{folder.name}' holds several weight files",
+                details=found,
+                hint="name the file itself",
+            )
+    raise UsageError(
+        f"'{folder.name}' holds no weights",
+        details=[f"looked for: {', '.join(WEIGHT_FILES)}, or one *{', *'.join(_SUFFIXES)}"],
+        hint="name a folder, file or Hub repo with weights",
+    )
+
+
+def shard_names(index: Mapping[str, Any], index_name: str) -> list[str]:
+    """The shards an index names, checked before any is touched.
+
+    Raises:
+        CheckpointError: All entries that lead outside the folder or are of another kind.
+    """
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(
+            f"'{index_name}' has no weight_map", hint="take the index from the repo again"
+        )
+    suffix = ".safetensors" if "safetensors" in index_name else ".bin"
+    shards = sorted({str(shard) for shard in weight_map.values()})
+    bad = [s for s in shards if re.search(r"[/\\:]|^\.|[\x00-\x1f]", s) or not s.endswith(suffix)]
+    if bad:
+        raise CheckpointError(
+            f"'{index_name}' names files that are no {suffix} beside it; nothing was read",
+            details=[repr(shard) for shard in bad],
+            hint="take the index from the repo again",
+        )
+    return shards
+
+
+def weight_paths(path: Path, inside: Path | None = None) -> list[Path]:
+    """The weight files behind a file or an index.
+
+    Args:
+        path: A weight file, or the index of a sharded one.
+        inside: Folder that nothing may lead out of.
+
+    Raises:
+        CheckpointError: The index is bad, or shards are missing; lists all.
+    """
+    require_regular(path, inside)
+    if not path.name.endswith(".index.json"):
+        return [path]
+    shards = shard_names(read_json(path), path.name)
+    missing = [shard for shard in shards if not (path.parent / shard).exists()]
+    if missing:
+        raise CheckpointError(
+            f"'{path.name}' names shards that are not there",
+            details=missing,
+            hint="download the missing files into the folder",
+        )
+    paths = [path.parent / shard for shard in shards]
+    for shard in paths:
+        require_regular(shard, path.parent)
+    return paths
+
+
+def open_checkpoint(path: Path, inside: Path | None = None) -> Checkpoint:
+    """Open a weight file or the index of a sharded one.
+
+    Args:
+        path: The file.
+        inside: Folder that nothing may lead out of.
+
+    Raises:
+        CheckpointError: Damaged, unsafe or inconsistent.
+        UsageError: No regular file, or of an unknown kind.
+    """
+    paths = weight_paths(path, inside)
+    if path.name.endswith(".index.json"):
+        _check_index(path, paths)
+    if paths[0].suffix == ".safetensors":
+        return SafetensorsCheckpoint(paths)
+    if paths[0].suffix in _SUFFIXES:
+        return PickleCheckpoint(paths)
+    raise UsageError(
+        f"'{path.name}' is of no known kind", hint=f"known endings: {', '.join(_SUFFIXES)}"
+    )
+
+
+def _check_index(path: Path, shards: Sequence[Path]) -> None:
+    weight_map = read_json(path)["weight_map"]
+    problems, seen = [], dict[str, str]()
+    for shard in shards:
+        is_safe = shard.suffix == ".safetensors"
+        names = read_header(shard) if is_safe else load_pickle(shard)
+        for name in names:
+            if name in seen:
+                problems.append(f"'{name}' is in both '{seen[name]}' and '{shard.name}'")
+            elif weight_map.get(name) != shard.name:
+                told = weight_map.get(name)
+                problems.append(f"'{name}' is in '{shard.name}', the index says {told!r}")
+            seen[name] = shard.name
+    problems += [
+        f"'{n}' is in no shard; the index says {s!r}"
+        for n, s in weight_map.items()
+        if n not in seen
+    ]
+    if problems:
+        raise CheckpointError(
+            f"'{path.name}' and its shards disagree",
+            details=problems,
+            hint="download index and shards from the same revision",
+        )

@@ -1,0 +1,120 @@
+"""What all commands share: option types, output, errors."""
+
+import functools
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn, ParamSpec
+
+import typer
+
+from inflate_zoo.errors import InflateZooError
+
+Parameters = ParamSpec("Parameters")
+
+
+class OutputFormat(StrEnum):
+    """How results are printed on stdout."""
+
+    human = "human"
+    json = "json"
+
+
+def _triple(text: str, kind: Callable[[str], Any], example: str) -> tuple[Any, Any, Any]:
+    try:
+        values = tuple(kind(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise typer.BadParameter(f"'{text}' is not three numbers D,H,W, e.g. {example}")
+    return values
+
+
+def parse_volume(text: str) -> tuple[int, int, int]:
+    """Depth, height, width in voxels from `D,H,W`."""
+    return _triple(text, int, "96,224,224")
+
+
+def parse_spacing(text: str) -> tuple[float, float, float]:
+    """Depth, height, width in mm from `D,H,W`."""
+    return _triple(text, float, "5,0.8,0.8")
+
+
+Format = Annotated[OutputFormat, typer.Option("--format", help="Output for people or programs.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Scheme = Annotated[str, typer.Option(help="How the stem gains depth: see 'inflate-zoo schemes'.")]
+PatchDepth = Annotated[
+    int | None, typer.Option(help="Patch size along depth in voxels [default: as in the plane].")
+]
+Volume = Annotated[
+    Any,
+    typer.Option(parser=parse_volume, metavar="D,H,W", help="Volume in voxels the network takes."),
+]
+Channels = Annotated[int, typer.Option(help="Input channels of the 3D network.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repo.")]
+Family = Annotated[
+    str | None, typer.Option(help="Naming scheme, if it cannot be told: see 'families'.")
+]
+Arch = Annotated[
+    str | None, typer.Option(help="timm architecture of a bare file, e.g. vit_base_patch16_224.")
+]
+
+
+def say(text: str) -> None:
+    """Advice and errors, on stderr."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: object) -> None:
+    """A result for programs, on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _fail(error: InflateZooError) -> NoReturn:
+    first, *rest = error.lines()
+    for line in (f"error: {first}", *rest):
+        say("".join(char if char.isprintable() else " " for char in line))
+    raise typer.Exit(error.exit_code)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    say(f"warning: {message}")
+
+
+def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Turn errors into one sentence, the next step and an exit code; no traceback but on request."""
+
+    @functools.wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("always", module="inflate_zoo", category=UserWarning)
+                warnings.showwarning = _show_warning
+                command(*args, **kwargs)
+        except KeyboardInterrupt:
+            say("interrupted; nothing half-written was left")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            sys.stderr.close()
+            raise typer.Exit(1) from None
+        except InflateZooError as error:
+            if kwargs.get("debug"):
+                raise
+            _fail(error)
+        except MemoryError:
+            if kwargs.get("debug"):
+                raise
+            say("error: out of memory")
+            say("close other programs, or convert on a larger machine; --no-verify needs least")
+            raise typer.Exit(1) from None
+        except Exception as error:
+            if kwargs.get("debug"):
+                raise
+            say(f"error: unexpected {type(error).__name__}; this is a bug of inflate-zoo")
+            say("run the same command with --debug and report what it prints")
+            raise typer.Exit(1) from None
+
+    return run

@@ -1,0 +1,114 @@
+"""`inflate-zoo inspect`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from inflate_zoo.cli.common import (
+    Arch,
+    Channels,
+    Debug,
+    Family,
+    Format,
+    OutputFormat,
+    PatchDepth,
+    Revision,
+    Scheme,
+    Volume,
+    guarded,
+    parse_spacing,
+    print_json,
+)
+
+NAME = "inspect"
+
+
+@guarded
+def command(
+    source: Annotated[str, typer.Argument(help="Hub repo (org/name@revision), folder or file.")],
+    scheme: Scheme = "center",
+    patch_depth: PatchDepth = None,
+    volume: Volume = None,
+    channels: Channels = 1,
+    spacing: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_spacing, metavar="D,H,W", help="Voxel size in mm: proposes a patch depth."
+        ),
+    ] = None,
+    revision: Revision = None,
+    family: Family = None,
+    arch: Arch = None,
+    format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    debug: Debug = False,  # noqa: ARG001 - read by `guarded`
+) -> None:
+    """Show what a source is and what convert would do; reads only headers, also of a Hub repo.
+
+    inflate-zoo inspect facebook/dino-vitb16 --volume 96,224,224 --spacing 3,1,1
+    """
+    from inflate_zoo.inspection import inspect_source
+
+    found = inspect_source(
+        source,
+        scheme=scheme,
+        patch_depth=patch_depth,
+        volume=volume,
+        channels=channels,
+        spacing=spacing,
+        revision=revision,
+        family=family,
+        arch=arch,
+    )
+    if format is OutputFormat.json:
+        print_json(found)
+    else:
+        _report(found)
+
+
+def _times(values: list[int]) -> str:
+    return "x".join(map(str, values))
+
+
+def _report(found: dict[str, Any]) -> None:
+    form, made = found["architecture"], found["conversion"]
+    mean = ", ".join(f"{value:g}" for value in found["normalization"]["mean"])
+    commit = f" at {found['commit'][:12]}" if found["commit"] else ""
+    rows = [
+        ("source", f"{found['source']}{commit} ({found['weights']})"),
+        ("family", found["family"] + (f" ({found['arch']})" if found["arch"] else "")),
+        ("license", found["license"]),
+        (
+            "network",
+            f"{form['depth']} blocks of width {form['embed_dim']}, {form['num_heads']} heads, "
+            f"{form['mlp']} {form['mlp_dim']} {form['activation']}, eps {form['norm_eps']:g}",
+        ),
+        (
+            "tokens",
+            f"patch {_times(form['patch_size'])}, grid {_times(form['position_grid'])}, "
+            f"{made['prefix_tokens']} prefix",
+        ),
+        ("parameters", f"{found['parameters_2d']:,} (2D), {made['parameters']:,} (3D)"),
+        ("normalised", f"mean {mean} ({found['normalization']['from']})"),
+        ("dropped", f"{len(found['dropped'])} tensors"),
+        ("3D stem", f"{_times(made['stem'])}, {made['scheme']}"),
+        (
+            "volume",
+            f"{_times(made['volume'])} voxels: grid {_times(made['grid'])}, "
+            f"{made['tokens']:,} tokens",
+        ),
+        (
+            "memory",
+            f"weights {_size(made['weights_bytes'])}; estimated, float32, batch 1: inference "
+            f"{_size(made['estimated_inference_bytes'])}, training with AdamW "
+            f"{_size(made['estimated_training_bytes'])}",
+        ),
+    ]
+    if found["proposed_patch_depth"]:
+        rows.append(("proposed", f"--patch-depth {found['proposed_patch_depth']} for this spacing"))
+    rows += [("note", note) for note in found["notes"]]
+    for key, value in rows:
+        typer.echo(f"{key:<11}{value}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:,.1f} GiB"

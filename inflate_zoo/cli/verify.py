@@ -1,0 +1,39 @@
+"""`inflate-zoo verify`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, Revision, guarded, print_json
+from inflate_zoo.cli.convert import proof_text
+
+NAME = "verify"
+
+
+@guarded
+def command(
+    converted: Annotated[Path, typer.Argument(help="Folder that 'convert' wrote.")],
+    source: Annotated[
+        str | None, typer.Option(help="The 2D source, if it was local [default: the recorded one].")
+    ] = None,
+    revision: Revision = None,
+    format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    debug: Debug = False,  # noqa: ARG001 - read by `guarded`
+) -> None:
+    """Prove a conversion again, from its files.
+
+    inflate-zoo verify dino-vitb16-3d-center
+    """
+    from inflate_zoo.conversion import verify
+
+    found = verify(converted, source, revision=revision)
+    if format is OutputFormat.json:
+        print_json(found.as_dict())
+    else:
+        typer.echo(f"{converted}")
+        typer.echo(f"  proof    {proof_text(found.as_dict())}")
+        for case, error in found.errors.items():
+            typer.echo(f"           {case}: {error:.1e}")
+    if not found.passed:
+        raise typer.Exit(1)

@@ -1,0 +1,385 @@
+"""The main job: a 2D checkpoint becomes a proven folder of 3D weights."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inflate_zoo import __version__
+from inflate_zoo.cards import render_card
+from inflate_zoo.checkpoints import Checkpoint, open_checkpoint
+from inflate_zoo.errors import CheckpointError, UsageError
+from inflate_zoo.files import read_json, sha256
+from inflate_zoo.inflate import Output, Recipe, backbone_config, compute, outputs
+from inflate_zoo.plan import Kept, Plan
+from inflate_zoo.preparation import Options, Understood, checked_options, make_recipe, understand
+from inflate_zoo.safetensors_header import read_header
+from inflate_zoo.sources import Source, find_source
+from inflate_zoo.writing import check_target, json_text, staged, write_safetensors, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inflate_zoo.proof import Verification
+
+FILES = ("model.safetensors", "config.json", "README.md", "conversion.json")
+Progress = Callable[[int, int], None]
+
+
+class _Digests:
+    """Hashes the source's files in a thread: hashing and importing torch overlap."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._found: dict[str, str] = {}
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._run, args=(list(paths),), daemon=True)
+        self._thread.start()
+
+    def _run(self, paths: list[Path]) -> None:
+        try:
+            self._found = {path.name: sha256(path) for path in paths}
+        except OSError as error:
+            self._error = error
+
+    def result(self) -> dict[str, str]:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return dict(sorted(self._found.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One conversion, ready to be written."""
+
+    source: Source
+    checkpoint: Checkpoint
+    understood: Understood
+    recipe: Recipe
+    normalization_from: str | None
+
+    @property
+    def plan(self) -> Plan:
+        return self.understood.plan
+
+
+def convert(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    scheme: str = "center",
+    patch_depth: int | None = None,
+    volume: Sequence[int] | None = None,
+    channels: int = 1,
+    fold_normalization: bool = False,
+    revision: str | None = None,
+    dtype: str | None = None,
+    family: str | None = None,
+    arch: str | None = None,
+    verify: bool = True,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Convert a 2D vision transformer checkpoint into 3D weights, and prove the conversion.
+
+    Args:
+        source: Hub repo (`org/name`, `org/name@revision`), folder, or weight file.
+        out: Output folder; `<name>-3d-<scheme>` in the current one by default.
+        scheme: How the stem gains depth: a name in `SCHEMES`.
+        patch_depth: Patch size along depth in voxels; the in-plane patch size by default.
+        volume: Default volume (depth, height, width) in voxels, recorded in the config; one patch
+            deep at the source's own size by default.
+        channels: Input channels of the 3D network.
+        fold_normalization: Fold the source's input normalisation into the stem; the network then
+            takes intensities in [0, 1].
+        revision: Branch, tag or commit of a Hub repo.
+        dtype: `float32`, `float16` or `bfloat16` for all tensors; `None` keeps the source's, and
+            writes the stem in float32.
+        family: Naming scheme, where it cannot be told from the source.
+        arch: timm architecture of a bare file.
+        verify: Compare the written network with the 2D original.
+        force: Replace our own files in a folder that holds something.
+        progress: Called with bytes written and bytes in all.
+
+    Returns:
+        The output folder.
+
+    Raises:
+        UsageError: The arguments or the source cannot be used.
+        HubError: The Hub could not be reached, or refused.
+        WriteError: The output could not be written.
+        VerificationError: The 3D network does not reproduce the 2D one; nothing is left behind.
+    """
+    options = checked_options(
+        scheme, patch_depth, volume, channels, dtype, fold_normalization=fold_normalization
+    )
+    if out is not None:
+        check_target(Path(out), force=force)
+    found = find_source(str(source), revision)
+    target = Path(out) if out is not None else Path(f"{found.name}-3d-{scheme}")
+    check_target(target, force=force)
+    digests = _Digests(found.files())
+    job = _prepare(found, options, family, arch)
+    if not found.license:
+        warnings.warn(
+            "the source states no license; the card says 'unknown'. Find out before you pass "
+            "the weights on",
+            stacklevel=2,
+        )
+    with staged(target, FILES, force=force) as stage:
+        _write(stage, target.resolve().name, job, digests, verify=verify, progress=progress)
+    return target
+
+
+def _prepare(source: Source, options: Options, family: str | None, arch: str | None) -> _Job:
+    checkpoint = open_checkpoint(source.weights, source.folder)
+    understood = understand(checkpoint.header, source.config, family, arch)
+    recipe, found = make_recipe(options, understood.plan, source.config, source.preprocessor)
+    return _Job(source, checkpoint, understood, recipe, found)
+
+
+def _write(
+    stage: Path, name: str, job: _Job, digests: _Digests, *, verify: bool, progress: Progress | None
+) -> None:
+    config = backbone_config(job.plan, job.recipe)
+    made = outputs(job.plan, job.recipe)
+    entries = [(output.name, output.dtype, output.shape) for output in made]
+    total = sum(_bytes(output) for output in made)
+    files = {
+        "model.safetensors": write_safetensors(
+            stage / "model.safetensors",
+            entries,
+            _computed(made, job),
+            (lambda done: progress(done, total)) if progress else lambda _: None,
+        ),
+        "config.json": write_text(stage / "config.json", json_text(config.model_dump(mode="json"))),
+    }
+    verification = None
+    if verify:
+        from inflate_zoo.proof import prove, require_passed
+
+        verification = prove(stage, job.understood, job.checkpoint, job.recipe)
+        require_passed(verification)
+    card = _card(name, job, verification)
+    files["README.md"] = write_text(stage / "README.md", card)
+    record = _record(job, digests.result(), files, verification)
+    write_text(stage / "conversion.json", json_text(record))
+
+
+def _bytes(output: Output) -> int:
+    from math import prod
+
+    return prod(output.shape) * (4 if output.dtype == "F32" else 2)
+
+
+def _computed(made: Sequence[Output], job: _Job) -> Iterator[Tensor]:
+    import torch
+
+    types = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+    def read(kept: Kept) -> Tensor:
+        parts = [job.checkpoint.read(source) for source in kept.sources]
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+        _require_finite(joined, " + ".join(kept.sources))
+        return joined.reshape(kept.shape)
+
+    for output in made:
+        tensor = compute(output, job.recipe, read).to(types[output.dtype])
+        if output.dtype == "F16":  # narrowing may overflow
+            _require_finite(tensor, output.name, f" after rounding to {job.recipe.dtype}")
+        yield tensor
+
+
+def _require_finite(tensor: Tensor, name: str, when: str = "") -> None:
+    """Raise where a tensor holds NaN or infinity.
+
+    Raises:
+        CheckpointError: Names the tensor and counts.
+    """
+    import torch
+
+    # A sum is cheaper than a mask and finite for every healthy tensor.
+    if torch.isfinite(tensor.sum(dtype=torch.float32)):
+        return
+    bad = int((~torch.isfinite(tensor)).sum())
+    if bad:
+        raise CheckpointError(
+            f"tensor '{name}' holds {bad} values{when} that are NaN or infinite",
+            hint="use another --dtype" if when else "the checkpoint is damaged; take another one",
+        )
+
+
+def _geometry(recipe: Recipe, config: Any) -> str:
+    patch = "x".join(map(str, (recipe.patch_depth, *config.patch_size)))
+    size = "x".join(map(str, recipe.volume))
+    return (
+        f"patch {patch}, position grid {config.position_grid[0]}x{config.position_grid[1]}, "
+        f"default volume {size} voxels, {recipe.channels} input channel(s)"
+    )
+
+
+def _proof_line(verification: Verification | None) -> str:
+    if verification is None:
+        return "not verified (--no-verify)"
+    line = (
+        f"greatest absolute error {verification.max_error_over_rms:.1e} of the reference's RMS "
+        f"(tolerance {verification.tolerance:.0e}), against {verification.reference}"
+    )
+    if verification.rounding_error_over_rms is not None:
+        line += f"; rounding by dtype adds {verification.rounding_error_over_rms:.1e} of the RMS"
+    return line
+
+
+def _card(name: str, job: _Job, verification: Verification | None) -> str:
+    source, recipe = job.source, job.recipe
+    config = backbone_config(job.plan, recipe)
+    origin = f"{source.repo} at {source.commit}" if source.repo else f"{source.name} (a local file)"
+    folded = "not folded: feed the network what the source was fed"
+    if recipe.normalization is not None:
+        mean, std = list(recipe.normalization.mean), list(recipe.normalization.std)
+        folded = f"folded into the stem (mean {mean}, std {std}): feed intensities in [0, 1]"
+    dropped = job.plan.dropped
+    shown = ", ".join(dropped[:6]) + (f" and {len(dropped) - 6} more" if len(dropped) > 6 else "")
+    facts = [
+        ("Source", origin),
+        ("Naming scheme", f"{job.plan.scheme.name}: {job.plan.scheme.summary}"),
+        ("Scheme", recipe.scheme),
+        ("Geometry", _geometry(recipe, config)),
+        ("Input normalisation", folded),
+        ("Dropped", shown or "nothing"),
+        ("Proof", _proof_line(verification)),
+        ("Training", "none was done"),
+    ]
+    notes = list(job.plan.notes)
+    if not source.license:
+        notes.append("The source states no license: find out before you pass the weights on.")
+    shape = (1, recipe.channels, *recipe.volume)
+    return render_card(name, source.license, source.repo, facts, notes, name, shape)
+
+
+def _record(
+    job: _Job,
+    digests: Mapping[str, str],
+    files: Mapping[str, str],
+    verification: Verification | None,
+) -> dict[str, Any]:
+    """The content of conversion.json: no path, no time."""
+    source, recipe = job.source, job.recipe
+    folded = recipe.normalization
+    packages = ("torch", "safetensors", "huggingface_hub", "transformers", "timm")
+    return {
+        "format_version": 1,
+        "source": {
+            "name": source.name,
+            "repo": source.repo,
+            "revision": source.revision,
+            "commit": source.commit,
+            "weights": source.weights.name,
+            "sha256": dict(digests),
+            "license": dict(source.license) or {"license": "unknown"},
+            "family": job.plan.scheme.name,
+            "arch": job.understood.arch or None,
+        },
+        "recipe": {
+            "scheme": recipe.scheme,
+            "patch_depth": recipe.patch_depth,
+            "volume": list(recipe.volume),
+            "channels": recipe.channels,
+            "dtype": recipe.dtype,
+            "fold_normalization": folded is not None,
+            "normalization": folded.model_dump(mode="json") if folded else None,
+            "normalization_from": job.normalization_from,
+        },
+        "dropped": list(job.plan.dropped),
+        "notes": list(job.plan.notes),
+        "files": {name: {"sha256": digest} for name, digest in files.items()},
+        "versions": {"inflate-zoo": __version__} | {name: version(name) for name in packages},
+        "verification": verification.as_dict() if verification else None,
+    }
+
+
+def verify(
+    converted: str | Path, source: str | Path | None = None, *, revision: str | None = None
+) -> Verification:
+    """Prove a written conversion again.
+
+    Args:
+        converted: Folder that `convert` wrote.
+        source: The 2D source; needed where it was local. By default the recorded repo and commit.
+        revision: Revision of `source`, where it is a repo.
+
+    Returns:
+        What was measured; look at `passed`.
+
+    Raises:
+        UsageError: The folder is no conversion, a file differs from its recorded digest, or the
+            source is not the one it was made from.
+        HubError: The Hub could not be reached, or refused.
+    """
+    folder = Path(converted)
+    record = _read_record(folder)
+    origin, wanted = record["source"], record["recipe"]
+    if source is None:
+        if not origin["repo"]:
+            raise UsageError(
+                f"'{folder.name}' was made from a local source, '{origin['name']}'",
+                hint=f"name it: inflate-zoo verify {folder.name} --source PATH",
+            )
+        source, revision = origin["repo"], origin["commit"]
+    found = find_source(str(source), revision)
+    digests = _Digests(found.files())
+    options = Options(
+        wanted["scheme"],
+        wanted["patch_depth"],
+        tuple(wanted["volume"]),
+        wanted["channels"],
+        wanted["fold_normalization"],
+        wanted["dtype"],
+    )
+    is_timm_file = origin["arch"] and not (found.config or {}).get("architecture")
+    family = None if origin["arch"] else origin["family"]
+    job = _prepare(found, options, family, origin["arch"] if is_timm_file else None)
+    differing = [n for n, d in digests.result().items() if origin["sha256"].get(n, d) != d]
+    known = set(origin["sha256"].values())
+    if differing or not known & set(digests.result().values()):
+        raise UsageError(
+            f"'{found.name}' is not the source '{folder.name}' was made from",
+            details=[f"differs: {name}" for name in differing],
+            hint="name the same files and revision the conversion records",
+        )
+    from inflate_zoo.proof import prove
+
+    return prove(folder, job.understood, job.checkpoint, job.recipe)
+
+
+def _read_record(folder: Path) -> Mapping[str, Any]:
+    if not (folder / "conversion.json").is_file():
+        raise UsageError(
+            f"'{folder.name}' holds no conversion.json",
+            hint="name a folder that 'inflate-zoo convert' wrote",
+        )
+    record = read_json(folder / "conversion.json")
+    try:
+        digests = {name: entry["sha256"] for name, entry in record["files"].items()}
+        complete = {"repo", "commit", "name", "arch", "family", "sha256"} <= set(record["source"])
+        complete = complete and {"scheme", "volume", "dtype"} <= set(record["recipe"])
+    except (KeyError, TypeError, AttributeError):
+        complete, digests = False, {}
+    if not complete or record.get("format_version") != 1:
+        raise UsageError(
+            f"'{folder.name}': conversion.json is incomplete", hint="convert the source again"
+        )
+    read_header(folder / "model.safetensors")
+    changed = [n for n, d in digests.items() if n in FILES and sha256(folder / n) != d]
+    if changed:
+        raise UsageError(
+            f"files in '{folder.name}' are not the ones that were written",
+            details=changed,
+            hint="convert the source again, with --force",
+        )
+    return record

@@ -1,0 +1,95 @@
+"""Reading files that somebody else wrote: regular ones only, never more than expected."""
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
+
+_JSON_LIMIT = 100 << 20
+_LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def require_regular(path: Path, inside: Path | None = None) -> None:
+    """Refuse what is no regular file, or leads out of its folder.
+
+    Args:
+        path: The file.
+        inside: Folder the file must really lie in; links into the `blobs` of a Hub cache are fine.
+
+    Raises:
+        UsageError: Missing, a folder, FIFO or device, a link that leads outside.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UsageError(
+            f"'{path.name}' cannot be read: {error.strerror or error}", hint="check the path"
+        ) from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+        raise UsageError(f"'{path.name}' is {kind}, not a file", hint="name a regular file")
+    if inside is not None:
+        real, home = path.resolve(), inside.resolve()
+        in_cache = real.parent.name == "blobs" and home.is_relative_to(real.parent.parent)
+        if not real.is_relative_to(home) and not in_cache:
+            raise UsageError(
+                f"'{path.name}' is a link that leads out of its folder",
+                hint="copy the file into the folder",
+            )
+
+
+def disguise(start: bytes) -> str | None:
+    """What a file really is that is neither safetensors nor a checkpoint, from its first bytes."""
+    text = start.lstrip().lower()
+    if start.startswith(_LFS):
+        return "a Git LFS pointer, not the weights: run 'git lfs pull' in the repo"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "an HTML page, not weights: the download was redirected; download it again"
+    if text.startswith((b"{", b"[")):
+        return "a JSON text, not weights: perhaps an error page of a server; download it again"
+    return None
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ConfigError: Not JSON, not an object, or nested too deeply.
+    """
+    require_regular(path)
+    hint = f"take {path.name} from the repo the weights came from"
+    if path.stat().st_size > _JSON_LIMIT:
+        raise ConfigError(f"{path.name} is larger than 100 MB", hint=hint)
+    content = path.read_bytes()
+    if content.startswith(_LFS):
+        raise ConfigError(f"{path.name} is {disguise(content)}", hint="then convert again")
+    try:
+        value = json.loads(content)
+    except RecursionError as error:
+        raise ConfigError(f"{path.name} is nested too deeply", hint=hint) from error
+    except ValueError as error:
+        raise ConfigError(f"{path.name} is no valid JSON: {error}", hint=hint) from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path.name} must be an object, found {type(value).__name__}", hint=hint)
+    return value
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_disguise(path: Path, start: bytes) -> None:
+    """Raise where a weight file is really a pointer, a page or a text.
+
+    Raises:
+        CheckpointError: Says which, and what to do.
+    """
+    if found := disguise(start):
+        what, _, step = found.partition(": ")
+        raise CheckpointError(f"'{path.name}' is {what}", hint=step or "download it again")

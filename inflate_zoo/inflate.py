@@ -1,0 +1,116 @@
+"""From the tensors of a 2D network to those of the 3D one. Pure: tensors in, tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inflate_zoo.architecture import BackboneConfig, tensor_shapes
+from inflate_zoo.channels import fold_scale, fold_shift, to_channels
+from inflate_zoo.definitions import Normalization
+from inflate_zoo.schemes import SCHEMES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inflate_zoo.plan import Kept, Plan
+
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+_COMPUTED = ("stem_kernel", "stem_bias")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that determines a conversion, given its source.
+
+    Attributes:
+        scheme: A name in `SCHEMES`.
+        patch_depth: Depth of the 3D stem kernel, in voxels.
+        volume: Default volume (depth, height, width) in voxels; recorded only.
+        channels: Input channels of the 3D network.
+        normalization: Input normalisation folded into the stem, or `None`.
+        dtype: Type of every tensor (`float32`, `float16`, `bfloat16`); `None` keeps the type of
+            copied tensors and writes computed ones, the stem and its bias, in float32.
+    """
+
+    scheme: str
+    patch_depth: int
+    volume: tuple[int, int, int]
+    channels: int = 1
+    normalization: Normalization | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One tensor of the 3D network, and the tensors of the 2D one it is made of."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    inputs: tuple[Kept, ...]
+
+
+def backbone_config(plan: Plan, recipe: Recipe) -> BackboneConfig:
+    """The 3D architecture that a plan and a recipe give."""
+    form = plan.architecture.model_dump()
+    form["in_channels"] = recipe.channels
+    form["stem_bias"] = plan.architecture.stem_bias or recipe.normalization is not None
+    return BackboneConfig(**form, patch_depth=recipe.patch_depth, volume=recipe.volume)
+
+
+def outputs(plan: Plan, recipe: Recipe) -> tuple[Output, ...]:
+    """Names, types and shapes of the 3D network's tensors, sorted by name."""
+    config = backbone_config(plan, recipe)
+    inputs = {kept.name: (kept,) for kept in plan.kept}
+    kernel = inputs["patch_embed.weight"]
+    if recipe.normalization is not None:
+        inputs["patch_embed.bias"] = kernel + inputs.get("patch_embed.bias", ())
+    made = []
+    for name, shape in tensor_shapes(config, recipe.patch_depth).items():
+        computed = inputs[name][0].role in _COMPUTED
+        kept_type = "F32" if computed else inputs[name][0].dtype
+        dtype = DTYPES[recipe.dtype] if recipe.dtype else kept_type
+        made.append(Output(name, dtype, shape, inputs[name]))
+    return tuple(sorted(made, key=lambda output: output.name))
+
+
+def compute(output: Output, recipe: Recipe, read: Callable[[Kept], Tensor]) -> Tensor:
+    """Make one tensor of the 3D network, before it is rounded to `output.dtype`.
+
+    Args:
+        output: What to make.
+        recipe: The recipe.
+        read: Gives a tensor of the 2D network under its own shape.
+
+    Returns:
+        Shape `output.shape`; the source's own bits for a copied tensor, float64 for a computed one.
+    """
+    if output.name == "patch_embed.weight":
+        return _kernel(read(output.inputs[0]), recipe)
+    if output.name == "patch_embed.bias":
+        return _bias(output, recipe, read)
+    return read(output.inputs[0])
+
+
+def _kernel(kernel_oihw: Tensor, recipe: Recipe) -> Tensor:
+    if recipe.normalization is None:
+        # Schemes are linear: fewer channels first is the smaller tensor.
+        summed = to_channels(kernel_oihw.double(), recipe.channels)
+        return SCHEMES[recipe.scheme](summed, recipe.patch_depth)
+    return to_channels(_folded(kernel_oihw, recipe, recipe.normalization), recipe.channels)
+
+
+def _folded(kernel_oihw: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
+    # The shift is taken after inflation: with `repeat` every slice adds its own.
+    inflated = SCHEMES[recipe.scheme](kernel_oihw.double(), recipe.patch_depth)
+    return fold_scale(inflated, normalization.std)
+
+
+def _bias(output: Output, recipe: Recipe, read: Callable[[Kept], Tensor]) -> Tensor:
+    if recipe.normalization is None:
+        return read(output.inputs[0]).double()
+    folded = _folded(read(output.inputs[0]), recipe, recipe.normalization)
+    bias = read(output.inputs[1]) if len(output.inputs) > 1 else None
+    return fold_shift(folded, bias, recipe.normalization.mean)

@@ -1,0 +1,316 @@
+"""The proof: the 3D network reproduces the 2D original.
+
+Equal slices: for `center` and `average` every depth token of a stack of equal slices equals the
+2D network's on that slice; for `repeat` it equals the 2D network's on the slice times the patch
+depth (bias aside, which scaling the input leaves alone). Any volume, one patch deep: the 2D
+network on the centre slice (`center`) or the mean slice (`average`, `repeat`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from inflate_zoo.errors import VerificationError
+from inflate_zoo.inflate import Recipe, backbone_config, compute, outputs
+from inflate_zoo.loading import Backbone, assemble, fitted_config, fitted_tensors, load
+from inflate_zoo.plan import FLOATS
+from inflate_zoo.references import Reference, timm_reference, transformers_reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from inflate_zoo.checkpoints import Checkpoint
+    from inflate_zoo.plan import Kept
+    from inflate_zoo.preparation import Understood
+
+TOLERANCE = 1e-4
+_MOST_TOKENS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the proof measured.
+
+    Attributes:
+        passed: Whether every error is within the tolerance and the tables are equal.
+        max_error_over_rms: Greatest absolute error over the reference's root mean square.
+        tolerance: What it may be.
+        errors: The same by case.
+        reference: What built the 2D original.
+        grid: Token grid (depth, height, width) of the proof.
+        tables_equal: Whether the position table in the file equals the original's bit for bit.
+        rounding_error_over_rms: What narrowing by `dtype` costs; measured, not judged.
+        rounded_exactly: Whether the file holds just the rounded tensors; `None` if not narrowed.
+    """
+
+    passed: bool
+    max_error_over_rms: float
+    tolerance: float
+    errors: dict[str, float]
+    reference: str
+    grid: tuple[int, int, int]
+    tables_equal: bool
+    rounding_error_over_rms: float | None = None
+    rounded_exactly: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For conversion.json."""
+        return {**asdict(self), "grid": list(self.grid)}
+
+
+def read_kept(checkpoint: Checkpoint, kept: Kept) -> Tensor:
+    """One tensor of the 2D network under its own shape, in the source's type."""
+    parts = [checkpoint.read(source) for source in kept.sources]
+    joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return joined.reshape(kept.shape)
+
+
+def _proof_grid(native: tuple[int, int]) -> tuple[int, int, int]:
+    """Depth tokens and the in-plane grid: native where two depth tokens of it are few enough."""
+    height, width = native
+    room = _MOST_TOKENS // 2
+    if height * width > room:
+        shrink = (room / (height * width)) ** 0.5
+        height, width = max(1, int(height * shrink)), max(1, int(width * shrink))
+    return (3 if 3 * height * width <= _MOST_TOKENS else 2), height, width
+
+
+def _reference(understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int]) -> Reference:
+    plan = understood.plan
+    form = plan.architecture
+    state = {
+        name.removeprefix(plan.prefix): checkpoint.read(name).float()
+        for name, info in checkpoint.header.items()
+        if name.startswith(plan.prefix) and info.dtype in FLOATS
+    }
+    table = next(kept for kept in plan.kept if kept.name == "pos_embed")
+    name = table.sources[0].removeprefix(plan.prefix)
+    native = state[name]
+    state[name] = _resized_by_timm(native, form.position_prefix, form.position_grid, grid)
+    built = None
+    if plan.scheme.library == "transformers":
+        built = transformers_reference(plan, state, grid, understood.raw)
+    else:
+        built = timm_reference(plan, state, grid, understood.arch, understood.arguments)
+    if built is None:
+        return _own_reference(understood, checkpoint, grid, native)
+    return Reference(built.built_by, built.tokens, built.pooled, native)
+
+
+def _resized_by_timm(
+    table: Tensor, prefix: int, old: tuple[int, int], new: tuple[int, int]
+) -> Tensor:
+    if old == new:
+        return table
+    from timm.layers import resample_abs_pos_embed
+
+    flat = table.reshape(1, -1, table.shape[-1])
+    resized: Tensor = resample_abs_pos_embed(flat, list(new), list(old), num_prefix_tokens=prefix)
+    return resized.reshape(*table.shape[:-2], -1, table.shape[-1])
+
+
+def _own_reference(
+    understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int], native: Tensor
+) -> Reference:
+    """The 2D form of our own network, for what neither library can build."""
+    form = understood.plan.architecture
+    height, width = (n * step for n, step in zip(grid, form.patch_size, strict=True))
+    native_size = [n * s for n, s in zip(form.position_grid, form.patch_size, strict=True)]
+    flat = Recipe("center", 1, (1, native_size[0], native_size[1]), form.in_channels)
+    network = network_in_memory(understood, checkpoint, flat, (1, height, width)).eval()
+    return Reference(
+        "inflate-zoo's own 2D form (neither transformers nor timm can build this source)",
+        lambda images: network.forward_features(images.unsqueeze(2)),
+        None,
+        native,
+    )
+
+
+def network_in_memory(
+    understood: Understood, checkpoint: Checkpoint, recipe: Recipe, volume: tuple[int, int, int]
+) -> Backbone:
+    """The 3D network in float32, straight from the source, never rounded to a file's type."""
+    config = backbone_config(understood.plan, recipe)
+    target = fitted_config(config, volume)
+
+    def read(kept: Kept) -> Tensor:
+        return read_kept(checkpoint, kept)
+
+    tensors = {
+        output.name: compute(output, recipe, read).float()
+        for output in outputs(understood.plan, recipe)
+    }
+    return assemble(Backbone, target, fitted_tensors(tensors, config, target))
+
+
+def prove(
+    folder: Path, understood: Understood, checkpoint: Checkpoint, recipe: Recipe
+) -> Verification:
+    """Compare the network in a written file with the 2D original.
+
+    Args:
+        folder: Folder with the written `model.safetensors` and `config.json`.
+        understood: The source, understood.
+        checkpoint: The source's tensors.
+        recipe: The recipe of the conversion.
+
+    Returns:
+        What was measured; nothing is raised for a failed proof.
+    """
+    form = understood.plan.architecture
+    depth, *plane = _proof_grid(form.position_grid)
+    grid = (plane[0], plane[1])
+    size = tuple(n * step for n, step in zip(grid, form.patch_size, strict=True))
+    volumes = [(n * recipe.patch_depth, size[0], size[1]) for n in (depth, 1)]
+    original = _reference(understood, checkpoint, grid)
+    narrowed = recipe.dtype in ("float16", "bfloat16")
+
+    def measure(build: Callable[[tuple[int, int, int]], Backbone]) -> dict[str, float]:
+        with torch.inference_mode():
+            stack = _equal_slices(build(volumes[0]).eval(), original, recipe, understood)
+            single = _any_volume(build(volumes[1]).eval(), original, recipe, understood)
+        return {**stack, **single}
+
+    def from_file(volume: tuple[int, int, int]) -> Backbone:
+        return load(folder, volume=volume)
+
+    def from_memory(volume: tuple[int, int, int]) -> Backbone:
+        return network_in_memory(understood, checkpoint, recipe, volume)
+
+    errors = measure(from_memory if narrowed else from_file)
+    table = _table_in(folder)
+    expected = original.table.reshape(table.shape)
+    exact = None
+    if narrowed:
+        expected = expected.to(getattr(torch, recipe.dtype or "float32")).float()
+        exact = _rounded_exactly(folder, understood, checkpoint, recipe)
+    tables = torch.equal(table, expected)
+    worst = max(errors.values())
+    return Verification(
+        passed=bool(worst <= TOLERANCE) and tables and exact is not False,
+        max_error_over_rms=worst,
+        tolerance=TOLERANCE,
+        errors=errors,
+        reference=original.built_by,
+        grid=(depth, *grid),
+        tables_equal=tables,
+        rounding_error_over_rms=max(measure(from_file).values()) if narrowed else None,
+        rounded_exactly=exact,
+    )
+
+
+def _table_in(folder: Path) -> Tensor:
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        return file.get_tensor("pos_embed").float()  # type: ignore[no-any-return]
+
+
+def _rounded_exactly(
+    folder: Path, understood: Understood, checkpoint: Checkpoint, recipe: Recipe
+) -> bool:
+    from safetensors import safe_open
+
+    def read(kept: Kept) -> Tensor:
+        return read_kept(checkpoint, kept)
+
+    dtype = getattr(torch, recipe.dtype or "float32")
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        made = outputs(understood.plan, recipe)
+        return set(file.keys()) == {output.name for output in made} and all(
+            torch.equal(compute(output, recipe, read).to(dtype), file.get_tensor(output.name))
+            for output in made
+        )
+
+
+def _for_reference(slices: Tensor, recipe: Recipe, channels: int) -> Tensor:
+    """What the 2D original must see where the 3D network sees these slices.
+
+    Args:
+        slices: Shape (B, recipe.channels, H, W), in the 3D network's intensities.
+        recipe: The recipe.
+        channels: The original's input channels.
+
+    Returns:
+        Shape (B, channels, H, W).
+    """
+    if slices.shape[1] != channels:
+        slices = slices.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+    if recipe.normalization is not None:
+        mean = slices.new_tensor(recipe.normalization.mean).view(1, -1, 1, 1)
+        std = slices.new_tensor(recipe.normalization.std).view(1, -1, 1, 1)
+        slices = (slices - mean) / std
+    return slices * (recipe.patch_depth if recipe.scheme == "repeat" else 1)
+
+
+def _random(shape: tuple[int, ...], recipe: Recipe) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if recipe.normalization is not None:  # intensities in [0, 1]
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _error(got: Tensor, expected: Tensor, scale: Tensor) -> float:
+    worst = ((got - expected).abs().max() / scale).item()
+    return worst if worst == worst else float("inf")  # NaN must not pass
+
+
+def _equal_slices(
+    network: Backbone, original: Reference, recipe: Recipe, understood: Understood
+) -> dict[str, float]:
+    form, prefix = understood.plan.architecture, network.num_prefix_tokens
+    depth, height, width = network.config.volume
+    image = _random((2, recipe.channels, height, width), recipe)
+    expected = original.tokens(_for_reference(image, recipe, form.in_channels).float())
+    volume = image.float().unsqueeze(2).repeat(1, 1, depth, 1, 1)
+    got = network.forward_features(volume)
+    scale = expected.square().mean().sqrt()
+    layers = got[:, prefix:].unflatten(1, (network.grid_size[0], -1))
+    errors = {"equal slices": _error(layers, expected[:, None, prefix:], scale)}
+    if prefix:
+        errors["equal slices, prefix"] = _error(got[:, :prefix], expected[:, :prefix], scale)
+    if original.pooled is not None:
+        pooled = original.pooled(expected)
+        scale = pooled.square().mean().sqrt()
+        errors["equal slices, pooled"] = _error(network(volume), pooled, scale)
+    return errors
+
+
+def _any_volume(
+    network: Backbone, original: Reference, recipe: Recipe, understood: Understood
+) -> dict[str, float]:
+    volume = _random((1, recipe.channels, *network.config.volume), recipe)
+    center = recipe.scheme == "center"
+    slices = volume[:, :, recipe.patch_depth // 2] if center else volume.mean(dim=2)
+    channels = understood.plan.architecture.in_channels
+    expected = original.tokens(_for_reference(slices, recipe, channels).float())
+    got = network.forward_features(volume.float())
+    scale = expected.square().mean().sqrt()
+    return {f"{'centre' if center else 'mean'} slice": _error(got, expected, scale)}
+
+
+def require_passed(verification: Verification) -> None:
+    """Raise where a proof failed.
+
+    Raises:
+        VerificationError: With the errors by case.
+    """
+    if verification.passed:
+        return
+    details = [f"{case}: {error:.1e} of the RMS" for case, error in verification.errors.items()]
+    if not verification.tables_equal:
+        details.append("the position table in the file differs from the original's")
+    if verification.rounded_exactly is False:
+        details.append("the file does not hold the rounded tensors")
+    raise VerificationError(
+        f"the 3D network does not reproduce the 2D one: error {verification.max_error_over_rms:.1e} "
+        f"of the RMS, tolerance {verification.tolerance:.0e}",
+        details=[*details, f"compared with {verification.reference}"],
+        hint="nothing was left behind; please report the source, or look closer with 'inflate-zoo inspect'",
+    )

@@ -1,0 +1,303 @@
+"""The 2D originals, built by timm or transformers themselves, and what timm says of a model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from inflate_zoo.plan import Plan
+
+# What a timm Hub repo's pretrained_cfg may say of the architecture.
+_CFG_KEYS = ("input_size", "fixed_input_size", "num_classes", "first_conv", "classifier")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A 2D original.
+
+    Attributes:
+        built_by: Library, version and class.
+        tokens: Images [batch, channels, height, width] to tokens [batch, prefix + patches, dim].
+        pooled: Tokens to the pooled vector [batch, dim], or `None` where the original's is dropped.
+        table: The position table, as the library holds it.
+    """
+
+    built_by: str
+    tokens: Callable[[Tensor], Tensor]
+    pooled: Callable[[Tensor], Tensor] | None
+    table: Tensor
+
+
+def timm_arguments(arch: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Architecture name and create_model's arguments, from timm's config.json or a bare name.
+
+    Raises:
+        UnknownNameError: timm has no such architecture.
+        ConfigError: `model_args` or `pretrained_cfg` is no object.
+    """
+    import timm
+
+    arch = arch.removeprefix("timm/")
+    if not timm.is_model(arch.split(".")[0]):
+        raise UnknownNameError("timm architecture", arch, timm.list_models("*vit*"))
+    arguments: dict[str, Any] = {}
+    for key in ("model_args", "pretrained_cfg"):
+        part = config.get(key) or {}
+        if not isinstance(part, Mapping):
+            raise ConfigError(
+                f"config.json: {key} must be an object, found {type(part).__name__}",
+                hint="correct config.json, or take it from the repo the weights came from",
+            )
+        if key == "model_args":
+            arguments |= part
+        elif cfg := {name: part[name] for name in _CFG_KEYS if name in part}:
+            arguments["pretrained_cfg"] = cfg
+    return arch.split(".")[0], arguments
+
+
+def _create_timm(arch: str, arguments: Mapping[str, Any], device: str) -> Any:
+    import timm
+    import torch
+
+    try:
+        with torch.device(device), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return timm.create_model(arch, pretrained=False, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, AttributeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"timm cannot build '{arch}': {reason[0]}",
+            hint="correct model_args in config.json, or name another --arch",
+        ) from error
+
+
+def describe_timm(arch: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm itself says of a model, from one built without memory.
+
+    Args:
+        arch: Architecture name.
+        arguments: Arguments of `timm.create_model`.
+
+    Returns:
+        Fields that `converters/timm_vit.toml` reads.
+
+    Raises:
+        ConfigError: timm cannot build it.
+        UnsupportedModelError: It is no plain VisionTransformer.
+    """
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.vision_transformer import VisionTransformer
+    from torch import nn
+
+    model = _create_timm(arch, arguments, "meta")
+    distilled = type(model) is VisionTransformerDistilled
+    if type(model) is not VisionTransformer and not distilled:
+        raise UnsupportedModelError(
+            f"'{arch}' is timm's {type(model).__name__}, not a plain VisionTransformer",
+            hint="nearest supported: timm_vit, e.g. --arch vit_base_patch16_224",
+        )
+    _require_plain(arch, model)
+    block = model.blocks[0]
+    gated = type(block.mlp).__name__ == "GluMlp"
+    pools = {"token": "cls", "avg": "mean"}
+    has_norm, has_fc_norm = (isinstance(n, nn.LayerNorm) for n in (model.norm, model.fc_norm))
+    prefix = model.num_prefix_tokens
+    return {
+        "embed_dim": model.embed_dim,
+        "depth": len(model.blocks),
+        "num_heads": block.attn.num_heads,
+        "in_chans": model.patch_embed.proj.in_channels,
+        "patch_size": list(model.patch_embed.patch_size),
+        "img_size": list(model.patch_embed.img_size),
+        "mlp": "swiglu" if gated else "mlp",
+        "mlp_dim": block.mlp.fc2.in_features,
+        "activation": _activation(arch, block.mlp.act),
+        "norm_eps": block.norm1.eps,
+        "qkv_bias": block.attn.qkv.bias is not None,
+        "layer_scale": not isinstance(block.ls1, nn.Identity),
+        "class_token": model.cls_token is not None,
+        "distillation_token": distilled,
+        "reg_tokens": 0 if model.reg_token is None else model.reg_token.shape[1],
+        "position_prefix": 0 if model.no_embed_class else prefix,
+        "pre_norm": isinstance(model.norm_pre, nn.LayerNorm),
+        "final_norm": "tokens" if has_norm else "pooled" if has_fc_norm else "none",
+        "pool": "cls_dist" if distilled else pools.get(model.global_pool, "mean"),
+        "pool_dropped": not distilled
+        and (model.global_pool not in pools or (model.pool_include_prefix and prefix > 0)),
+    }
+
+
+def _require_plain(arch: str, model: Any) -> None:
+    """Refuse what has the names of a plain transformer but other arithmetic.
+
+    Raises:
+        UnsupportedModelError: Names the part.
+    """
+    from timm.layers import PatchEmbed
+    from timm.models.vision_transformer import Attention, Block
+    from torch import nn
+
+    first = model.blocks[0]
+    norms = [m for n, m in model.named_modules() if n.endswith(("norm1", "norm2", "norm_pre"))]
+    norms = [m for m in [*norms, model.norm, model.fc_norm] if not isinstance(m, nn.Identity)]
+    odd = [
+        what
+        for what, plain in (
+            ("stem", type(model.patch_embed) is PatchEmbed),
+            ("norm in the stem", isinstance(getattr(model.patch_embed, "norm", None), nn.Identity)),
+            ("position table", model.pos_embed is not None),
+            ("blocks", all(type(block) is Block for block in model.blocks)),
+            ("attention", type(getattr(first, "attn", None)) is Attention),
+            ("norm", all(isinstance(norm, nn.LayerNorm) for norm in norms)),
+            ("norm epsilons", len({getattr(norm, "eps", None) for norm in norms}) == 1),
+        )
+        if not plain
+    ]
+    if not odd:
+        inner = [getattr(first.attn, name, None) for name in ("q_norm", "k_norm", "norm")]
+        inner.append(getattr(first.mlp, "norm", None))
+        if not all(part is None or isinstance(part, nn.Identity) for part in inner):
+            odd.append("norm inside attention or MLP")
+        if type(first.mlp).__name__ not in ("Mlp", "GluMlp") or getattr(first.mlp, "gate_last", 0):
+            odd.append("MLP")
+    if odd:
+        raise UnsupportedModelError(
+            f"'{arch}' is no plain vision transformer: special {', '.join(odd)}",
+            hint="nearest supported: timm_vit, e.g. --arch vit_base_patch16_224",
+        )
+
+
+def _activation(arch: str, act: nn.Module) -> str:
+    kind = type(act).__name__
+    if kind == "GELU":
+        return "gelu" if getattr(act, "approximate", "none") == "none" else "gelu_tanh"
+    known = {"GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "SiLU": "silu", "ReLU": "relu"}
+    if kind not in known:
+        raise UnsupportedModelError(
+            f"'{arch}' has the activation {kind}", hint=f"known: GELU, {', '.join(known)}"
+        )
+    return known[kind]
+
+
+State = Mapping[str, "Tensor"]
+
+
+def timm_reference(
+    plan: Plan, state: State, grid: tuple[int, int], arch: str, arguments: Mapping[str, Any]
+) -> Reference | None:
+    """The original of a timm or DINO checkpoint; `None` where timm cannot take its tensors.
+
+    Args:
+        plan: The plan of the source.
+        state: Source name without prefix to float32 tensor, the table already at `grid`.
+        grid: Token grid (height, width) the reference is to take.
+        arch: timm's architecture name; empty for DINO's own files.
+        arguments: Arguments of `timm.create_model`.
+    """
+    import torch
+    from timm.models.vision_transformer import VisionTransformer
+
+    form = plan.architecture
+    size = [grid[0] * form.patch_size[0], grid[1] * form.patch_size[1]]
+    if arch:
+        model = _create_timm(arch, {**arguments, "num_classes": 0, "img_size": size}, "meta")
+    else:
+        norm = partial(torch.nn.LayerNorm, eps=form.norm_eps)
+        with torch.device("meta"):
+            model = VisionTransformer(
+                img_size=size, patch_size=form.patch_size, in_chans=form.in_channels,
+                num_classes=0, embed_dim=form.embed_dim, depth=form.depth,
+                num_heads=form.num_heads, mlp_ratio=form.mlp_dim / form.embed_dim,
+                qkv_bias=form.qkv_bias, norm_layer=norm,
+            )  # fmt: skip
+    wanted = model.state_dict()
+    if any(name not in state for name in wanted):
+        return None
+    model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
+    model.eval()
+    noted = any("mean of the patch tokens" in note for note in plan.notes)
+    return Reference(
+        f"timm {version('timm')} {type(model).__name__}",
+        model.forward_features,
+        None if noted else partial(model.forward_head, pre_logits=True),
+        state["pos_embed"],
+    )
+
+
+def transformers_reference(
+    plan: Plan, state: State, grid: tuple[int, int], raw: Mapping[str, Any]
+) -> Reference | None:
+    """The original of a transformers checkpoint; `None` where transformers cannot take its tensors.
+
+    Args:
+        plan: The plan of the source.
+        state: Source name without prefix to float32 tensor, the table already at `grid`.
+        grid: Token grid (height, width) the reference is to take.
+        raw: The config's part on the image tower.
+    """
+    import torch
+    import transformers
+
+    form, kind = plan.architecture, getattr(transformers, plan.scheme.reference)
+    size = tuple(side * step for side, step in zip(grid, form.patch_size, strict=True))
+    fields = {k: v for k, v in raw.items() if k not in ("architectures", "model_type", "dtype")}
+    fields |= {"image_size": size[0] if size[0] == size[1] else size}
+    names = [kept.sources[0] for kept in plan.kept if kept.name == "pos_embed"]
+    table = state[names[0].removeprefix(plan.prefix)]
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = kind.config_class(**fields)
+            model, info = kind.from_pretrained(
+                None, config=config, state_dict=dict(state), dtype=torch.float32,
+                attn_implementation="eager", output_loading_info=True,
+            )  # fmt: skip
+    except (ValueError, TypeError, RuntimeError, NotImplementedError):
+        return None
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+    allowed = ("pooler.", "head.")
+    names = [n for n in info["missing_keys"] if not n.startswith(allowed)]
+    odd = [n for n in names if "mask_token" not in n]
+    if odd or info["mismatched_keys"] or info.get("error_msgs"):
+        return None
+    return Reference(
+        f"transformers {version('transformers')} {plan.scheme.reference}",
+        partial(_transformers_tokens, model.eval()),
+        None,
+        table,
+    )
+
+
+def _transformers_tokens(model: Any, images: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    if type(model).__name__ == "ViTMAEModel":
+        # Keep every patch, in order: the model would mask and shuffle them.
+        model.config.mask_ratio = 0.0
+        count = model.embeddings.num_patches if hasattr(model.embeddings, "num_patches") else None
+        count = count or model.embeddings.patch_embeddings.num_patches
+        noise = torch.arange(float(count)).expand(images.shape[0], -1)
+        return model(images, noise=noise).last_hidden_state  # type: ignore[no-any-return]
+    tokens = model(images).last_hidden_state
+    if type(model).__name__ == "CLIPVisionModel":
+        # The model norms the pooled token only; the tokens end after the same norm.
+        inner = getattr(model, "vision_model", model)
+        return inner.post_layernorm(tokens)  # type: ignore[no-any-return]
+    return tokens  # type: ignore[no-any-return]

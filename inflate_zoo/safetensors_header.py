@@ -1,0 +1,134 @@
+"""The header of a safetensors file, read strictly.
+
+The format: 8 bytes little-endian length, a JSON object of that length, then the data. The
+safetensors library accepts duplicate and empty names; a header that cannot be trusted is refused
+here before anything is mapped.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inflate_zoo.errors import CheckpointError
+from inflate_zoo.files import refuse_disguise, require_regular
+from inflate_zoo.naming import TensorInfo
+
+HEADER_LIMIT = 100_000_000
+ITEM_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2,
+    "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
+}  # fmt: skip
+
+
+class _DuplicateError(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in seen:
+            raise _DuplicateError(f"'{name}' occurs twice")
+        seen[name] = value
+    return seen
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Read and check the header of a safetensors file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Name to type and shape.
+
+    Raises:
+        CheckpointError: The file is damaged or is something else; names tensor and offsets.
+    """
+    require_regular(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(512)
+        refuse_disguise(path, start)
+        if size < 8:
+            raise _damaged(path, f"it has {size} bytes, a header needs at least 8")
+        if start.startswith(b"PK\x03\x04"):
+            raise CheckpointError(
+                f"'{path.name}' is a pickle checkpoint (zip), not safetensors",
+                hint="rename it to end in .pth or .bin and convert that",
+            )
+        length = int.from_bytes(start[:8], "little")
+        if length > HEADER_LIMIT:
+            raise _damaged(path, f"its header claims {length} bytes; the limit is {HEADER_LIMIT}")
+        if length > size - 8:
+            raise _damaged(path, f"its header claims {length} bytes, the file has {size}")
+        file.seek(8)
+        text = file.read(length)
+    try:
+        header = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, _DuplicateError) else "it is no valid JSON"
+        raise _damaged(path, f"bad header: {reason}") from error
+    return _checked(path, header, size - 8 - length)
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"'{path.name}' is damaged: {reason}",
+        hint="download the file again and compare its size with the repo's",
+    )
+
+
+def _checked(path: Path, header: object, data_bytes: int) -> dict[str, TensorInfo]:
+    if not isinstance(header, dict):
+        raise _damaged(path, "bad header: not an object")
+    metadata = header.pop("__metadata__", None) or {}
+    texts = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    if not texts:
+        raise _damaged(path, "bad header: __metadata__ holds something that is not text")
+    infos: dict[str, TensorInfo] = {}
+    spans: list[tuple[int, int, str]] = []
+    for name, entry in header.items():
+        if not name:
+            raise _damaged(path, "bad header: a tensor has an empty name")
+        infos[name], begin, end = _entry(path, name, entry)
+        spans.append((begin, end, name))
+    position = 0
+    for begin, end, name in sorted(spans):
+        if begin != position:
+            kind = "overlap" if begin < position else "hole"
+            raise _damaged(
+                path, f"{kind} before '{name}': it begins at byte {begin}, expected {position}"
+            )
+        position = end
+    if position != data_bytes:
+        last = max(spans)[2] if spans else "the header"
+        what = f"the data ends at byte {position} after '{last}', the file has {data_bytes}"
+        raise _damaged(
+            path, f"{'truncated' if position > data_bytes else 'trailing bytes'}: {what}"
+        )
+    return infos
+
+
+def _entry(path: Path, name: str, entry: object) -> tuple[TensorInfo, int, int]:
+    fields: Mapping[str, Any] = entry if isinstance(entry, dict) else {}
+    dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+    whole = [
+        isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
+        for values in (shape, offsets)
+    ]
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES or not all(whole):
+        raise _damaged(path, f"bad header: '{name}' has dtype {dtype!r}, shape {shape!r}"[:200])
+    if len(offsets) != 2 or offsets[0] > offsets[1]:  # type: ignore[arg-type,index]
+        raise _damaged(path, f"bad header: '{name}' has offsets {offsets!r}"[:200])
+    begin, end = offsets  # type: ignore[misc]
+    expected = math.prod(shape) * ITEM_BYTES[dtype]  # type: ignore[arg-type]
+    if end - begin != expected:
+        raise _damaged(
+            path,
+            f"'{name}' {dtype} {shape} needs {expected} bytes, "
+            f"its offsets [{begin}, {end}] give {end - begin}",
+        )
+    return TensorInfo(dtype, tuple(shape)), begin, end  # type: ignore[arg-type]

@@ -1,0 +1,64 @@
+"""The recorded headers of tests/keys, as the core takes them."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from inflate_zoo.catalog import naming_schemes
+from inflate_zoo.detection import choose_scheme, section_of
+from inflate_zoo.naming import TensorInfo
+from inflate_zoo.plan import Plan, make_plan
+
+KEYS = Path(__file__).parents[1] / "keys"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded file: who wrote what; the dicts are fresh copies, free to be changed."""
+
+    definition: str
+    kind: str
+    config: dict[str, Any] | None
+    header: dict[str, TensorInfo]
+
+    @property
+    def family(self) -> str | None:
+        """What a user has to say by hand."""
+        return "dino" if self.definition == "dino" else None
+
+
+@cache
+def _text(definition: str) -> str:
+    return (KEYS / f"{definition}.json").read_text(encoding="utf-8")
+
+
+def definitions() -> list[str]:
+    """Names of all recordings."""
+    return sorted(path.stem for path in KEYS.glob("*.json"))
+
+
+def cases(definition: str) -> list[Case]:
+    """All cases of one recording, read afresh."""
+    return [
+        Case(
+            definition,
+            case["kind"],
+            case["config"],
+            {n: TensorInfo(v["dtype"], tuple(v["shape"])) for n, v in case["tensors"].items()},
+        )
+        for case in json.loads(_text(definition))["cases"]
+    ]
+
+
+def case(kind: str) -> Case:
+    """One case by its kind, read afresh."""
+    return next(c for name in definitions() for c in cases(name) if c.kind == kind)
+
+
+def plan_of(case: Case) -> Plan:
+    """Detect and plan, as a conversion does."""
+    scheme = choose_scheme(naming_schemes(), case.header, case.config, family=case.family)
+    raw, section = section_of(scheme, case.config or {})
+    return make_plan(scheme, case.header, raw, section)
