@@ -63,7 +63,7 @@ def backbone_config(plan: Plan, recipe: Recipe) -> BackboneConfig:
 def outputs(plan: Plan, recipe: Recipe) -> tuple[Output, ...]:
     """Names, types and shapes of the 3D network's tensors, sorted by name."""
     config = backbone_config(plan, recipe)
-    inputs = {kept.name: (kept,) for kept in plan.kept}
+    inputs: dict[str, tuple[Kept, ...]] = {kept.name: (kept,) for kept in plan.kept}
     kernel = inputs["patch_embed.weight"]
     if recipe.normalization is not None:
         inputs["patch_embed.bias"] = kernel + inputs.get("patch_embed.bias", ())

@@ -271,7 +271,7 @@ def _equal_slices(
     volume = image.float().unsqueeze(2).repeat(1, 1, depth, 1, 1)
     got = network.forward_features(volume)
     scale = expected.square().mean().sqrt()
-    layers = got[:, prefix:].unflatten(1, (network.grid_size[0], -1))
+    layers = got[:, prefix:].reshape(got.shape[0], network.grid_size[0], -1, got.shape[-1])
     errors = {"equal slices": _error(layers, expected[:, None, prefix:], scale)}
     if prefix:
         errors["equal slices, prefix"] = _error(got[:, :prefix], expected[:, :prefix], scale)
@@ -309,8 +309,8 @@ def require_passed(verification: Verification) -> None:
     if verification.rounded_exactly is False:
         details.append("the file does not hold the rounded tensors")
     raise VerificationError(
-        f"the 3D network does not reproduce the 2D one: error {verification.max_error_over_rms:.1e} "
-        f"of the RMS, tolerance {verification.tolerance:.0e}",
+        "the 3D network does not reproduce the 2D one: error "
+        f"{verification.max_error_over_rms:.1e} of the RMS, tolerance {verification.tolerance:.0e}",
         details=[*details, f"compared with {verification.reference}"],
-        hint="nothing was left behind; please report the source, or look closer with 'inflate-zoo inspect'",
+        hint="nothing was left behind; 'inflate-zoo inspect' shows how the source was understood",
     )

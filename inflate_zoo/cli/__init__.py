@@ -12,7 +12,6 @@ from inflate_zoo.cli import convert, families, inspect, schemes, verify
 
 app = typer.Typer(
     name="inflate-zoo",
-    help="Inflate pre-trained 2D vision transformers to 3D, and prove that the conversion is right.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -30,7 +29,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 - the callback acts on it
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:

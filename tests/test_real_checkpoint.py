@@ -1,0 +1,73 @@
+"""A real DINOv2 checkpoint and real MRI volumes, where they are at hand beside the checkout."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import inflate_zoo
+
+SHARED = Path(__file__).parents[2] / "shared"
+CHECKPOINT = SHARED / "checkpoints" / "dinov2-vits14-saliency"
+VOLUMES = SHARED / "data" / "Task04_Hippocampus" / "imagesTr"
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the source states no license:UserWarning"),
+    pytest.mark.skipif(not CHECKPOINT.is_dir(), reason="the real checkpoint is not at hand"),
+]
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    with pytest.warns(UserWarning, match="no license"):
+        return inflate_zoo.convert(CHECKPOINT, tmp_path_factory.mktemp("real") / "out")
+
+
+def test_end_to_end(converted):
+    proof = json.loads((converted / "conversion.json").read_text())["verification"]
+    assert proof["passed"]
+    assert proof["max_error_over_rms"] < 1e-4
+    assert proof["reference"].startswith("transformers")
+
+
+def read_nifti(path: Path) -> np.ndarray:
+    """A volume in height, width, depth order, from the bytes (NIfTI-1 header, section 'dim')."""
+    import gzip
+
+    content = gzip.decompress(path.read_bytes())
+    dim = np.frombuffer(content, "<i2", 8, 40)
+    code = int(np.frombuffer(content, "<i2", 1, 70)[0])
+    offset = int(np.frombuffer(content, "<f4", 1, 108)[0])
+    kind = {2: "u1", 4: "<i2", 8: "<i4", 16: "<f4", 64: "<f8"}[code]
+    count = int(np.prod(dim[1:4]))
+    return np.frombuffer(content, kind, count, offset).reshape(dim[1:4], order="F").astype("f4")
+
+
+@pytest.mark.skipif(not VOLUMES.is_dir(), reason="the real volumes are not at hand")
+@pytest.mark.parametrize("patch_depth", [1, 4])
+def test_features_on_a_real_volume_equal_transformers_slice_by_slice(tmp_path, patch_depth):
+    """One depth token per pass: each must equal the 2D network on its centre slice."""
+    import transformers
+
+    folder = inflate_zoo.convert(
+        CHECKPOINT, tmp_path / "out", patch_depth=patch_depth, fold_normalization=True, verify=False
+    )
+    raw = read_nifti(sorted(VOLUMES.glob("*.nii.gz"))[0])
+    low, high = np.percentile(raw, [0.5, 99.5])
+    volume = torch.from_numpy(np.clip((raw - low) / (high - low), 0, 1)).permute(2, 0, 1)
+    volume = torch.nn.functional.interpolate(
+        volume[None, None], size=(8, 518, 518), mode="trilinear"
+    )
+    backbone = inflate_zoo.load(folder, volume=(patch_depth, 518, 518)).eval()
+    model = transformers.Dinov2Model.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406],
+                                                            [0.229, 0.224, 0.225]))  # fmt: skip
+    with torch.inference_mode():
+        for start in (0, 4):
+            block = volume[:, :, start : start + patch_depth]
+            image = block[:, :, patch_depth // 2].expand(-1, 3, -1, -1)
+            expected = model((image - mean) / std).last_hidden_state
+            got = backbone.forward_features(block)
+            scale = expected.square().mean().sqrt()
+            assert (got - expected).abs().max() / scale < 1e-4
