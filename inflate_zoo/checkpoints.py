@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,35 +36,43 @@ class Checkpoint(Protocol):
 
 
 class SafetensorsCheckpoint:
-    """One or several safetensors files."""
+    """One or several safetensors files; with the index that names them, checked against it."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._file_of: dict[str, Path] = {}
-        header: dict[str, TensorInfo] = {}
-        for path in paths:
-            for name, info in read_header(path).items():
-                header[name] = info
-                self._file_of[name] = path
-        self.header: Header = header
+    def __init__(self, paths: Sequence[Path], index: Path | None = None) -> None:
+        headers = {path: read_header(path) for path in paths}
+        if index is not None:
+            _check_index(index, headers)
+        self._file_of = {name: path for path, header in headers.items() for name in header}
+        self.header: Header = {
+            name: info for header in headers.values() for name, info in header.items()
+        }
         self._open: dict[Path, Any] = {}
 
     def read(self, name: str) -> Tensor:
         """One tensor, mapped from its file."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         path = self._file_of[name]
-        if path not in self._open:
-            self._open[path] = safe_open(path, framework="pt")
-        return self._open[path].get_tensor(name)  # type: ignore[no-any-return]
+        try:
+            if path not in self._open:
+                self._open[path] = safe_open(path, framework="pt")
+            return self._open[path].get_tensor(name)  # type: ignore[no-any-return]
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"'{path.name}' is damaged, or of a kind that safetensors cannot read",
+                details=[f"tensor '{name}': {error}"],
+                hint="download the file again and compare its size with the repo's",
+            ) from error
 
 
 class PickleCheckpoint:
-    """One or several pickle files."""
+    """One or several pickle files; with the index that names them, checked against it."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._tensors: dict[str, Tensor] = {}
-        for path in paths:
-            self._tensors.update(load_pickle(path))
+    def __init__(self, paths: Sequence[Path], index: Path | None = None) -> None:
+        loaded = {path: load_pickle(path) for path in paths}
+        if index is not None:
+            _check_index(index, loaded)
+        self._tensors = {name: t for tensors in loaded.values() for name, t in tensors.items()}
         self.header: Header = {
             name: TensorInfo(_dtype_name(tensor), tuple(tensor.shape))
             for name, tensor in self._tensors.items()
@@ -175,23 +183,20 @@ def open_checkpoint(path: Path, inside: Path | None = None) -> Checkpoint:
         UsageError: No regular file, or of an unknown kind.
     """
     paths = weight_paths(path, inside)
-    if path.name.endswith(".index.json"):
-        _check_index(path, paths)
+    index = path if path.name.endswith(".index.json") else None
     if paths[0].suffix == ".safetensors":
-        return SafetensorsCheckpoint(paths)
+        return SafetensorsCheckpoint(paths, index)
     if paths[0].suffix in _SUFFIXES:
-        return PickleCheckpoint(paths)
+        return PickleCheckpoint(paths, index)
     raise UsageError(
         f"'{path.name}' is of no known kind", hint=f"known endings: {', '.join(_SUFFIXES)}"
     )
 
 
-def _check_index(path: Path, shards: Sequence[Path]) -> None:
+def _check_index(path: Path, shards: Mapping[Path, Iterable[str]]) -> None:
     weight_map = read_json(path)["weight_map"]
     problems, seen = [], dict[str, str]()
-    for shard in shards:
-        is_safe = shard.suffix == ".safetensors"
-        names = read_header(shard) if is_safe else load_pickle(shard)
+    for shard, names in shards.items():
         for name in names:
             if name in seen:
                 problems.append(f"'{name}' is in both '{seen[name]}' and '{shard.name}'")

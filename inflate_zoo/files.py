@@ -3,7 +3,8 @@
 import hashlib
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,22 @@ from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
 
 _JSON_LIMIT = 100 << 20
 _LFS = b"version https://git-lfs.github.com/spec/"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say which file it was where the system refuses to read one.
+
+    Raises:
+        UsageError: No permission, I/O error.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UsageError(
+            f"'{path.name}' cannot be read: {reason}", hint="check the path and its permissions"
+        ) from error
 
 
 def require_regular(path: Path, inside: Path | None = None) -> None:
@@ -23,17 +40,14 @@ def require_regular(path: Path, inside: Path | None = None) -> None:
     Raises:
         UsageError: Missing, a folder, FIFO or device, a link that leads outside.
     """
-    try:
+    with reading(path):
         mode = path.stat().st_mode
-    except OSError as error:
-        raise UsageError(
-            f"'{path.name}' cannot be read: {error.strerror or error}", hint="check the path"
-        ) from error
+        real = path.resolve()
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
         raise UsageError(f"'{path.name}' is {kind}, not a file", hint="name a regular file")
     if inside is not None:
-        real, home = path.resolve(), inside.resolve()
+        home = inside.resolve()
         in_cache = real.parent.name == "blobs" and home.is_relative_to(real.parent.parent)
         if not real.is_relative_to(home) and not in_cache:
             raise UsageError(
@@ -44,12 +58,13 @@ def require_regular(path: Path, inside: Path | None = None) -> None:
 
 def disguise(start: bytes) -> str | None:
     """What a file really is that is neither safetensors nor a checkpoint, from its first bytes."""
-    text = start.lstrip().lower()
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(_LFS):
         return "a Git LFS pointer, not the weights: run 'git lfs pull' in the repo"
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "an HTML page, not weights: the download was redirected; download it again"
-    if text.startswith((b"{", b"[")):
+    # The length before a safetensors header may read " {", but no text holds zero bytes.
+    if text.startswith((b"{", b"[")) and b"\0" not in start:
         return "a JSON text, not weights: perhaps an error page of a server; download it again"
     return None
 
@@ -62,9 +77,10 @@ def read_json(path: Path) -> Mapping[str, Any]:
     """
     require_regular(path)
     hint = f"take {path.name} from the repo the weights came from"
-    if path.stat().st_size > _JSON_LIMIT:
+    with reading(path), path.open("rb") as file:
+        content = file.read(_JSON_LIMIT + 1)
+    if len(content) > _JSON_LIMIT:
         raise ConfigError(f"{path.name} is larger than 100 MB", hint=hint)
-    content = path.read_bytes()
     if content.startswith(_LFS):
         raise ConfigError(f"{path.name} is {disguise(content)}", hint="then convert again")
     try:

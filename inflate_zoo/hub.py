@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -39,6 +39,7 @@ class Snapshot:
     commit: str  # 40 hexadecimal digits
     folder: Path  # in the Hub cache; need not exist yet
     files: tuple[str, ...]
+    from_cache: bool = field(default=False, compare=False)  # files the repo has may be missing
 
 
 def parse_repo(source: str) -> tuple[str, str | None]:
@@ -69,6 +70,7 @@ def resolve(repo: str, revision: str | None = None) -> Snapshot:
     seconds = constants.HF_HUB_ETAG_TIMEOUT
     describe = partial(HfApi().model_info, repo, revision=revision, timeout=seconds)
     folder = Path(constants.HF_HUB_CACHE, f"models--{repo.replace('/', '--')}")
+    from_cache = False
     try:
         info = _ask(question, describe)
     except UnreachableError as error:
@@ -78,12 +80,13 @@ def resolve(repo: str, revision: str | None = None) -> Snapshot:
             raise
         if not constants.HF_HUB_OFFLINE:
             _LOG.warning("%s: using commit %s from the cache", error.message, commit[:12])
+        from_cache = True
     else:
         commit = info.sha or ""
         files = tuple(sorted(sibling.rfilename for sibling in info.siblings or ()))
         if not _COMMIT.fullmatch(commit):
             raise no_hub(question)
-    return Snapshot(repo, revision, commit, folder / "snapshots" / commit, files)
+    return Snapshot(repo, revision, commit, folder / "snapshots" / commit, files, from_cache)
 
 
 def fetch(snapshot: Snapshot, names: Sequence[str]) -> list[Path]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from inflate_zoo import hub
 from inflate_zoo.architecture import BackboneConfig, tensor_shapes
-from inflate_zoo.checkpoints import find_weights, open_checkpoint, shard_names
+from inflate_zoo.checkpoints import open_checkpoint, shard_names
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import read_json
 from inflate_zoo.inflate import backbone_config
@@ -21,9 +22,15 @@ from inflate_zoo.preparation import (
     make_recipe,
     understand,
 )
-from inflate_zoo.sources import check_config, find_source, is_local, license_fields, split_revision
+from inflate_zoo.sources import (
+    fetch_extras,
+    find_source,
+    is_local,
+    license_fields,
+    remote_weights,
+    split_revision,
+)
 
-_EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
 _SMALL = ("config.json", "preprocessor_config.json")
 
 
@@ -135,7 +142,7 @@ def _conversion(understood: Understood, config: BackboneConfig, scheme: str) -> 
 def _read(
     source: str, revision: str | None
 ) -> tuple[dict[str, Any], Header, tuple[Any, Any], Mapping[str, str]]:
-    """Facts of the origin, header, config and preprocessor, license; weights stay where they are."""
+    """Facts of the origin, header, config and preprocessor, license; no weights are read."""
     if is_local(source):
         found = find_source(source, revision)
         header = open_checkpoint(found.weights, found.folder).header
@@ -143,15 +150,17 @@ def _read(
         return facts, header, (found.config, found.preprocessor), found.license
     repo, revision = split_revision(source, revision)
     snapshot = hub.resolve(repo, revision)
-    weights = find_weights(Path(repo), snapshot.files)
-    extras = [name for name in _EXTRAS if name in snapshot.files]
+    weights = remote_weights(snapshot)
+    fetch_extras(snapshot)
     index = [weights] if weights.endswith(".index.json") else []
-    hub.fetch(snapshot, [*extras, *index])
+    hub.fetch(snapshot, index)
     files = shard_names(read_json(snapshot.folder / weights), weights) if index else [weights]
     if not files[0].endswith(".safetensors"):
+        revised = f"{repo} --revision {quote(revision)}" if revision else repo
+        folder = repo.split("/")[-1]
         raise UsageError(
             f"'{repo}' has its weights as {weights}, whose names cannot be read without them",
-            hint=f"hf download {repo} --local-dir {repo.split('/')[-1]}, then inspect that folder",
+            hint=f"hf download {revised} --local-dir {folder}, then inspect that folder",
         )
     header = {}
     for name in files:
@@ -160,8 +169,6 @@ def _read(
     read = [
         read_json(snapshot.folder / name) if name in snapshot.files else None for name in _SMALL
     ]
-    if read[0] is not None:
-        check_config(read[0])
     card = snapshot.folder / "README.md"
     licence = license_fields(card) if "README.md" in snapshot.files else {}
     facts = {"source": repo, "commit": snapshot.commit, "weights": weights}

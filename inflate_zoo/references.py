@@ -168,7 +168,8 @@ def _require_plain(arch: str, model: Any) -> None:
         inner.append(getattr(first.mlp, "norm", None))
         if not all(part is None or isinstance(part, nn.Identity) for part in inner):
             odd.append("norm inside attention or MLP")
-        if type(first.mlp).__name__ not in ("Mlp", "GluMlp") or getattr(first.mlp, "gate_last", False):
+        gate_last = getattr(first.mlp, "gate_last", False)
+        if type(first.mlp).__name__ not in ("Mlp", "GluMlp") or gate_last:
             odd.append("MLP")
     if odd:
         raise UnsupportedModelError(

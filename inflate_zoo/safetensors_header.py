@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from inflate_zoo.errors import CheckpointError
-from inflate_zoo.files import refuse_disguise, require_regular
+from inflate_zoo.files import reading, refuse_disguise, require_regular
 from inflate_zoo.naming import TensorInfo
 
 HEADER_LIMIT = 100_000_000
+_MOST_DIMENSIONS = 64  # torch's own limit
 ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2,
     "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
@@ -48,8 +49,8 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         CheckpointError: The file is damaged or is something else; names tensor and offsets.
     """
     require_regular(path)
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
+        size = path.stat().st_size
         start = file.read(512)
         refuse_disguise(path, start)
         if size < 8:
@@ -67,7 +68,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         file.seek(8)
         text = file.read(length)
     try:
-        header = json.loads(text, object_pairs_hook=_unique)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, _DuplicateError) else "it is no valid JSON"
         raise _damaged(path, f"bad header: {reason}") from error
@@ -84,7 +85,8 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
 def _checked(path: Path, header: object, data_bytes: int) -> dict[str, TensorInfo]:
     if not isinstance(header, dict):
         raise _damaged(path, "bad header: not an object")
-    metadata = header.pop("__metadata__", None) or {}
+    metadata = header.pop("__metadata__", None)
+    metadata = {} if metadata is None else metadata
     texts = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
     if not texts:
         raise _damaged(path, "bad header: __metadata__ holds something that is not text")
@@ -116,7 +118,9 @@ def _entry(path: Path, name: str, entry: object) -> tuple[TensorInfo, int, int]:
     fields: Mapping[str, Any] = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
     whole = [
-        isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
+        isinstance(values, list)
+        and len(values) <= _MOST_DIMENSIONS
+        and all(type(v) is int and 0 <= v < 1 << 63 for v in values)
         for values in (shape, offsets)
     ]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES or not all(whole):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,11 @@ from typing import Any
 import yaml
 
 from inflate_zoo import hub
-from inflate_zoo.checkpoints import find_weights, shard_names, weight_paths
-from inflate_zoo.errors import ConfigError, UsageError
+from inflate_zoo.checkpoints import WEIGHT_FILES, find_weights, shard_names, weight_paths
+from inflate_zoo.errors import ConfigError, HubError, UsageError
 from inflate_zoo.files import read_json, require_regular
 
-_EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
+EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
 _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
 
@@ -24,7 +26,8 @@ class Source:
     """A 2D checkpoint that was found.
 
     Attributes:
-        name: Last part of the repo id, folder or file stem; names the output.
+        name: Last part of the repo id, folder or file stem, as a plain folder name: it names the
+            output.
         repo: Hub repo id, or `None` for a local source.
         revision: Revision asked for, or `None`.
         commit: Commit of the repo, 40 hexadecimal digits, or `None`.
@@ -50,14 +53,22 @@ class Source:
         paths = weight_paths(self.weights, self.folder)
         if self.weights not in paths:
             paths.append(self.weights)
-        extras = [self.folder / name for name in _EXTRAS[:2]]
+        extras = [self.folder / name for name in EXTRAS[:2]]
         return paths + [path for path in extras if path.exists()]
 
 
 def is_local(source: str) -> bool:
     """Whether a source is on this machine, rather than a Hub repo."""
-    path = Path(source)
-    return path.exists() or source.startswith((".", "/", "~")) or "\\" in source
+    if not source:  # to pathlib the current folder
+        return False
+    return _exists(Path(source)) or source.startswith((".", "/", "~")) or "\\" in source
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, or a folder that may not be looked into
+        return False
 
 
 def find_source(source: str, revision: str | None = None) -> Source:
@@ -81,7 +92,7 @@ def find_source(source: str, revision: str | None = None) -> Source:
                 f"'{Path(source).name}' is on this machine and has no revisions",
                 hint="leave out --revision",
             )
-        return _local(Path(source).expanduser())
+        return _local(Path(source))
     return _remote(*split_revision(source, revision))
 
 
@@ -100,12 +111,20 @@ def split_revision(source: str, revision: str | None) -> tuple[str, str | None]:
 
 
 def _local(path: Path) -> Source:
-    if not path.exists():
+    with suppress(RuntimeError):  # there is no such user: '~name' may be a folder
+        path = path.expanduser()
+    if not _exists(path):
         raise UsageError(
             f"there is no file or folder '{path.name}'", hint="check the path, or name a Hub repo"
         )
     if path.is_dir():
-        names = [entry.name for entry in path.iterdir()]
+        try:
+            names = [entry.name for entry in path.iterdir()]
+        except OSError as error:
+            raise UsageError(
+                f"the folder '{path.resolve().name}' cannot be read: {error.strerror or error}",
+                hint="check its permissions",
+            ) from error
         weights = path / find_weights(path, names)
         return _assemble(path.resolve().name, path, weights)
     require_regular(path)
@@ -115,15 +134,53 @@ def _local(path: Path) -> Source:
 
 def _remote(repo: str, revision: str | None) -> Source:
     snapshot = hub.resolve(repo, revision)
-    weights = find_weights(Path(repo), snapshot.files)
-    extras = [name for name in _EXTRAS if name in snapshot.files]
-    hub.fetch(snapshot, [*extras, weights])
+    weights = remote_weights(snapshot)
+    fetch_extras(snapshot)
+    hub.fetch(snapshot, [weights])
     if weights.endswith(".index.json"):
         shards = shard_names(read_json(snapshot.folder / weights), weights)
         hub.fetch(snapshot, shards)
     name = repo.rsplit("/", 1)[-1]
     origin = (repo, revision, snapshot.commit)
     return _assemble(name, snapshot.folder, snapshot.folder / weights, origin)
+
+
+def remote_weights(snapshot: hub.Snapshot) -> str:
+    """Which of a repo's files holds the weights, or the index of its shards.
+
+    Raises:
+        UsageError: None, or several equally good ones.
+        HubError: None is cached, and the Hub was not asked.
+    """
+    try:
+        return find_weights(Path(snapshot.repo), snapshot.files)
+    except UsageError:
+        suffixes = tuple({Path(name).suffix for name in WEIGHT_FILES[::2]} | {".pth", ".pt"})
+        if not snapshot.from_cache or any(name.endswith(suffixes) for name in snapshot.files):
+            raise
+    raise HubError(
+        f"the weights of '{snapshot.repo}' are not cached, and the Hub is offline",
+        hint=f"run once online: `HF_HUB_OFFLINE=0 inflate-zoo convert {snapshot.repo}"
+        f"@{snapshot.commit}`",
+    )
+
+
+def fetch_extras(snapshot: hub.Snapshot) -> None:
+    """Fetch the small files, and refuse a config before anything large is asked for.
+
+    Raises:
+        ConfigError: The config is malformed, or asks for code.
+        HubError: The Hub could not be reached, or refused.
+    """
+    hub.fetch(snapshot, [name for name in EXTRAS if name in snapshot.files])
+    if EXTRAS[0] in snapshot.files:
+        check_config(read_json(snapshot.folder / EXTRAS[0]))
+    for name in EXTRAS:
+        if snapshot.from_cache and name not in snapshot.files:
+            warnings.warn(
+                f"{name} of '{snapshot.repo}' is not cached; if the repo has it, run once online",
+                stacklevel=2,
+            )
 
 
 def _assemble(
@@ -144,7 +201,7 @@ def _assemble(
         check_config(config)
     card = folder / "README.md"
     return Source(
-        name,
+        _folder_name(name),
         *origin,
         folder=folder,
         weights=weights,
@@ -152,6 +209,12 @@ def _assemble(
         preprocessor=optional("preprocessor_config.json"),
         license=license_fields(card) if card.is_file() else {},
     )
+
+
+def _folder_name(text: str) -> str:
+    """A name that makes no trouble as a folder, in a shell or on a terminal."""
+    plain = re.sub(r"[^\w.+-]+", "-", text).encode()[:96].decode(errors="ignore")
+    return plain.strip("-.") or "checkpoint"
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -175,10 +238,14 @@ def check_config(config: Mapping[str, Any]) -> None:
 def license_fields(card: Path) -> dict[str, str]:
     """The license fields of a model card's front matter; empty where it has none.
 
-    Only plain text is taken; whatever else stands there is left alone.
+    Only plain text is taken, also as a list of one; whatever else stands there is left alone.
     """
-    text = card.read_text(encoding="utf-8", errors="replace")[:1_000_000]
-    found = re.match(r"\ufeff?---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+    try:
+        with card.open(encoding="utf-8-sig", errors="replace") as file:
+            text = file.read(1_000_000)
+    except OSError:
+        return {}
+    found = re.match(r"---[ \t]*\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
     if found is None:
         return {}
     try:
@@ -187,5 +254,13 @@ def license_fields(card: Path) -> dict[str, str]:
         return {}
     if not isinstance(matter, dict):
         return {}
-    fields = {key: matter.get(key) for key in _LICENSE_FIELDS}
-    return {key: value for key, value in fields.items() if isinstance(value, str) and value.strip()}
+    fields = {key: _plain_text(matter.get(key)) for key in _LICENSE_FIELDS}
+    return {key: text for key, text in fields.items() if text}
+
+
+def _plain_text(value: object) -> str:
+    """A text of one line, or the only one of a list; else nothing."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    text = value.strip() if isinstance(value, str) else ""
+    return text if text.isprintable() else ""

@@ -42,7 +42,8 @@ def test_commands_and_flags_are_frozen():
         assert expected <= options
         declared = set()
         for parameter in group.commands[name].params:
-            declared |= {flag for flag in [*parameter.opts, *parameter.secondary_opts] if "-" in flag[:1]}
+            flags = [*parameter.opts, *parameter.secondary_opts]
+            declared |= {flag for flag in flags if flag.startswith("-")}
         assert declared == expected - {"--help", "-h"}
 
 
@@ -80,7 +81,8 @@ def test_json_is_for_programs(vit, tmp_path):
     value = json.loads(result.stdout)
     assert value["recipe"]["scheme"] == "center"
     assert value["verification"] is None
-    verified = json.loads(run("verify", tmp_path / "out", "--source", vit, "--format", "json").stdout)
+    words = ("verify", tmp_path / "out", "--source", vit, "--format", "json")
+    verified = json.loads(run(*words).stdout)
     assert verified["passed"] is True
     assert isinstance(verified["max_error_over_rms"], float)
     names = [entry["name"] for entry in json.loads(run("families", "--format", "json").stdout)]

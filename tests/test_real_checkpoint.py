@@ -13,7 +13,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 CHECKPOINT = SHARED / "checkpoints" / "dinov2-vits14-saliency"
 VOLUMES = SHARED / "data" / "Task04_Hippocampus" / "imagesTr"
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:the source states no license:UserWarning"),
+    pytest.mark.filterwarnings("ignore:the source states no:UserWarning"),
     pytest.mark.skipif(not CHECKPOINT.is_dir(), reason="the real checkpoint is not at hand"),
 ]
 

@@ -1,0 +1,72 @@
+"""Measured conversion errors at real size: `python benchmarks/errors.py`, from the checkout.
+
+Each naming scheme's checkpoint is saved by its own library with the real dimensions and RANDOM
+weights, converted with `center` and `average`, and proved against that library. Prints Markdown.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from inflate_zoo import convert
+from tests.support.checkpoints import save_dino_pth, save_timm, save_transformers
+
+_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
+_VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
+_DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
+_TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
+SOURCES = {
+    "hf_vit": ("ViT-B/16", "vit", _VIT),
+    "hf_vit_mae": ("ViT-MAE-B/16", "vit_mae", _VIT),
+    "hf_vit_msn": ("ViT-MSN-B/16", "vit_msn", _VIT),
+    "hf_deit": ("DeiT-B/16 distilled", "deit", _VIT),
+    "hf_dinov2": ("DINOv2-B/14, 518 px", "dinov2", _DINOV2 | {"image_size": 518}),
+    "hf_dinov2, SwiGLU": ("DINOv2-B/14 with giant's SwiGLU", "dinov2_swiglu", _DINOV2),
+    "hf_dinov2_with_registers": ("DINOv2-B/14 + 4 registers", "dinov2_with_registers", _DINOV2),
+    "hf_clip": ("CLIP-B/16 inside a full CLIP", "clip", _VIT),
+    "hf_siglip": ("SigLIP-B/16", "siglip_vision", _VIT),
+    "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
+    "timm_vit, augreg": ("ViT-B/16", "augreg", _TIMM),
+    "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
+    "timm_vit, dinov2": ("DINOv2-B/14 + 4 registers", "dinov2_reg4", _TIMM | {"patch_size": 14}),
+    "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
+    "dino": ("DINO's .pth, width 128", "", {}),
+}
+
+
+def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
+    folder.mkdir()
+    if not kind:
+        return save_dino_pth(folder)
+    if name.startswith("timm"):
+        return save_timm(kind, folder, **options)
+    return save_transformers(kind, folder, **options)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="one naming scheme")
+    only = parser.parse_args().only
+    warnings.simplefilter("ignore")
+    print("| naming scheme | source (random weights) | center | average | compared with |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, (label, kind, options) in SOURCES.items():
+        if only and only != name.split(",")[0]:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            source = _save(name, kind, options, Path(folder) / "source")
+            errors = []
+            for scheme in ("center", "average"):
+                made = convert(source, Path(folder) / scheme, scheme=scheme)
+                proof = json.loads((made / "conversion.json").read_text())["verification"]
+                errors.append(f"{proof['max_error_over_rms']:.1e}")
+        print(f"| {name} | {label} | {' | '.join(errors)} | {proof['reference']} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
