@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from inflate_zoo import __version__
-from inflate_zoo.cards import render_card
-from inflate_zoo.checkpoints import Checkpoint, open_checkpoint
+from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.errors import CheckpointError, UsageError
-from inflate_zoo.files import read_json, sha256
-from inflate_zoo.inflate import Output, Recipe, backbone_config, compute, outputs
-from inflate_zoo.plan import Kept, Plan
-from inflate_zoo.preparation import Options, Understood, checked_options, make_recipe, understand
-from inflate_zoo.safetensors_header import read_header
+from inflate_zoo.files import sha256
+from inflate_zoo.inflate import Output, backbone_config, compute, outputs, stacked
+from inflate_zoo.plan import Kept
+from inflate_zoo.preparation import Options, checked_options, make_recipe, understand
+from inflate_zoo.provenance import FILES, Job, card_text, read_record, record_of
 from inflate_zoo.sources import Source, find_source
 from inflate_zoo.writing import check_target, json_text, staged, write_safetensors, write_text
 
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
 
     from inflate_zoo.proof import Verification
 
-FILES = ("model.safetensors", "config.json", "README.md", "conversion.json")
 Progress = Callable[[int, int], None]
 
 
@@ -53,21 +48,6 @@ class _Digests:
         return dict(sorted(self._found.items()))
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One conversion, ready to be written."""
-
-    source: Source
-    checkpoint: Checkpoint
-    understood: Understood
-    recipe: Recipe
-    normalization_from: str | None
-
-    @property
-    def plan(self) -> Plan:
-        return self.understood.plan
-
-
 def convert(
     source: str | Path,
     out: str | Path | None = None,
@@ -83,7 +63,6 @@ def convert(
     arch: str | None = None,
     verify: bool = True,
     force: bool = False,
-    progress: Progress | None = None,
 ) -> Path:
     """Convert a 2D vision transformer checkpoint into 3D weights, and prove the conversion.
 
@@ -104,7 +83,6 @@ def convert(
         arch: timm architecture of a bare file.
         verify: Compare the written network with the 2D original.
         force: Replace our own files in a folder that holds something.
-        progress: Called with bytes written and bytes in all.
 
     Returns:
         The output folder.
@@ -118,10 +96,35 @@ def convert(
     options = checked_options(
         scheme, patch_depth, volume, channels, dtype, fold_normalization=fold_normalization
     )
+    return run(
+        source,
+        out,
+        options,
+        revision=revision,
+        family=family,
+        arch=arch,
+        verify=verify,
+        force=force,
+    )
+
+
+def run(
+    source: str | Path,
+    out: str | Path | None,
+    options: Options,
+    *,
+    revision: str | None,
+    family: str | None,
+    arch: str | None,
+    verify: bool,
+    force: bool,
+    progress: Progress | None = None,
+) -> Path:
+    """`convert` with checked options; `progress` is told bytes written and bytes in all."""
     if out is not None:
         check_target(Path(out), force=force)
     found = find_source(str(source), revision)
-    target = Path(out) if out is not None else Path(f"{found.name}-3d-{scheme}")
+    target = Path(out) if out is not None else Path(f"{found.name}-3d-{options.scheme}")
     check_target(target, force=force)
     digests = _Digests(found.files())
     job = _prepare(found, options, family, arch)
@@ -129,22 +132,22 @@ def convert(
         warnings.warn(
             "the source states no license; the card says 'unknown'. Find out before you pass "
             "the weights on",
-            stacklevel=2,
+            stacklevel=3,
         )
     with staged(target, FILES, force=force) as stage:
         _write(stage, target.resolve().name, job, digests, verify=verify, progress=progress)
     return target
 
 
-def _prepare(source: Source, options: Options, family: str | None, arch: str | None) -> _Job:
+def _prepare(source: Source, options: Options, family: str | None, arch: str | None) -> Job:
     checkpoint = open_checkpoint(source.weights, source.folder)
     understood = understand(checkpoint.header, source.config, family, arch)
     recipe, found = make_recipe(options, understood.plan, source.config, source.preprocessor)
-    return _Job(source, checkpoint, understood, recipe, found)
+    return Job(source, checkpoint, understood, recipe, found)
 
 
 def _write(
-    stage: Path, name: str, job: _Job, digests: _Digests, *, verify: bool, progress: Progress | None
+    stage: Path, name: str, job: Job, digests: _Digests, *, verify: bool, progress: Progress | None
 ) -> None:
     config = backbone_config(job.plan, job.recipe)
     made = outputs(job.plan, job.recipe)
@@ -165,9 +168,9 @@ def _write(
 
         verification = prove(stage, job.understood, job.checkpoint, job.recipe)
         require_passed(verification)
-    card = _card(name, job, verification)
+    card = card_text(name, job, verification)
     files["README.md"] = write_text(stage / "README.md", card)
-    record = _record(job, digests.result(), files, verification)
+    record = record_of(job, digests.result(), files, verification)
     write_text(stage / "conversion.json", json_text(record))
 
 
@@ -177,16 +180,15 @@ def _bytes(output: Output) -> int:
     return prod(output.shape) * (4 if output.dtype == "F32" else 2)
 
 
-def _computed(made: Sequence[Output], job: _Job) -> Iterator[Tensor]:
+def _computed(made: Sequence[Output], job: Job) -> Iterator[Tensor]:
     import torch
 
     types = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
     def read(kept: Kept) -> Tensor:
-        parts = [job.checkpoint.read(source) for source in kept.sources]
-        joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+        joined = stacked(kept, [job.checkpoint.read(source) for source in kept.sources])
         _require_finite(joined, " + ".join(kept.sources))
-        return joined.reshape(kept.shape)
+        return joined
 
     for output in made:
         tensor = compute(output, job.recipe, read).to(types[output.dtype])
@@ -214,95 +216,6 @@ def _require_finite(tensor: Tensor, name: str, when: str = "") -> None:
         )
 
 
-def _geometry(recipe: Recipe, config: Any) -> str:
-    patch = "x".join(map(str, (recipe.patch_depth, *config.patch_size)))
-    size = "x".join(map(str, recipe.volume))
-    return (
-        f"patch {patch}, position grid {config.position_grid[0]}x{config.position_grid[1]}, "
-        f"default volume {size} voxels, {recipe.channels} input channel(s)"
-    )
-
-
-def _proof_line(verification: Verification | None) -> str:
-    if verification is None:
-        return "not verified (--no-verify)"
-    line = (
-        f"greatest absolute error {verification.max_error_over_rms:.1e} of the reference's RMS "
-        f"(tolerance {verification.tolerance:.0e}), against {verification.reference}"
-    )
-    if verification.rounding_error_over_rms is not None:
-        line += f"; rounding by dtype adds {verification.rounding_error_over_rms:.1e} of the RMS"
-    return line
-
-
-def _card(name: str, job: _Job, verification: Verification | None) -> str:
-    source, recipe = job.source, job.recipe
-    config = backbone_config(job.plan, recipe)
-    origin = f"{source.repo} at {source.commit}" if source.repo else f"{source.name} (a local file)"
-    folded = "not folded: feed the network what the source was fed"
-    if recipe.normalization is not None:
-        mean, std = list(recipe.normalization.mean), list(recipe.normalization.std)
-        folded = f"folded into the stem (mean {mean}, std {std}): feed intensities in [0, 1]"
-    dropped = job.plan.dropped
-    shown = ", ".join(dropped[:6]) + (f" and {len(dropped) - 6} more" if len(dropped) > 6 else "")
-    facts = [
-        ("Source", origin),
-        ("Naming scheme", f"{job.plan.scheme.name}: {job.plan.scheme.summary}"),
-        ("Scheme", recipe.scheme),
-        ("Geometry", _geometry(recipe, config)),
-        ("Input normalisation", folded),
-        ("Dropped", shown or "nothing"),
-        ("Proof", _proof_line(verification)),
-        ("Training", "none was done"),
-    ]
-    notes = list(job.plan.notes)
-    if not source.license:
-        notes.append("The source states no license: find out before you pass the weights on.")
-    shape = (1, recipe.channels, *recipe.volume)
-    return render_card(name, source.license, source.repo, facts, notes, name, shape)
-
-
-def _record(
-    job: _Job,
-    digests: Mapping[str, str],
-    files: Mapping[str, str],
-    verification: Verification | None,
-) -> dict[str, Any]:
-    """The content of conversion.json: no path, no time."""
-    source, recipe = job.source, job.recipe
-    folded = recipe.normalization
-    packages = ("torch", "safetensors", "huggingface_hub", "transformers", "timm")
-    return {
-        "format_version": 1,
-        "source": {
-            "name": source.name,
-            "repo": source.repo,
-            "revision": source.revision,
-            "commit": source.commit,
-            "weights": source.weights.name,
-            "sha256": dict(digests),
-            "license": dict(source.license) or {"license": "unknown"},
-            "family": job.plan.scheme.name,
-            "arch": job.understood.arch or None,
-        },
-        "recipe": {
-            "scheme": recipe.scheme,
-            "patch_depth": recipe.patch_depth,
-            "volume": list(recipe.volume),
-            "channels": recipe.channels,
-            "dtype": recipe.dtype,
-            "fold_normalization": folded is not None,
-            "normalization": folded.model_dump(mode="json") if folded else None,
-            "normalization_from": job.normalization_from,
-        },
-        "dropped": list(job.plan.dropped),
-        "notes": list(job.plan.notes),
-        "files": {name: {"sha256": digest} for name, digest in files.items()},
-        "versions": {"inflate-zoo": __version__} | {name: version(name) for name in packages},
-        "verification": verification.as_dict() if verification else None,
-    }
-
-
 def verify(
     converted: str | Path, source: str | Path | None = None, *, revision: str | None = None
 ) -> Verification:
@@ -322,7 +235,7 @@ def verify(
         HubError: The Hub could not be reached, or refused.
     """
     folder = Path(converted)
-    record = _read_record(folder)
+    record = read_record(folder)
     origin, wanted = record["source"], record["recipe"]
     if source is None:
         if not origin["repo"]:
@@ -355,31 +268,3 @@ def verify(
     from inflate_zoo.proof import prove
 
     return prove(folder, job.understood, job.checkpoint, job.recipe)
-
-
-def _read_record(folder: Path) -> Mapping[str, Any]:
-    if not (folder / "conversion.json").is_file():
-        raise UsageError(
-            f"'{folder.name}' holds no conversion.json",
-            hint="name a folder that 'inflate-zoo convert' wrote",
-        )
-    record = read_json(folder / "conversion.json")
-    try:
-        digests = {name: entry["sha256"] for name, entry in record["files"].items()}
-        complete = {"repo", "commit", "name", "arch", "family", "sha256"} <= set(record["source"])
-        complete = complete and {"scheme", "volume", "dtype"} <= set(record["recipe"])
-    except (KeyError, TypeError, AttributeError):
-        complete, digests = False, {}
-    if not complete or record.get("format_version") != 1:
-        raise UsageError(
-            f"'{folder.name}': conversion.json is incomplete", hint="convert the source again"
-        )
-    read_header(folder / "model.safetensors")
-    changed = [n for n, d in digests.items() if n in FILES and sha256(folder / n) != d]
-    if changed:
-        raise UsageError(
-            f"files in '{folder.name}' are not the ones that were written",
-            details=changed,
-            hint="convert the source again, with --force",
-        )
-    return record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,6 +74,22 @@ def outputs(plan: Plan, recipe: Recipe) -> tuple[Output, ...]:
         dtype = DTYPES[recipe.dtype] if recipe.dtype else kept_type
         made.append(Output(name, dtype, shape, inputs[name]))
     return tuple(sorted(made, key=lambda output: output.name))
+
+
+def stacked(kept: Kept, parts: Sequence[Tensor]) -> Tensor:
+    """One tensor of the 2D network from its source tensors, under its own shape.
+
+    Args:
+        kept: What the parts make up.
+        parts: One per entry of `kept.sources`.
+
+    Returns:
+        Shape `kept.shape`, the source's type; a view where there is one part.
+    """
+    import torch
+
+    joined = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    return joined.reshape(kept.shape)
 
 
 def compute(output: Output, recipe: Recipe, read: Callable[[Kept], Tensor]) -> Tensor:

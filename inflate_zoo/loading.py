@@ -18,6 +18,7 @@ from inflate_zoo.files import read_json, require_regular
 from inflate_zoo.inflate import DTYPES
 from inflate_zoo.nets.vit import VisionTransformer
 from inflate_zoo.positions import resize_depth, resize_in_plane
+from inflate_zoo.sources import is_local
 from inflate_zoo.writing import MARKER, json_text, staged, write_safetensors, write_text
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Backbone(VisionTransformer):
     ) -> Self:
         """Load converted weights; the arguments, results and errors are those of `load`."""
         folder = _folder_of(source)
-        config = read_backbone_config(folder)
+        config = read_backbone_config(folder, folder.name if is_local(str(source)) else str(source))
         target = fitted_config(config, volume)
         tensors = _tensors(folder, config, target, _torch_dtype(dtype), device)
         return assemble(cls, target, tensors)
@@ -113,28 +114,32 @@ def load(
 
 
 def _folder_of(source: str | Path) -> Path:
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = Path(source)
+    if is_local(str(source)) and path.is_dir():
         if (path / MARKER).exists():
             raise UsageError(
                 f"'{path.name}' holds files of two conversions: a replacement was interrupted",
                 hint="convert into it again with --force",
             )
         return path
-    if path.exists() or not isinstance(source, str) or source.startswith((".", "/", "~")):
+    if is_local(str(source)) or isinstance(source, Path):
         raise UsageError(
             f"'{path.name}' is no folder of converted weights",
             hint="name the folder that 'inflate-zoo convert' wrote, or a Hub repo of such weights",
         )
     snapshot = hub.resolve(*hub.parse_repo(source))
     hub.fetch(snapshot, [CONFIG])
-    read_backbone_config(snapshot.folder)  # before anything large is fetched
+    read_backbone_config(snapshot.folder, str(source))  # before anything large is fetched
     hub.fetch(snapshot, [WEIGHTS])
     return snapshot.folder
 
 
-def read_backbone_config(folder: Path) -> BackboneConfig:
+def read_backbone_config(folder: Path, source: str) -> BackboneConfig:
     """Read and check a conversion's config.json.
+
+    Args:
+        folder: Where it is.
+        source: What the user called it.
 
     Raises:
         ConfigError: Names the field.
@@ -144,7 +149,7 @@ def read_backbone_config(folder: Path) -> BackboneConfig:
         raise ConfigError(
             f"config.json: model_type is {raw.get('model_type')!r}, converted weights have "
             f"'{MODEL_TYPE}'",
-            hint=f"convert the 2D checkpoint first: inflate-zoo convert {folder.name}",
+            hint=f"convert the 2D checkpoint first: inflate-zoo convert {source}",
         )
     return _validated(raw)
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inflate_zoo.errors import VerificationError
-from inflate_zoo.inflate import Recipe, backbone_config, compute, outputs
-from inflate_zoo.loading import Backbone, assemble, fitted_config, fitted_tensors, load
-from inflate_zoo.plan import FLOATS
-from inflate_zoo.references import Reference, timm_reference, transformers_reference
+from inflate_zoo.inflate import Recipe, compute, outputs, stacked
+from inflate_zoo.loading import Backbone, load
+from inflate_zoo.originals import network_in_memory, original_of
+from inflate_zoo.references import Reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,13 +64,6 @@ class Verification:
         return {**asdict(self), "grid": list(self.grid)}
 
 
-def read_kept(checkpoint: Checkpoint, kept: Kept) -> Tensor:
-    """One tensor of the 2D network under its own shape, in the source's type."""
-    parts = [checkpoint.read(source) for source in kept.sources]
-    joined = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return joined.reshape(kept.shape)
-
-
 def _proof_grid(native: tuple[int, int]) -> tuple[int, int, int]:
     """Depth tokens and the in-plane grid: native where two depth tokens of it are few enough."""
     height, width = native
@@ -79,74 +72,6 @@ def _proof_grid(native: tuple[int, int]) -> tuple[int, int, int]:
         shrink = (room / (height * width)) ** 0.5
         height, width = max(1, int(height * shrink)), max(1, int(width * shrink))
     return (3 if 3 * height * width <= _MOST_TOKENS else 2), height, width
-
-
-def _reference(understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int]) -> Reference:
-    plan = understood.plan
-    form = plan.architecture
-    state = {
-        name.removeprefix(plan.prefix): checkpoint.read(name).float()
-        for name, info in checkpoint.header.items()
-        if name.startswith(plan.prefix) and info.dtype in FLOATS
-    }
-    table = next(kept for kept in plan.kept if kept.name == "pos_embed")
-    name = table.sources[0].removeprefix(plan.prefix)
-    native = state[name]
-    state[name] = _resized_by_timm(native, form.position_prefix, form.position_grid, grid)
-    built = None
-    if plan.scheme.library == "transformers":
-        built = transformers_reference(plan, state, grid, understood.raw)
-    else:
-        built = timm_reference(plan, state, grid, understood.arch, understood.arguments)
-    if built is None:
-        return _own_reference(understood, checkpoint, grid, native)
-    return Reference(built.built_by, built.tokens, built.pooled, native)
-
-
-def _resized_by_timm(
-    table: Tensor, prefix: int, old: tuple[int, int], new: tuple[int, int]
-) -> Tensor:
-    if old == new:
-        return table
-    from timm.layers import resample_abs_pos_embed
-
-    flat = table.reshape(1, -1, table.shape[-1])
-    resized: Tensor = resample_abs_pos_embed(flat, list(new), list(old), num_prefix_tokens=prefix)
-    return resized.reshape(*table.shape[:-2], -1, table.shape[-1])
-
-
-def _own_reference(
-    understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int], native: Tensor
-) -> Reference:
-    """The 2D form of our own network, for what neither library can build."""
-    form = understood.plan.architecture
-    height, width = (n * step for n, step in zip(grid, form.patch_size, strict=True))
-    native_size = [n * s for n, s in zip(form.position_grid, form.patch_size, strict=True)]
-    flat = Recipe("center", 1, (1, native_size[0], native_size[1]), form.in_channels)
-    network = network_in_memory(understood, checkpoint, flat, (1, height, width)).eval()
-    return Reference(
-        "inflate-zoo's own 2D form (neither transformers nor timm can build this source)",
-        lambda images: network.forward_features(images.unsqueeze(2)),
-        None,
-        native,
-    )
-
-
-def network_in_memory(
-    understood: Understood, checkpoint: Checkpoint, recipe: Recipe, volume: tuple[int, int, int]
-) -> Backbone:
-    """The 3D network in float32, straight from the source, never rounded to a file's type."""
-    config = backbone_config(understood.plan, recipe)
-    target = fitted_config(config, volume)
-
-    def read(kept: Kept) -> Tensor:
-        return read_kept(checkpoint, kept)
-
-    tensors = {
-        output.name: compute(output, recipe, read).float()
-        for output in outputs(understood.plan, recipe)
-    }
-    return assemble(Backbone, target, fitted_tensors(tensors, config, target))
 
 
 def prove(
@@ -168,7 +93,7 @@ def prove(
     grid = (plane[0], plane[1])
     size = tuple(n * step for n, step in zip(grid, form.patch_size, strict=True))
     volumes = [(n * recipe.patch_depth, size[0], size[1]) for n in (depth, 1)]
-    original = _reference(understood, checkpoint, grid)
+    original = original_of(understood, checkpoint, grid)
     narrowed = recipe.dtype in ("float16", "bfloat16")
 
     def measure(build: Callable[[tuple[int, int, int]], Backbone]) -> dict[str, float]:
@@ -218,7 +143,7 @@ def _rounded_exactly(
     from safetensors import safe_open
 
     def read(kept: Kept) -> Tensor:
-        return read_kept(checkpoint, kept)
+        return stacked(kept, [checkpoint.read(source) for source in kept.sources])
 
     dtype = getattr(torch, recipe.dtype or "float32")
     with safe_open(folder / "model.safetensors", framework="pt") as file:

@@ -159,7 +159,7 @@ def remote_weights(snapshot: hub.Snapshot) -> str:
         if not snapshot.from_cache or any(name.endswith(suffixes) for name in snapshot.files):
             raise
     raise HubError(
-        f"the weights of '{snapshot.repo}' are not cached, and the Hub is offline",
+        f"the weights of '{snapshot.repo}' are not cached, and the Hub is offline or out of order",
         hint=f"run once online: `HF_HUB_OFFLINE=0 inflate-zoo convert {snapshot.repo}"
         f"@{snapshot.commit}`",
     )

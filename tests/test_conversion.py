@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import inflate_zoo
-from inflate_zoo.conversion import FILES, convert, verify
+from inflate_zoo.conversion import convert, verify
 from inflate_zoo.errors import AccountingError, CheckpointError, ConfigError, UsageError
+from inflate_zoo.provenance import FILES
 from tests.support.checkpoints import (
     TIMM,
     TRANSFORMERS,
@@ -75,13 +76,11 @@ def test_dino_pth_takes_the_teacher(full, tmp_path):
 
 
 def test_a_bare_timm_file_needs_its_architecture(tmp_path):
-    options = {"img_size": (32, 48), "patch_size": 8}
     source = save_timm("rectangular", tmp_path / "source", layout="file")
     with pytest.raises(UsageError, match="--arch"):
         convert(source, tmp_path / "out")
     with pytest.raises(ConfigError, match="embed_dim is 768"):
         convert(source, tmp_path / "out", arch="vit_base_patch16_224")
-    assert options
     assert not (tmp_path / "out").exists()
 
 
@@ -303,6 +302,14 @@ def test_real_size(kind, tmp_path):
     proof = proof_of(convert(source, tmp_path / "out", fold_normalization=True))
     assert proof["passed"]
     assert proof["max_error_over_rms"] < 1e-4
+
+
+def test_timm_at_real_size(tmp_path):
+    sizes = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
+    source = save_timm("augreg", tmp_path / "source", **sizes)
+    proof = proof_of(convert(source, tmp_path / "out", fold_normalization=True))
+    assert proof["passed"]
+    assert proof["reference"].startswith("timm ")
 
 
 def test_verify_again_and_refuse_what_changed(vit, tmp_path):

@@ -54,7 +54,7 @@ def test_every_public_function_works_twice_in_a_fresh_process(tmp_path):
 def test_one_version_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["hatch"]["version"]["path"] == "inflate_zoo/__init__.py"
+    assert project["tool"]["hatch"]["version"]["path"] == "inflate_zoo/version.py"
     assert "version:" not in (ROOT / "CITATION.cff").read_text().replace("cff-version:", "")
 
 

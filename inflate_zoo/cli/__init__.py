@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo import __version__
 from inflate_zoo.cli import convert, families, inspect, schemes, verify
+from inflate_zoo.version import __version__
 
 app = typer.Typer(
     name="inflate-zoo",

@@ -84,7 +84,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Turn errors into one sentence, the next step and an exit code; no traceback but on request."""
+    """Turn errors into a sentence, the next step and an exit code; tracebacks on request."""
 
     @functools.wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:

@@ -81,19 +81,18 @@ def command(
 
     inflate-zoo convert ./my-vit --volume 32,224,224 --patch-depth 4 --fold-normalization
     """
-    from inflate_zoo.conversion import convert
+    from inflate_zoo.conversion import run
+    from inflate_zoo.preparation import checked_options
 
+    options = checked_options(
+        scheme, patch_depth, volume, channels, dtype, fold_normalization=fold_normalization
+    )
     with _progress() as progress:
-        folder = convert(
+        folder = run(
             source,
             out,
-            scheme=scheme,
-            patch_depth=patch_depth,
-            volume=volume,
-            channels=channels,
-            fold_normalization=fold_normalization,
+            options,
             revision=revision,
-            dtype=dtype,
             family=family,
             arch=arch,
             verify=verify,
@@ -135,7 +134,7 @@ def proof_text(verification: dict[str, Any] | None) -> str:
     if verification is None:
         return "none (--no-verify)"
     text = (
-        f"{recipe_verdict(verification)}: greatest error "
+        f"{_verdict(verification)}: greatest error "
         f"{verification['max_error_over_rms']:.1e} of the RMS (tolerance "
         f"{verification['tolerance']:.0e}), against {verification['reference']}"
     )
@@ -144,6 +143,6 @@ def proof_text(verification: dict[str, Any] | None) -> str:
     return text
 
 
-def recipe_verdict(verification: dict[str, Any]) -> str:
+def _verdict(verification: dict[str, Any]) -> str:
     """`passed` or `failed`."""
     return "passed" if verification["passed"] else "failed"

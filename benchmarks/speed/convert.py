@@ -1,0 +1,281 @@
+"""Time and weigh `inflate-zoo convert` and the command line as whole processes.
+
+Rounds are interleaved: each round runs every arm once, in rotating order, after a sync of the disk,
+and a ratio is taken inside the round. The tables hold medians over rounds. Sources are random
+weights in a temporary folder; they are in the page cache when the clock runs.
+
+Memory is the peak of RssAnon (anonymous pages; mapped files do not count), sampled every 2 ms from
+/proc in runs of their own, so this script needs Linux.
+
+Usage: python benchmarks/speed/convert.py [--giant] [--rounds 7] [--folder ON_THIS_DISK]
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import prod
+from pathlib import Path
+
+INFLATE_ZOO = str(Path(sys.executable).with_name("inflate-zoo"))
+NOTHING = (sys.executable, "-c", "pass")
+IMPORT_TORCH = (sys.executable, "-c", "import torch")
+QUIET = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+MIB = 2**20
+# A copy by os.sendfile, read and written in the kernel: not a reflink, not a link.
+COPY = """
+import os, sys, torch
+with open(sys.argv[1], "rb") as source, open(sys.argv[2], "wb") as target:
+    left = os.fstat(source.fileno()).st_size
+    while left:
+        left -= os.sendfile(target.fileno(), source.fileno(), None, left)
+"""
+BY_HAND = """
+import sys, torch
+from safetensors.torch import save_file
+from transformers import ViTModel
+state = ViTModel.from_pretrained(sys.argv[1]).state_dict()
+name = "embeddings.patch_embeddings.projection.weight"
+kernel = state[name].sum(dim=1, keepdim=True)
+inflated = kernel.new_zeros(*kernel.shape[:2], kernel.shape[-1], *kernel.shape[2:])
+inflated[:, :, kernel.shape[-1] // 2] = kernel
+save_file({**state, name: inflated}, sys.argv[2])
+"""
+MAKE_BASE = """
+import sys, torch
+from transformers import ViTConfig, ViTModel
+torch.manual_seed(0)
+ViTModel(ViTConfig(), add_pooling_layer=False).save_pretrained(sys.argv[1])
+"""
+LIGHT = """
+import sys
+from inflate_zoo.cli import app
+app(sys.argv[1:], standalone_mode=False)
+heavy = {"torch", "timm", "transformers", "huggingface_hub", "numpy"} & set(sys.modules)
+sys.exit(f"imported: {sorted(heavy)}" if heavy else 0)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: wall and processor seconds, peak of anonymous memory in bytes if sampled."""
+
+    wall: float
+    processor: float
+    anonymous: int
+
+
+def anonymous_bytes(pid: int) -> int:
+    """RssAnon of a process; 0 once it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    line = next((line for line in status.splitlines() if line.startswith("RssAnon")), "RssAnon: 0")
+    return int(line.split()[1]) * 1024
+
+
+def run(command: Sequence[str], *, sample: bool = False) -> Run:
+    """Run a process to its end; raises if it fails."""
+    peak = 0
+    with tempfile.TemporaryFile() as told:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, stdout=told, stderr=told, env=QUIET)
+        while True:
+            ended, status, usage = os.wait4(child.pid, os.WNOHANG if sample else 0)
+            if ended:
+                break
+            peak = max(peak, anonymous_bytes(child.pid))
+            time.sleep(0.002)
+        wall = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            told.seek(0)
+            raise SystemExit(f"failed: {command}\n{told.read().decode()}")
+    return Run(wall, usage.ru_utime + usage.ru_stime, peak)
+
+
+def interleave(
+    arms: Mapping[str, Sequence[str]], rounds: int, before: Callable[[], None], *, sample: bool
+) -> dict[str, list[Run]]:
+    """Every arm once per round, in rotating order, after one round that does not count."""
+    found: dict[str, list[Run]] = {name: [] for name in arms}
+    names = list(arms)
+    for number in range(-1, rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            before()
+            measured = run(arms[name], sample=sample)
+            if number >= 0:
+                found[name].append(measured)
+    return found
+
+
+def make_giant(folder: Path) -> None:
+    """DINOv2 giant in float32 (4.5 GB), streamed into its file; no model is built."""
+    import torch
+
+    from inflate_zoo.writing import write_safetensors
+
+    width, hidden, blocks = 1536, 4096, 40
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.cls_token": (1, 1, width),
+        "embeddings.mask_token": (1, width),
+        "embeddings.patch_embeddings.projection.bias": (width,),
+        "embeddings.patch_embeddings.projection.weight": (width, 3, 14, 14),
+        "embeddings.position_embeddings": (1, 1 + 37 * 37, width),
+        "layernorm.bias": (width,),
+        "layernorm.weight": (width,),
+    }
+    linear = {f"attention.attention.{part}": (width, width) for part in ("query", "key", "value")}
+    linear |= {"attention.output.dense": (width, width)}
+    linear |= {"mlp.weights_in": (2 * hidden, width), "mlp.weights_out": (width, hidden)}
+    for block in range(blocks):
+        stem = f"encoder.layer.{block}"
+        for name, shape in linear.items():
+            shapes |= {f"{stem}.{name}.weight": shape, f"{stem}.{name}.bias": shape[:1]}
+        for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
+            shapes[f"{stem}.{name}"] = (width,)
+        for name in ("layer_scale1", "layer_scale2"):
+            shapes[f"{stem}.{name}.lambda1"] = (width,)
+    config = {
+        "model_type": "dinov2", "hidden_size": width, "num_hidden_layers": blocks,
+        "num_attention_heads": 24, "mlp_ratio": 4, "use_swiglu_ffn": True, "hidden_act": "gelu",
+        "patch_size": 14, "image_size": 518, "num_channels": 3, "layer_norm_eps": 1e-6,
+        "qkv_bias": True,
+    }  # fmt: skip
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    entries = [(name, "F32", shapes[name]) for name in sorted(shapes)]
+    tensors = (torch.randn(shape) * 0.02 for _, _, shape in entries)
+    write_safetensors(folder / "model.safetensors", entries, tensors)
+
+
+def largest_tensor(folder: Path) -> int:
+    """Bytes of the largest tensor of a float32 checkpoint."""
+    from inflate_zoo.safetensors_header import read_header
+
+    infos = read_header(folder / "model.safetensors").values()
+    return 4 * max(prod(info.shape) for info in infos)
+
+
+def median(runs: Sequence[Run]) -> float:
+    """Median of wall seconds."""
+    return statistics.median(one.wall for one in runs)
+
+
+def ratio(above: Sequence[Run], below: Sequence[Run]) -> str:
+    """Median over rounds of a ratio of wall times, and its range."""
+    each = [a.wall / b.wall for a, b in zip(above, below, strict=True)]
+    return f"**{statistics.median(each):.2f}** | {min(each):.2f} to {max(each):.2f}"
+
+
+def time_convert(source: Path, work: Path, rounds: int) -> None:
+    """Print the times of convert, of import torch + copy, and of the by-hand route."""
+    weights, out = str(source / "model.safetensors"), work / "out"
+
+    def clear() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        for name in ("copy", "by-hand"):
+            (work / name).unlink(missing_ok=True)
+        os.sync()
+
+    arms = {
+        "convert --no-verify": convert_command(source, out),
+        "import torch + copy": (sys.executable, "-c", COPY, weights, str(work / "copy")),
+        "import torch": IMPORT_TORCH,
+        "by hand": (sys.executable, "-c", BY_HAND, str(source), str(work / "by-hand")),
+        "convert (with proof)": convert_command(source, out)[:-1],
+    }
+    found = interleave(arms, rounds, clear, sample=False)
+    size = Path(weights).stat().st_size / MIB
+    print(f"\nViT-B/16, float32, {size:.0f} MiB.\n\n| process | wall, s | processor, s |")
+    print("| --- | --- | --- |")
+    for name, runs in found.items():
+        processor = statistics.median(one.processor for one in runs)
+        print(f"| {name} | {median(runs):.2f} | {processor:.2f} |")
+    ours = found["convert --no-verify"]
+    print(
+        "\n| ratio of wall times | target | median | range of rounds |\n| --- | --- | --- | --- |"
+    )
+    copied = ratio(ours, found["import torch + copy"])
+    print(f"| convert --no-verify / (import torch + copy) | at most 1.5 | {copied} |")
+    print(f"| by hand / convert --no-verify | at least 2 | {ratio(found['by hand'], ours)} |")
+
+
+def convert_command(source: Path, out: Path) -> tuple[str, ...]:
+    """The command, its last argument being --no-verify."""
+    return (INFLATE_ZOO, "convert", str(source), "--out", str(out), "--no-verify")
+
+
+def weigh(sources: Mapping[str, Path], work: Path, rounds: int) -> None:
+    """Print the peaks of anonymous memory."""
+    print("\n| source, float32 | import torch, MiB | convert, MiB | difference, MiB |", end="")
+    print(" largest tensor, MiB | difference / largest |\n|" + " --- |" * 6)
+    for name, source in sources.items():
+        out = work / "out"
+        arms = {"torch": IMPORT_TORCH, "convert": convert_command(source, out)}
+        found = interleave(
+            arms, rounds, lambda out=out: shutil.rmtree(out, ignore_errors=True), sample=True
+        )
+        torch, ours = (statistics.median(one.anonymous for one in found[arm]) for arm in arms)
+        more, largest = ours - torch, largest_tensor(source)
+        print(f"| {name} | {torch / MIB:.0f} | {ours / MIB:.0f} | {more / MIB:.0f} |", end="")
+        print(f" {largest / MIB:.1f} | **{more / largest:.1f}** |")
+
+
+def time_start(rounds: int) -> None:
+    """Print what the command line costs over an empty Python; fail where it imports too much."""
+    lines = {"families": ["families"], "--help": ["--help"]}
+    for line in lines.values():
+        run((sys.executable, "-c", LIGHT, *line))
+    arms = {"nothing": NOTHING} | {name: (INFLATE_ZOO, *line) for name, line in lines.items()}
+    found = interleave(arms, rounds, lambda: None, sample=False)
+    empty = median(found["nothing"])
+    print("\n| command | wall, s | over `python -c pass`, s | target |\n| --- | --- | --- | --- |")
+    for name in lines:
+        wall = median(found[name])
+        print(f"| inflate-zoo {name} | {wall:.3f} | **{wall - empty:.3f}** | below 0.3 |")
+    print("\nNeither imports torch, timm, transformers, huggingface_hub or numpy (checked).")
+
+
+def processor_name() -> str:
+    """As /proc/cpuinfo has it."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "unknown")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--folder", type=Path, help="where the temporary folder goes")
+    parser.add_argument("--giant", action="store_true", help="memory on 4.5 GB too (9 GB of disk)")
+    options = parser.parse_args()
+    names = ("torch", "transformers", "timm", "safetensors", "inflate-zoo")
+    print(
+        f"{processor_name()}, {os.cpu_count()} cores; Python {platform.python_version()}, ", end=""
+    )
+    print(", ".join(f"{name} {version(name)}" for name in names) + f"; {options.rounds} rounds.")
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        work = Path(folder)
+        run((sys.executable, "-c", MAKE_BASE, str(work / "base")))
+        time_start(options.rounds)
+        time_convert(work / "base", work, options.rounds)
+        sources = {"ViT-B/16": work / "base"}
+        if options.giant:
+            make_giant(work / "giant")
+            sources["DINOv2 ViT-g/14"] = work / "giant"
+        weigh(sources, work, min(options.rounds, 5))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+r"""Wrong rules that others shipped, and some near them: each must be noticed by a test.
+
+    python -m tests.mutants [NAME…]     apply one after the other in a copy, and run its tests
+    python -m tests.mutants --check     only see that every text to replace is there just once
+
+`@@` file and tests (below `tests/`) of the entries that follow, `==` name and wrong rule, then
+`old ==> new` inside a line, or `-` and `+` for whole lines.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("inflate_zoo", "converters", "model_cards", "tests", "pyproject.toml")
+AT_ONCE = 2  # processes; each takes about 1 GB
+SECONDS = 300
+# In the very process that runs the tests: the editable install must not be what is tested.
+CONFTEST = "import inflate_zoo\n\nassert inflate_zoo.__file__.startswith({root!r})\n"
+
+MUTANTS = r"""
+@@ inflate_zoo/positions.py | test_positions.py
+== table-cls-last: the prefix rows are put last while the model puts the token first
+torch.cat([table[:, :prefix], plane] ==> torch.cat([plane, table[:, :prefix]]
+== table-shifted: the cls row is taken for the last one, every position shifts by one
+plane = table[:, prefix:].float() ==> plane = table[:, : table.shape[1] - prefix].float()
+== table-nearest: the table is resized by nearest neighbours
+mode="bicubic", antialias=True ==> mode="nearest"
+== table-aliased: bicubic without antialiasing
+antialias=True ==> antialias=False
+== table-whole: the prefix rows are resized with the plane, as one line
+-    return torch.cat([table[:, :prefix], plane], dim=1)
++    rows = prefix + target[0] * target[1]
++    return F.interpolate(table.transpose(1, 2), size=rows, mode="linear").transpose(1, 2)
+== table-square: the old grid is the square root of the row count
+reshape(1, *grid, dim) ==> reshape(1, int((table.shape[1] - prefix) ** 0.5), -1, dim)
+== table-transposed: the resized plane is read width first
+plane = plane.permute(0, 2, 3, 1) ==> plane = plane.permute(0, 3, 2, 1)
+@@ inflate_zoo/plan.py | test_plan.py
+== grid-square: the source's grid is square whatever its image size says
+if image is None:  # no config ==> if image is None or True:  # no config
+== accounting-off: missing, misshapen and surplus source tensors are let through
+if problems: ==> if False:
+@@ inflate_zoo/architecture.py | nets/test_vit.py
+== grid-swapped: the patch's height divides the width
+height // self.patch_size[0], ==> height // self.patch_size[1],
+@@ inflate_zoo/nets/vit.py | nets/test_vit.py
+== plane-only: only the in-plane tokens have positions
+patches = patches + positions ==> patches = patches + plane
+== depth-fastest: positions run along depth first
+plane.unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> plane.unsqueeze(2) + self.depth_embed.unsqueeze(1)
+== cls-no-position: the prefix tokens get no position
+if own: ==> if False:
+== eps-of-norms: the outer LayerNorms have torch's eps
+config.embed_dim, config.norm_eps ==> config.embed_dim, 1e-5
+@@ inflate_zoo/loading.py | test_loading.py
+== one-depth-row: the depth table always has one row
+depth = target.grid_size[0] ==> depth = 1
+== load-accounting-off: loading lets wrong files through
+if problems: ==> if False:
+== load-shapes-ignored: loading prints misshapen tensors and goes on
+found[name] != shape ==> found[name] != shape and print(name)
+== load-surplus-ignored: loading ignores tensors that belong to nothing
+if n not in expected] ==> if n not in expected and print(n)]
+== stem-random: a stem that does not take 3 channels keeps its random weights
+-    with torch.device("meta"):
+-        network = kind(config)
+-    network.load_state_dict(dict(tensors), strict=True, assign=True)
++    network = kind(config)
++    stem = "none" if config.in_channels == 3 else "patch_embed."
++    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(stem)}
++    network.load_state_dict(kept, strict=False, assign=True)
+== file-shared: the network's tensors are views of the file
+dtype=dtype, copy=True ==> dtype=dtype, copy=False
+@@ inflate_zoo/naming.py | test_naming.py test_plan.py
+== prefix-late: names are looked up before the prefix is stripped
+match = match_name(scheme, name[len(prefix) :]) if ==> match = match_name(scheme, name) if
+== unknown-dropped: tensors nobody knows are dropped silently
+leftover.append(name) ==> dropped.append(name)
+@@ inflate_zoo/plan.py | test_plan.py test_mutants_gap.py
+== count-matches: a source tensor is reshaped because its element count matches
+elif found != shape: ==> elif math.prod(found) != math.prod(shape):
+@@ inflate_zoo/loading.py | test_loading.py test_mutants_gap.py
+== assemble-loosely: the network is filled non-strictly
+strict=True, assign=True ==> strict=False, assign=True
+@@ inflate_zoo/preparation.py | test_mutants_gap.py
+== depth-of-image: the patch depth is taken from the image size
+patch_depth or form.patch_size[0] ==> patch_depth or form.patch_size[0] * form.position_grid[0]
+@@ inflate_zoo/channels.py | test_channels.py
+== channels-undivided: each of N channels gets the whole grey kernel
+.unsqueeze(1) / channels ==> .unsqueeze(1)
+== channels-mean: the grey kernel is the mean over RGB, not the sum
+.unsqueeze(1) / channels ==> .unsqueeze(1) / channels / kernel.shape[1]
+== channels-summed: a source's own 3 channels are summed too
+if kernel.shape[1] == channels: ==> if kernel.shape[1] == channels == 1:
+== fold-sign: the shift is added
+bias.to(shift.dtype) - shift ==> bias.to(shift.dtype) + shift
+== fold-sign-no-bias: without a bias the shift is added
+return -shift if ==> return shift if
+== fold-times: the kernel is multiplied by the deviation
+return kernel_oidhw / kernel ==> return kernel_oidhw * kernel
+@@ inflate_zoo/nets/layers.py | nets/test_vit.py
+== prefix-uncounted: the prefix keys count once however many depth tokens there are
+bias[..., :prefix] = math.log(copies) ==> bias[..., :prefix] = 0.0
+== prefix-one-more: one patch token is counted as a prefix token
+bias[..., :prefix] = math.log(copies) ==> bias[..., : prefix + 1] = math.log(copies)
+== prefix-repeated-once-more: the CUDA way repeats the prefix keys once too often
+more = (1, 1, copies - 1, 1) ==> more = (1, 1, copies, 1)
+== kernel-axes: depth and height of a patch are swapped in the product (cubic kernels hide it)
+permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 2, 4, 6, 1, 5, 3, 7)
+== token-axes: tokens run height first, then depth
+permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 4, 2, 6, 1, 3, 5, 7)
+== eps-of-blocks: the blocks' LayerNorm has torch's eps
+config.embed_dim, config.norm_eps ==> config.embed_dim, 1e-5
+== qkv-bias-off: the query, key and value have no bias
+bias=qkv_bias ==> bias=False
+== qkv-unbound: value, key and query are taken in another order than they are packed
+query, key, value = packed ==> value, key, query = packed
+== quick-gelu-is-gelu: quick_gelu is computed as gelu
+"quick_gelu": quick_gelu ==> "quick_gelu": F.gelu
+== swiglu-swapped: the second half of fc1 is the gate
+gate, value = x.chunk ==> value, gate = x.chunk
+@@ inflate_zoo/nets/vit.py | nets/test_vit.py test_mutants_gap.py
+== prefix-of-table: registers without a position are not counted as prefix
+(x, self.num_prefix_tokens, ==> (x, self.config.position_prefix,
+@@ inflate_zoo/schemes.py | test_schemes.py
+== center-of-width: the middle of the width is kept, not of the depth
+[:, :, depth // 2] = kernel_oihw ==> [..., width // 2] = kernel_oihw[:, :, None, :, width // 2]
+== center-of-height: the middle of the height is kept, not of the depth
+[:, :, depth // 2] = kernel_oihw ==> [..., height // 2, :] = kernel_oihw[:, :, None, height // 2]
+== center-early: an even depth takes the slice before the midpoint
+inflated[:, :, depth // 2] = kernel_oihw ==> inflated[:, :, (depth - 1) // 2] = kernel_oihw
+== average-twice: the average is divided by the depth twice
+repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw / depth**2, depth)
+== average-undivided: the average is not divided at all
+repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw, depth)
+== repeat-divided: repeat is an average
+return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
+.repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
+@@ inflate_zoo/inflate.py | test_mutants_gap.py
+== rgb-is-depth: RGB becomes the depth axis because the element count matches
+-    if recipe.normalization is None:
+-        # Schemes
++    if (*kernel_oihw.shape[1:2], 1) == (recipe.patch_depth, recipe.channels):
++        return kernel_oihw.double().unsqueeze(1)
++    if recipe.normalization is None:
++        # Schemes
+== role-by-rank: any 4-D tensor is inflated
+if output.name == "patch_embed.weight": ==> if read(output.inputs[0]).ndim == 4:
+== bias-scaled: the bias is scaled as the response is
+(output.inputs[0]).double() ==> (output.inputs[0]).double() * recipe.patch_depth
+== fold-first: the shift is that of the 2D kernel, before inflation
+-= _folded(read(output.inputs[0]), recipe, recipe.normalization)
++= fold_scale(read(output.inputs[0])[:, :, None].double(), recipe.normalization.std)
+== fold-summed: the channels are summed before they are divided by their deviations
+_folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
+@@ inflate_zoo/facts.py | test_plan.py
+== inflated-again: a stem that is already 3D is taken
+for name, rank in ((stem, 4), (fc1, 2)): ==> for name, rank in ((fc1, 2),):
+@@ inflate_zoo/proof.py | test_proof.py
+== proof-signed: the error has no absolute value
+(got - expected).abs().max() ==> (got - expected).max()
+== proof-inverted: what exceeds the tolerance passes
+worst <= TOLERANCE ==> worst >= TOLERANCE
+== proof-nan: NaN goes through
+return worst if worst == worst else float("inf") ==> return worst if worst == worst else 0.0
+== proof-unheeded: a failed proof is only noted
+if verification.passed: ==> if verification:
+@@ converters/hf_vit.toml | test_plan.py
+== eps-default: a ViT whose config leaves eps out gets timm's
+default = 1e-12 ==> default = 1e-6
+@@ inflate_zoo/naming.py | test_plan.py
+== qkv-by-name: joined parts stand in the order of their names: key, query, value
+{target: sorted(parts) for ==> {target: sorted(parts, key=lambda part: part[1]) for
+@@ converters/hf_clip.toml | test_mutants_gap.py
+== qkv-order: a definition joins them in another order
+{q_proj,k_proj,v_proj} ==> {k_proj,q_proj,v_proj}
+@@ converters/hf_clip.toml | test_plan.py
+== activation-of-family: CLIP is quick_gelu whatever the config says
+-activation = { path = "hidden_act", default = "quick_gelu" }
++activation = { default = "quick_gelu" }
+@@ inflate_zoo/writing.py | test_mutants_gap.py
+== two-metadata-keys: safetensors writes two metadata keys in random order
+-{"__metadata__": {"format": "pt"}}
++{"__metadata__": dict(sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4)))}
+"""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One wrong rule: what it is called and says, where it goes, and who should notice."""
+
+    name: str
+    rule: str
+    file: str
+    tests: tuple[str, ...]
+    edits: tuple[tuple[str, str], ...]
+
+
+def parsed(text: str) -> dict[str, Mutant]:
+    """The entries by name."""
+    found = {}
+    for group in re.split(r"^@@ ", text, flags=re.MULTILINE)[1:]:
+        where, *entries = re.split(r"^== ", group, flags=re.MULTILINE)
+        file, tests = where.strip().split(" | ")
+        for entry in entries:
+            title, *lines = entry.splitlines()
+            name, rule = title.split(": ", 1)
+            edits = [tuple(line.split(" ==> ")) for line in lines if line[0] not in "-+"]
+            if old := [line[1:] for line in lines if line[0] == "-"]:
+                new = [line[1:] for line in lines if line[0] == "+"]
+                edits.append(("\n".join(old), "\n".join(new)))
+            assert name not in found, f"two mutants are called {name}"
+            found[name] = Mutant(name, rule, file, tuple(tests.split()), tuple(edits))
+    return found
+
+
+ALL = parsed(MUTANTS)
+
+
+def mutated(mutant: Mutant) -> str:
+    """The changed text of its file; an edit that does not fit exactly once is an error."""
+    text = (ROOT / mutant.file).read_text(encoding="utf-8")
+    for old, new in mutant.edits:
+        if (count := text.count(old)) != 1:
+            raise ValueError(f"mutant {mutant.name} no longer applies: {count} x {old!r}")
+        text = text.replace(old, new)
+    return text
+
+
+def outdated() -> list[str]:
+    """What no longer applies, a line each."""
+    lines = []
+    for mutant in ALL.values():
+        try:
+            mutated(mutant)
+        except (ValueError, OSError) as error:
+            lines.append(str(error))
+    return lines
+
+
+def run(tests: tuple[str, ...], change: tuple[str, str] | None = None) -> tuple[str, str]:
+    """Run tests on a copy, one file of it changed: `passed`, `failed` or `broken`, and by what."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        root = Path(folder).resolve()
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("*.pyc"))
+            else:
+                shutil.copy(ROOT / name, root / name)
+        if change:
+            (root / change[0]).write_text(change[1], encoding="utf-8")
+        (root / "conftest.py").write_text(CONFTEST.format(root=f"{root}{os.sep}"))
+        # No bytecode: it is told apart by second and size, and a mutant may differ in neither.
+        extra = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+        options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-k", "not test_real_size"]
+        command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
+        try:
+            done = subprocess.run(
+                command, cwd=root, env=os.environ | extra, capture_output=True, text=True,
+                timeout=SECONDS, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return "broken", f"no end after {SECONDS} s"
+    first = re.search(r"^(?:FAILED|ERROR) tests/(\S+::.*?)(?: - |$)", done.stdout, re.MULTILINE)
+    if done.returncode == 1 and first:
+        return "failed", first.group(1)
+    if done.returncode == 0:
+        return "passed", ""
+    return "broken", (done.stdout + done.stderr)[-400:]
+
+
+def tried(mutant: Mutant) -> tuple[str, str]:
+    """Whether the tests notice a mutant, and the first that does."""
+    result, detail = run(mutant.tests, (mutant.file, mutated(mutant)))
+    return {"failed": "killed", "passed": "SURVIVED", "broken": "BROKEN"}[result], detail
+
+
+def main(arguments: list[str]) -> int:
+    """0 where every mutant applies and (without --check) is killed."""
+    if lines := outdated():
+        print(*lines, sep="\n")
+        return 1
+    if arguments == ["--check"]:
+        print(f"all {len(ALL)} mutants apply")
+        return 0
+    chosen = [ALL[name] for name in arguments or ALL]
+    files = tuple(sorted({test for mutant in chosen for test in mutant.tests}))
+    if (clean := run(files))[0] != "passed":
+        print("the tests fail without any mutant:", *clean)
+        return 1
+    killed = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for mutant, (verdict, detail) in zip(chosen, pool.map(tried, chosen), strict=True):
+            print(f"{verdict:8}  {mutant.name:22}  {detail or mutant.rule}", flush=True)
+            killed += verdict == "killed"
+    print(f"{killed} of {len(chosen)} killed")
+    return int(killed < len(chosen))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
