@@ -35,7 +35,7 @@ SOURCES = {
     "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
     "timm_vit, dinov2": ("DINOv2-B/14 + 4 registers", "dinov2_reg4", _TIMM | {"patch_size": 14}),
     "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
-    "dino": ("DINO's .pth, width 128", "", {}),
+    "dino": ("DINO's .pth, width 128 (small)", "", {}),
 }
 
 

@@ -54,7 +54,7 @@ height // self.patch_size[0], ==> height // self.patch_size[1],
 == plane-only: only the in-plane tokens have positions
 patches = patches + positions ==> patches = patches + plane
 == depth-fastest: positions run along depth first
-plane.unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> plane.unsqueeze(2) + self.depth_embed.unsqueeze(1)
+(1) + self.depth_embed.unsqueeze(2) ==> (2) + self.depth_embed.unsqueeze(1)
 == cls-no-position: the prefix tokens get no position
 if own: ==> if False:
 == eps-of-norms: the outer LayerNorms have torch's eps
