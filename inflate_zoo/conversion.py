@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.checkpoints import open_checkpoint
-from inflate_zoo.errors import CheckpointError, UsageError
-from inflate_zoo.files import sha256
+from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError
+from inflate_zoo.files import reading, sha256
 from inflate_zoo.inflate import Output, backbone_config, compute, outputs, stacked
 from inflate_zoo.plan import Kept
 from inflate_zoo.preparation import Options, checked_options, make_recipe, understand
@@ -31,14 +31,16 @@ class _Digests:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._found: dict[str, str] = {}
-        self._error: OSError | None = None
+        self._error: UsageError | None = None
         self._thread = threading.Thread(target=self._run, args=(list(paths),), daemon=True)
         self._thread.start()
 
     def _run(self, paths: list[Path]) -> None:
         try:
-            self._found = {path.name: sha256(path) for path in paths}
-        except OSError as error:
+            for path in paths:
+                with reading(path):
+                    self._found[path.name] = sha256(path)
+        except UsageError as error:
             self._error = error
 
     def result(self) -> dict[str, str]:
@@ -126,6 +128,10 @@ def run(
     found = find_source(str(source), revision)
     target = Path(out) if out is not None else Path(f"{found.name}-3d-{options.scheme}")
     check_target(target, force=force)
+    if found.repo is None and target.resolve() == found.folder.resolve():
+        raise OutputExistsError(
+            f"'{target.name}' is the source's own folder", hint="choose another with --out"
+        )
     digests = _Digests(found.files())
     job = _prepare(found, options, family, arch)
     if not found.license:

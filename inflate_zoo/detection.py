@@ -96,7 +96,8 @@ def choose_scheme(
             raise UnknownNameError("family", family, schemes)
         return _with_config(schemes[family], config)
     timm = [scheme for scheme in schemes.values() if scheme.library == "timm"]
-    if arch is not None or (config is not None and "architecture" in config):
+    stated = config or {}
+    if "architecture" in stated or (arch is not None and "model_type" not in stated):
         return timm[0]
     model_type = config.get("model_type") if config is not None else None
     if model_type is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from inflate_zoo.plan import Plan
 
+_FOREIGN = frozenset({"architectures", "model_type", "dtype", "torch_dtype", "quantization_config"})
 # What a timm Hub repo's pretrained_cfg may say of the architecture.
 _CFG_KEYS = ("input_size", "fixed_input_size", "num_classes", "first_conv", "classifier")
 
@@ -251,7 +252,7 @@ def transformers_reference(
 
     form, kind = plan.architecture, getattr(transformers, plan.scheme.reference)
     size = tuple(side * step for side, step in zip(grid, form.patch_size, strict=True))
-    fields = {k: v for k, v in raw.items() if k not in ("architectures", "model_type", "dtype")}
+    fields = {k: v for k, v in raw.items() if k not in _FOREIGN and not k.startswith("_")}
     fields |= {"image_size": size[0] if size[0] == size[1] else size}
     names = [kept.sources[0] for kept in plan.kept if kept.name == "pos_embed"]
     table = state[names[0].removeprefix(plan.prefix)]
@@ -267,34 +268,31 @@ def transformers_reference(
                 None, config=config, state_dict=dict(state), dtype=torch.float32,
                 attn_implementation="eager", output_loading_info=True,
             )  # fmt: skip
-    except (ValueError, TypeError, RuntimeError, NotImplementedError):
+    except (ValueError, TypeError, RuntimeError, NotImplementedError, ImportError):
         return None
     finally:
         transformers.logging.set_verbosity(verbosity)
         if bars:
             transformers.utils.logging.enable_progress_bar()
-    allowed = ("pooler.", "head.")
-    names = [n for n in info["missing_keys"] if not n.startswith(allowed)]
-    odd = [n for n in names if "mask_token" not in n]
-    if odd or info["mismatched_keys"] or info.get("error_msgs"):
+    unused = ("pooler.", "head.", "embeddings.mask_token")
+    lacking = [name for name in info["missing_keys"] if not name.startswith(unused)]
+    if lacking or info["mismatched_keys"] or info.get("error_msgs"):
         return None
     return Reference(
         f"transformers {version('transformers')} {plan.scheme.reference}",
-        partial(_transformers_tokens, model.eval()),
+        partial(_transformers_tokens, model.eval(), grid[0] * grid[1]),
         None,
         table,
     )
 
 
-def _transformers_tokens(model: Any, images: torch.Tensor) -> torch.Tensor:
+def _transformers_tokens(model: Any, patches: int, images: torch.Tensor) -> torch.Tensor:
     import torch
 
     if type(model).__name__ == "ViTMAEModel":
         # Keep every patch, in order: the model would mask and shuffle them.
         model.config.mask_ratio = 0.0
-        count = model.embeddings.num_patches if hasattr(model.embeddings, "num_patches") else None
-        count = count or model.embeddings.patch_embeddings.num_patches
-        noise = torch.arange(float(count)).expand(images.shape[0], -1)
+        noise = torch.arange(float(patches)).expand(images.shape[0], -1)
         return model(images, noise=noise).last_hidden_state  # type: ignore[no-any-return]
     tokens = model(images).last_hidden_state
     if type(model).__name__ == "CLIPVisionModel":

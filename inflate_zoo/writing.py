@@ -40,7 +40,7 @@ def check_target(target: Path, *, force: bool) -> None:
     """
     hint = "choose another with --out"
     try:
-        name = target.resolve().name
+        name = target.name if target.is_symlink() else target.resolve().name
         if target.is_dir() and not target.is_symlink():
             if not force and any(target.iterdir()):
                 raise OutputExistsError(
@@ -48,8 +48,11 @@ def check_target(target: Path, *, force: bool) -> None:
                     hint=f"{hint}, or replace our files in it with --force",
                 )
         elif target.exists() or target.is_symlink():
+            raise OutputExistsError(f"the output '{name}' exists and is no folder", hint=hint)
+        if ".." in target.parts and not target.parent.exists():
             raise OutputExistsError(
-                f"the output '{target.name}' exists and is no folder", hint=hint
+                f"the output '{name}' leads through folders that do not exist",
+                hint="write it without '..'",
             )
         above = next(folder for folder in target.absolute().parents if folder.exists())
         if not above.is_dir():
@@ -81,9 +84,6 @@ def staged(target: Path, order: Sequence[str], *, force: bool) -> Iterator[Path]
         target: The output folder.
         order: The files to publish, the one that vouches for the others last.
         force: Replace these files in a folder that holds something.
-
-    Yields:
-        The staging folder. It is removed if the block raises.
 
     Raises:
         OutputExistsError: The target holds something, now or when the block ends.
@@ -126,9 +126,9 @@ def _make_parents(target: Path, made: list[Path]) -> None:
 
 
 def _stage_start(target: Path) -> str:
-    name = target.name.encode()
-    short = name if len(name) <= _LONGEST_NAME else hashlib.sha256(name).hexdigest().encode()
-    return f".{short.decode()}."
+    name = os.fsencode(target.name)
+    short = target.name if len(name) <= _LONGEST_NAME else hashlib.sha256(name).hexdigest()
+    return f".{short}."
 
 
 def _make_stage(target: Path) -> tuple[Path, int | None]:
@@ -151,11 +151,7 @@ def _make_stage(target: Path) -> tuple[Path, int | None]:
 def _lock(folder: Path, *, wait: bool) -> int | None:
     """Lock a folder against other processes; the kernel unlocks it when its holder dies.
 
-    Returns:
-        The descriptor to close, or `None` where the system or file system knows no such locks.
-
-    Raises:
-        OSError: The folder is gone, or (unless `wait`) somebody else holds it.
+    Returns the descriptor to close, or `None` where the file system knows no such locks.
     """
     if sys.platform == "win32":
         return None
@@ -247,11 +243,7 @@ def _replace(stage: Path, target: Path, order: Sequence[str]) -> None:
 
 
 def write_text(path: Path, text: str) -> str:
-    """Write a text as UTF-8 with line feeds.
-
-    Returns:
-        Its SHA-256, hexadecimal.
-    """
+    """Write a text as UTF-8 with line feeds; returns its SHA-256, hexadecimal."""
     content = text.encode("utf-8")
     path.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
@@ -268,19 +260,13 @@ def write_safetensors(
     tensors: Iterable[Tensor],
     progress: Callable[[int], None] = lambda _: None,
 ) -> str:
-    """Stream tensors into a safetensors file; only one is held at a time.
+    """Stream tensors into a safetensors file, one at a time; returns its SHA-256, hexadecimal.
 
     Args:
         path: The file.
         entries: Name, type (safetensors' name) and shape of each tensor, in file order.
         tensors: The tensors, in the same order, of just these types and shapes.
         progress: Called with the bytes written so far, after each piece.
-
-    Returns:
-        SHA-256 of the file, hexadecimal.
-
-    Raises:
-        OSError: The file cannot be written.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0

@@ -333,3 +333,11 @@ def test_volume_and_patch_depth_are_recorded(vit, tmp_path):
     assert backbone.grid_size == (3, 8, 5)
     assert backbone.forward_features(torch.randn(1, 1, 12, 64, 40)).shape == (1, 121, 48)
     assert load_file(folder / "model.safetensors")["pos_embed"].shape == (1, 17, 48)
+
+
+def test_the_source_folder_is_never_the_output(tmp_path):
+    source = save_transformers("vit", tmp_path / "vit", safe=False)
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    with pytest.raises(UsageError, match="source's own folder"):
+        convert(source, source, force=True)
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before

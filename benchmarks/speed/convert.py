@@ -2,12 +2,12 @@
 
 Rounds are interleaved: each round runs every arm once, in rotating order, after a sync of the disk,
 and a ratio is taken inside the round. The tables hold medians over rounds. Sources are random
-weights in a temporary folder; they are in the page cache when the clock runs.
+weights in a temporary folder (TMPDIR says where); they are in the page cache when the clock runs.
 
 Memory is the peak of RssAnon (anonymous pages; mapped files do not count), sampled every 2 ms from
 /proc in runs of their own, so this script needs Linux.
 
-Usage: python benchmarks/speed/convert.py [--giant] [--rounds 7] [--folder ON_THIS_DISK]
+Usage: python benchmarks/speed/convert.py [--giant] [--rounds 5]
 """
 
 import argparse
@@ -22,12 +22,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
 INFLATE_ZOO = str(Path(sys.executable).with_name("inflate-zoo"))
-NOTHING = (sys.executable, "-c", "pass")
 IMPORT_TORCH = (sys.executable, "-c", "import torch")
 QUIET = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 MIB = 2**20
@@ -43,7 +43,7 @@ BY_HAND = """
 import sys, torch
 from safetensors.torch import save_file
 from transformers import ViTModel
-state = ViTModel.from_pretrained(sys.argv[1]).state_dict()
+state = ViTModel.from_pretrained(sys.argv[1], add_pooling_layer=False).state_dict()
 name = "embeddings.patch_embeddings.projection.weight"
 kernel = state[name].sum(dim=1, keepdim=True)
 inflated = kernel.new_zeros(*kernel.shape[:2], kernel.shape[-1], *kernel.shape[2:])
@@ -76,19 +76,16 @@ class Run:
 
 def anonymous_bytes(pid: int) -> int:
     """RssAnon of a process; 0 once it has ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    line = next((line for line in status.splitlines() if line.startswith("RssAnon")), "RssAnon: 0")
-    return int(line.split()[1]) * 1024
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    kibibytes = status.partition("RssAnon:")[2].split(maxsplit=1)
+    return 1024 * int(kibibytes[0]) if kibibytes else 0
 
 
 def run(command: Sequence[str], *, sample: bool = False) -> Run:
     """Run a process to its end; raises if it fails."""
     peak = 0
+    start = time.perf_counter()
     with tempfile.TemporaryFile() as told:
-        start = time.perf_counter()
         child = subprocess.Popen(command, stdout=told, stderr=told, env=QUIET)
         while True:
             ended, status, usage = os.wait4(child.pid, os.WNOHANG if sample else 0)
@@ -110,13 +107,12 @@ def interleave(
     """Every arm once per round, in rotating order, after one round that does not count."""
     found: dict[str, list[Run]] = {name: [] for name in arms}
     names = list(arms)
-    for number in range(-1, rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
+    for _ in range(1 + rounds):
+        for name in names:
             before()
-            measured = run(arms[name], sample=sample)
-            if number >= 0:
-                found[name].append(measured)
-    return found
+            found[name].append(run(arms[name], sample=sample))
+        names.append(names.pop(0))
+    return {name: runs[1:] for name, runs in found.items()}
 
 
 def make_giant(folder: Path) -> None:
@@ -125,33 +121,25 @@ def make_giant(folder: Path) -> None:
 
     from inflate_zoo.writing import write_safetensors
 
-    width, hidden, blocks = 1536, 4096, 40
+    width, hidden = 1536, 4096
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.cls_token": (1, 1, width),
-        "embeddings.mask_token": (1, width),
         "embeddings.patch_embeddings.projection.bias": (width,),
         "embeddings.patch_embeddings.projection.weight": (width, 3, 14, 14),
         "embeddings.position_embeddings": (1, 1 + 37 * 37, width),
-        "layernorm.bias": (width,),
-        "layernorm.weight": (width,),
     }
     linear = {f"attention.attention.{part}": (width, width) for part in ("query", "key", "value")}
     linear |= {"attention.output.dense": (width, width)}
     linear |= {"mlp.weights_in": (2 * hidden, width), "mlp.weights_out": (width, hidden)}
-    for block in range(blocks):
-        stem = f"encoder.layer.{block}"
+    vectors = ["norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"]
+    vectors += ["layer_scale1.lambda1", "layer_scale2.lambda1"]
+    for stem in (f"encoder.layer.{block}." for block in range(40)):
         for name, shape in linear.items():
-            shapes |= {f"{stem}.{name}.weight": shape, f"{stem}.{name}.bias": shape[:1]}
-        for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
-            shapes[f"{stem}.{name}"] = (width,)
-        for name in ("layer_scale1", "layer_scale2"):
-            shapes[f"{stem}.{name}.lambda1"] = (width,)
-    config = {
-        "model_type": "dinov2", "hidden_size": width, "num_hidden_layers": blocks,
-        "num_attention_heads": 24, "mlp_ratio": 4, "use_swiglu_ffn": True, "hidden_act": "gelu",
-        "patch_size": 14, "image_size": 518, "num_channels": 3, "layer_norm_eps": 1e-6,
-        "qkv_bias": True,
-    }  # fmt: skip
+            shapes |= {f"{stem}{name}.weight": shape, f"{stem}{name}.bias": shape[:1]}
+        shapes |= {f"{stem}{name}": (width,) for name in vectors}
+    shapes |= {"layernorm.weight": (width,), "layernorm.bias": (width,)}
+    config = {"model_type": "dinov2", "hidden_size": width, "num_hidden_layers": 40}
+    config |= {"num_attention_heads": 24, "use_swiglu_ffn": True, "image_size": 518}
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     entries = [(name, "F32", shapes[name]) for name in sorted(shapes)]
@@ -159,17 +147,9 @@ def make_giant(folder: Path) -> None:
     write_safetensors(folder / "model.safetensors", entries, tensors)
 
 
-def largest_tensor(folder: Path) -> int:
-    """Bytes of the largest tensor of a float32 checkpoint."""
-    from inflate_zoo.safetensors_header import read_header
-
-    infos = read_header(folder / "model.safetensors").values()
-    return 4 * max(prod(info.shape) for info in infos)
-
-
-def median(runs: Sequence[Run]) -> float:
-    """Median of wall seconds."""
-    return statistics.median(one.wall for one in runs)
+def medians(runs: Sequence[Run]) -> tuple[float, float]:
+    """Of wall and of processor seconds."""
+    return statistics.median(r.wall for r in runs), statistics.median(r.processor for r in runs)
 
 
 def ratio(above: Sequence[Run], below: Sequence[Run]) -> str:
@@ -196,19 +176,14 @@ def time_convert(source: Path, work: Path, rounds: int) -> None:
         "convert (with proof)": convert_command(source, out)[:-1],
     }
     found = interleave(arms, rounds, clear, sample=False)
-    size = Path(weights).stat().st_size / MIB
-    print(f"\nViT-B/16, float32, {size:.0f} MiB.\n\n| process | wall, s | processor, s |")
-    print("| --- | --- | --- |")
+    print("\n| ViT-B/16, float32 | wall, s | processor, s |\n| --- | --- | --- |")
     for name, runs in found.items():
-        processor = statistics.median(one.processor for one in runs)
-        print(f"| {name} | {median(runs):.2f} | {processor:.2f} |")
+        print(f"| {name} | " + " | ".join(f"{seconds:.2f}" for seconds in medians(runs)) + " |")
     ours = found["convert --no-verify"]
-    print(
-        "\n| ratio of wall times | target | median | range of rounds |\n| --- | --- | --- | --- |"
-    )
-    copied = ratio(ours, found["import torch + copy"])
+    print("\n| ratio of wall times | target | median | range |\n| --- | --- | --- | --- |")
+    copied, by_hand = ratio(ours, found["import torch + copy"]), ratio(found["by hand"], ours)
     print(f"| convert --no-verify / (import torch + copy) | at most 1.5 | {copied} |")
-    print(f"| by hand / convert --no-verify | at least 2 | {ratio(found['by hand'], ours)} |")
+    print(f"| by hand / convert --no-verify | at least 2 | {by_hand} |")
 
 
 def convert_command(source: Path, out: Path) -> tuple[str, ...]:
@@ -218,54 +193,51 @@ def convert_command(source: Path, out: Path) -> tuple[str, ...]:
 
 def weigh(sources: Mapping[str, Path], work: Path, rounds: int) -> None:
     """Print the peaks of anonymous memory."""
+    from inflate_zoo.safetensors_header import read_header
+
     print("\n| source, float32 | import torch, MiB | convert, MiB | difference, MiB |", end="")
     print(" largest tensor, MiB | difference / largest |\n|" + " --- |" * 6)
     for name, source in sources.items():
-        out = work / "out"
-        arms = {"torch": IMPORT_TORCH, "convert": convert_command(source, out)}
-        found = interleave(
-            arms, rounds, lambda out=out: shutil.rmtree(out, ignore_errors=True), sample=True
-        )
+        arms = {"torch": IMPORT_TORCH, "convert": convert_command(source, work / "out")}
+        clear = partial(shutil.rmtree, work / "out", ignore_errors=True)
+        found = interleave(arms, rounds, clear, sample=True)
         torch, ours = (statistics.median(one.anonymous for one in found[arm]) for arm in arms)
-        more, largest = ours - torch, largest_tensor(source)
+        header = read_header(source / "model.safetensors")
+        more, largest = ours - torch, 4 * max(prod(info.shape) for info in header.values())
         print(f"| {name} | {torch / MIB:.0f} | {ours / MIB:.0f} | {more / MIB:.0f} |", end="")
         print(f" {largest / MIB:.1f} | **{more / largest:.1f}** |")
 
 
 def time_start(rounds: int) -> None:
     """Print what the command line costs over an empty Python; fail where it imports too much."""
-    lines = {"families": ["families"], "--help": ["--help"]}
-    for line in lines.values():
-        run((sys.executable, "-c", LIGHT, *line))
-    arms = {"nothing": NOTHING} | {name: (INFLATE_ZOO, *line) for name, line in lines.items()}
+    arms: dict[str, tuple[str, ...]] = {"nothing": (sys.executable, "-c", "pass")}
+    for word in ("--help", "families"):
+        run((sys.executable, "-c", LIGHT, word))
+        arms[f"inflate-zoo {word}"] = (INFLATE_ZOO, word)
     found = interleave(arms, rounds, lambda: None, sample=False)
-    empty = median(found["nothing"])
-    print("\n| command | wall, s | over `python -c pass`, s | target |\n| --- | --- | --- | --- |")
-    for name in lines:
-        wall = median(found[name])
-        print(f"| inflate-zoo {name} | {wall:.3f} | **{wall - empty:.3f}** | below 0.3 |")
+    empty = found.pop("nothing")
+    print(
+        "\n| over `python -c pass` | target | wall, s | processor, s |\n| --- | --- | --- | --- |"
+    )
+    for name, runs in found.items():
+        wall, processor = (b - a for a, b in zip(medians(empty), medians(runs), strict=True))
+        print(f"| {name} | below 0.3 | **{wall:.3f}** | {processor:.3f} |")
     print("\nNeither imports torch, timm, transformers, huggingface_hub or numpy (checked).")
-
-
-def processor_name() -> str:
-    """As /proc/cpuinfo has it."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "unknown")
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--folder", type=Path, help="where the temporary folder goes")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--giant", action="store_true", help="memory on 4.5 GB too (9 GB of disk)")
     options = parser.parse_args()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    processor = next((s.split(": ")[1] for s in lines if s.startswith("model name")), "unknown")
     names = ("torch", "transformers", "timm", "safetensors", "inflate-zoo")
-    print(
-        f"{processor_name()}, {os.cpu_count()} cores; Python {platform.python_version()}, ", end=""
-    )
-    print(", ".join(f"{name} {version(name)}" for name in names) + f"; {options.rounds} rounds.")
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    versions = [f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in names)]
+    print(f"{processor}, {os.cpu_count()} cores; {', '.join(versions)}.")
+    print(f"Medians of {options.rounds} interleaved rounds; load average {os.getloadavg()[0]:.1f}.")
+    with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         run((sys.executable, "-c", MAKE_BASE, str(work / "base")))
         time_start(options.rounds)
@@ -274,7 +246,7 @@ def main() -> None:
         if options.giant:
             make_giant(work / "giant")
             sources["DINOv2 ViT-g/14"] = work / "giant"
-        weigh(sources, work, min(options.rounds, 5))
+        weigh(sources, work, options.rounds)
 
 
 if __name__ == "__main__":

@@ -104,15 +104,14 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             if kwargs.get("debug"):
                 raise
             _fail(error)
-        except MemoryError:
-            if kwargs.get("debug"):
-                raise
-            say("error: out of memory")
-            say("close other programs, or convert on a larger machine; --no-verify needs least")
-            raise typer.Exit(1) from None
         except Exception as error:
             if kwargs.get("debug"):
                 raise
+            # torch says so with a RuntimeError of its allocator.
+            if isinstance(error, MemoryError) or "alloc" in str(error):
+                say("error: out of memory")
+                say("close other programs, or convert on a larger machine; --no-verify needs least")
+                raise typer.Exit(1) from None
             say(f"error: unexpected {type(error).__name__}; this is a bug of inflate-zoo")
             say("run the same command with --debug and report what it prints")
             raise typer.Exit(1) from None
