@@ -410,6 +410,7 @@ def test_a_terminal_gets_a_bar_on_stderr(hub, commit, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", screen)
     module = sys.modules["huggingface_hub.utils.tqdm"]
     monkeypatch.setattr(module, "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    monkeypatch.setattr(module, "progress_bar_states", {"_global": True})
     paths = ours.fetch(found, ["model.safetensors"])
     assert isinstance(paths[0], Path)
     assert "model.safetensors" in screen.getvalue()

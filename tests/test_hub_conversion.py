@@ -550,7 +550,6 @@ def test_load_of_a_2d_repo(hub, files):
     assert asked_files(hub) == {"config.json"}
 
 
-@pytest.mark.xfail(strict=True, reason="the hint names the folder, which is a commit")
 def test_load_of_a_2d_repo_names_the_command(hub, files):
     hub.add_repo(SMALL, files)
     with pytest.raises(ConfigError) as caught:

@@ -31,8 +31,7 @@ INFLATE_ZOO = str(Path(sys.executable).with_name("inflate-zoo"))
 IMPORT_TORCH = (sys.executable, "-c", "import torch")
 QUIET = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 MIB = 2**20
-# A copy by os.sendfile, read and written in the kernel: not a reflink, not a link.
-COPY = """
+COPY = """  # by os.sendfile, read and written in the kernel: not a reflink, not a link
 import os, sys, torch
 with open(sys.argv[1], "rb") as source, open(sys.argv[2], "wb") as target:
     left = os.fstat(source.fileno()).st_size
@@ -87,14 +86,11 @@ def run(command: Sequence[str], *, sample: bool = False) -> Run:
     start = time.perf_counter()
     with tempfile.TemporaryFile() as told:
         child = subprocess.Popen(command, stdout=told, stderr=told, env=QUIET)
-        while True:
-            ended, status, usage = os.wait4(child.pid, os.WNOHANG if sample else 0)
-            if ended:
-                break
+        while not (ended := os.wait4(child.pid, os.WNOHANG if sample else 0))[0]:
             peak = max(peak, anonymous_bytes(child.pid))
             time.sleep(0.002)
-        wall = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
+        wall, usage = time.perf_counter() - start, ended[2]
+        child.returncode = os.waitstatus_to_exitcode(ended[1])
         if child.returncode:
             told.seek(0)
             raise SystemExit(f"failed: {command}\n{told.read().decode()}")
