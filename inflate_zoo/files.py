@@ -11,6 +11,8 @@ from typing import Any
 from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
 
 _JSON_LIMIT = 100 << 20
+# Large, as every piece waits for the interpreter's lock while another thread imports torch.
+_CHUNK = 4 << 20
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -96,8 +98,11 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 def sha256(path: Path) -> str:
     """Digest of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
 
 
 def refuse_disguise(path: Path, start: bytes) -> None:

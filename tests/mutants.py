@@ -144,7 +144,7 @@ return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
 .repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
 @@ inflate_zoo/inflate.py | test_mutants_gap.py
 == rgb-is-depth: RGB becomes the depth axis because the element count matches
--        # Schemes are linear
+-        # Schemes are linear: fewer channels first is the smaller tensor.
 +        if (kernel_oihw.shape[1], 1) == (recipe.patch_depth, recipe.channels):
 +            return kernel_oihw.double().unsqueeze(1)
 == role-by-rank: any 4-D tensor is inflated
