@@ -289,14 +289,11 @@ def transformers_reference(
 def _transformers_tokens(model: Any, patches: int, images: torch.Tensor) -> torch.Tensor:
     import torch
 
-    if type(model).__name__ == "ViTMAEModel":
-        # Keep every patch, in order: the model would mask and shuffle them.
+    kind, extra = type(model).__name__, {}
+    if kind == "ViTMAEModel":  # it would mask and shuffle: keep every patch, in order
         model.config.mask_ratio = 0.0
-        noise = torch.arange(float(patches)).expand(images.shape[0], -1)
-        return model(images, noise=noise).last_hidden_state  # type: ignore[no-any-return]
-    tokens = model(images).last_hidden_state
-    if type(model).__name__ == "CLIPVisionModel":
-        # The model norms the pooled token only; the tokens end after the same norm.
-        inner = getattr(model, "vision_model", model)
-        return inner.post_layernorm(tokens)  # type: ignore[no-any-return]
-    return tokens  # type: ignore[no-any-return]
+        extra["noise"] = torch.arange(float(patches)).expand(images.shape[0], -1)
+    tokens: torch.Tensor = model(images, **extra).last_hidden_state
+    if kind == "CLIPVisionModel":  # it norms the pooled token only; ours norm all of them
+        tokens = getattr(model, "vision_model", model).post_layernorm(tokens)
+    return tokens

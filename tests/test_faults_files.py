@@ -1,4 +1,4 @@
-"""Damaged, hostile and mistaken sources: what each gets (rows 1 to 13, 17, 23, 24)."""
+"""Damaged, hostile and mistaken sources: what each gets."""
 
 import argparse
 import functools

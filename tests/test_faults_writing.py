@@ -1,4 +1,4 @@
-"""Faults while writing (rows 15 and 16): the target is old or whole, and a second run succeeds."""
+"""Faults while writing: the target is old or whole, and a second run succeeds."""
 
 import errno
 import functools

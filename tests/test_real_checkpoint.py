@@ -55,7 +55,7 @@ def test_features_on_a_real_volume_equal_transformers_slice_by_slice(tmp_path, p
     )
     raw = read_nifti(sorted(VOLUMES.glob("*.nii.gz"))[0])
     low, high = np.percentile(raw, [0.5, 99.5])
-    volume = torch.from_numpy(np.clip((raw - low) / (high - low), 0, 1)).permute(2, 0, 1)
+    volume = torch.from_numpy(np.clip((raw - low) / (high - low), 0, 1)).float().permute(2, 0, 1)
     volume = torch.nn.functional.interpolate(
         volume[None, None], size=(8, 518, 518), mode="trilinear"
     )
