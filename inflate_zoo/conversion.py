@@ -243,6 +243,11 @@ def verify(
     folder = Path(converted)
     record = read_record(folder)
     origin, wanted = record["source"], record["recipe"]
+    if source is None and revision is not None:
+        raise UsageError(
+            "the recorded commit is verified; a revision needs its repo",
+            hint="add --source org/name, or leave out --revision",
+        )
     if source is None:
         if not origin["repo"]:
             raise UsageError(

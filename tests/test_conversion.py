@@ -317,6 +317,8 @@ def test_verify_again_and_refuse_what_changed(vit, tmp_path):
     assert verify(folder, vit).passed
     with pytest.raises(UsageError, match="local source"):
         verify(folder)
+    with pytest.raises(UsageError, match="a revision needs its repo"):
+        verify(folder, revision="main")
     other = save_transformers("vit", tmp_path / "other", seed=7)
     with pytest.raises(UsageError, match="is not the source"):
         verify(folder, other)
