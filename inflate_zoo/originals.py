@@ -67,12 +67,13 @@ def _own_reference(
 ) -> Reference:
     """The 2D form of our own network, for what neither library can build."""
     form = understood.plan.architecture
+    library = "transformers" if understood.plan.scheme.library == "transformers" else "timm"
     height, width = (n * step for n, step in zip(grid, form.patch_size, strict=True))
     native_size = [n * s for n, s in zip(form.position_grid, form.patch_size, strict=True)]
     flat = Recipe("center", 1, (1, native_size[0], native_size[1]), form.in_channels)
     network = network_in_memory(understood, checkpoint, flat, (1, height, width)).eval()
     return Reference(
-        "inflate-zoo's own 2D form (neither transformers nor timm can build this source)",
+        f"inflate-zoo's own 2D form ({library} cannot build this source)",
         lambda images: network.forward_features(images.unsqueeze(2)),
         None,
         native,
