@@ -8,20 +8,34 @@ from typing import TYPE_CHECKING
 from inflate_zoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from inflate_zoo.backbones import Backbone
     from inflate_zoo.catalog import families
     from inflate_zoo.conversion import convert, verify
-    from inflate_zoo.loading import Backbone, load
+    from inflate_zoo.loading import load
+    from inflate_zoo.optimization import param_groups
     from inflate_zoo.schemes import SCHEMES
+    from inflate_zoo.segmentation import segmenter
 
-__all__ = ["SCHEMES", "Backbone", "convert", "families", "load", "verify"]
+__all__ = [
+    "SCHEMES",
+    "Backbone",
+    "convert",
+    "families",
+    "load",
+    "param_groups",
+    "segmenter",
+    "verify",
+]
 
 # Loaded at first use: importing the package imports no torch.
 _HOMES = {
     "SCHEMES": "schemes",
-    "Backbone": "loading",
+    "Backbone": "backbones",
     "convert": "conversion",
     "families": "catalog",
     "load": "loading",
+    "param_groups": "optimization",
+    "segmenter": "segmentation",
     "verify": "conversion",
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inflate_zoo.backbones import Backbone, assemble, fitted_config, fitted_tensors
 from inflate_zoo.inflate import Recipe, backbone_config, compute, outputs, stacked
-from inflate_zoo.loading import Backbone, assemble, fitted_config, fitted_tensors
 from inflate_zoo.plan import FLOATS
 from inflate_zoo.references import Reference, timm_reference, transformers_reference
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from inflate_zoo.backbones import Backbone
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.inflate import Recipe, compute, outputs, stacked
-from inflate_zoo.loading import Backbone, load
 from inflate_zoo.originals import network_in_memory, original_of
 from inflate_zoo.references import Reference
 
@@ -103,7 +103,7 @@ def prove(
         return {**stack, **single}
 
     def from_file(volume: tuple[int, int, int]) -> Backbone:
-        return load(folder, volume=volume)
+        return Backbone.from_pretrained(folder, volume=volume)
 
     def from_memory(volume: tuple[int, int, int]) -> Backbone:
         return network_in_memory(understood, checkpoint, recipe, volume)

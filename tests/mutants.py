@@ -63,15 +63,18 @@ if own: ==> if False:
 config.embed_dim, config.norm_eps ==> config.embed_dim, 1e-5
 == prefix-of-table: registers without a position are not counted as prefix
 (x, self.num_prefix_tokens, ==> (x, self.config.position_prefix,
-@@ inflate_zoo/loading.py | test_loading.py test_mutants_gap.py
-== one-depth-row: the depth table always has one row
-depth = target.grid_size[0] ==> depth = 1
+@@ inflate_zoo/network_files.py | test_loading.py test_mutants_gap.py
 == load-accounting-off: loading lets wrong files through
 if problems: ==> if False:
 == load-shapes-ignored: loading prints misshapen tensors and goes on
 found[name] != shape ==> found[name] != shape and print(name)
 == load-surplus-ignored: loading ignores tensors that belong to nothing
 if n not in expected] ==> if n not in expected and print(n)]
+== file-shared: the network's tensors are views of the file
+dtype=kind, copy=True ==> dtype=kind, copy=False
+@@ inflate_zoo/backbones.py | test_loading.py test_mutants_gap.py
+== one-depth-row: the depth table always has one row
+depth = target.grid_size[0] ==> depth = 1
 == stem-random: a stem that does not take 3 channels keeps its random weights
 -    with torch.device("meta"):
 -        network = kind(config)
@@ -80,8 +83,6 @@ if n not in expected] ==> if n not in expected and print(n)]
 +    stem = "none" if config.in_channels == 3 else "patch_embed."
 +    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(stem)}
 +    network.load_state_dict(kept, strict=False, assign=True)
-== file-shared: the network's tensors are views of the file
-dtype=dtype, copy=True ==> dtype=dtype, copy=False
 == assemble-loosely: the network is filled non-strictly
 strict=True, assign=True ==> strict=False, assign=True
 @@ inflate_zoo/naming.py | test_naming.py test_plan.py

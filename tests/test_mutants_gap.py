@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from safetensors import safe_open
 
 from inflate_zoo.architecture import BackboneConfig
+from inflate_zoo.backbones import Backbone, assemble
 from inflate_zoo.definitions import Normalization
 from inflate_zoo.errors import AccountingError
 from inflate_zoo.inflate import Output, Recipe, backbone_config, compute, outputs
-from inflate_zoo.loading import Backbone, assemble
 from inflate_zoo.naming import TensorInfo
 from inflate_zoo.plan import Kept
 from inflate_zoo.preparation import Options, make_recipe

@@ -12,7 +12,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_public_names_are_frozen():
-    assert inflate_zoo.__all__ == ["SCHEMES", "Backbone", "convert", "families", "load", "verify"]
+    assert inflate_zoo.__all__ == [
+        "SCHEMES",
+        "Backbone",
+        "convert",
+        "families",
+        "load",
+        "param_groups",
+        "segmenter",
+        "verify",
+    ]
     assert set(inflate_zoo.__all__) <= set(dir(inflate_zoo))
 
 
@@ -26,7 +35,8 @@ def test_importing_the_package_and_help_import_nothing_heavy():
         "from typer.testing import CliRunner\n"
         "for words in (['--help'], ['convert', '--help'], ['families'], ['schemes']):\n"
         "    assert CliRunner().invoke(inflate_zoo.cli.app, words).exit_code == 0, words\n"
-        "heavy = {'torch', 'timm', 'transformers', 'huggingface_hub', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'timm', 'transformers', 'huggingface_hub', 'numpy', 'monai'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -43,6 +53,11 @@ def test_every_public_function_works_twice_in_a_fresh_process(tmp_path):
         "    assert isinstance(inflate_zoo.load(folder), inflate_zoo.Backbone)\n"
         "    inflate_zoo.load(folder).save_pretrained(f'saved{number}')\n"
         "    inflate_zoo.Backbone.from_pretrained(f'saved{number}')\n"
+        "    network = inflate_zoo.load(folder)\n"
+        "    trained = inflate_zoo.segmenter(network, classes=2, features=8)\n"
+        "    trained.save_pretrained(f'trained{number}')\n"
+        "    assert inflate_zoo.load(f'trained{number}').classes == 2\n"
+        "    inflate_zoo.param_groups(trained, learning_rate=1.0, weight_decay=0.1)\n"
         "    assert {f.name for f in inflate_zoo.families()} >= {'hf_vit', 'timm_vit'}\n"
         "    assert sorted(inflate_zoo.SCHEMES) == ['average', 'center', 'repeat']\n"
     )

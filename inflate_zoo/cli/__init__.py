@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.cli import convert, families, inspect, schemes, verify
+from inflate_zoo.cli import (
+    bench,
+    bench_trial,
+    convert,
+    data,
+    families,
+    inspect,
+    predict,
+    report,
+    schemes,
+    verify,
+)
 from inflate_zoo.version import __version__
 
 app = typer.Typer(
@@ -17,8 +28,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (convert, verify, inspect, families, schemes):
+for module in (
+    convert,
+    verify,
+    inspect,
+    bench,
+    bench_trial,
+    report,
+    predict,
+    families,
+    schemes,
+):
     app.command(module.NAME)(module.command)
+app.add_typer(data.app, name=data.NAME)
 
 
 def _version(wanted: bool) -> None:

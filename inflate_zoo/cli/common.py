@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
-from inflate_zoo.errors import InflateZooError
+from inflate_zoo.errors import InflateZooError, UsageError
 
 Parameters = ParamSpec("Parameters")
 
@@ -62,9 +62,33 @@ Arch = Annotated[
 ]
 
 
+def needs_bench() -> None:
+    """Refuse to start without the libraries of the ranking.
+
+    Raises:
+        UsageError: One is not installed.
+    """
+    from importlib.util import find_spec
+
+    libraries = ("accelerate", "matplotlib", "monai", "nibabel", "scipy", "surface_distance")
+    missing = [name for name in libraries if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"this command needs {', '.join(missing)}", hint='pip install "inflate-zoo[bench]"'
+        )
+
+
 def say(text: str) -> None:
     """Advice and errors, on stderr."""
-    typer.echo(text, err=True)
+    lines = "\n".join(printable(line) for line in text.split("\n"))
+    sys.stderr.write(f"{lines}\n")  # not typer.echo, which writes into Rich's bars
+
+
+def printable(line: str) -> str:
+    """A line without line breaks, direction marks and other things that would forge one."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
+    )
 
 
 def print_json(value: object) -> None:
@@ -100,6 +124,8 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
         except BrokenPipeError:
             sys.stderr.close()
             raise typer.Exit(1) from None
+        except typer.Exit:  # an exception as well, but no error
+            raise
         except InflateZooError as error:
             if kwargs.get("debug"):
                 raise

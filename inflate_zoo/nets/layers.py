@@ -159,19 +159,23 @@ class Block(nn.Module):
         self.mlp = Mlp(config)
         self.ls2 = LayerScale(dim) if config.layer_scale else nn.Identity()
         self.drop_path = 0.0
+        # Uniform draws (2 branches, B) of whoever wants them reproducible; `None` draws anew.
+        self.drop_draws: Tensor | None = None
 
-    def _drop(self, branch: Tensor) -> Tensor:
+    def _drop(self, branch: Tensor, which: int) -> Tensor:
         # Stochastic depth (Huang et al. 2016): whole samples of a branch, rescaled.
         if not self.training or self.drop_path == 0.0:
             return branch
         keep = 1.0 - self.drop_path
-        kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) < keep
-        return branch * (kept.to(branch.dtype) / keep)
+        draws = self.drop_draws
+        rows = torch.rand(len(branch), device=branch.device) if draws is None else draws[which]
+        kept = (rows < keep).to(branch.device, branch.dtype)
+        return branch * (kept.view(-1, 1, 1) / keep)
 
     def forward(self, x: Tensor, prefix: int, copies: int) -> Tensor:
         """(B, L, E) to (B, L, E)."""
-        x = x + self._drop(self.ls1(self.attn(self.norm1(x), prefix, copies)))
-        return x + self._drop(self.ls2(self.mlp(self.norm2(x))))
+        x = x + self._drop(self.ls1(self.attn(self.norm1(x), prefix, copies)), 0)
+        return x + self._drop(self.ls2(self.mlp(self.norm2(x))), 1)
 
 
 class PatchEmbed(nn.Module):

@@ -418,7 +418,7 @@ def test_checkpointing_changes_no_gradient(drop_path):
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():
     block = build().train().blocks[0]
     block.drop_path = 0.25
-    dropped = block._drop(torch.ones(20_000, 3, 2))
+    dropped = block._drop(torch.ones(20_000, 3, 2), 0)
     assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
     assert torch.equal(dropped, dropped[:, :1, :1].expand_as(dropped))
     assert dropped.mean().item() == pytest.approx(1, abs=0.02)

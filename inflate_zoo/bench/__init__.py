@@ -1,0 +1,1 @@
+"""The ranking: data, trials, records, statistics, report."""

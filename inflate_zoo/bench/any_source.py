@@ -1,0 +1,46 @@
+"""Sources of the ranking: 2D checkpoints, and weights that are 3D already."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from inflate_zoo import hub
+from inflate_zoo.architecture import MODEL_TYPE
+from inflate_zoo.errors import ConfigError, UsageError
+from inflate_zoo.files import read_json
+from inflate_zoo.network_files import CONFIG, WEIGHTS, folder_of
+from inflate_zoo.sources import Source, find_source, is_local
+
+RECIPE = "conversion.json"
+
+
+def find_any(source: str) -> Source:
+    """What `convert` or `load` takes.
+
+    Raises:
+        UsageError: There is no such source, or it is of no use.
+        HubError: The Hub could not be reached, or refused.
+    """
+    try:
+        return find_source(source)
+    except ConfigError:
+        if (found := _converted(source)) is None:
+            raise
+        return found
+
+
+def _converted(source: str) -> Source | None:
+    with suppress(UsageError):
+        folder = folder_of(source)
+        config = read_json(folder / CONFIG)
+        if config.get("model_type") != MODEL_TYPE:
+            return None
+        name = folder.resolve().name
+        origin: tuple[str | None, str | None, str | None] = (None, None, None)
+        if not is_local(source):
+            snapshot = hub.resolve(*hub.parse_repo(source))
+            hub.fetch(snapshot, [RECIPE] if RECIPE in snapshot.files else [])
+            name = snapshot.repo.split("/")[-1]
+            origin = (snapshot.repo, snapshot.revision, snapshot.commit)
+        return Source(name, *origin, folder, folder / WEIGHTS, config, preprocessor=None)
+    return None

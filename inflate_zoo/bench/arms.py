@@ -1,0 +1,297 @@
+"""Arms: the sources, schemes and baselines that are compared, with their converted weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from inflate_zoo.architecture import MODEL_TYPE, Architecture, BackboneConfig
+from inflate_zoo.bench.any_source import RECIPE, find_any
+from inflate_zoo.bench.definitions import ChannelRule, Protocol, Task
+from inflate_zoo.bench.records import ArmSpec
+from inflate_zoo.checkpoints import open_checkpoint
+from inflate_zoo.conversion import run as convert
+from inflate_zoo.errors import OutputExistsError, UnknownNameError, UsageError
+from inflate_zoo.files import read_json, sha256
+from inflate_zoo.inspection import inspect_source, propose_patch_depth
+from inflate_zoo.network_files import read_backbone_config
+from inflate_zoo.preparation import Options, understand
+from inflate_zoo.schemes import SCHEMES
+from inflate_zoo.sources import Source
+from inflate_zoo.version import __version__
+
+RANDOM, SLICES = "random", ":2d"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be compared.
+
+    Attributes:
+        sources: Any `convert` source or converted weights, `random`, or `SOURCE:2d`.
+        schemes: For the sources that have to be inflated.
+        random: Whether `random` runs beside them.
+        slices: Whether `2d` runs beside each source.
+    """
+
+    sources: tuple[str, ...]
+    schemes: tuple[str, ...]
+    random: bool = False
+    slices: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """An arm and where its weights are on this machine."""
+
+    spec: ArmSpec
+    weights: Path | None
+
+
+def make_arms(
+    wanted: Wanted,
+    task: Task,
+    protocol: Protocol,
+    rule: ChannelRule,
+    cache: Path,
+    say: Callable[[str], None],
+) -> list[Arm]:
+    """Find and convert everything that is compared.
+
+    Args:
+        wanted: What is to be compared.
+        task: The task, its spacing as the protocol has it.
+        protocol: The protocol.
+        rule: How the stem takes the task's channels.
+        cache: Conversions are kept there, by recipe.
+        say: Told what is being converted.
+
+    Returns:
+        The arms, in the order asked for, `random` last.
+
+    Raises:
+        UsageError: A source cannot be used, or is named twice.
+        HubError: The Hub could not be reached, or refused.
+        VerificationError: A conversion is not right.
+    """
+    for scheme in wanted.schemes:
+        if scheme not in SCHEMES:
+            raise UnknownNameError("scheme", scheme, SCHEMES)
+    if rule == "rgb" and len(task.channels) != 3:
+        raise UsageError(
+            f"--channel-rule rgb needs 3 channels, '{task.name}' has {len(task.channels)}",
+            hint="leave it out, or use sum",
+        )
+    maker = _Maker(task, protocol, 3 if rule == "rgb" else 1, cache, say)
+    arms: list[Arm] = []
+    for source in dict.fromkeys(wanted.sources):
+        if source == RANDOM:
+            continue
+        if source.endswith(SLICES):
+            arms.append(maker.slices(source.removesuffix(SLICES)))
+            continue
+        arms += maker.inflated(source, wanted.schemes)
+        if (
+            wanted.slices
+            and f"{source}{SLICES}" not in wanted.sources
+            and not maker.converted(source)
+        ):
+            arms.append(maker.slices(source))
+    if wanted.random or RANDOM in wanted.sources:
+        arms += _random(arms, maker)
+    if not arms:
+        raise UsageError(
+            "nothing to compare", hint="name a source, e.g. --source facebook/dino-vitb16"
+        )
+    _require_fitting(arms, task)
+    return _told_apart(arms)
+
+
+class _Maker:
+    """Makes arms of one task and protocol; every source is found once."""
+
+    def __init__(
+        self,
+        task: Task,
+        protocol: Protocol,
+        channels: int,
+        cache: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self._task, self._protocol, self._channels = task, protocol, channels
+        self._cache, self._say = cache, say
+        self._found: dict[str, Source] = {}
+
+    def _find(self, source: str) -> Source:
+        if source not in self._found:
+            self._found[source] = find_any(source)
+        return self._found[source]
+
+    def converted(self, source: str) -> bool:
+        """Whether a source is converted already."""
+        return (self._find(source).config or {}).get("model_type") == MODEL_TYPE
+
+    def patch_depth(self, patch: tuple[int, int]) -> int:
+        """Patch depth of the protocol, in voxels."""
+        asked = self._protocol.network.patch_depth
+        return propose_patch_depth(patch, self._task.spacing) if asked == "spacing" else asked
+
+    def inflated(self, source: str, schemes: Sequence[str]) -> list[Arm]:
+        """One arm per scheme; one for converted weights."""
+        if not self.converted(source):
+            return [self._arm(source, scheme, None) for scheme in schemes]
+        found = self._find(source)
+        scheme = None
+        if (found.folder / RECIPE).exists():
+            recipe = read_json(found.folder / RECIPE)["recipe"]
+            scheme = recipe["scheme"]
+            if not recipe["fold_normalization"]:
+                self._say(
+                    f"warning: '{found.name}' was converted without --fold-normalization, but "
+                    "takes intensities in [0, 1] here"
+                )
+        return [_described(found, found.folder, "inflated", scheme)]
+
+    def slices(self, source: str) -> Arm:
+        """The slice-by-slice baseline of a source."""
+        if self.converted(source):
+            raise UsageError(
+                f"'{Path(source).name}' holds converted weights; '2d' needs the 2D checkpoint",
+                hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
+            )
+        return self._arm(source, "center", 1)
+
+    def _arm(self, source: str, scheme: str, patch_depth: int | None) -> Arm:
+        found = self._find(source)
+        if patch_depth is None:
+            header = open_checkpoint(found.weights, found.folder).header
+            patch = understand(header, found.config, None, None).plan.architecture.patch_size
+            depth = self.patch_depth(patch)
+        else:
+            depth = patch_depth
+        options = Options(scheme, depth, None, self._channels, fold_normalization=True)
+        folder = self._convert(source, found, options)
+        return _described(found, folder, "2d" if patch_depth == 1 else "inflated", scheme)
+
+    def _convert(self, source: str, found: Source, options: Options) -> Path:
+        files = {path.name: sha256(path) for path in found.files()}
+        recipe = [__version__, found.repo, found.commit, files, repr(options)]
+        key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+        folder = self._cache / "weights" / key
+        if not folder.is_dir():
+            self._say(
+                f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
+            )
+            with suppress(OutputExistsError):  # another run was faster
+                convert(
+                    source,
+                    folder,
+                    options,
+                    revision=None,
+                    family=None,
+                    arch=None,
+                    verify=True,
+                    force=False,
+                )
+        return folder
+
+    def lone_config(self) -> BackboneConfig:
+        """The architecture of the protocol's own backbone."""
+        found = inspect_source(self._protocol.backbone)
+        form = Architecture(**found["architecture"])
+        depth = self.patch_depth(form.patch_size)
+        grid = (depth, *(g * p for g, p in zip(form.position_grid, form.patch_size, strict=True)))
+        own = {"in_channels": self._channels, "stem_bias": True, "patch_depth": depth}
+        return BackboneConfig(**{**form.model_dump(), **own, "volume": grid})
+
+
+def _described(
+    found: Source, folder: Path, kind: Literal["inflated", "2d"], scheme: str | None
+) -> Arm:
+    config = read_backbone_config(folder, found.name)
+    origin = f"{found.repo}@{found.commit}" if found.repo else found.name
+    label = " ".join([found.name, "2d" if kind == "2d" else scheme or "converted"])
+    spec = ArmSpec(
+        label=label,
+        kind=kind,
+        source=origin,
+        scheme=scheme,
+        architecture=one_line(config),
+        config=config,
+        weights=sha256(folder / "model.safetensors"),
+    )
+    return Arm(spec, folder)
+
+
+def one_line(config: BackboneConfig) -> str:
+    """A backbone in a few words."""
+    patch = "x".join(map(str, (config.patch_depth, *config.patch_size)))
+    return f"{config.depth} blocks of width {config.embed_dim}, patch {patch}"
+
+
+def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
+    """One arm with random weights per distinct architecture; schemes do not multiply it.
+
+    Slice-by-slice baselines do not count, as they share the architecture of their source, unless
+    that is not inflated; what runs alone has the architecture of the protocol's backbone.
+    """
+    inflated = [arm.spec.config for arm in arms if arm.spec.kind == "inflated"]
+    sliced = [
+        arm.spec.config.model_copy(
+            update={"patch_depth": maker.patch_depth(arm.spec.config.patch_size)}
+        )
+        for arm in arms
+        if arm.spec.kind == "2d"
+    ]
+    own = {"position_grid": (1, 1), "depth_positions": 0}
+    distinct: dict[str, BackboneConfig] = {}
+    for config in inflated or sliced or [maker.lone_config()]:
+        patch = (config.patch_depth, *config.patch_size)
+        plain = config.model_copy(update={**own, "volume": patch})
+        distinct.setdefault(plain.model_dump_json(), plain)
+    return [
+        Arm(
+            ArmSpec(
+                label="random" if len(distinct) == 1 else f"random {one_line(config)}",
+                kind="random",
+                source="random",
+                scheme=None,
+                architecture=one_line(config),
+                config=config,
+                weights="",
+            ),
+            None,
+        )
+        for config in distinct.values()
+    ]
+
+
+def _require_fitting(arms: Sequence[Arm], task: Task) -> None:
+    count = len(task.channels)
+    for arm in arms:
+        channels = arm.spec.config.in_channels
+        if channels not in (1, count):
+            raise UsageError(
+                f"'{arm.spec.label}' takes {channels} channels, '{task.name}' has {count}",
+                hint=f"convert it again with --channels {count}",
+            )
+
+
+def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
+    """Labels that name one arm each: the full source where short names are shared."""
+    counts = Counter(arm.spec.label for arm in arms)
+    told: list[Arm] = []
+    for arm in arms:
+        label = arm.spec.label
+        if counts[label] > 1:
+            label = f"{label} ({arm.spec.source.partition('@')[0]} {arm.spec.weights[:8]})"
+        told.append(replace(arm, spec=arm.spec.model_copy(update={"label": label})))
+    if len({arm.spec.label for arm in told}) < len(told):
+        raise UsageError("a source is named twice", hint="name each source once")
+    return told

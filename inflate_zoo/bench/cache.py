@@ -1,0 +1,275 @@
+"""Preprocessed cases on disk, found again by what they were made of.
+
+An entry is a folder that appears by one rename: killed runs leave no half entry, two runs at once
+share one. The digests of the data set's files are remembered by size and time of change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inflate_zoo.bench.definitions import Millimetres, Task
+from inflate_zoo.bench.grids import require_same_grid
+from inflate_zoo.bench.layouts import Case, Dataset, refuse_problems
+from inflate_zoo.bench.preprocessing import (
+    class_indices,
+    normalize,
+    resample_image,
+    resample_labels,
+    resampled_shape,
+)
+from inflate_zoo.bench.volumes import read_channels, read_volume
+from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
+from inflate_zoo.files import reading, sha256
+from inflate_zoo.writing import json_text, staged, write_text
+
+PREPROCESSING_VERSION = 1  # raise it when the same files would give other arrays
+_ARRAYS = ("image", "label", "reference", "foreground")
+_FILES = (*(f"{name}.npy" for name in _ARRAYS), "case.json")
+_MOST_FOREGROUND = 20_000  # voxels per class
+_CHECK = "run 'inflate-zoo data check' on the data set's folder"
+
+
+@dataclass(frozen=True, eq=False)
+class CachedCase:
+    """One case as a trial sees it; arrays are memory-mapped and read-only.
+
+    Attributes:
+        name: Name of the case.
+        key: Name of the entry.
+        image: float16 [channels, depth, height, width] in [0, 1], at the task's spacing.
+        label: Class indices, uint8 [depth, height, width], on the same grid.
+        reference: Class indices, uint8, on the file's own grid in (depth, height, width) order.
+        spacing: Of the file's own grid, (depth, height, width) in mm.
+        foreground: int32 [n, 4], rows (class, z, y, x) on the grid of `image`, sorted by class;
+            of each class besides the background all voxels, or 20,000 drawn with a fixed seed.
+    """
+
+    name: str
+    key: str
+    image: NDArray[np.float16]
+    label: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    spacing: Millimetres
+    foreground: NDArray[np.int32]
+
+
+def default_cache() -> Path:
+    """Folder for preprocessed cases: $INFLATE_ZOO_CACHE, else in the user's cache folder."""
+    if chosen := os.environ.get("INFLATE_ZOO_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        above = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        above = Path.home() / "Library" / "Caches"
+    else:
+        above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(above) / "inflate-zoo"
+
+
+def prepare(
+    task: Task,
+    dataset: Dataset,
+    cases: Sequence[str],
+    cache: Path,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> dict[str, str]:
+    """Preprocess cases that the cache does not hold yet.
+
+    Args:
+        task: With the spacing and intensities in force (see `preprocessing.resolve`).
+        dataset: Where the cases are.
+        cases: Names of the cases.
+        cache: Folder of the cache; made if need be.
+        progress: Called with the number of cases done and in all.
+
+    Returns:
+        Case name to the key that `open_case` takes, in the order of `cases`.
+
+    Raises:
+        UsageError: The data set has problems or lacks a case, or a file cannot be used.
+        WriteError: Disk full, read-only folder.
+    """
+    refuse_problems(dataset)
+    known = {case.name: case for case in dataset.cases}
+    if unknown := [name for name in cases if name not in known]:
+        raise UsageError(
+            f"{len(unknown)} case(s) are not in the data set, e.g. '{unknown[0]}'", hint=_CHECK
+        )
+    keys: dict[str, str] = {}
+    progress(0, len(cases))
+    with _digests(cache) as digest:
+        for name in cases:
+            keys[name] = _key(task, known[name], digest)
+            if not (_folder(cache, keys[name]) / "case.json").exists():
+                _store(task, known[name], keys[name], cache)
+            progress(len(keys), len(cases))
+    return keys
+
+
+def open_case(cache: Path, key: str) -> CachedCase:
+    """Open an entry of the cache.
+
+    Raises:
+        UsageError: It is gone or damaged.
+    """
+    folder = _folder(cache, key)
+    try:
+        facts = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        depth, height, width = facts["spacing"]
+        return CachedCase(name=facts["name"], key=key, spacing=(depth, height, width), **arrays)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"the preprocessed case {key[:16]} is gone from the cache, or damaged",
+            hint="run the same command again: it is made anew",
+        ) from error
+
+
+def _folder(cache: Path, key: str) -> Path:
+    return cache / "cases" / key
+
+
+def _key(task: Task, case: Case, digest: Callable[[Path], str]) -> str:
+    parts = {
+        "version": PREPROCESSING_VERSION,
+        "name": case.name,
+        "images": [digest(path) for path in case.images],
+        "label": digest(case.label),
+        "spacing": task.spacing,
+        "intensity": task.intensity.model_dump(),
+        "slices": task.slices,
+        "values": task.values,
+    }
+    return hashlib.sha256(json_text(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@contextmanager
+def _digests(cache: Path) -> Iterator[Callable[[Path], str]]:
+    """Digests of files, remembered in the cache: hashing a large data set takes minutes."""
+    memory = cache / "digests.json"
+    known = _remembered(memory)
+    fresh: dict[str, list[Any]] = {}
+
+    def digest(path: Path) -> str:
+        with reading(path):
+            state, place = path.stat(), str(path.resolve())
+            size, changed, value = known.get(place, (None, None, ""))
+            if (size, changed) != (state.st_size, state.st_mtime_ns):
+                value = sha256(path)
+                known[place] = fresh[place] = [state.st_size, state.st_mtime_ns, value]
+        return str(value)
+
+    try:
+        yield digest
+    finally:
+        if fresh:
+            with suppress(OSError):  # a convenience; entries are what must not get lost
+                _remember(memory, fresh)
+
+
+def _remembered(memory: Path) -> dict[str, list[Any]]:
+    try:
+        table = json.loads(memory.read_text(encoding="utf-8"))
+        return {
+            place: [int(size), int(changed), str(value)]
+            for place, (size, changed, value) in table.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _remember(memory: Path, fresh: dict[str, list[Any]]) -> None:
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_remembered(memory) | fresh, indent=0)
+    descriptor, partial = tempfile.mkstemp(dir=memory.parent, prefix=".digests.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(partial).replace(memory)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _store(task: Task, case: Case, key: str, cache: Path) -> None:
+    """Preprocess a case into the cache; where another process was faster, its entry stays."""
+    arrays, spacing = preprocess(task, case)
+    target = _folder(cache, key)
+    if target.is_dir() and not (target / "case.json").exists():
+        shutil.rmtree(target, ignore_errors=True)  # somebody deleted files in it
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with staged(target, _FILES, force=False) as stage:
+            for name, array in arrays.items():
+                np.save(stage / f"{name}.npy", array, allow_pickle=False)
+            write_text(stage / "case.json", json_text({"name": case.name, "spacing": spacing}))
+    except OutputExistsError:
+        if not (target / "case.json").exists():
+            raise
+    except (OSError, WriteError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        raise WriteError(
+            f"case '{case.name}' cannot be put into the cache: "
+            f"{getattr(cause, 'strerror', None) or 'writing failed'}",
+            hint="free space, or name another folder with the variable INFLATE_ZOO_CACHE",
+        ) from error
+
+
+def preprocess(task: Task, case: Case) -> tuple[dict[str, NDArray[Any]], Millimetres]:
+    """The arrays of an entry, by name, and the spacing of the file's own grid in mm.
+
+    Raises:
+        UsageError: A file cannot be read, or image, label and task do not fit together.
+    """
+    label = read_volume(case.label, task.slices)
+    if label.grid.channels != 1:
+        raise _unfit(case, f"its label '{label.grid.name}' has {label.grid.channels} channels")
+    reference = class_indices(label.array[0], task.values, label.grid.name)
+    shape = resampled_shape(reference.shape, label.spacing, task.spacing)
+    image = np.empty((len(task.channels), *shape), np.float16)
+    found = 0
+    for volume in read_channels(case.images, task.slices):
+        require_same_grid(label.grid, volume.grid)
+        if found < len(image):
+            image[found] = resample_image(normalize(volume.array[0], task.intensity), shape)
+        found += 1
+    if found != len(image):
+        raise _unfit(case, f"its image has {found} channel(s), the task {len(image)}")
+    indices = resample_labels(reference, shape)
+    arrays: dict[str, NDArray[Any]] = {
+        "image": image,
+        "label": indices,
+        "reference": reference,
+        "foreground": _foreground(indices, len(task.values)),
+    }
+    return arrays, label.spacing
+
+
+def _unfit(case: Case, what: str) -> UsageError:
+    return UsageError(f"case '{case.name}': {what}", hint=_CHECK)
+
+
+def _foreground(label: NDArray[np.uint8], classes: int) -> NDArray[np.int32]:
+    random = np.random.default_rng(0)
+    rows = [np.empty((0, 4), np.int32)]
+    for index in range(1, classes):
+        places = np.flatnonzero(label == index)
+        if len(places) > _MOST_FOREGROUND:
+            places = np.sort(random.choice(places, _MOST_FOREGROUND, replace=False))
+        coordinates = np.stack(np.unravel_index(places, label.shape), axis=1)
+        rows.append(np.insert(coordinates, 0, index, axis=1).astype(np.int32))
+    return np.concatenate(rows)

@@ -1,0 +1,82 @@
+"""A data set as both layouts give it: cases, labels, and what is wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from inflate_zoo.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with a data set.
+
+    Attributes:
+        case: Name of the case, or empty where it concerns the whole data set.
+        what: What was found, with the file or field.
+        hint: What to do.
+    """
+
+    case: str
+    what: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One labelled image.
+
+    Attributes:
+        name: File name of the label without its ending.
+        images: One file with all channels, or one per channel, in channel order.
+        label: File of the label.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set on disk.
+
+    Attributes:
+        folder: Where its dataset.json lies.
+        name: Name of the folder.
+        title: What dataset.json calls it.
+        modality: `CT`, `MRI`, or what dataset.json says.
+        channels: Names of the input channels, in file order.
+        labels: Label name to its value in the files.
+        regions: Region name to the label values it unites.
+        cases: Cases whose files are all there, sorted by name.
+        license: As stated, or `unknown`.
+        citation: Whom to cite.
+        problems: What is wrong with dataset.json, and which cases are missing or doubled.
+    """
+
+    folder: Path
+    name: str
+    title: str
+    modality: str
+    channels: tuple[str, ...]
+    labels: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]]
+    cases: tuple[Case, ...]
+    license: str
+    citation: str
+    problems: tuple[Finding, ...]
+
+
+def refuse_problems(dataset: Dataset) -> None:
+    """Refuse a data set with problems: without its missing cases the folds would be others.
+
+    Raises:
+        UsageError: Lists them.
+    """
+    if dataset.problems:
+        raise UsageError(
+            f"the data set '{dataset.name}' has {len(dataset.problems)} problem(s)",
+            details=[f"{p.case}: {p.what}" if p.case else p.what for p in dataset.problems],
+            hint="run 'inflate-zoo data check' on its folder",
+        )

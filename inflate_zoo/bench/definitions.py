@@ -1,0 +1,290 @@
+"""Typed, frozen forms of the files under benchmarks: tasks, protocols, suites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Millimetres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Voxels = tuple[PositiveInt, PositiveInt, PositiveInt]
+ChannelRule = Literal["sum", "rgb"]
+Slices = Literal["axial", "coronal", "sagittal"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Intensity(_Strict):
+    """How raw intensities become [0, 1]: what is at or below `low` is 0, at or above `high` is 1.
+
+    Attributes:
+        rule: `window`: low and high are intensities (HU for CT); `percentiles`: they are
+            percentiles of each volume and channel.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    rule: Literal["window", "percentiles"]
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        if self.rule == "percentiles" and not (self.low >= 0 and self.high <= 100):
+            raise ValueError("percentiles lie in 0 to 100")
+        return self
+
+
+class Split(_Strict):
+    """How cases are dealt into folds.
+
+    Attributes:
+        rule: `hash`: sorted by the SHA-256 of their names and dealt in turn.
+        folds: Number of folds.
+        digest: SHA-256 of the folds (see `splits.digest`); another data set's is
+            refused.
+    """
+
+    rule: Literal["hash"] = "hash"
+    folds: int = Field(ge=2, default=5)
+    digest: str | None = None
+
+
+class Task(_Strict):
+    """A segmentation data set as the ranking sees it.
+
+    Attributes:
+        name: File name of the definition, or the data set's own name.
+        title: What people call it.
+        modality: `CT`, `MRI`, ...
+        channels: Names of the input channels, in file order.
+        labels: Label name to its value in the files; `background` is 0.
+        regions: Region name to the label values it unites; what is scored.
+        intensity: How intensities become [0, 1].
+        spacing: Target spacing (depth, height, width) in mm.
+        slices: Anatomical plane of a slice, which decides the depth axis.
+        surface_tolerance_mm: Tolerance of the surface Dice that is ranked, in mm.
+        split: How cases are dealt into folds.
+        license: SPDX name, or as stated.
+        citation: Whom to cite.
+        address: Where the data can be had.
+        checksum: Digest of the archive at `address`, `md5:...` or `sha256:...`.
+    """
+
+    name: str
+    title: str
+    modality: str
+    channels: tuple[str, ...] = Field(min_length=1)
+    labels: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]] = Field(min_length=1)
+    intensity: Intensity
+    spacing: Millimetres
+    slices: Slices = "axial"
+    surface_tolerance_mm: PositiveFloat = 1.0
+    split: Split = Split()
+    license: str = "unknown"
+    citation: str = ""
+    address: str = ""
+    checksum: str = ""
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        values = set(self.labels.values())
+        if 0 not in values or len(values) != len(self.labels) or min(values) < 0:
+            raise ValueError("labels are distinct values from 0, which is the background")
+        if max(values) > 255 or len(values) < 2:
+            raise ValueError("labels need a value besides 0, none above 255")
+        for name, members in self.regions.items():
+            if not members or 0 in members or not set(members) <= values:
+                raise ValueError(f"region '{name}' unites {list(members)}, labels are {values}")
+        return self
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Label values in ascending order; a class of the network is a place in this tuple."""
+        return tuple(sorted(self.labels.values()))
+
+
+class Data(_Strict):
+    """What a protocol changes of the task; `task` keeps it."""
+
+    spacing: Literal["task"] | Millimetres = "task"
+    intensity: Literal["task"] | Intensity = "task"
+
+
+class Network(_Strict):
+    """The segmenter.
+
+    Attributes:
+        decoder: `unetr` or `linear`.
+        features: Width of the decoder at full resolution.
+        window: What the network sees (depth, height, width) in voxels of the target spacing, each
+            rounded up to a multiple of the patch.
+        patch_depth: Voxels; `spacing` makes a patch about as deep in mm as it is high.
+        drop_path: Greatest rate of stochastic depth.
+        freeze: Train the decoder alone, on features computed once.
+    """
+
+    decoder: Literal["unetr", "linear"]
+    features: PositiveInt
+    window: Voxels
+    patch_depth: PositiveInt | Literal["spacing"]
+    drop_path: float = Field(ge=0, lt=1)
+    freeze: bool
+
+    @model_validator(mode="after")
+    def _features_serve(self) -> Self:
+        if self.freeze and self.decoder != "linear":
+            raise ValueError("freeze needs decoder 'linear': others need more than kept features")
+        return self
+
+
+class Augment(_Strict):
+    """Changes of a training window, each with its probability.
+
+    Attributes:
+        flip: Per axis.
+        turn: Of a rotation in the plane by up to `degrees` and a zoom in the plane within `zoom`.
+        degrees: Greatest rotation.
+        zoom: Least and greatest magnification.
+        intensity: Of each of: brightness within `brightness`, gamma within `gamma`, noise up to
+            `noise`.
+        brightness: Greatest shift, intensities in [0, 1].
+        gamma: Least and greatest exponent.
+        noise: Greatest standard deviation of Gaussian noise.
+    """
+
+    flip: Fraction
+    turn: Fraction
+    degrees: float = Field(ge=0, le=180)
+    zoom: tuple[PositiveFloat, PositiveFloat]
+    intensity: Fraction
+    brightness: NonNegative
+    gamma: tuple[PositiveFloat, PositiveFloat]
+    noise: NonNegative
+
+
+class Loss(_Strict):
+    """Weights of the parts of the loss.
+
+    Attributes:
+        dice: Softmax Dice over a whole group of windows.
+        cross_entropy: Cross-entropy.
+        focal: Softmax focal loss with gamma 2.
+        background: Whether the Dice part counts the background.
+    """
+
+    dice: NonNegative
+    cross_entropy: NonNegative
+    focal: NonNegative
+    background: bool
+
+
+class Train(_Strict):
+    """How a trial trains.
+
+    Attributes:
+        steps: Optimiser steps.
+        batch: Windows per step.
+        dice_group: Windows over which Dice is taken; divides `batch`. Dice is not additive, so a
+            micro-batch is a whole number of groups.
+        foreground: Share of windows centred on a labelled voxel, its label drawn evenly.
+        windows_per_case: With a frozen backbone: windows per case whose features are kept.
+        learning_rate: Peak, of the decoder and the last block.
+        layer_decay: Factor on the learning rate per block towards the stem.
+        weight_decay: On matrices and kernels only.
+        schedule: After the warm-up, down to zero.
+        warmup_steps: Linear warm-up.
+        clip: Greatest norm of the gradient.
+        precision: On a GPU; a CPU always takes float32.
+        validate_every: Steps between validations on the inner validation cases; 0 for none.
+        validation_cases: How many of them at most.
+        select: `last` keeps the final weights, `best` those of the best validation.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    steps: PositiveInt
+    batch: PositiveInt
+    dice_group: PositiveInt
+    foreground: Fraction
+    windows_per_case: PositiveInt
+    learning_rate: PositiveFloat
+    layer_decay: float = Field(gt=0, le=1)
+    weight_decay: NonNegative
+    schedule: Literal["cosine", "linear"]
+    warmup_steps: int = Field(ge=0)
+    clip: PositiveFloat
+    precision: Literal["bf16", "fp32"]
+    validate_every: int = Field(ge=0)
+    validation_cases: PositiveInt
+    select: Literal["last", "best"]
+    checkpoint_every: PositiveInt
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        if self.batch % self.dice_group:
+            raise ValueError(f"batch {self.batch} is no multiple of dice_group {self.dice_group}")
+        if self.select == "best" and not self.validate_every:
+            raise ValueError("select 'best' needs validate_every above 0")
+        return self
+
+
+class Evaluation(_Strict):
+    """How a trained network is scored.
+
+    Attributes:
+        overlap: Of sliding windows, as a share of the window; blended with Gaussian weights.
+        batch: Windows at a time.
+    """
+
+    overlap: float = Field(ge=0, lt=1)
+    batch: PositiveInt
+
+
+class Protocol(_Strict):
+    """How trials train and are scored, the same for every source.
+
+    Attributes:
+        name: File name of the definition.
+        summary: One line.
+        overrides: What was changed on the command line, `key=value`.
+        backbone: Whose architecture `random` has when it runs alone.
+        deviations: What differs from a published protocol, and why.
+    """
+
+    name: str
+    summary: str
+    overrides: tuple[str, ...] = ()
+    backbone: str
+    deviations: tuple[str, ...] = ()
+    data: Data = Data()
+    network: Network
+    augment: Augment
+    loss: Loss
+    train: Train
+    evaluation: Evaluation
+
+
+class Suite(_Strict):
+    """Which sources and schemes are compared.
+
+    Attributes:
+        name: File name of the definition.
+        summary: One line.
+        sources: Any source that `convert` or `load` takes.
+        schemes: Inflation schemes.
+        baselines: `random`, and `2d` for every source.
+    """
+
+    name: str
+    summary: str
+    sources: tuple[str, ...] = Field(min_length=1)
+    schemes: tuple[str, ...] = Field(min_length=1)
+    baselines: tuple[Literal["random", "2d"], ...] = ()

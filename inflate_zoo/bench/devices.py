@@ -1,0 +1,103 @@
+"""The device a trial runs on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from inflate_zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a trial may use; no part of its specification.
+
+    Attributes:
+        device: `cpu`, `cuda`, `cuda:1`, `mps`; `None` takes the best there is.
+        workers: Processes that make windows; `None` decides by device and cores.
+    """
+
+    device: str | None = None
+    workers: int | None = None
+
+
+def device_kind(resources: Resources) -> str:
+    """`cpu`, `cuda` or `mps`: what was asked for, or the best there is.
+
+    Raises:
+        UsageError: There is no such device.
+    """
+    import torch
+
+    name = resources.device
+    try:
+        kind = torch.device(name).type if name else None
+    except RuntimeError as error:
+        raise UsageError(f"no device '{name}'", hint="use cpu, cuda, cuda:0, ... or mps") from error
+    mps = torch.backends.mps.is_available()
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": mps}
+    if kind is not None and not available.get(kind, False):
+        raise UsageError(f"this machine has no device '{name}'", hint="leave out --device")
+    if kind == "cuda" and (torch.device(name or "cuda").index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"this machine has no device '{name}'",
+            hint=f"it has cuda:0 to cuda:{torch.cuda.device_count() - 1}",
+        )
+    return kind or ("cuda" if available["cuda"] else "mps" if mps else "cpu")
+
+
+def make_accelerator(precision: str, resources: Resources) -> Accelerator:
+    """Accelerate's view of the device; a CPU takes float32 whatever the protocol says.
+
+    Raises:
+        UsageError: There is no such device.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import InitProcessGroupKwargs
+
+    on_cpu, name = device_kind(resources) == "cpu", resources.device
+    if not on_cpu and name and name.startswith("cuda:") and "LOCAL_RANK" not in os.environ:
+        torch.cuda.set_device(torch.device(name))
+    AcceleratorState._reset_state()  # it would insist on the precision of the trial before
+    # The other processes wait while the first one validates.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    return Accelerator(
+        cpu=on_cpu,
+        mixed_precision="bf16" if precision == "bf16" and not on_cpu else "no",
+        kwargs_handlers=[patience],
+    )
+
+
+def workers_for(resources: Resources, device: torch.device) -> int:
+    """Processes that make windows."""
+    if resources.workers is not None:
+        return resources.workers
+    # A CPU that trains has no core to spare.
+    return 0 if device.type == "cpu" else min(8, max(0, (os.cpu_count() or 1) - 1))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes on the GPU, or of the process on a CPU, at their highest."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,200 @@
+"""Scoring a trained network: sliding windows, the original grid, every case kept as it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inflate_zoo.bench.atomic import replace_tensors, replace_text
+from inflate_zoo.bench.cache import CachedCase, open_case
+from inflate_zoo.bench.definitions import Evaluation, Task, Voxels
+from inflate_zoo.bench.metrics import case_scores
+from inflate_zoo.bench.preprocessing import restore
+from inflate_zoo.segmentation import Segmenter
+from inflate_zoo.writing import json_text
+
+
+@dataclass(frozen=True, slots=True)
+class Seer:
+    """A network with all that turns a volume into probabilities.
+
+    Attributes:
+        network: The segmenter, on `device`.
+        window: Voxels (depth, height, width).
+        settings: Overlap and windows at a time.
+        device: Where the network is.
+        autocast: Context of the precision it was trained in.
+    """
+
+    network: Segmenter
+    window: Voxels
+    settings: Evaluation
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+
+    def probabilities(self, image: np.ndarray) -> Tensor:
+        """Class probabilities of a volume, by sliding windows with Gaussian weights.
+
+        Args:
+            image: Shape [channels, depth, height, width], in [0, 1].
+
+        Returns:
+            Shape [classes, depth, height, width], float32, on the CPU.
+        """
+        from monai.inferers import sliding_window_inference
+
+        self.network.eval()
+        volume = torch.from_numpy(np.asarray(image, dtype=np.float32)).unsqueeze(0)
+        with torch.inference_mode(), self.autocast():
+            logits = sliding_window_inference(
+                volume,
+                self.window,
+                self.settings.batch,
+                lambda windows: self.network(windows).float(),
+                overlap=self.settings.overlap,
+                mode="gaussian",
+                sw_device=self.device,
+                device="cpu",
+            )
+        return torch.softmax(logits[0], dim=0)
+
+
+def class_regions(task: Task) -> dict[str, tuple[int, ...]]:
+    """Regions in class indices instead of label values."""
+    place = {value: index for index, value in enumerate(task.values)}
+    return {
+        name: tuple(place[value] for value in members) for name, members in task.regions.items()
+    }
+
+
+def validation_dice(seer: Seer, cases: list[CachedCase], task: Task) -> float | None:
+    """Mean Dice over cases and regions on the target grid; `None` if no region occurs."""
+    values = []
+    for case in cases:
+        found = seer.probabilities(case.image).argmax(dim=0).numpy()
+        for members in class_regions(task).values():
+            wanted, got = np.isin(case.label, members), np.isin(found, members)
+            if wanted.any():
+                values.append(2 * int((wanted & got).sum()) / int(wanted.sum() + got.sum()))
+    return float(np.mean(values)) if values else None
+
+
+def score_case(
+    seer: Seer, case: CachedCase, task: Task, folder: Path, index: int
+) -> dict[str, Any]:
+    """Score one case on its original grid, or read what an earlier attempt found.
+
+    Args:
+        seer: The network.
+        case: The case.
+        task: The task.
+        folder: The trial's folder; `cases/<index>.json` and `.safetensors` are kept there.
+        index: The case's number.
+
+    Returns:
+        `{"case": name, "regions": {region: {metric: value}}}`.
+    """
+    path = folder / "cases" / f"{index:04d}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    path.parent.mkdir(exist_ok=True)
+    reference = np.asarray(case.reference)
+    found = restore(seer.probabilities(case.image), reference.shape)
+    regions = case_scores(
+        found, reference, case.spacing, class_regions(task), task.surface_tolerance_mm
+    )
+    scored = {"case": case.name, "regions": regions}
+    state = _overlay(case, reference, found, path.with_suffix(".safetensors"))
+    dice = [values["dice"] for values in regions.values() if values["dice"] is not None]
+    replace_text(
+        path,
+        json_text({**scored, "mean_dice": float(np.mean(dice)) if dice else None, "slice": state}),
+    )
+    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def _overlay(case: CachedCase, reference: np.ndarray, found: np.ndarray, path: Path) -> int:
+    """Keep the slice with the largest reference for the report, in square pixels.
+
+    Returns:
+        Its number.
+    """
+    chosen = int((reference > 0).sum(axis=(1, 2)).argmax())
+    # The image is kept at the target spacing alone: the slice at the same height of the volume.
+    depth = case.image.shape[1]
+    near = min(depth - 1, int((chosen + 0.5) * depth / reference.shape[0]))
+    finest = min(case.spacing[1:])
+    square = [
+        max(1, round(extent * mm / finest))
+        for extent, mm in zip(reference.shape[1:], case.spacing[1:], strict=True)
+    ]
+
+    def stretched(plane: np.ndarray, mode: str) -> Tensor:
+        values = torch.from_numpy(np.asarray(plane, dtype=np.float32))[None, None]
+        return torch.nn.functional.interpolate(values, square, mode=mode)[0, 0]
+
+    tensors = {
+        "image": (stretched(case.image[0, near], "bilinear").clamp(0, 1) * 255).to(torch.uint8),
+        "reference": stretched(reference[chosen], "nearest-exact").to(torch.uint8),
+        "prediction": stretched(found[chosen], "nearest-exact").to(torch.uint8),
+    }
+    replace_tensors(path, tensors, "{}")
+    return chosen
+
+
+def keep_overlays(folder: Path, cases: list[dict[str, Any]]) -> None:
+    """Put the slices of the best, the median and the worst case into `overlays.safetensors`."""
+    from safetensors.torch import load_file
+
+    ranked = sorted(
+        (case["mean_dice"], index)
+        for index, case in enumerate(cases)
+        if case["mean_dice"] is not None
+    )
+    if not ranked:
+        return
+    chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
+    tensors, state = {}, {}
+    for kind, (dice, index) in chosen.items():
+        for name, tensor in load_file(folder / "cases" / f"{index:04d}.safetensors").items():
+            tensors[f"{kind}.{name}"] = tensor
+        case = cases[index]
+        state[kind] = {"case": case["case"], "dice": dice, "slice": case["slice"]}
+    replace_tensors(folder / "overlays.safetensors", tensors, json.dumps(state, sort_keys=True))
+
+
+def evaluate(
+    seer: Seer,
+    task: Task,
+    cases: list[tuple[str, str]],
+    cache: Path,
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    """Score every test case.
+
+    Args:
+        seer: The network.
+        task: The task.
+        cases: Name and cache key of each.
+        cache: Cache folder.
+        folder: The trial's folder.
+        progress: Told cases done and cases in all.
+
+    Returns:
+        What `score_case` gives, in the order of `cases`.
+    """
+    scored = []
+    for index, (_, key) in enumerate(cases):
+        scored.append(score_case(seer, open_case(cache, key), task, folder, index))
+        progress(index + 1, len(cases))
+    keep_overlays(folder, scored)
+    return scored

@@ -1,0 +1,159 @@
+"""Features of a frozen backbone, computed once for windows drawn once.
+
+The windows are the same for every arm and seed; runs share the features of the same weights.
+They are kept in float16: a probe may read 100 GB of them otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from inflate_zoo.bench.building import window_of
+from inflate_zoo.bench.cache import open_case
+from inflate_zoo.bench.records import TrialSpec
+from inflate_zoo.bench.sampling import WindowRule, draw
+from inflate_zoo.bench.seeding import derived
+from inflate_zoo.errors import OutputExistsError
+from inflate_zoo.segmentation import Segmenter
+from inflate_zoo.writing import staged
+
+FILES = ("features.npy", "labels.npy", "cases.json")
+
+
+class Encoded(NamedTuple):
+    """One window as the frozen backbone sees it.
+
+    Attributes:
+        features: Shape [slices or 1, dim, grid depth, grid height, grid width], float32.
+        label: Class indices, shape [D, H, W], int64.
+        case: Where it comes from.
+    """
+
+    features: Tensor
+    label: Tensor
+    case: str
+
+
+class FeatureWindows(Dataset[Encoded]):
+    """All windows of a training on frozen features, by their number.
+
+    Args:
+        folder: What `encode_windows` made.
+        seed: The trial's seed.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._features = np.load(folder / "features.npy", mmap_mode="r")
+        self._labels = np.load(folder / "labels.npy", mmap_mode="r")
+        self._cases: list[str] = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+        self._seed = seed
+
+    def _row(self, index: int) -> int:
+        """All are visited once, in a new order, before any comes again."""
+        count = len(self._cases)
+        turn, place = divmod(index, count)
+        order = np.random.default_rng(derived(self._seed, "cases", turn)).permutation(count)
+        return int(order[place])
+
+    def key(self, index: int) -> str:
+        """The name of a window's case."""
+        return self._cases[self._row(index)]
+
+    def __getitem__(self, index: int) -> Encoded:
+        """Window number `index`."""
+        row = self._row(index)
+        return Encoded(
+            torch.from_numpy(self._features[row].astype(np.float32)),
+            torch.from_numpy(self._labels[row].astype(np.int64)),
+            self._cases[row],
+        )
+
+
+def encode_windows(
+    spec: TrialSpec,
+    network: Segmenter,
+    cache: Path,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    progress: Callable[[int, int], None],
+) -> Path:
+    """Compute and keep the features of the training windows, unless they are there.
+
+    Args:
+        spec: The trial.
+        network: Its network, on `device`.
+        cache: Cache folder.
+        device: Where the network is.
+        autocast: Context of the precision the network is trained and scored in.
+        progress: Told windows done and windows in all.
+
+    Returns:
+        The folder for `FeatureWindows`.
+
+    Raises:
+        WriteError: Disk full, read-only folder, I/O error.
+    """
+    rule = WindowRule(window_of(spec), spec.protocol.train.foreground, None)
+    per_case = spec.protocol.train.windows_per_case
+    keys = [spec.entries[name] for name in spec.cases.train]
+    seed = spec.seed if spec.arm.kind == "random" else None
+    form = spec.arm.model_dump(mode="json", exclude={"label", "source", "scheme"})
+    of = [1, form, seed, rule.size, rule.foreground, per_case, keys]
+    key = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:32]
+    folder = cache / "features" / key
+    if folder.is_dir():
+        return folder
+    windows = [(entry, index) for entry in keys for index in range(per_case)]
+    with suppress(OutputExistsError), staged(folder, FILES, force=False) as stage:
+        _fill(stage, network, rule, windows, cache, device, autocast, progress)
+    return folder  # where it exists by now, another run was faster
+
+
+def _fill(
+    stage: Path,
+    network: Segmenter,
+    rule: WindowRule,
+    windows: Sequence[tuple[str, int]],
+    cache: Path,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    progress: Callable[[int, int], None],
+) -> None:
+    names = []
+    network.eval()
+    with (
+        (stage / "features.npy").open("wb") as features,
+        (stage / "labels.npy").open("wb") as labels,
+    ):
+        for row, (key, index) in enumerate(windows):
+            case = open_case(cache, key)
+            window = draw(case, rule, derived(0, "probe", case.name, index))
+            with torch.no_grad(), autocast():
+                (maps,) = network.encode(window.image.unsqueeze(0).to(device))
+            _append(features, maps.float().cpu().numpy().astype(np.float16), len(windows))
+            _append(labels, window.label.numpy().astype(np.uint8), len(windows))
+            names.append(case.name)
+            progress(row + 1, len(windows))
+    (stage / "cases.json").write_text(json.dumps(names), encoding="utf-8")
+
+
+def _append(file: BinaryIO, array: np.ndarray, rows: int) -> None:
+    """Add one of `rows` arrays to a .npy file; a full disk is an error here, in a map a signal."""
+    if file.tell() == 0:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(array.dtype),
+            "fortran_order": False,
+            "shape": (rows, *array.shape),
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+    file.write(np.ascontiguousarray(array).tobytes())

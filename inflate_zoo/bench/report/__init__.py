@@ -1,0 +1,56 @@
+"""The report of a benchmark: a page, a Markdown text, drawings, a table of all values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from inflate_zoo.bench.atomic import replace_text, replacing
+from inflate_zoo.bench.report import content, drawing, markdown, page, tables
+from inflate_zoo.bench.report.collect import collect
+from inflate_zoo.bench.report.results import Results, evaluate
+from inflate_zoo.bench.report.terminal import table
+from inflate_zoo.errors import UsageError
+
+__all__ = ["Results", "table", "write_report"]
+
+
+def write_report(folders: Sequence[Path], out: Path) -> Results:
+    """Read the trials of run folders, rank them and write the report.
+
+    `out` gets `report.html`, `report.md`, `results.csv` and `plots`; each file is whole or as it
+    was before.
+
+    Args:
+        folders: Folders that `bench` wrote.
+        out: Folder of the report.
+
+    Returns:
+        The ranking with its trials, for `table`.
+
+    Raises:
+        UsageError: A folder without trials, damaged or contradicting trials, no usable `out`.
+        WriteError: Disk full, read-only folder, I/O error.
+    """
+    results = evaluate(collect(folders))
+    blocks, drawings = content.compose(results)
+    plots = out / "plots"
+    try:
+        plots.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"'{out.name}' cannot hold the report: {error.strerror or type(error).__name__}",
+            hint="choose another folder with --out",
+        ) from error
+    pictures = {}
+    with drawing.styled():
+        for name, draw in drawings.items():
+            pictures[name] = draw()
+    for name, picture in pictures.items():
+        replace_text(plots / f"{name}.svg", picture.svg)
+        with replacing(plots / f"{name}.png") as temporary:
+            temporary.write_bytes(picture.png)
+    replace_text(out / "results.csv", tables.as_csv(results))
+    replace_text(out / "report.md", markdown.render(content.TITLE, blocks, pictures))
+    replace_text(out / "report.html", page.render(content.TITLE, blocks, pictures))
+    return results

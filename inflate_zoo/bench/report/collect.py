@@ -1,0 +1,211 @@
+"""The trials of one or several run folders, checked on the way in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from inflate_zoo.bench.definitions import Protocol, Task
+from inflate_zoo.errors import ConfigError, UsageError
+from inflate_zoo.files import read_json
+
+Regions = Mapping[str, Mapping[str, FiniteFloat | None]]
+Curve = tuple[tuple[FiniteFloat, FiniteFloat | None], ...]
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Arm(_Read):
+    """What competes: weights, how they gained depth, and the network's size."""
+
+    label: str
+    kind: Literal["inflated", "2d", "random"]
+    source: str | None = None
+    scheme: str | None = None
+    architecture: str = ""
+    config: Mapping[str, Any]
+    weights: str = ""
+
+
+class Cases(_Read):
+    """Names of the cases of each part of a split."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
+class Described(_Read):
+    """What a trial is, whether or not it has run."""
+
+    task: Task
+    protocol: Protocol
+    fold: int
+    seed: int
+    arm: Arm
+    cases: Cases = Cases()
+    channel_rule: str = ""
+    entries: Mapping[str, str] = Field(default_factory=dict)
+
+
+class CaseScores(_Read):
+    """Scores of one test case: region to metric to value."""
+
+    case: str
+    regions: Regions
+
+
+class Curves(_Read):
+    """(step, value) pairs."""
+
+    loss: Curve = ()
+    validation_dice: Curve = ()
+
+
+class Result(_Read):
+    """What a trial measured."""
+
+    cases: tuple[CaseScores, ...]
+    pooled: Regions = Field(default_factory=dict)
+    curves: Curves = Curves()
+    parameters: FiniteFloat | None = None
+    flops: FiniteFloat | None = None
+
+
+class Run(_Read):
+    """How a trial ran."""
+
+    command: tuple[str, ...] = ()
+    seconds: Mapping[str, FiniteFloat | None] = Field(default_factory=dict)
+    windows_per_second: FiniteFloat | None = None
+    peak_memory_bytes: FiniteFloat | None = None
+    device: str = ""
+    versions: Mapping[str, str | None] = Field(default_factory=dict)
+
+
+class Record(_Read):
+    """A finished trial."""
+
+    format: Literal[1]
+    hash: str
+    trial: Described
+    result: Result
+    run: Run = Run()
+
+
+class Failure(_Read):
+    """Why a trial has no record."""
+
+    kind: str
+    reason: str
+    case: str | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a run folder.
+
+    Attributes:
+        hash: Identity of the trial.
+        described: What it is.
+        record: What it measured; None if it failed or has not run.
+        failure: Why it failed, if it did.
+        raw: The record as read, or the trial's description where there is no record.
+        overlays: File of the overlays, if there is one.
+    """
+
+    hash: str
+    described: Described
+    record: Record | None
+    failure: Failure | None
+    raw: Mapping[str, Any]
+    overlays: Path | None
+
+
+def collect(folders: Sequence[Path]) -> tuple[Trial, ...]:
+    """Read the trials of run folders; a trial that several folders hold counts once.
+
+    Args:
+        folders: Folders that `bench` wrote, each with a folder `trials`.
+
+    Returns:
+        Trials by task, protocol, arm, fold, seed.
+
+    Raises:
+        UsageError: A folder without trials, or a damaged file in one; names the trial's folder.
+    """
+    found: dict[str, Trial] = {}
+    for folder in folders:
+        for place in _places(folder):
+            trial = _read(place)
+            known = found.get(trial.hash)
+            if known is None or _worth(trial) > _worth(known):
+                found[trial.hash] = trial
+    return tuple(sorted(found.values(), key=_order))
+
+
+def _worth(trial: Trial) -> int:
+    """A record counts more than a failure, a failure more than nothing."""
+    return 2 if trial.record else 1 if trial.failure else 0
+
+
+def _order(trial: Trial) -> tuple[str, str, str, int, int, str]:
+    told = trial.described
+    return told.task.name, told.protocol.name, told.arm.label, told.fold, told.seed, trial.hash
+
+
+def _places(folder: Path) -> list[Path]:
+    hint = "name the folder that 'inflate-zoo bench' wrote, the one that holds 'trials'"
+    try:
+        places = [
+            place
+            for place in sorted((folder / "trials").iterdir())
+            if (place / "trial.json").exists() or (place / "record.json").exists()
+        ]
+    except OSError as error:
+        raise UsageError(f"'{folder.name}' holds no folder of trials", hint=hint) from error
+    if not places:
+        raise UsageError(f"'{folder.name}' holds no trials", hint=hint)
+    return places
+
+
+def _read(place: Path) -> Trial:
+    overlays = place / "overlays.safetensors"
+    kept = overlays if overlays.is_file() else None
+    try:
+        if (place / "record.json").exists():
+            raw = read_json(place / "record.json")
+            _refuse_constants(raw)
+            record = Record.model_validate(raw)
+            return Trial(record.hash, record.trial, record, None, raw, kept)
+        raw = read_json(place / "trial.json")
+        described = Described.model_validate(raw)
+        failure = None
+        if (place / "failure.json").exists():
+            failure = Failure.model_validate(read_json(place / "failure.json"))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        _damaged(place, f"{where}: {first['msg']}", error)
+    except (ConfigError, ValueError) as error:
+        _damaged(place, getattr(error, "message", str(error)), error)
+    return Trial(str(raw.get("hash", place.name)), described, None, failure, raw, kept)
+
+
+def _refuse_constants(raw: Mapping[str, Any]) -> None:
+    """Python reads NaN and Infinity from JSON, which has no such numbers."""
+    json.dumps(raw, allow_nan=False)
+
+
+def _damaged(place: Path, reason: str, error: Exception) -> NoReturn:
+    raise UsageError(
+        f"the trial '{place.name}' cannot be read: {reason}",
+        hint="move its folder away, run the bench again with the same --out, then the report",
+    ) from error

@@ -1,0 +1,255 @@
+"""Trials with their ranking, and what else must be said about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inflate_zoo.bench.ranking import Ranking, TaskRanking, outcomes, rank
+from inflate_zoo.bench.report.collect import Arm, Described, Trial
+from inflate_zoo.bench.report.text import plural, visible
+
+Floats = NDArray[np.float64]
+NOT_A_RANKING = "not a ranking:"
+_RESAMPLES = 2000
+_MEASURED = {"intensity", "spacing"}  # by a derived task, on the training cases of each fold
+
+
+@dataclass(frozen=True)
+class Study:
+    """One task under one protocol.
+
+    Attributes:
+        ranking: Its ranking.
+        trials: Its trials; at least one.
+        caveats: Sentences; those of the ranking first.
+    """
+
+    ranking: TaskRanking
+    trials: tuple[Trial, ...]
+    caveats: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is called in headings."""
+        return f"{self.ranking.task}, protocol {self.ranking.protocol}"
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """Label to arm, in the order of the standings."""
+        known = {trial.described.arm.label: trial.described.arm for trial in self.trials}
+        return {s.arm: known[s.arm] for s in self.ranking.standings if s.arm in known}
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions."""
+        return tuple(self.trials[0].described.task.regions)
+
+    @property
+    def complete(self) -> list[str]:
+        """Arms without a missing trial."""
+        return [standing.arm for standing in self.ranking.standings if not standing.missing]
+
+    def finished(self, arm: str) -> list[Trial]:
+        """Trials of an arm that have a record."""
+        return [t for t in self.trials if t.record and t.described.arm.label == arm]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All studies.
+
+    Attributes:
+        ranking: The ranking.
+        studies: One per task and protocol, in the ranking's order.
+        trials: Every trial.
+    """
+
+    ranking: Ranking
+    studies: tuple[Study, ...]
+    trials: tuple[Trial, ...]
+
+
+def evaluate(trials: Sequence[Trial]) -> Results:
+    """Rank trials and gather the caveats."""
+    ranking = rank(
+        outcomes(
+            [trial.raw for trial in trials if trial.record],
+            [trial.raw for trial in trials if not trial.record],
+        )
+    )
+    studies = []
+    for task in ranking.tasks:
+        own = tuple(
+            trial
+            for trial in trials
+            if (trial.described.task.name, trial.described.protocol.name)
+            == (task.task, task.protocol)
+        )
+        extra = (*_unlike(own), *_absent(own), *_unknown(task, own))
+        known = tuple(dict.fromkeys((*task.caveats, *extra)))
+        ordered = sorted(known, key=lambda caveat: not caveat.startswith(NOT_A_RANKING))
+        studies.append(Study(task, own, tuple(ordered)))
+    return Results(ranking, tuple(studies), tuple(trials))
+
+
+def _absent(trials: Sequence[Trial]) -> Iterator[str]:
+    """Which trials have no record, and why."""
+    for trial in trials:
+        if trial.record:
+            continue
+        told = trial.described
+        who = f"'{visible(told.arm.label)}', fold {told.fold}, seed {told.seed}"
+        if trial.failure is None:
+            yield f"trial missing: {who} has not run"
+            continue
+        at = f", case '{visible(trial.failure.case)}'" if trial.failure.case else ""
+        why = f"{visible(trial.failure.kind)}: {visible(trial.failure.reason)}{at}"
+        yield f"trial failed: {who} ({why})"
+
+
+def _unknown(task: TaskRanking, trials: Sequence[Trial]) -> Iterator[str]:
+    """Arms that lack trials of which the folders know nothing."""
+    for standing in task.standings:
+        known = [t for t in trials if t.described.arm.label == standing.arm and not t.record]
+        if absent := standing.missing - len(known):
+            who = visible(standing.arm)
+            yield f"trial missing: '{who}' lacks {plural(absent, 'trial')} that others have"
+
+
+def _unlike(trials: Sequence[Trial]) -> Iterator[str]:
+    """Differences between trials that share the names of task and protocol."""
+    described = [trial.described for trial in trials]
+    same = "among trials of one name; their values cannot be compared"
+    for what, groups in (
+        ("protocol", [[told.protocol.model_dump(mode="json") for told in described]]),
+        ("task", _comparable_tasks(described)),
+        ("trial", [[{"channel_rule": told.channel_rule} for told in described]]),
+    ):
+        found: dict[str, str] = {}
+        for group in groups:
+            flat = [flattened(value) for value in group]
+            for name in differing(flat):
+                found.setdefault(name, f"{visible(name)} ({_values(flat, name)})")
+        if found:
+            shown = "; ".join(list(found.values())[:4])
+            more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+            yield f"{NOT_A_RANKING} the {what} settings differ {same}: {shown}{more}"
+    if folds := sorted({told.fold for told in described if _splits(described, told.fold) > 1}):
+        shown = ", ".join(map(str, folds))
+        yield f"{NOT_A_RANKING} the cases of fold {shown} differ between trials"
+    if changed := _changed_cases(described):
+        count, first = plural(len(changed), "case"), visible(changed[0])
+        yield f"{NOT_A_RANKING} the data of {count} differ between trials, first '{first}'"
+    versions = [dict(trial.record.run.versions) for trial in trials if trial.record]
+    if names := differing(versions):
+        shown = "; ".join(f"{visible(n)} ({_values(versions, n)})" for n in names)
+        yield f"the trials ran with different versions: {shown}"
+    yield from _devices(trials)
+
+
+def _comparable_tasks(described: Sequence[Described]) -> list[list[dict[str, Any]]]:
+    """Groups of tasks that must be equal: whole within a fold, without what is measured in all."""
+    folds: dict[int, list[dict[str, Any]]] = {}
+    for told in described:
+        folds.setdefault(told.fold, []).append(told.task.model_dump(mode="json"))
+    return [
+        [told.task.model_dump(mode="json", exclude=_MEASURED) for told in described],
+        *folds.values(),
+    ]
+
+
+def _changed_cases(described: Sequence[Described]) -> list[str]:
+    """Cases whose contents differ although they were prepared alike."""
+    entries: dict[tuple[str, str], set[str]] = {}
+    for told in described:
+        prepared = told.task.model_dump_json(include=_MEASURED)
+        for case, key in told.entries.items():
+            entries.setdefault((case, prepared), set()).add(key)
+    return sorted({case for (case, _), keys in entries.items() if len(keys) > 1})
+
+
+def _devices(trials: Sequence[Trial]) -> Iterator[str]:
+    """Trials on a CPU beside trials on something else."""
+    devices = [trial.record.run.device for trial in trials if trial.record]
+    on_cpu = devices.count("cpu")
+    elsewhere = sum(device not in ("", "cpu") for device in devices)
+    if on_cpu and elsewhere:
+        mixed = any(trial.described.protocol.train.precision == "bf16" for trial in trials)
+        how = "a CPU trains in float32, a GPU in bf16" if mixed else "they round differently"
+        yield (
+            f"{plural(on_cpu, 'trial')} ran on a CPU and {elsewhere} on a GPU: {how}, so a part of "
+            "the differences may come from the device"
+        )
+
+
+def _splits(described: Sequence[Described], fold: int) -> int:
+    return len({told.cases for told in described if told.fold == fold})
+
+
+def _values(settings: Sequence[Mapping[str, Any]], name: str) -> str:
+    return ", ".join(sorted({visible(setting.get(name, "absent")) for setting in settings})[:4])
+
+
+def flattened(value: object, prefix: str = "") -> dict[str, str]:
+    """A nested object as dotted name to text."""
+    if not isinstance(value, Mapping) or not value:
+        return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
+    flat: dict[str, str] = {}
+    for key, inner in value.items():
+        flat |= flattened(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names whose values are not the same in all settings."""
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    return [n for n in names if len({str(setting.get(n)) for setting in settings}) > 1]
+
+
+def case_means(study: Study, arm: str, region: str, metric: str) -> dict[str, float]:
+    """Case to its mean over seeds, of cases that every finished trial scored."""
+    values: dict[str, list[float | None]] = {}
+    for trial in study.finished(arm):
+        assert trial.record is not None  # noqa: S101 - `finished` says so
+        for scores in trial.record.result.cases:
+            found = scores.regions.get(region, {}).get(metric)
+            values.setdefault(scores.case, []).append(found)
+    return {
+        case: float(np.mean([v for v in found if v is not None]))
+        for case, found in sorted(values.items())
+        if None not in found
+    }
+
+
+def rank_shares(study: Study) -> tuple[list[str], Floats] | None:
+    """How often each complete arm has each rank by mean Dice when the cases are drawn anew.
+
+    Returns:
+        Arms and shares, shape (arms, ranks); None without two complete arms and two cases. Equal
+        means share their ranks evenly in the order of the arms' names.
+    """
+    arms = study.complete
+    tables = {
+        region: [case_means(study, arm, region, "dice") for arm in arms] for region in study.regions
+    }
+    names = sorted(set().union(*(table.keys() for rows in tables.values() for table in rows)))
+    if len(arms) < 2 or len(names) < 2:
+        return None
+    values = np.array(
+        [[[table.get(n, np.nan) for n in names] for table in rows] for rows in tables.values()]
+    )
+    values[np.broadcast_to(np.isnan(values).any(axis=1, keepdims=True), values.shape)] = np.nan
+    draws = np.random.default_rng(0).integers(len(names), size=(_RESAMPLES, len(names)))
+    weights = np.stack([np.bincount(draw, minlength=len(names)) for draw in draws]).astype(float)
+    sums = np.nan_to_num(values) @ weights.T
+    counts = (~np.isnan(values)).astype(float) @ weights.T
+    means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0).mean(axis=0)
+    places = np.argsort(np.argsort(-means, axis=0, kind="stable"), axis=0, kind="stable")
+    shares = np.stack([(places == place).mean(axis=1) for place in range(len(arms))], axis=1)
+    return arms, shares

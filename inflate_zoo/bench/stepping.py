@@ -1,0 +1,73 @@
+"""What belongs to a step: its learning rate, its windows, the branches it drops.
+
+All follows from the step's number, the protocol and the trial's seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from inflate_zoo.bench.definitions import Train
+from inflate_zoo.bench.seeding import derived
+from inflate_zoo.nets.segmenter import SegmentationNetwork
+
+
+def learning_rate_factor(step: int, settings: Train) -> float:
+    """Factor on the peak learning rate at a step from 0: linear warm-up, then down to zero."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return (1 + math.cos(math.pi * done)) / 2 if settings.schedule == "cosine" else 1 - done
+
+
+class Groups:
+    """Numbers of the windows of each Dice group that one process trains on, step by step.
+
+    Args:
+        settings: The protocol's.
+        start: First step.
+        rank: This process's number.
+        processes: How many share the groups of a step.
+    """
+
+    def __init__(self, settings: Train, start: int, rank: int, processes: int) -> None:
+        self._settings, self._start = settings, start
+        self._mine = range(rank, settings.batch // settings.dice_group, processes)
+
+    @property
+    def per_step(self) -> int:
+        """Groups of a step."""
+        return len(self._mine)
+
+    def of(self, step: int) -> list[list[int]]:
+        """The groups of one step."""
+        size, first = self._settings.dice_group, step * self._settings.batch
+        return [list(range(at, at + size)) for at in (first + size * g for g in self._mine)]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The groups of all steps to come."""
+        for step in range(self._start, self._settings.steps):
+            yield from self.of(step)
+
+
+def fix_drop_path(
+    network: SegmentationNetwork, seed: int, windows: Sequence[int], copies: int
+) -> None:
+    """Decide which branches of which windows are dropped, whatever shares their micro-batch.
+
+    Args:
+        network: The network.
+        seed: The trial's seed.
+        windows: Numbers of the windows, in the order in which they come.
+        copies: Rows of the backbone's batch per window: its slices, or 1.
+    """
+    blocks = network.backbone.blocks
+    draws = []
+    for window in windows:
+        generator = torch.Generator().manual_seed(derived(seed, "drop path", window))
+        draws.append(torch.rand(len(blocks), 2, copies, generator=generator))
+    for index, rows in enumerate(torch.cat(draws, dim=2)):
+        blocks[index].drop_draws = rows

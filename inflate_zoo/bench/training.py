@@ -1,0 +1,297 @@
+"""Training one trial: from derived windows to selected weights, resumable after any kill.
+
+Nothing random is stored: windows, drop path and initial weights follow from the trial's seed and
+the step, so a checkpoint is weights, optimiser state and curves.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from inflate_zoo.bench.atomic import replace_tensors
+from inflate_zoo.bench.checkpointing import (
+    BEST,
+    CHECKPOINT,
+    State,
+    load_checkpoint,
+    save_checkpoint,
+)
+from inflate_zoo.bench.failures import DeadWorkerError, NotFiniteError, WindowError
+from inflate_zoo.bench.features import FeatureWindows
+from inflate_zoo.bench.losses import GroupLoss
+from inflate_zoo.bench.progress import Watcher
+from inflate_zoo.bench.records import TrialSpec
+from inflate_zoo.bench.sampling import Broken, Windows, collate
+from inflate_zoo.bench.stepping import Groups, fix_drop_path, learning_rate_factor
+from inflate_zoo.errors import UsageError
+from inflate_zoo.optimization import param_groups
+from inflate_zoo.segmentation import Segmenter
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class _Body(nn.Module):
+    """What the optimiser sees in one forward pass: the whole network, or its decoder alone."""
+
+    def __init__(self, network: Segmenter, frozen: bool) -> None:
+        super().__init__()
+        self.network, self.frozen = network, frozen
+
+    def forward(self, inputs: Tensor, depth: int) -> Tensor:
+        """Logits of volumes [B, C, D, H, W], or of kept features [B, slices, E, ...]."""
+        if self.frozen:
+            return self.network.decode([inputs.flatten(0, 1)], None, depth)
+        logits: Tensor = self.network(inputs)
+        return logits
+
+
+class Trainer:
+    """Trains one network.
+
+    Args:
+        spec: The trial.
+        network: Its network, new.
+        windows: Training windows, or features of them, by number.
+        folder: The trial's folder.
+        accelerator: Device, precision, processes.
+        watcher: Told how it goes.
+        guard: Raises if the trial was taken over; called before anything is written.
+        validate: Gives the mean Dice on the inner validation cases.
+        workers: Processes that make windows.
+
+    Raises:
+        UsageError: More processes than groups of windows share the trial.
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        network: Segmenter,
+        windows: Windows | FeatureWindows,
+        folder: Path,
+        accelerator: Accelerator,
+        *,
+        watcher: Watcher,
+        guard: Callable[[], None],
+        validate: Callable[[], float | None],
+        workers: int,
+    ) -> None:
+        self._spec, self._settings = spec, spec.protocol.train
+        self._network, self._windows, self._folder = network, windows, folder
+        self._accelerator, self._watcher, self._guard = accelerator, watcher, guard
+        self._validate, self._workers = validate, workers
+        settings = self._settings
+        processes = accelerator.num_processes
+        if processes > (count := settings.batch // settings.dice_group):
+            raise UsageError(
+                f"{processes} processes share a trial whose steps have {count} groups of windows",
+                hint=f"start at most {count}, or make groups smaller: --set train.dice_group=1",
+            )
+        groups = param_groups(
+            network,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            layer_decay=settings.layer_decay,
+        )
+        self._optimizer = torch.optim.AdamW(groups)
+        self._peaks = [group["lr"] for group in groups]
+        self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
+        self._body = accelerator.prepare_model(_Body(network, spec.protocol.network.freeze))
+        self.state = State()
+
+    def run(self) -> State:
+        """Train to the end; the network then holds the selected weights."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if (self._folder / CHECKPOINT).exists():
+            path = self._folder / CHECKPOINT
+            self.state = load_checkpoint(path, self._network, self._optimizer)
+            self._keep_best()  # the kill may have come between the two files
+        writer = None
+        if self._accelerator.is_main_process:
+            # What a killed attempt wrote after its last checkpoint is purged.
+            after = self.state.step + 1
+            writer = SummaryWriter(str(self._folder / "events"), purge_step=after)
+        try:
+            self._steps(writer)
+        finally:
+            if writer is not None:
+                writer.close()
+        if self._settings.select == "best" and self.state.best is not None:
+            from safetensors.torch import load_file
+
+            self._network.load_state_dict(load_file(self._folder / BEST))
+        return self.state
+
+    @property
+    def selected_step(self) -> int:
+        """The step whose weights were kept."""
+        best = self.state.best if self._settings.select == "best" else None
+        return self._settings.steps if best is None else best
+
+    def _steps(self, writer: Any) -> None:
+        settings, state, world = self._settings, self.state, self._accelerator
+        sampler = Groups(settings, state.step, world.process_index, world.num_processes)
+        loader = DataLoader(
+            self._windows,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self._workers,
+            pin_memory=world.device.type == "cuda",
+        )
+        groups = iter(loader)
+        began = time.perf_counter()
+        spent = state.seconds
+        try:
+            while state.step < settings.steps:
+                asked = time.perf_counter()
+                batch = self._next(groups, sampler)
+                state.waiting += time.perf_counter() - asked
+                for group in batch:
+                    if isinstance(group, Broken):
+                        raise WindowError(*group)
+                loss = self._step(batch, sampler.of(state.step))
+                state.step += 1
+                state.recent.append(loss)
+                state.seconds = spent + time.perf_counter() - began
+                self._watcher.step(state.step, settings.steps, loss, state.waiting / state.seconds)
+                self._note(writer, loss)
+        finally:
+            del groups  # ends its workers now, and not once an error's traceback is collected
+        state.seconds = spent + time.perf_counter() - began
+
+    def _next(self, groups: Iterator[Any], sampler: Groups) -> list[Any]:
+        """The groups of a step."""
+        try:
+            return [next(groups) for _ in range(sampler.per_step)]
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            names = {key: name for name, key in self._spec.entries.items()}
+            numbers = [number for group in sampler.of(self.state.step) for number in group]
+            keys = {self._windows.key(number) for number in numbers}
+            raise DeadWorkerError(sorted(names.get(key, key) for key in keys)) from error
+
+    def _note(self, writer: Any, loss: float) -> None:
+        """Curves, validation and checkpoint after a step."""
+        settings, state = self._settings, self.state
+        last = state.step == settings.steps
+        if writer is not None:
+            writer.add_scalar("loss", loss, state.step)
+        if state.step % max(1, settings.steps // 200) == 0 or last:
+            state.loss.append((state.step, sum(state.recent) / len(state.recent)))
+            state.recent = []
+        if settings.validate_every and (state.step % settings.validate_every == 0 or last):
+            if writer is not None:
+                self._validated(writer)
+            self._accelerator.wait_for_everyone()
+        # The best weights are kept only together with a checkpoint that knows of them.
+        if state.step % settings.checkpoint_every == 0 or last or state.best == state.step:
+            self._save()
+
+    def _validated(self, writer: Any) -> None:
+        dice = self._validate()
+        if dice is None:
+            return
+        state = self.state
+        earlier = max((value for _, value in state.validation_dice), default=-1.0)
+        state.validation_dice.append((state.step, dice))
+        writer.add_scalar("validation_dice", dice, state.step)
+        self._watcher.dice(dice)
+        if self._settings.select == "best" and dice > earlier:
+            state.best = state.step
+
+    def _step(self, batch: list[Any], numbers: list[list[int]]) -> float:
+        """One optimiser step on this process's groups; the loss of the whole batch.
+
+        Args:
+            batch: Inputs, labels and case names of each group.
+            numbers: Numbers of their windows.
+        """
+        state, world = self.state, self._accelerator
+        factor = learning_rate_factor(state.step, self._settings)
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        # A CPU has no allocator that says so before the system kills, and one group is as fast.
+        single = world.device.type == "cpu" or world.num_processes > 1
+        state.groups_at_once = state.groups_at_once or (1 if single else len(batch))
+        self._network.train()
+        if self._spec.protocol.network.freeze:
+            self._network.backbone.eval()
+        while (loss := self._attempt(batch, numbers)) is None:
+            # Not where the error is caught: until then it holds what did not fit.
+            state.groups_at_once //= 2
+            torch.cuda.empty_cache()
+        norm = nn.utils.clip_grad_norm_(
+            [p for p in self._network.parameters() if p.grad is not None], self._settings.clip
+        )
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise NotFiniteError(state.step, sorted({c for group in batch for c in group[2]}))
+        self._optimizer.step()
+        return loss
+
+    def _attempt(self, batch: list[Any], numbers: list[list[int]]) -> float | None:
+        """Loss with gradients, or `None` where memory does not hold so many groups at once."""
+        self._optimizer.zero_grad()
+        try:
+            return self._gradients(batch, numbers)
+        except torch.OutOfMemoryError:
+            if self.state.groups_at_once == 1:
+                raise
+            self._optimizer.zero_grad()
+            return None
+
+    def _gradients(self, batch: list[Any], numbers: list[list[int]]) -> float:
+        """Accumulate the gradients of the mean loss over all groups of the step."""
+        settings, world = self._settings, self._accelerator
+        count = settings.batch // settings.dice_group
+        at_once = self.state.groups_at_once
+        total = torch.zeros((), device=world.device)
+        for first in range(0, len(batch), at_once):
+            micro = batch[first : first + at_once]
+            inputs = torch.cat([group[0] for group in micro]).to(world.device)
+            labels = torch.cat([group[1] for group in micro]).to(world.device)
+            self._fix_drop_path(numbers[first : first + at_once])
+            last = first + at_once >= len(batch)
+            # Processes average their gradients, once, in the last backward pass.
+            with nullcontext() if last else world.no_sync(self._body):
+                with world.autocast():
+                    logits = self._body(inputs, labels.shape[1]).float()
+                parts = zip(
+                    torch.split(logits, settings.dice_group),
+                    torch.split(labels, settings.dice_group),
+                    strict=True,
+                )
+                loss = torch.stack([self._loss(*part) for part in parts]).sum() / count
+                world.backward(loss * world.num_processes)
+            total += loss.detach()
+        return float(world.reduce(total, "sum"))
+
+    def _fix_drop_path(self, groups: list[list[int]]) -> None:
+        network = self._spec.protocol.network
+        if network.drop_path and not network.freeze:
+            slices = network.window[0] if self._spec.arm.kind == "2d" else 1
+            windows = [number for group in groups for number in group]
+            fix_drop_path(self._network, self._spec.seed, windows, slices)
+
+    def _save(self) -> None:
+        if self._accelerator.is_main_process:
+            self._guard()
+            save_checkpoint(self._folder / CHECKPOINT, self._network, self._optimizer, self.state)
+            self._keep_best()
+
+    def _keep_best(self) -> None:
+        """Keep the weights where those of now are the best so far."""
+        if self._accelerator.is_main_process and self.state.best == self.state.step:
+            self._guard()
+            replace_tensors(self._folder / BEST, self._network.state_dict(), "{}")

@@ -1,0 +1,211 @@
+"""inflate-zoo bench: fine-tune sources on 3D data and rank them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inflate_zoo.cli.common import (
+    Debug,
+    Format,
+    OutputFormat,
+    guarded,
+    needs_bench,
+    print_json,
+    say,
+)
+from inflate_zoo.cli.watching import board
+from inflate_zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from inflate_zoo.bench.arms import Wanted
+    from inflate_zoo.bench.planning import Planned
+
+NAME = "bench"
+DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
+
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1 or mps [default: the best there is].")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes that make windows [default: by device].")
+]
+
+
+@guarded
+def command(
+    data: Annotated[
+        Path | None, typer.Option(help="Data set: Decathlon or nnU-Net raw layout.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Task, e.g. msd-task04, or a task file [default: derived].")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="2D source, converted weights, SOURCE:2d or random. Repeatable."),
+    ] = None,
+    scheme: Annotated[
+        list[str] | None, typer.Option(help="Inflation scheme. Repeatable [default: center].")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Suite or suite file [default without sources: objectives].")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="Protocol (volume, quick, probe) or protocol file.")
+    ] = DEFAULT_PROTOCOL,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the protocol: train.steps=500.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings per arm and fold.")] = DEFAULT_SEEDS,
+    folds: Annotated[str, typer.Option(help="Folds, e.g. 0,1,2, or all.")] = "0",
+    channel_rule: Annotated[
+        str, typer.Option(help="Several channels share the grey kernel (sum) or are RGB (rgb).")
+    ] = "sum",
+    device: Device = None,
+    workers: Workers = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder [default: runs/<task>-<protocol>].")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Prepared data and conversions [default: user cache].")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the trials and estimate time, memory, disk.")
+    ] = False,
+    format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    debug: Debug = False,  # noqa: ARG001 - read by `guarded`
+) -> None:
+    """Fine-tune sources on a 3D data set, rank them, write a report.
+
+    inflate-zoo bench --data Task04_Hippocampus --source facebook/dino-vitb16 --source random
+
+    Whatever is interrupted goes on with the same command.
+    """
+    needs_bench()
+    from inflate_zoo.bench.cache import default_cache
+    from inflate_zoo.bench.catalog import load_protocol
+    from inflate_zoo.bench.devices import Resources, device_kind
+    from inflate_zoo.bench.planning import Request, plan
+
+    if channel_rule not in ("sum", "rgb"):
+        raise UsageError(f"no channel rule '{channel_rule}'", hint="use sum or rgb")
+    resources = Resources(device, workers)
+    device_kind(resources)  # refuses one that is not there, before data are prepared
+    chosen = load_protocol(protocol, set_ or [])
+    wanted = _wanted(source, scheme, suite)
+    request = Request(
+        data=_data(data, dataset),
+        dataset=dataset,
+        wanted=wanted,
+        protocol=chosen,
+        seeds=seeds,
+        folds=_folds(folds),
+        rule=channel_rule,  # type: ignore[arg-type]  # checked above
+        out=out,
+        cache=cache or default_cache(),
+        command=_command(sys.argv),
+    )
+    with board() as shown:
+        planned = plan(request, shown.say, shown.count)
+        if dry_run:
+            from inflate_zoo.bench.estimate import estimate
+
+            estimated = estimate(planned, resources, shown.say)
+        else:
+            _run(planned, resources, shown)
+    if dry_run:
+        if format is OutputFormat.json:
+            print_json(estimated.plain())
+        else:
+            for line in estimated.lines():
+                typer.echo(line)
+        return
+    _finish(planned, format)
+
+
+def _run(planned: Planned, resources: Any, shown: Any) -> None:
+    from inflate_zoo.bench.records import plan_trial, refuse_others
+    from inflate_zoo.bench.runner import run_trials
+
+    refuse_others(planned.out, [spec for spec, _ in planned.trials])
+    trials = [plan_trial(planned.out, spec, place) for spec, place in planned.trials]
+    run_trials(trials, resources, shown.watch, shown.say)
+
+
+def _finish(planned: Planned, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
+    """Write the report and print the table; a failed trial is a failed command."""
+    from inflate_zoo.bench.report import table, write_report
+    from inflate_zoo.cli.report import as_json
+
+    results = write_report([planned.out], planned.out)
+    if format is OutputFormat.json:
+        print_json(as_json(results))
+    else:
+        typer.echo(table(results), nl=False)
+    say(f"report: {planned.out / 'report.html'}")
+    failed = [
+        spec.hash
+        for spec, _ in planned.trials
+        if not (planned.out / "trials" / spec.hash / "record.json").exists()
+    ]
+    if failed:
+        raise typer.Exit(1)
+
+
+def _data(data: Path | None, dataset: str | None) -> Path:
+    if data is not None:
+        return data
+    if dataset is None:
+        raise UsageError(
+            "no data set was named",
+            hint="add --data DIR, a folder in the Decathlon or the nnU-Net raw layout",
+        )
+    from inflate_zoo.bench.catalog import load_task
+
+    task = load_task(dataset)
+    raise UsageError(
+        f"task '{task.name}' needs its data: {task.title}, {task.license}",
+        hint=f"get it from {task.address}, unpack it, and add --data DIR",
+    )
+
+
+def _wanted(source: list[str] | None, scheme: list[str] | None, suite: str | None) -> Wanted:
+    from inflate_zoo.bench.arms import Wanted
+    from inflate_zoo.bench.catalog import load_suite
+
+    if source and suite:
+        raise UsageError("--source and --suite name two comparisons", hint="give one of them")
+    if source:
+        return Wanted(tuple(source), tuple(scheme or ["center"]))
+    found = load_suite(suite or DEFAULT_SUITE)
+    return Wanted(
+        found.sources,
+        tuple(scheme or found.schemes),
+        random="random" in found.baselines,
+        slices="2d" in found.baselines,
+    )
+
+
+def _folds(text: str) -> tuple[int, ...] | None:
+    if text == "all":
+        return None
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise UsageError(
+            f"--folds '{text}' is no list of numbers", hint="e.g. --folds 0,1,2 or --folds all"
+        ) from error
+
+
+def _command(words: list[str]) -> tuple[str, ...]:
+    """The command as it may be shown to others: no local paths."""
+    shown = ["inflate-zoo"]
+    for word in words[1:]:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        path = value.removesuffix(":2d")
+        local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))
+        shown.append(flag + equals + (Path(path).name + value[len(path) :] if local else value))
+    return tuple(shown)

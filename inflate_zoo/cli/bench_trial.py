@@ -1,0 +1,40 @@
+"""inflate-zoo bench-trial: what a scheduler starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inflate_zoo.cli.bench import Device, Workers
+from inflate_zoo.cli.common import Debug, guarded, needs_bench
+from inflate_zoo.cli.watching import board
+
+NAME = "bench-trial"
+
+
+@guarded
+def command(
+    folders: Annotated[list[Path], typer.Argument(help="Folders below <out>/trials.")],
+    device: Device = None,
+    workers: Workers = None,
+    debug: Debug = False,  # noqa: ARG001 - read by `guarded`
+) -> None:
+    """Run planned trials in a row; go on with those that were killed.
+
+    inflate-zoo bench-trial runs/msd-task04-volume/trials/*
+
+    torchrun --nproc-per-node 4 -m inflate_zoo bench-trial FOLDER
+    """
+    needs_bench()
+    from inflate_zoo.bench.devices import Resources
+    from inflate_zoo.bench.records import Trial
+    from inflate_zoo.bench.runner import run_trials
+
+    trials = [Trial(folder) for folder in dict.fromkeys(folders)]
+    with board() as shown:
+        tally = run_trials(trials, Resources(device, workers), shown.watch, shown.say)
+    typer.echo(f"{len(tally.done)} done, {len(tally.failed)} failed")
+    if tally.failed:
+        raise typer.Exit(1)

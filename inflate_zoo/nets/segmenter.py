@@ -1,0 +1,147 @@
+"""A backbone with a decoder: volumes to one logit per voxel and class.
+
+Dimensions: B batch, C channels, D H W voxels, E embed_dim, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from inflate_zoo.architecture import BackboneConfig
+from inflate_zoo.nets.decoders import DECODERS, GROUP
+from inflate_zoo.nets.vit import VisionTransformer
+
+SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
+
+
+class SegmenterConfig(BaseModel):
+    """What `config.json` of a segmenter holds.
+
+    Attributes:
+        backbone: The backbone's config.
+        classes: Classes with the background.
+        decoder: Name of the decoder.
+        features: Channels of the decoder at full resolution.
+        slice_wise: Each slice of a volume is a volume of its own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    model_type: Literal["inflated_vit_segmenter"] = SEGMENTER_TYPE
+    format_version: Literal[1] = 1
+    backbone: BackboneConfig
+    classes: int = Field(ge=2)
+    decoder: Literal["linear", "unetr"]
+    features: PositiveInt
+    slice_wise: bool
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.decoder == "unetr" and self.features % GROUP:
+            raise ValueError(f"features {self.features} is not a multiple of {GROUP}")
+        patch_depth, depth = self.backbone.patch_depth, self.backbone.volume[0]
+        if self.slice_wise and (patch_depth, depth) != (1, 1):
+            raise ValueError(
+                "slice_wise needs a backbone of patch depth 1 for volumes one slice deep, this one "
+                f"has patch depth {patch_depth} and volumes {depth} deep"
+            )
+        return self
+
+
+class SegmentationNetwork(nn.Module):
+    """A backbone with a decoder.
+
+    Args:
+        backbone: Trained on, not copied.
+        config: The form; its `backbone` is the backbone's own config.
+
+    Attributes:
+        config: As given.
+        backbone: As given.
+        decoder: The decoder; initialised from torch's global random state.
+        classes: Classes with the background.
+        slice_wise: Whether each slice is a volume of its own.
+        volume: Volume (depth, height, width) in voxels it takes. A slice-wise network takes any
+            depth, whatever stands here.
+    """
+
+    def __init__(self, backbone: VisionTransformer, config: SegmenterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.decoder = DECODERS[config.decoder](backbone.config, config.classes, config.features)
+        self.classes = config.classes
+        self.slice_wise = config.slice_wise
+        self.volume: tuple[int, int, int] = backbone.config.volume
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block of the backbone in the backward pass."""
+        self.backbone.set_grad_checkpointing(enable)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """What the decoder reads of the backbone.
+
+        Args:
+            x: Volumes, shape [batch, channels, depth, height, width], intensities in [0, 1].
+
+        Returns:
+            Feature maps [batch, embed_dim, grid_depth, grid_height, grid_width]; slice-wise,
+            [batch * depth, embed_dim, 1, grid_height, grid_width], slices of a volume together.
+
+        Raises:
+            ValueError: The volume is of another size than `volume`.
+        """
+        x = self._slices(x)
+        blocks = self.decoder.blocks
+        if blocks is not None:
+            return self.backbone.forward_intermediates(x, blocks)
+        tokens = self.backbone.forward_features(x)[:, self.backbone.num_prefix_tokens :]
+        return [tokens.mT.reshape(x.shape[0], -1, *self.backbone.grid_size)]
+
+    def decode(
+        self, maps: Sequence[Tensor], x: Tensor | None = None, depth: int | None = None
+    ) -> Tensor:
+        """Logits from feature maps.
+
+        Args:
+            maps: As `encode` gives them.
+            x: The volumes that were encoded; the `linear` decoder does without.
+            depth: Slices of a volume, for a slice-wise network without `x`; `None` is that of
+                `volume`.
+
+        Returns:
+            Logits, shape [batch, classes, depth, height, width].
+
+        Raises:
+            ValueError: The decoder needs `x`.
+        """
+        slices = None if x is None else self._slices(x)
+        logits: Tensor = self.decoder(maps, slices)
+        if not self.slice_wise:
+            return logits
+        depth = x.shape[2] if x is not None else depth or self.volume[0]
+        return logits.reshape(-1, depth, self.classes, *logits.shape[3:]).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of volumes.
+
+        Args:
+            x: Volumes, shape [batch, channels, depth, height, width], intensities in [0, 1].
+
+        Returns:
+            Logits, shape [batch, classes, depth, height, width].
+
+        Raises:
+            ValueError: The volume is of another size than `volume`.
+        """
+        return self.decode(self.encode(x), x)
+
+    def _slices(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) to (B * D, C, 1, H, W) where slices are volumes of their own."""
+        if not self.slice_wise or x.ndim != 5:  # the backbone refuses other ranks
+            return x
+        return x.transpose(1, 2).flatten(0, 1).unsqueeze(2)

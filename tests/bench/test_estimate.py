@@ -1,0 +1,64 @@
+"""What a dry run says."""
+
+import pytest
+
+from inflate_zoo.bench.devices import Resources
+from inflate_zoo.bench.estimate import Estimate, Row, estimate
+from inflate_zoo.bench.planning import Planned
+from inflate_zoo.bench.progress import Silent
+from inflate_zoo.bench.trial import run_trial
+from tests.support.trials import FROZEN, one_thread, tiny_run
+
+CPU = Resources("cpu", 0)
+
+
+@pytest.mark.parametrize("changes", [(), FROZEN])
+def test_each_kind_is_measured_once_and_nothing_is_written(tmp_path, changes):
+    run = tiny_run(tmp_path, *changes, kinds=("inflated", "random"), seeds=2)
+    planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
+    before = sorted(run.out.rglob("*"))
+    said = []
+    with one_thread():
+        found = estimate(planned, CPU, said.append)
+    assert said == ["measuring vit center", "measuring random"]
+    assert sorted(run.out.rglob("*")) == before
+    assert [row.trial for row in found.rows] == [trial.folder.name for trial in run.trials]
+    assert [row.seed for row in found.rows] == [0, 0, 1, 1]
+    assert all(row.seconds > 0 and row.memory_bytes > 2**20 for row in found.rows)
+    assert not any(row.done for row in found.rows)
+    with one_thread():
+        for trial in run.trials[:2]:
+            run_trial(trial, CPU, Silent())
+        again = estimate(planned, CPU, said.append)
+    assert [row.done for row in again.rows] == [True, True, False, False]
+    kept = run.trials[0].folder / "model.safetensors"
+    assert found.rows[0].disk_bytes == pytest.approx(kept.stat().st_size, rel=0.02)
+
+
+def test_more_steps_cost_more(tmp_path):
+    times = []
+    for steps in (10, 100_000):
+        run = tiny_run(tmp_path, f"train.steps={steps}", "train.validate_every=0", name=str(steps))
+        planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
+        with one_thread():
+            (row,) = estimate(planned, CPU, lambda _: None).rows
+        times.append(row.seconds)
+    assert times[1] > 100 * times[0]
+
+
+def test_sums_count_what_is_to_run():
+    rows = (
+        Row("a" * 16, "vit center", 0, 0, True, 0.0, 0, 0),
+        Row("b" * 16, "random", 0, 1, False, 90.0, 2**30, 2**20),
+        Row("c" * 16, "random", 1, 1, False, 7200.0, 2**31, 2**20),
+    )
+    found = Estimate(rows)
+    plain = found.plain()
+    assert plain["seconds"] == 7290
+    assert plain["disk_bytes"] == 2**21
+    assert plain["trials"][2]["fold"] == 1
+    lines = found.lines()
+    assert lines[0].endswith("vit center, seed 0, fold 0: done")
+    assert lines[1].endswith("random, seed 1, fold 0: 90 s, 1.0 GiB memory")
+    assert "3 trials, 2 to run: about 2.0 h" in lines[3]
+    assert "2 MiB of disk and 3 MiB more" in lines[3]

@@ -1,0 +1,165 @@
+"""Kept features: what the network computes, the same windows for all, one entry for all runs."""
+
+import json
+import resource
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inflate_zoo.bench.building import build
+from inflate_zoo.bench.cache import open_case
+from inflate_zoo.bench.features import FeatureWindows, encode_windows
+from inflate_zoo.bench.sampling import WindowRule, draw
+from inflate_zoo.bench.seeding import derived
+from inflate_zoo.errors import WriteError
+from tests.support.trials import FROZEN, one_thread, tiny_run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet():
+    with one_thread():
+        yield
+
+
+KINDS = ("inflated", "2d", "random")
+PER_CASE = 2
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny_run(tmp_path_factory.mktemp("features"), *FROZEN, kinds=KINDS, seeds=2)
+
+
+def network_of(trial):
+    return build(trial.spec, Path(trial.place.weights) if trial.place.weights else None)
+
+
+def encode(trial, network=None, cache=None, progress=lambda *_: None):
+    network = network or network_of(trial)
+    cache = Path(trial.place.cache) if cache is None else cache
+    return encode_windows(trial.spec, network, cache, torch.device("cpu"), nullcontext, progress)
+
+
+def untouched():
+    """A network that must not be asked."""
+    return torch.nn.Identity()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_those_of_the_network_in_float16(run, kind):
+    trial, told = run.trial(kind), []
+    network = network_of(trial)
+    folder = encode(trial, network, progress=lambda *done: told.append(done))
+    names = json.loads((folder / "cases.json").read_text())
+    assert names == [name for name in trial.spec.cases.train for _ in range(PER_CASE)]
+    assert told == [(row + 1, len(names)) for row in range(len(names))]
+    features, labels = (np.load(folder / f"{name}.npy") for name in ("features", "labels"))
+    slices = (4, 16, 1, 2, 2) if kind == "2d" else (1, 16, 2, 2, 2)
+    assert (features.shape, features.dtype) == ((len(names), *slices), np.float16)
+    rule = WindowRule((4, 8, 8), trial.spec.protocol.train.foreground, None)
+    for row, name in enumerate(names):
+        case = open_case(run.cache, trial.spec.entries[name])
+        window = draw(case, rule, derived(0, "probe", name, row % PER_CASE))
+        with torch.no_grad():
+            (maps,) = network.eval().encode(window.image[None])
+        kept = torch.from_numpy(features[row]).float()
+        torch.testing.assert_close(kept, maps, rtol=1e-3, atol=1e-5)
+        np.testing.assert_array_equal(labels[row], window.label)
+
+
+def test_windows_are_the_same_for_every_arm_and_seed(run):
+    folders = {encode(trial) for trial in run.trials}
+    labels = [np.load(folder / "labels.npy") for folder in folders]
+    assert len(folders) == 4  # random weights differ by seed, the others do not
+    assert all(np.array_equal(labels[0], other) for other in labels)
+    assert len({labels[0][row].tobytes() for row in range(len(labels[0]))}) > 6
+
+
+def test_runs_share_what_is_there(run, tmp_path):
+    folder = encode(run.trial())
+    assert encode(run.trial(), untouched()) == folder
+    assert encode(run.trial(seed=1), untouched()) == folder
+    later = tiny_run(run.out.parent, *FROZEN, "train.learning_rate=0.5", name=str(tmp_path / "run"))
+    assert encode(later.trial(), untouched()) == folder
+
+
+def test_other_windows_have_features_of_their_own(run, tmp_path):
+    known = {encode(trial) for trial in run.trials}
+    for number, change in enumerate(
+        ("train.foreground=0.1", "train.windows_per_case=3", "network.window=[4, 12, 8]")
+    ):
+        name = str(tmp_path / str(number))
+        later = tiny_run(run.out.parent, *FROZEN, change, name=name)
+        assert encode(later.trial()) not in known
+    fold = tiny_run(run.out.parent, *FROZEN, folds=(1,), name=str(tmp_path / "fold"))
+    assert encode(fold.trial()) not in known
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_killed_run_leaves_no_half_entry(run, tmp_path, error):
+    plan = tiny_run(tmp_path, *FROZEN)
+    trial = plan.trial()
+
+    def stop(done, total):
+        if done == 5:
+            raise error
+
+    with pytest.raises(error):
+        encode(trial, progress=stop)
+    assert not list(plan.cache.rglob("features/*"))
+    folder = encode(trial)
+    assert [path.name for path in (plan.cache / "features").iterdir()] == [folder.name]
+    expected = encode(run.trial())
+    for name in ("features.npy", "labels.npy", "cases.json"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes()
+
+
+def test_the_faster_of_two_runs_wins(tmp_path):
+    trial = tiny_run(tmp_path, *FROZEN).trial()
+    won = []
+
+    def overtaken(done, total):
+        if done == total:
+            won.append(encode(trial))
+
+    assert encode(trial, progress=overtaken) == won[0]
+    assert [path.name for path in won[0].parent.iterdir()] == [won[0].name]
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):
+    plan = tiny_run(tmp_path, *FROZEN)
+    network = network_of(plan.trial())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(WriteError, match="File too large; nothing half-written"):
+            encode(plan.trial(), network)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(plan.cache.rglob("features/*"))
+
+
+def test_kept_windows_are_visited_once_before_any_comes_again(run):
+    folder = encode(run.trial())
+    features, labels = (np.load(folder / f"{name}.npy") for name in ("features", "labels"))
+    names = json.loads((folder / "cases.json").read_text())
+    count = len(names)
+    orders = []
+    for seed in (0, 1):
+        windows = FeatureWindows(folder, seed)
+        for turn in range(2):
+            order = []
+            for place in range(count):
+                window = windows[turn * count + place]
+                assert (window.features.dtype, window.label.dtype) == (torch.float32, torch.int64)
+                (row,) = [r for r in range(count) if np.array_equal(features[r], window.features)]
+                np.testing.assert_array_equal(labels[row], window.label)
+                assert window.case == names[row]
+                order.append(row)
+            assert sorted(order) == list(range(count))
+            orders.append(tuple(order))
+    assert len(set(orders)) == 4
+    assert torch.equal(FeatureWindows(folder, 1)[3].features, FeatureWindows(folder, 1)[3].features)

@@ -1,0 +1,113 @@
+"""A trial's folder: what names it, what it holds, what damaged ones say."""
+
+import json
+
+import pytest
+
+from inflate_zoo.bench.records import (
+    RECORD,
+    Trial,
+    TrialSpec,
+    plan_trial,
+    refuse_others,
+    trials_of,
+)
+from inflate_zoo.errors import UsageError
+from tests.support.trials import tiny_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny_run(tmp_path_factory.mktemp("run"), kinds=("inflated", "random"), seeds=2)
+
+
+def test_a_folder_is_named_by_what_determines_the_result(run):
+    trial = run.trials[0]
+    spec = trial.spec
+    assert trial.folder.name == spec.hash
+    assert len({trial.spec.hash for trial in run.trials}) == 4
+    assert TrialSpec(**json.loads(json.dumps(spec.plain()))).hash == spec.hash
+    changes = {
+        "seed": 7, "fold": 3, "channel_rule": "rgb",
+        "entries": {**spec.entries, spec.cases.test[0]: "other content"},
+        "task": spec.task.model_copy(update={"spacing": (1.0, 1.0, 1.5)}),
+        "arm": spec.arm.model_copy(update={"weights": "0" * 64}),
+        "cases": spec.cases.model_copy(update={"train": spec.cases.train[1:]}),
+        "protocol": spec.protocol.model_copy(
+            update={"train": spec.protocol.train.model_copy(update={"steps": 99})}
+        ),
+    }  # fmt: skip
+    assert set(changes) == set(TrialSpec.model_fields)
+    hashes = {spec.model_copy(update={name: value}).hash for name, value in changes.items()}
+    assert len(hashes | {spec.hash}) == len(changes) + 1
+
+
+def test_where_things_are_does_not_determine_it(run, tmp_path):
+    trial = run.trials[0]
+    place = trial.place.model_copy(update={"cache": "/elsewhere", "command": ("other",)})
+    other = plan_trial(tmp_path, trial.spec, place)
+    assert other.folder.name == trial.folder.name
+    assert Trial(other.folder).place == place
+    assert (other.folder / "trial.json").read_text() == (trial.folder / "trial.json").read_text()
+    assert str(run.cache) not in (trial.folder / "trial.json").read_text()
+    assert [found.folder for found in trials_of(tmp_path)] == [other.folder]
+
+
+def test_done_means_a_record(run, tmp_path):
+    trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
+    assert not trial.done
+    assert trial.failure() is None
+    trial.fail({"kind": "error", "reason": "odd"})
+    assert trial.failure() == {"kind": "error", "reason": "odd"}
+    trial.finish({"mean": None}, {"device": "cpu"})
+    assert trial.done
+    assert trial.failure() is None
+    record = trial.record()
+    assert record["hash"] == trial.folder.name
+    assert record["trial"] == json.loads(json.dumps(trial.spec.plain()))
+    before = (trial.folder / RECORD).read_bytes()
+    plan_trial(tmp_path, trial.spec, trial.place.model_copy(update={"cache": "/moved"}))
+    assert (trial.folder / RECORD).read_bytes() == before
+    with pytest.raises(ValueError, match="JSON compliant"):
+        trial.finish({"mean": float("nan")}, {})
+    assert (trial.folder / RECORD).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"task": 1}', "\x00"])
+def test_a_damaged_folder_is_named(run, tmp_path, content):
+    folder = tmp_path / "0123"
+    folder.mkdir()
+    if content is not None:
+        (folder / "trial.json").write_text(content)
+    with pytest.raises(UsageError, match=r"'0123' is no trial: its trial\.json") as caught:
+        _ = Trial(folder).spec
+    assert "inflate-zoo bench" in caught.value.hint
+    (folder / "trial.json").write_text((run.trials[0].folder / "trial.json").read_text())
+    if content is not None:
+        (folder / "place.json").write_text(content)
+    with pytest.raises(UsageError, match=r"place\.json cannot be read"):
+        _ = Trial(folder).place
+
+
+def test_a_folder_that_cannot_hold_trials(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="'file' cannot hold trials"):
+        plan_trial(tmp_path / "file", run.trials[0].spec, run.trials[0].place)
+
+
+def test_the_order_of_changes_does_not_name_a_folder(run):
+    spec = run.trials[0].spec
+    told = [spec.protocol.model_copy(update={"overrides": o}) for o in (("a=1", "b=2"), ("b=2",))]
+    assert len({spec.model_copy(update={"protocol": p}).hash for p in told}) == 1
+
+
+def test_a_run_folder_with_other_data_is_refused(run, tmp_path):
+    trial = run.trials[0]
+    plan_trial(tmp_path, trial.spec, trial.place)
+    refuse_others(tmp_path, [each.spec for each in run.trials])
+    changed = {**trial.spec.entries, trial.spec.cases.test[0]: "other content"}
+    other = trial.spec.model_copy(update={"entries": changed})
+    with pytest.raises(UsageError, match="with other data, weights or splits") as caught:
+        refuse_others(tmp_path, [other])
+    assert trial.folder.name in str(caught.value)
+    refuse_others(tmp_path, [other.model_copy(update={"seed": 5})])

@@ -1,0 +1,133 @@
+"""Tiny planned trials: a random data set, a random vision transformer, a protocol of seconds."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from inflate_zoo.bench.arms import Wanted
+from inflate_zoo.bench.catalog import load_protocol
+from inflate_zoo.bench.definitions import Protocol
+from inflate_zoo.bench.planning import Request, plan
+from inflate_zoo.bench.records import Trial, plan_trial
+from tests.support.checkpoints import save_transformers
+from tests.support.datasets import write_decathlon
+
+# What makes the bundled `quick` tiny; a test's own changes come after and win.
+TINY = (
+    "network.window=[4, 8, 8]",
+    "network.patch_depth=2",
+    "train.steps=6",
+    "train.batch=4",
+    "train.dice_group=2",
+    "train.warmup_steps=2",
+    "train.validate_every=3",
+    "train.validation_cases=1",
+    "train.checkpoint_every=2",
+)
+LINEAR = ("network.decoder=linear",)
+# The quickest to train: one linear layer on features that are kept on disk.
+FROZEN = (*LINEAR, "network.freeze=true", "train.windows_per_case=2")
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "patch_size": 4,
+    "image_size": 8,
+}
+SHAPE = (14, 12, 6)  # voxels (x, y, z), so (6, 12, 14) in slices, height, width
+
+
+def tiny_protocol(*changes: str) -> Protocol:
+    """The `quick` protocol made tiny, with changes such as `train.steps=3` on top."""
+    return load_protocol("quick", [*TINY, *changes])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned run folder.
+
+    Attributes:
+        out: The run folder, with `trials/<hash>/trial.json` and `place.json`.
+        cache: The cache folder: prepared cases, converted weights.
+        data: The data set.
+        source: The 2D checkpoint.
+        trials: In the order in which they should run.
+    """
+
+    out: Path
+    cache: Path
+    data: Path
+    source: Path
+    trials: tuple[Trial, ...]
+
+    def trial(self, kind: str = "inflated", seed: int = 0) -> Trial:
+        """The trial of an arm's kind (`inflated`, `2d`, `random`) and a seed, in the first fold."""
+        for trial in self.trials:
+            if (trial.spec.arm.kind, trial.spec.seed) == (kind, seed):
+                return trial
+        raise LookupError(f"no trial of {kind} with seed {seed} was planned")
+
+
+def tiny_run(
+    folder: Path,
+    *changes: str,
+    kinds: Sequence[str] = ("inflated",),
+    seeds: int = 1,
+    folds: Sequence[int] = (0,),
+    cases: int = 10,
+    shape: Sequence[int] = SHAPE,
+    channels: Sequence[str] = ("MRI",),
+    name: str = "run",
+) -> Run:
+    """Plan a run of seconds; data, source and cache are made once per `folder`.
+
+    Args:
+        folder: For everything, e.g. `tmp_path`.
+        changes: Of the tiny protocol, e.g. `"train.steps=3"`, `*FROZEN`.
+        kinds: Arms: `inflated`, `2d` and `random` of the one source, `random` never alone.
+        seeds: Seeds from 0.
+        folds: Folds of five.
+        cases: Cases of the data set, at least 10.
+        shape: Voxels (x, y, z) of a case.
+        channels: Names of its channels.
+        name: Name of the run folder, below `folder`.
+    """
+    data, source, cache = folder / "data", folder / "vit", folder / "cache"
+    if not data.exists():
+        write_decathlon(data, cases, shape, channels)
+    if not source.exists():
+        save_transformers("vit", source, **VIT)
+    asked = {"inflated": str(source), "2d": f"{source}:2d", "random": "random"}
+    request = Request(
+        data=data,
+        dataset=None,
+        wanted=Wanted(tuple(asked[kind] for kind in kinds), ("center",)),
+        protocol=tiny_protocol(*changes),
+        seeds=seeds,
+        folds=tuple(folds),
+        rule="sum",
+        out=folder / name,
+        cache=cache,
+        command=("inflate-zoo", "bench"),
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the source states no license")
+        planned = plan(request, lambda _: None, lambda *_: None)
+    trials = tuple(plan_trial(planned.out, spec, place) for spec, place in planned.trials)
+    return Run(planned.out, cache, data, source, trials)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: quicker for tiny tensors, and the same sums on every machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
