@@ -14,6 +14,7 @@ from typing import Literal
 from inflate_zoo.architecture import MODEL_TYPE, Architecture, BackboneConfig
 from inflate_zoo.bench.any_source import RECIPE, find_any
 from inflate_zoo.bench.definitions import ChannelRule, Protocol, Task
+from inflate_zoo.bench.networks import network_of, one_line, peculiar
 from inflate_zoo.bench.records import ArmSpec
 from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.conversion import run as convert
@@ -229,12 +230,6 @@ def _described(
     return Arm(spec, folder)
 
 
-def one_line(config: BackboneConfig) -> str:
-    """A backbone in a few words."""
-    patch = "x".join(map(str, (config.patch_depth, *config.patch_size)))
-    return f"{config.depth} blocks of width {config.embed_dim}, patch {patch}"
-
-
 def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
     """One arm with random weights per distinct architecture; schemes do not multiply it.
 
@@ -249,16 +244,15 @@ def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
         for arm in arms
         if arm.spec.kind == "2d"
     ]
-    own = {"position_grid": (1, 1), "depth_positions": 0}
-    distinct: dict[str, BackboneConfig] = {}
+    distinct: list[BackboneConfig] = []
     for config in inflated or sliced or [maker.lone_config()]:
-        patch = (config.patch_depth, *config.patch_size)
-        plain = config.model_copy(update={**own, "volume": patch})
-        distinct.setdefault(plain.model_dump_json(), plain)
+        plain = network_of(config)
+        if plain not in distinct:
+            distinct.append(plain)
     return [
         Arm(
             ArmSpec(
-                label="random" if len(distinct) == 1 else f"random {one_line(config)}",
+                label=" ".join(["random", *peculiar(config, distinct)]),
                 kind="random",
                 source="random",
                 scheme=None,
@@ -268,7 +262,7 @@ def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
             ),
             None,
         )
-        for config in distinct.values()
+        for config in distinct
     ]
 
 

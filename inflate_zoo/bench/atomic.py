@@ -78,7 +78,7 @@ def replace_tensors(path: Path, tensors: Mapping[str, Tensor], state: str) -> No
 
 def remove_partial(folder: Path) -> None:
     """Remove what killed writers left in a folder."""
-    for pattern in (".*.partial", ".lease-*", ".dead-*", ".clock-*"):
+    for pattern in (".*.partial", ".lease-*", ".clock-*"):
         for path in folder.glob(pattern):
             with suppress(OSError):
                 path.unlink()

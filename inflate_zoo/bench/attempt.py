@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.bench.atomic import remove_partial
 from inflate_zoo.bench.checkpointing import BEST, CHECKPOINT
-from inflate_zoo.bench.devices import Resources, device_name, peak_memory, workers_for
+from inflate_zoo.bench.devices import (
+    Resources,
+    device_name,
+    peak_memory,
+    reset_peak_memory,
+    workers_for,
+)
+from inflate_zoo.bench.leases import LOCK
 from inflate_zoo.bench.progress import Watcher
 from inflate_zoo.bench.records import Trial, TrialSpec
 
@@ -74,7 +81,7 @@ def run_attempt(
 
 def tidy(trial: Trial) -> None:
     """Remove what a done trial needs no more."""
-    for name in (CHECKPOINT, BEST):
+    for name in (CHECKPOINT, BEST, LOCK):  # nobody takes a lease on a done trial
         (trial.folder / name).unlink(missing_ok=True)
     shutil.rmtree(trial.folder / "cases", ignore_errors=True)
     remove_partial(trial.folder)
@@ -89,10 +96,11 @@ def _circumstances(
 ) -> dict[str, Any]:
     """The record's `run`: what may differ between two runs of the same trial."""
     state, train = trainer.state, trial.spec.protocol.train
+    stepping = state.seconds - state.pausing
     return {
         "command": list(trial.place.command),
         "seconds": seconds,
-        "windows_per_second": train.batch * train.steps / state.seconds if state.seconds else None,
+        "windows_per_second": train.batch * train.steps / stepping if stepping > 0 else None,
         "groups_at_once": state.groups_at_once,
         "peak_memory_bytes": peak_memory(accelerator.device),
         "device": device_name(accelerator.device),
@@ -112,16 +120,13 @@ def ready(
     guard: Callable[[], None],
 ) -> tuple[Seer, Trainer]:
     """The network on its device, and what trains it."""
-    import torch
-
     from inflate_zoo.bench.building import build, window_of
     from inflate_zoo.bench.cache import open_case
     from inflate_zoo.bench.evaluation import Seer, validation_dice
 
     spec, place, device = trial.spec, trial.place, accelerator.device
     cache = Path(place.cache)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak_memory(device)
     watcher.stage("loading")
     network = build(spec, Path(place.weights) if place.weights else None).to(device)
     seer = Seer(network, window_of(spec), spec.protocol.evaluation, device, accelerator.autocast)

@@ -6,6 +6,7 @@ share one. The digests of the data set's files are remembered by size and time o
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -133,6 +134,10 @@ def open_case(cache: Path, key: str) -> CachedCase:
         depth, height, width = facts["spacing"]
         return CachedCase(name=facts["name"], key=key, spacing=(depth, height, width), **arrays)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise UsageError(
+                "too many files are open", hint="raise the limit, e.g. ulimit -n 4096"
+            ) from error
         raise UsageError(
             f"the preprocessed case {key[:16]} is gone from the cache, or damaged",
             hint="run the same command again: it is made anew",

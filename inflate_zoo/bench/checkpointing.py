@@ -28,6 +28,7 @@ class State:
         groups_at_once: Groups in a micro-batch; 0 until the first step.
         seconds: Spent training, in all attempts.
         waiting: Of these, waiting for data.
+        pausing: Of these, in validations and checkpoints.
     """
 
     step: int = 0
@@ -38,6 +39,7 @@ class State:
     groups_at_once: int = 0
     seconds: float = 0.0
     waiting: float = 0.0
+    pausing: float = 0.0
 
 
 def save_checkpoint(

@@ -195,13 +195,15 @@ class Train(_Strict):
         batch: Windows per step.
         dice_group: Windows over which Dice is taken; divides `batch`. Dice is not additive, so a
             micro-batch is a whole number of groups.
-        foreground: Share of windows centred on a labelled voxel, its label drawn evenly.
+        foreground: Share of windows that hold a labelled voxel anywhere in the window, its label
+            drawn evenly among those of the case.
         windows_per_case: With a frozen backbone: windows per case whose features are kept.
-        learning_rate: Peak, of the decoder and the last block.
-        layer_decay: Factor on the learning rate per block towards the stem.
+        learning_rate: Peak, of the decoder and the final norm.
+        layer_decay: Factor on the learning rate per block towards the stem; the last block has
+            it once.
         weight_decay: On matrices and kernels only.
         schedule: After the warm-up, down to zero.
-        warmup_steps: Linear warm-up.
+        warmup_ratio: Share of the steps with a linear warm-up.
         clip: Greatest norm of the gradient.
         precision: On a GPU; a CPU always takes float32.
         validate_every: Steps between validations on the inner validation cases; 0 for none.
@@ -219,7 +221,7 @@ class Train(_Strict):
     layer_decay: float = Field(gt=0, le=1)
     weight_decay: NonNegative
     schedule: Literal["cosine", "linear"]
-    warmup_steps: int = Field(ge=0)
+    warmup_ratio: float = Field(ge=0, lt=1)
     clip: PositiveFloat
     precision: Literal["bf16", "fp32"]
     validate_every: int = Field(ge=0)

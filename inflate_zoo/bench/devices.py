@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.errors import UsageError
@@ -86,14 +86,35 @@ def workers_for(resources: Resources, device: torch.device) -> int:
     return 0 if device.type == "cpu" else min(8, max(0, (os.cpu_count() or 1) - 1))
 
 
-def peak_memory(device: torch.device) -> int:
-    """Bytes on the GPU, or of the process on a CPU, at their highest."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure anew: a process runs many trials."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # Linux alone can
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes on the GPU, or of the process on a CPU, at their highest; `None` where none can tell.
+
+    On Linux and on GPUs since `reset_peak_memory`, elsewhere since the process began.
+    """
     import torch
 
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def device_name(device: torch.device) -> str:

@@ -1,6 +1,6 @@
 """Features of a frozen backbone, computed once for windows drawn once.
 
-The windows are the same for every arm and seed; runs share the features of the same weights.
+The windows of a seed are the same for every arm; runs share the features of the same weights.
 They are kept in float16: a probe may read 100 GB of them otherwise.
 """
 
@@ -27,6 +27,7 @@ from inflate_zoo.errors import OutputExistsError
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.writing import staged
 
+_LARGEST = float(np.finfo(np.float16).max)  # a few tokens of large networks lie beyond
 FILES = ("features.npy", "labels.npy", "cases.json")
 
 
@@ -106,14 +107,20 @@ def encode_windows(
     rule = WindowRule(window_of(spec), spec.protocol.train.foreground, None)
     per_case = spec.protocol.train.windows_per_case
     keys = [spec.entries[name] for name in spec.cases.train]
-    seed = spec.seed if spec.arm.kind == "random" else None
     form = spec.arm.model_dump(mode="json", exclude={"label", "source", "scheme"})
-    of = [1, form, seed, rule.size, rule.foreground, per_case, keys]
+    with autocast():
+        narrow = torch.is_autocast_enabled(device.type)
+        precision = str(torch.get_autocast_dtype(device.type)) if narrow else "torch.float32"
+    of = [1, form, spec.seed, rule.size, rule.foreground, per_case, keys, device.type, precision]
     key = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:32]
     folder = cache / "features" / key
     if folder.is_dir():
         return folder
-    windows = [(entry, index) for entry in keys for index in range(per_case)]
+    windows = [
+        (entry, derived(spec.seed, "probe", name, index))
+        for name, entry in zip(spec.cases.train, keys, strict=True)
+        for index in range(per_case)
+    ]
     with suppress(OutputExistsError), staged(folder, FILES, force=False) as stage:
         _fill(stage, network, rule, windows, cache, device, autocast, progress)
     return folder  # where it exists by now, another run was faster
@@ -135,12 +142,13 @@ def _fill(
         (stage / "features.npy").open("wb") as features,
         (stage / "labels.npy").open("wb") as labels,
     ):
-        for row, (key, index) in enumerate(windows):
+        for row, (key, seed) in enumerate(windows):
             case = open_case(cache, key)
-            window = draw(case, rule, derived(0, "probe", case.name, index))
+            window = draw(case, rule, seed)
             with torch.no_grad(), autocast():
                 (maps,) = network.encode(window.image.unsqueeze(0).to(device))
-            _append(features, maps.float().cpu().numpy().astype(np.float16), len(windows))
+            narrow = maps.float().clamp(-_LARGEST, _LARGEST).cpu().numpy().astype(np.float16)
+            _append(features, narrow, len(windows))
             _append(labels, window.label.numpy().astype(np.uint8), len(windows))
             names.append(case.name)
             progress(row + 1, len(windows))

@@ -15,7 +15,7 @@ from typing import Any
 
 from inflate_zoo.errors import WorkError
 
-LEASE = "lease.json"
+LEASE, LOCK = "lease.json", ".lease.lock"
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
 
@@ -45,17 +45,10 @@ def _alive(pid: int, start: str) -> bool:
     return not start or process_start(pid) in ("", start)
 
 
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
 def _read(folder: Path) -> Mapping[str, Any] | None:
     try:
-        value = json.loads(_content(folder / LEASE) or b"")
-    except ValueError:
+        value = json.loads((folder / LEASE).read_bytes())
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -66,7 +59,8 @@ def holder(folder: Path) -> str | None:
     if lease is None:
         return None
     host, pid = str(lease.get("host")), lease.get("pid")
-    if host == socket.gethostname() and isinstance(pid, int):
+    # Signal 0 only asks on POSIX; elsewhere it kills.
+    if os.name == "posix" and host == socket.gethostname() and isinstance(pid, int):
         alive = _alive(pid, str(lease.get("start", "")))
     else:
         try:  # the file's own time: both hosts see it through the same file system
@@ -90,43 +84,36 @@ def _now(folder: Path) -> float:
             probe.unlink()
 
 
-def _place(source: Path, target: Path) -> None:
-    """Give a file a second name that nothing has yet; FileExistsError where something has."""
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, by a lock that the system drops with its holder.
+
+    A file system or system without such locks does without: of two who then take over a dead
+    lease at the same moment the first one finds the other's in its place.
+    """
     try:
-        os.link(source, target)
-    except (FileExistsError, FileNotFoundError):
-        raise
-    except OSError:  # a file system without links: for a moment the lease may be read half-written
-        with target.open("xb") as file:
-            file.write(source.read_bytes())
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / LOCK).open("ab") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _take(folder: Path, text: str) -> bool:
     """Write our lease where none stands or a dead one does; false if somebody was faster."""
     own = folder / f".lease-{uuid.uuid4().hex}"
-    own.write_text(text, encoding="utf-8")
-    try:
-        before = _content(folder / LEASE)
-        if before is not None:
-            if holder(folder) is not None:
-                return False
-            # Moved away, not overwritten: of two who found the same dead lease one fails here,
-            # or finds that what it moved was the other's new one, and puts it back.
-            aside = folder / f".dead-{uuid.uuid4().hex}"
-            (folder / LEASE).rename(aside)
-            if _content(aside) != before:
-                with suppress(FileExistsError):
-                    _place(aside, folder / LEASE)
-                aside.unlink()
-                return False
-            aside.unlink()
-        _place(own, folder / LEASE)
-    except (FileExistsError, FileNotFoundError):  # the winner tidies the folder up
-        return False
-    else:
-        return True
-    finally:
-        own.unlink(missing_ok=True)
+    with _alone(folder):
+        if holder(folder) is not None:
+            return False
+        own.write_text(text, encoding="utf-8")
+        try:
+            own.replace(folder / LEASE)
+        finally:
+            own.unlink(missing_ok=True)
+        return (folder / LEASE).read_text(encoding="utf-8") == text
 
 
 @contextmanager

@@ -22,6 +22,8 @@ from inflate_zoo.bench.definitions import Augment, Voxels
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.errors import UsageError
 
+_MOST_OPEN = 32  # cases of four files each: systems allow a process 256 or 1024
+
 
 class Broken(NamedTuple):
     """In place of a window that cannot be made: errors lose their attributes between processes."""
@@ -50,7 +52,7 @@ class WindowRule:
 
     Attributes:
         size: Voxels (depth, height, width).
-        foreground: Share of windows around a labelled voxel.
+        foreground: Share of windows that hold a drawn labelled voxel, anywhere in the window.
         augment: Their changes; `None` for none.
     """
 
@@ -201,6 +203,8 @@ class Windows(Dataset[Window | Broken]):
 
     def _case(self, key: str) -> CachedCase:
         if key not in self._open:
+            if len(self._open) == _MOST_OPEN:
+                del self._open[next(iter(self._open))]
             self._open[key] = open_case(self._cache, key)
         return self._open[key]
 

@@ -13,7 +13,7 @@ def derived(seed: int, *place: int | str) -> int:
 
     Args:
         seed: The trial's seed.
-        place: What the randomness is for, e.g. `("window", step, index)`.
+        place: What the randomness is for, e.g. `("window", number)`.
 
     Returns:
         A number in [0, 2**32), as numpy's and torch's generators take it.

@@ -17,9 +17,10 @@ from inflate_zoo.nets.segmenter import SegmentationNetwork
 
 def learning_rate_factor(step: int, settings: Train) -> float:
     """Factor on the peak learning rate at a step from 0: linear warm-up, then down to zero."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    warmup = round(settings.warmup_ratio * settings.steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, settings.steps - warmup)
     return (1 + math.cos(math.pi * done)) / 2 if settings.schedule == "cosine" else 1 - done
 
 

@@ -163,9 +163,11 @@ class Trainer:
                 loss = self._step(batch, sampler.of(state.step))
                 state.step += 1
                 state.recent.append(loss)
-                state.seconds = spent + time.perf_counter() - began
+                stepped = time.perf_counter()
+                state.seconds = spent + stepped - began
                 self._watcher.step(state.step, settings.steps, loss, state.waiting / state.seconds)
                 self._note(writer, loss)
+                state.pausing += time.perf_counter() - stepped
         finally:
             del groups  # ends its workers now, and not once an error's traceback is collected
         state.seconds = spent + time.perf_counter() - began

@@ -16,6 +16,9 @@ from tests.support.checkpoints import save_transformers
 from tests.support.hub_standin import HubStandIn, use_hub
 from tests.support.trials import VIT, tiny_protocol
 
+SMALL_DINO = {name: value for name, value in VIT.items() if name != "intermediate_size"} | {
+    "mlp_ratio": 1
+}
 REPO = "made-up/vit"
 
 
@@ -80,6 +83,23 @@ def test_random_comes_once_per_architecture(make, sources):
     assert sum(arm.spec.kind == "random" for arm in same.values()) == 1
     # What a source was trained at is no part of an architecture.
     assert same["random"].spec.config.position_grid == (1, 1)
+
+
+def test_one_random_per_network_of_the_default_suite(make, tmp_path):
+    """The four sources of the suite `objectives`, small: three share a network, CLIP has its own."""
+    names = {"vit": "vit-base", "vit_mae": "vit-mae", "dinov2": "self-distilled", "clip": "clip"}
+    for kind, name in names.items():
+        save_transformers(kind, tmp_path / name, **(VIT if kind != "dinov2" else SMALL_DINO))
+    arms = make(*(tmp_path / name for name in names.values()), random=True, slices=True)
+    assert len(arms) == 4 * 2 + 3
+    line = "3 blocks of width 16, patch 2x4x4"
+    randoms = [label for label in arms if label.startswith("random")]
+    assert all(label.startswith(f"random {line} ") for label in randoms)
+    assert "activation=gelu " in randoms[0]
+    assert "activation=quick_gelu" in randoms[2]
+    assert "pre_norm=True" in randoms[2]
+    assert "layer_scale=True" in randoms[1]
+    assert not any(word in label for label in randoms for word in ("pool", "norm_eps", "volume"))
 
 
 def test_sources_of_one_name_are_told_apart(make, sources):

@@ -193,7 +193,6 @@ def test_bundled_protocols_fit_their_form(name):
     assert protocol.name == name
     assert protocol.backbone == "google/vit-base-patch16-224"
     train, network = protocol.train, protocol.network
-    assert train.warmup_steps < train.steps
     assert train.steps % train.checkpoint_every == 0
     assert 0 < train.validate_every <= train.steps
     assert network.freeze == (name == "probe")

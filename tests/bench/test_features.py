@@ -37,10 +37,10 @@ def network_of(trial):
     return build(trial.spec, Path(trial.place.weights) if trial.place.weights else None)
 
 
-def encode(trial, network=None, cache=None, progress=lambda *_: None):
+def encode(trial, network=None, cache=None, progress=lambda *_: None, autocast=nullcontext):
     network = network or network_of(trial)
     cache = Path(trial.place.cache) if cache is None else cache
-    return encode_windows(trial.spec, network, cache, torch.device("cpu"), nullcontext, progress)
+    return encode_windows(trial.spec, network, cache, torch.device("cpu"), autocast, progress)
 
 
 def untouched():
@@ -62,7 +62,7 @@ def test_features_are_those_of_the_network_in_float16(run, kind):
     rule = WindowRule((4, 8, 8), trial.spec.protocol.train.foreground, None)
     for row, name in enumerate(names):
         case = open_case(run.cache, trial.spec.entries[name])
-        window = draw(case, rule, derived(0, "probe", name, row % PER_CASE))
+        window = draw(case, rule, derived(trial.spec.seed, "probe", name, row % PER_CASE))
         with torch.no_grad():
             (maps,) = network.eval().encode(window.image[None])
         kept = torch.from_numpy(features[row]).float()
@@ -70,18 +70,38 @@ def test_features_are_those_of_the_network_in_float16(run, kind):
         np.testing.assert_array_equal(labels[row], window.label)
 
 
-def test_windows_are_the_same_for_every_arm_and_seed(run):
-    folders = {encode(trial) for trial in run.trials}
-    labels = [np.load(folder / "labels.npy") for folder in folders]
-    assert len(folders) == 4  # random weights differ by seed, the others do not
-    assert all(np.array_equal(labels[0], other) for other in labels)
-    assert len({labels[0][row].tobytes() for row in range(len(labels[0]))}) > 6
+def test_windows_of_a_seed_are_the_same_for_every_arm(run):
+    folders = {(trial.spec.arm.kind, trial.spec.seed): encode(trial) for trial in run.trials}
+    labels = {of: np.load(folder / "labels.npy") for of, folder in folders.items()}
+    assert len(set(folders.values())) == 6
+    for kind in KINDS:
+        for seed in (0, 1):
+            np.testing.assert_array_equal(labels[kind, seed], labels["inflated", seed])
+    assert not np.array_equal(labels["inflated", 0], labels["inflated", 1])
+    assert len({row.tobytes() for row in labels["inflated", 0]}) > 6
+
+
+def test_another_precision_has_features_of_its_own(run):
+    trial = run.trial()
+    narrow = encode(trial, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    assert narrow != encode(trial)
+    features, wide = (np.load(folder / "features.npy") for folder in (narrow, encode(trial)))
+    assert 0 < np.abs(features.astype(float) - wide).max() < 0.1
+
+
+def test_what_float16_cannot_hold_is_cut_off(run, tmp_path):
+    class Loud(torch.nn.Module):
+        def encode(self, image):
+            return [torch.full((1, 16, 2, 2, 2), -1e6)]
+
+    plan = tiny_run(tmp_path, *FROZEN)
+    kept = np.load(encode(plan.trial(), Loud()) / "features.npy")
+    assert (kept == np.finfo(np.float16).min).all()
 
 
 def test_runs_share_what_is_there(run, tmp_path):
     folder = encode(run.trial())
     assert encode(run.trial(), untouched()) == folder
-    assert encode(run.trial(seed=1), untouched()) == folder
     later = tiny_run(run.out.parent, *FROZEN, "train.learning_rate=0.5", name=str(tmp_path / "run"))
     assert encode(later.trial(), untouched()) == folder
 

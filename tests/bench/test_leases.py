@@ -11,7 +11,7 @@ import time
 import pytest
 
 from inflate_zoo.bench import leases
-from inflate_zoo.bench.leases import LEASE, LostLeaseError, holder, leased, process_start
+from inflate_zoo.bench.leases import LEASE, LOCK, LostLeaseError, holder, leased, process_start
 
 
 def write(folder, **changes):
@@ -19,6 +19,10 @@ def write(folder, **changes):
     ours = {"host": socket.gethostname(), "pid": os.getpid(), "token": "other"}
     lease = ours | {"start": process_start(os.getpid())} | changes
     (folder / LEASE).write_text(json.dumps(lease))
+
+
+def left(folder):
+    return [path.name for path in folder.iterdir() if path.name != LOCK]
 
 
 def age(folder, seconds):
@@ -46,7 +50,7 @@ def test_a_lease_is_held_once_and_given_back(tmp_path):
         assert not taken(tmp_path)
         guard()
     assert holder(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
     assert taken(tmp_path)
 
 
@@ -54,7 +58,7 @@ def test_a_dead_holder_of_this_host_is_replaced_at_once(tmp_path, dead):
     write(tmp_path, pid=dead)
     assert holder(tmp_path) is None
     assert taken(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 @pytest.mark.skipif(not process_start(os.getpid()), reason="the system tells no start times")
@@ -80,7 +84,7 @@ def test_a_foreign_host_is_given_a_minute(tmp_path, silent, free):
 def test_a_lease_cut_off_is_nobodys(tmp_path, content):
     (tmp_path / LEASE).write_text(content)
     assert taken(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert left(tmp_path) == []
 
 
 def test_a_stolen_lease_stops_its_old_holder_and_stays(tmp_path):
@@ -123,35 +127,52 @@ def test_of_many_who_find_a_dead_lease_one_takes_it(tmp_path, dead):
         for thread in threads:
             thread.join()
         assert len(won) == 1
-        assert [path.name for path in folder.iterdir()] == [LEASE]
+        assert left(folder) == [LEASE]
 
 
-def test_a_fresh_lease_is_never_taken_for_a_cut_off_one(tmp_path, monkeypatch):
-    """Another process links its lease right after we found none."""
-    real, calls = leases._content, []
-
-    def late(path):
-        found = real(path)
-        if not calls:
-            write(tmp_path)
-        calls.append(path)
-        return found
-
-    monkeypatch.setattr(leases, "_content", late)
-    assert not leases._take(tmp_path, "{}")
-    assert json.loads((tmp_path / LEASE).read_text())["token"] == "other"
-
-
-def test_a_lease_that_came_while_the_dead_one_was_moved_is_put_back(tmp_path, dead, monkeypatch):
+@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
+def test_who_takes_a_dead_lease_keeps_others_out(tmp_path, dead, monkeypatch):
+    """A second process that comes while the first one decides waits, and finds the first's."""
     write(tmp_path, pid=dead)
-    real = leases.holder
+    real, second, found = leases.holder, [], []
 
-    def late(folder):
-        found = real(folder)
+    def slow(folder):
+        if not second:
+            second.append(threading.Thread(target=lambda: found.append(leases._take(folder, "{}"))))
+            second[0].start()
+            time.sleep(0.2)
+            assert found == []
+        return real(folder)
+
+    monkeypatch.setattr(leases, "holder", slow)
+    assert leases._take(tmp_path, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+    second[0].join()
+    assert found == [False]
+    assert left(tmp_path) == [LEASE]
+
+
+@pytest.mark.parametrize("missing", ["module", "support"])
+def test_without_locks_the_later_of_two_keeps_the_lease(tmp_path, monkeypatch, missing):
+    if missing == "module":
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    else:
+        import fcntl
+
+        def refuse(*_):
+            raise OSError(38, "Function not implemented")
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    with leased(tmp_path) as guard:
+        guard()
         write(tmp_path)
-        return found
+        with pytest.raises(LostLeaseError):
+            guard()
 
-    monkeypatch.setattr(leases, "holder", late)
-    assert not leases._take(tmp_path, "{}")
-    assert json.loads((tmp_path / LEASE).read_text())["pid"] == os.getpid()
-    assert [path.name for path in tmp_path.iterdir()] == [LEASE]
+
+def test_where_signals_kill_only_the_heartbeat_counts(tmp_path, dead, monkeypatch):
+    write(tmp_path, pid=dead)
+    monkeypatch.setattr(leases.os, "name", "nt")
+    monkeypatch.setattr(leases.os, "kill", lambda *_: pytest.fail("that would end it"))
+    assert leases.holder(tmp_path)
+    age(tmp_path, 100)
+    assert leases.holder(tmp_path) is None

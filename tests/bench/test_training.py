@@ -196,7 +196,8 @@ def plain_training(spec, network, windows, factors):
 def test_training_is_the_plain_loop(plan, exact, kind, clip):
     trial = plan(
         "train.steps=4", "train.batch=6", "train.validate_every=0", f"train.clip={clip}",
-        "train.schedule=linear", "train.weight_decay=0.3", "loss.dice=0.7", kind=kind,
+        "train.schedule=linear", "train.weight_decay=0.3", "loss.dice=0.7",
+        "train.warmup_ratio=0.5", kind=kind,
     )  # fmt: skip
     windows = Doubled(windows_of(trial.spec, trial.place.cache))
     reference = network_of(trial).double()

@@ -77,7 +77,7 @@ def test_who_lost_the_lease_writes_nothing_more(home, then):
     trial = tiny_run(home, "train.checkpoint_every=1", name=f"lost-{then}").trial()
     assert run_trial(trial, CPU, Thief()) == "held"
     names = {path.name for path in trial.folder.iterdir()}
-    assert names == {"trial.json", "place.json", "events", LEASE}
+    assert names == {"trial.json", "place.json", "events", LEASE, LOCK}
     assert "elsewhere" in (trial.folder / LEASE).read_text()
 
 
@@ -129,7 +129,7 @@ def test_a_second_failure_tells_its_own_reason(home):
 def failed(error):
     try:
         raise error
-    except (OSError, RuntimeError, MemoryError) as caught:
+    except (OSError, RuntimeError, MemoryError, DeadWorkerError) as caught:
         return _failure(caught)
 
 

@@ -63,7 +63,7 @@ def protocol(name="quick", steps=150) -> dict[str, Any]:
         "loss": {"dice": 1.0, "cross_entropy": 1.0, "focal": 0.0, "background": False},
         "train": {"steps": steps, "batch": 2, "dice_group": 2, "foreground": 0.67,
                   "windows_per_case": 1, "learning_rate": 1e-3, "layer_decay": 0.85,
-                  "weight_decay": 0.05, "schedule": "cosine", "warmup_steps": 15, "clip": 1.0,
+                  "weight_decay": 0.05, "schedule": "cosine", "warmup_ratio": 0.05, "clip": 1.0,
                   "precision": "bf16", "validate_every": 50, "validation_cases": 4,
                   "select": "last", "checkpoint_every": 25},
         "evaluation": {"overlap": 0.5, "batch": 4},
@@ -72,13 +72,16 @@ def protocol(name="quick", steps=150) -> dict[str, Any]:
 
 def config(kind="inflated", **changes) -> dict[str, Any]:
     """A backbone as trials name it; a random one has no tables, one slice by slice no depth."""
-    depth = 1 if kind == "2d" else 4
+    depth = changes.get("patch_depth", 1 if kind == "2d" else 4)
     rows = (1, 1) if kind == "random" else (14, 14)
     return {
         "embed_dim": 384, "depth": 12, "num_heads": 6, "mlp": "mlp", "mlp_dim": 1536,
         "in_channels": 1, "patch_size": [16, 16], "patch_depth": depth,
         "position_grid": [*rows], "depth_positions": 0,
         "volume": [depth, 16 * rows[0], 16 * rows[1]], "pool": "cls",
+        "activation": "gelu", "norm_eps": 1e-6, "position_prefix": 1, "cls_token": True,
+        "dist_token": False, "reg_tokens": 0, "qkv_bias": True, "layer_scale": False,
+        "stem_bias": True, "pre_norm": False, "final_norm": "tokens",
     } | changes  # fmt: skip
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from inflate_zoo.architecture import BackboneConfig
+from inflate_zoo.bench.networks import network_of
 from inflate_zoo.bench.ranking import Comparison
 from inflate_zoo.bench.report.results import Study
-
-# A network with random weights has no tables, and no volume of its own.
-_FREE = frozenset({"volume", "position_grid", "depth_positions", "pool"})
 
 
 def to_baselines(study: Study) -> list[Comparison]:
@@ -35,11 +32,12 @@ def _same_network(study: Study, arm: str, random: str) -> bool:
 
     Slice by slice it is that network with a patch that is one voxel deep.
     """
-    free = _FREE | ({"patch_depth"} if study.arms[arm].kind == "2d" else set())
-    forms: dict[str, dict[int, dict[str, Any]]] = {arm: {}, random: {}}
+    forms: dict[str, dict[int, BackboneConfig]] = {arm: {}, random: {}}
     for told in (trial.described for trial in study.trials):
         if told.arm.label in forms:
-            form = {name: value for name, value in told.arm.config.items() if name not in free}
+            form = network_of(told.arm.config)
+            if study.arms[arm].kind == "2d":
+                form = form.model_copy(update={"patch_depth": 1, "volume": ()})
             forms[told.arm.label][told.fold] = form
     shared = forms[arm].keys() & forms[random].keys()
     return bool(shared) and all(forms[arm][fold] == forms[random][fold] for fold in shared)

@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
+from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.bench.definitions import Protocol, Task
 from inflate_zoo.errors import ConfigError, UsageError
 from inflate_zoo.files import read_json
@@ -30,7 +31,7 @@ class Arm(_Read):
     source: str | None = None
     scheme: str | None = None
     architecture: str = ""
-    config: Mapping[str, Any]
+    config: BackboneConfig
     weights: str = ""
 
 
