@@ -24,6 +24,12 @@ from inflate_zoo.writing import json_text
 
 RESULT_VERSION = 1  # raised when the same specification would give another result
 SPEC, RECORD, FAILURE, PLACE = "trial.json", "record.json", "failure.json", "place.json"
+# What a trial is called changes no result: its arm's label depends on the other arms.
+_WORDS: Any = {
+    "task": {"title", "license", "citation", "address", "checksum"},
+    "protocol": {"summary", "overrides", "deviations"},
+    "arm": {"label"},
+}
 Form = TypeVar("Form", bound=BaseModel)
 
 
@@ -84,8 +90,7 @@ class TrialSpec(_Strict):
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits."""
-        # The order in which values were changed is no part of what they are.
-        own = self.model_dump(mode="json", exclude={"protocol": {"overrides"}})
+        own = self.model_dump(mode="json", exclude=_WORDS)
         text = json.dumps([RESULT_VERSION, own], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -194,8 +199,9 @@ def plan_trial(out: Path, spec: TrialSpec, place: Place) -> Trial:
     trial = Trial(folder)
     if not trial.done:
         replace_text(folder / PLACE, json_text(place.model_dump(mode="json")))
+    if not trial.done or trial.spec != spec:  # the report takes what it is called from here
         replace_text(folder / SPEC, json_text({"hash": spec.hash, **spec.plain()}))
-    return trial
+    return Trial(folder)
 
 
 def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
@@ -216,7 +222,7 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
             spec = trial.spec
             raise UsageError(
                 f"'{out.name}' holds trials of '{spec.arm.label}' on '{spec.task.name}' with other "
-                f"data, weights or splits, e.g. {trial.folder.name}",
+                f"data, weights, splits or network, e.g. {trial.folder.name}",
                 hint="choose another folder with --out, or remove that one",
             )
 

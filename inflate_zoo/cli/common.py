@@ -70,7 +70,7 @@ def needs_bench() -> None:
     """
     from importlib.util import find_spec
 
-    libraries = ("accelerate", "matplotlib", "monai", "nibabel", "scipy", "surface_distance")
+    libraries = "accelerate matplotlib monai nibabel scipy surface_distance tensorboard".split()
     missing = [name for name in libraries if find_spec(name) is None]
     if missing:
         raise UsageError(

@@ -95,6 +95,21 @@ def test_a_folder_that_cannot_hold_trials(run, tmp_path):
         plan_trial(tmp_path / "file", run.trials[0].spec, run.trials[0].place)
 
 
+def test_words_do_not_name_a_folder_and_are_kept_up_to_date(run, tmp_path):
+    spec, place = run.trials[0].spec, run.trials[0].place
+    plan_trial(tmp_path, spec, place).finish({}, {})
+    words = {
+        "arm": spec.arm.model_copy(update={"label": "random as it is called beside others"}),
+        "task": spec.task.model_copy(update={"citation": "Somebody, 2026"}),
+        "protocol": spec.protocol.model_copy(update={"summary": "other words"}),
+    }
+    for name, value in words.items():
+        other = spec.model_copy(update={name: value})
+        assert plan_trial(tmp_path, other, place).folder.name == spec.hash
+        assert Trial(tmp_path / "trials" / spec.hash).spec == other
+        refuse_others(tmp_path, [other])
+
+
 def test_the_order_of_changes_does_not_name_a_folder(run):
     spec = run.trials[0].spec
     told = [spec.protocol.model_copy(update={"overrides": o}) for o in (("a=1", "b=2"), ("b=2",))]
@@ -107,7 +122,7 @@ def test_a_run_folder_with_other_data_is_refused(run, tmp_path):
     refuse_others(tmp_path, [each.spec for each in run.trials])
     changed = {**trial.spec.entries, trial.spec.cases.test[0]: "other content"}
     other = trial.spec.model_copy(update={"entries": changed})
-    with pytest.raises(UsageError, match="with other data, weights or splits") as caught:
+    with pytest.raises(UsageError, match="with other data, weights, splits or network") as caught:
         refuse_others(tmp_path, [other])
     assert trial.folder.name in str(caught.value)
     refuse_others(tmp_path, [other.model_copy(update={"seed": 5})])

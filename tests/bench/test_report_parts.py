@@ -1,6 +1,7 @@
 """Parts of the report against plain arithmetic: baselines, ranks under other cases, overlays."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -79,6 +80,18 @@ def test_the_networks_of_each_fold_are_compared(tmp_path, depths, count):
             records.save(tmp_path, configured(arm, fold=fold, patch_depth=depth), overlays=False)
     study = results.evaluate(collect([tmp_path])).studies[0]
     assert len(to_baselines(study)) == count
+
+
+def test_an_arm_is_called_what_the_trial_says_now(tmp_path):
+    for seed in range(3):
+        for arm in (ARMS[0], ARMS[-1]):
+            place = records.save(tmp_path, records.record(arm, seed, 4), overlays=False)
+            told = json.loads((place / "trial.json").read_text())
+            told["arm"]["label"] += " renamed"
+            (place / "trial.json").write_text(json.dumps(told))
+    study = results.evaluate(collect([tmp_path])).studies[0]
+    assert set(study.arms) == {f"{arm.label} renamed" for arm in (ARMS[0], ARMS[-1])}
+    assert {standing.arm for standing in study.ranking.standings} == set(study.arms)
 
 
 def folds_of(folder, change=lambda made, fold, arm: None):

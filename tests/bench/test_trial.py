@@ -11,7 +11,7 @@ from inflate_zoo import load
 from inflate_zoo.bench import attempt
 from inflate_zoo.bench.devices import Resources, device_kind, make_accelerator
 from inflate_zoo.bench.failures import DeadWorkerError
-from inflate_zoo.bench.leases import LEASE, leased
+from inflate_zoo.bench.leases import LEASE, LOCK, leased
 from inflate_zoo.bench.progress import Silent
 from inflate_zoo.bench.trial import _failure, run_trial
 from inflate_zoo.errors import UsageError

@@ -184,6 +184,8 @@ def _read(place: Path) -> Trial:
         if (place / "record.json").exists():
             raw = read_json(place / "record.json")
             _refuse_constants(raw)
+            if (place / "trial.json").exists():  # its words may be newer than the record's
+                raw = {**raw, "trial": read_json(place / "trial.json")}
             record = Record.model_validate(raw)
             return Trial(record.hash, record.trial, record, None, raw, kept)
         raw = read_json(place / "trial.json")
