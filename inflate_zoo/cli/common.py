@@ -70,7 +70,15 @@ def needs_bench() -> None:
     """
     from importlib.util import find_spec
 
-    libraries = "accelerate matplotlib monai nibabel scipy surface_distance tensorboard".split()
+    libraries = [
+        "accelerate",
+        "matplotlib",
+        "monai",
+        "nibabel",
+        "scipy",
+        "surface_distance",
+        "tensorboard",
+    ]
     missing = [name for name in libraries if find_spec(name) is None]
     if missing:
         raise UsageError(
