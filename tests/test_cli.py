@@ -3,6 +3,8 @@
 import inspect
 import json
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 import typer
@@ -10,6 +12,8 @@ from typer.testing import CliRunner
 
 import inflate_zoo
 from inflate_zoo import cli
+from inflate_zoo.cli import common
+from inflate_zoo.errors import UsageError
 from inflate_zoo.version import __version__
 from tests.support.checkpoints import save_transformers
 
@@ -144,3 +148,20 @@ def test_errors_are_two_lines_and_debug_raises(vit, tmp_path):
     result = run("convert", vit, "--scheme", "centre", "--debug")
     assert result.exception is not None
     assert "UnknownNameError" in type(result.exception).__name__
+
+
+def test_what_a_file_says_cannot_drive_the_terminal(capsys):
+    common.say("a name \x1b[2Jwith \u202e marks\nand a second line")
+    assert capsys.readouterr().err == "a name \\x1b[2Jwith \\u202e marks\nand a second line\n"
+
+
+def test_the_ranking_asks_for_all_its_libraries(monkeypatch):
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        extra = tomllib.load(file)["project"]["optional-dependencies"]["bench"]
+    named = {re.match(r"[\w-]+", line).group().replace("-", "_") for line in extra}
+    assert set(common.BENCH_LIBRARIES) == named
+    common.needs_bench()
+    monkeypatch.setattr(common, "BENCH_LIBRARIES", ("json", "no_such_library"))
+    with pytest.raises(UsageError, match="this command needs no_such_library") as caught:
+        common.needs_bench()
+    assert caught.value.hint == 'pip install "inflate-zoo[bench]"'

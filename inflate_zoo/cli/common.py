@@ -14,6 +14,9 @@ from inflate_zoo.errors import InflateZooError, UsageError
 
 Parameters = ParamSpec("Parameters")
 
+BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "scipy", "surface_distance",
+                   "tensorboard")  # fmt: skip
+
 
 class OutputFormat(StrEnum):
     """How results are printed on stdout."""
@@ -70,16 +73,7 @@ def needs_bench() -> None:
     """
     from importlib.util import find_spec
 
-    libraries = [
-        "accelerate",
-        "matplotlib",
-        "monai",
-        "nibabel",
-        "scipy",
-        "surface_distance",
-        "tensorboard",
-    ]
-    missing = [name for name in libraries if find_spec(name) is None]
+    missing = [name for name in BENCH_LIBRARIES if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"this command needs {', '.join(missing)}", hint='pip install "inflate-zoo[bench]"'

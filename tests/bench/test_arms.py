@@ -86,7 +86,7 @@ def test_random_comes_once_per_architecture(make, sources):
 
 
 def test_one_random_per_network_of_the_default_suite(make, tmp_path):
-    """Small copies of the sources of the default suite; one has LayerScale, to be a third network."""
+    """Small copies of the default suite's sources; one has LayerScale, to be a third network."""
     names = {"vit": "vit-base", "vit_mae": "vit-mae", "dinov2": "self-distilled", "clip": "clip"}
     for kind, name in names.items():
         save_transformers(kind, tmp_path / name, **(VIT if kind != "dinov2" else SMALL_DINO))
