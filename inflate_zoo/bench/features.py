@@ -80,6 +80,14 @@ class FeatureWindows(Dataset[Encoded]):
         )
 
 
+def identity(spec: TrialSpec) -> list[Any]:
+    """What of a trial determines its features, as JSON values."""
+    arm = spec.arm.model_dump(mode="json", exclude={"label", "source", "scheme"})
+    train, names = spec.protocol.train, spec.cases.train
+    drawn = [list(window_of(spec)), train.foreground, train.windows_per_case, spec.seed]
+    return [1, arm, drawn, [spec.entries[name] for name in names]]
+
+
 def encode_windows(
     spec: TrialSpec,
     network: Segmenter,
@@ -104,22 +112,19 @@ def encode_windows(
     Raises:
         WriteError: Disk full, read-only folder, I/O error.
     """
-    rule = WindowRule(window_of(spec), spec.protocol.train.foreground, None)
-    per_case = spec.protocol.train.windows_per_case
-    keys = [spec.entries[name] for name in spec.cases.train]
-    form = spec.arm.model_dump(mode="json", exclude={"label", "source", "scheme"})
     with autocast():
         narrow = torch.is_autocast_enabled(device.type)
         precision = str(torch.get_autocast_dtype(device.type)) if narrow else "torch.float32"
-    of = [1, form, spec.seed, rule.size, rule.foreground, per_case, keys, device.type, precision]
-    key = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:32]
+    text = json.dumps([identity(spec), device.type, precision])
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
     folder = cache / "features" / key
     if folder.is_dir():
         return folder
+    rule = WindowRule(window_of(spec), spec.protocol.train.foreground, None)
     windows = [
-        (entry, derived(spec.seed, "probe", name, index))
-        for name, entry in zip(spec.cases.train, keys, strict=True)
-        for index in range(per_case)
+        (spec.entries[name], derived(spec.seed, "probe", name, index))
+        for name in spec.cases.train
+        for index in range(spec.protocol.train.windows_per_case)
     ]
     with suppress(OutputExistsError), staged(folder, FILES, force=False) as stage:
         _fill(stage, network, rule, windows, cache, device, autocast, progress)

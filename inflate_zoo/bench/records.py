@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,7 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.writing import json_text
 
 RESULT_VERSION = 1  # raised when the same specification would give another result
-SPEC, RECORD, FAILURE, PLACE = "trial.json", "record.json", "failure.json", "place.json"
+SPEC, RECORD, FAILURE = "trial.json", "record.json", "failure.json"
 # What a trial is called changes no result: its arm's label depends on the other arms.
 _WORDS: Any = {
     "task": {"title", "license", "citation", "address", "checksum"},
@@ -126,8 +127,22 @@ class Trial:
 
     @cached_property
     def place(self) -> Place:
-        """Where its data and weights are."""
-        return self._form(PLACE, Place)
+        """Where its data and weights are: as this host planned it, else as another one did.
+
+        Raises:
+            UsageError: No host planned it, or none with folders that are there on this one.
+        """
+        own = place_file()
+        names = sorted((p.name for p in self.folder.glob("place-*.json")), key=lambda n: n != own)
+        for name in names or [own]:
+            place = self._form(name, Place)
+            if name == own or all(Path(p).is_dir() for p in (place.cache, place.weights) if p):
+                return place
+        raise UsageError(
+            f"trial '{self.folder.name}' was planned on another host, whose cache is not there on "
+            "this one",
+            hint="run the 'inflate-zoo bench' command that made it here, with the same --out",
+        )
 
     def _form(self, name: str, form: type[Form]) -> Form:
         table = self._read(name)
@@ -182,6 +197,11 @@ class Trial:
         replace_text(self.folder / FAILURE, json_text(failure))
 
 
+def place_file() -> str:
+    """One per host: those that share a run folder may keep cache and weights elsewhere."""
+    return f"place-{socket.gethostname()}.json"
+
+
 def plan_trial(out: Path, spec: TrialSpec, place: Place) -> Trial:
     """Make a trial's folder, or find it as it was.
 
@@ -198,7 +218,7 @@ def plan_trial(out: Path, spec: TrialSpec, place: Place) -> Trial:
         ) from error
     trial = Trial(folder)
     if not trial.done:
-        replace_text(folder / PLACE, json_text(place.model_dump(mode="json")))
+        replace_text(folder / place_file(), json_text(place.model_dump(mode="json")))
     if not trial.done or trial.spec != spec:  # the report takes what it is called from here
         replace_text(folder / SPEC, json_text({"hash": spec.hash, **spec.plain()}))
     return Trial(folder)

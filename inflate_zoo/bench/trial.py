@@ -45,10 +45,12 @@ def run_trial(
         UsageError: The folder is no trial, or there is no such device.
         WorkError: It failed in one of several processes, which cannot go on together.
     """
-    if trial.done and "LOCAL_RANK" not in os.environ:  # else all have to agree, below
-        if holder(trial.folder) is None:
+    if "LOCAL_RANK" not in os.environ:  # else all have to agree, below
+        held = holder(trial.folder) is not None
+        if trial.done and not held:
             tidy(trial)  # in case it was killed right after the record
-        return "done"
+        if trial.done or held:
+            return "done" if trial.done else "held"
     _ = trial.spec, trial.place
     accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
     if not accelerator.is_main_process:  # the first process holds the lease for all

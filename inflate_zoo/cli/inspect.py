@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from inflate_zoo.bench.amounts import size
 from inflate_zoo.cli.common import (
     Arch,
     Channels,
@@ -98,9 +99,9 @@ def _report(found: dict[str, Any]) -> None:
         ),
         (
             "memory",
-            f"weights {_size(made['weights_bytes'])}; estimated, float32, batch 1: inference "
-            f"{_size(made['estimated_inference_bytes'])}, training with AdamW "
-            f"{_size(made['estimated_training_bytes'])}",
+            f"weights {size(made['weights_bytes'])}; estimated, float32, batch 1: inference "
+            f"{size(made['estimated_inference_bytes'])}, training with AdamW "
+            f"{size(made['estimated_training_bytes'])}",
         ),
     ]
     if found["proposed_patch_depth"]:
@@ -108,7 +109,3 @@ def _report(found: dict[str, Any]) -> None:
     rows += [("note", note) for note in found["notes"]]
     for key, value in rows:
         typer.echo(f"{key:<11}{value}")
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:,.1f} GiB"

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from inflate_zoo.bench.devices import Resources
 from inflate_zoo.bench.progress import Silent
+from inflate_zoo.bench.records import place_file
 from inflate_zoo.bench.trial import run_trial
 from tests.support.trials import TINY, one_thread, tiny_run
 
@@ -99,7 +100,7 @@ def start(words, cwd, before=""):
 def leftovers(folder):
     """Names that a finished trial's folder should not hold."""
     wanted = {
-        "trial.json", "place.json", "record.json", "config.json", "model.safetensors",
+        "trial.json", place_file(), "record.json", "config.json", "model.safetensors",
         "overlays.safetensors", "events",
     }  # fmt: skip
     return {path.name for path in folder.iterdir()} - wanted
@@ -190,7 +191,7 @@ def test_two_processes_share_a_run_and_nothing_private_gets_out(home):
         if path.is_file():
             content = path.read_bytes()
             assert TOKEN.encode() not in content
-            if path.name != "place.json":
+            if path.name != place_file():
                 assert not [secret for secret in private if secret.encode() in content], path
 
 

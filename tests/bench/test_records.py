@@ -1,6 +1,7 @@
 """A trial's folder: what names it, what it holds, what damaged ones say."""
 
 import json
+import socket
 
 import pytest
 
@@ -8,6 +9,7 @@ from inflate_zoo.bench.records import (
     RECORD,
     Trial,
     TrialSpec,
+    place_file,
     plan_trial,
     refuse_others,
     trials_of,
@@ -84,9 +86,34 @@ def test_a_damaged_folder_is_named(run, tmp_path, content):
     assert "inflate-zoo bench" in caught.value.hint
     (folder / "trial.json").write_text((run.trials[0].folder / "trial.json").read_text())
     if content is not None:
-        (folder / "place.json").write_text(content)
-    with pytest.raises(UsageError, match=r"place\.json cannot be read"):
+        (folder / place_file()).write_text(content)
+    with pytest.raises(UsageError, match=r"place-.*\.json cannot be read"):
         _ = Trial(folder).place
+
+
+def test_hosts_that_share_a_run_folder_have_places_of_their_own(run, tmp_path, monkeypatch):
+    def host(name):
+        monkeypatch.setattr(socket, "gethostname", lambda: name)
+
+    def planned(name, cache):
+        host(name)
+        place = run.trials[0].place.model_copy(update={"cache": str(cache), "weights": None})
+        return plan_trial(tmp_path, run.trials[0].spec, place).folder
+
+    folder = planned("one", "/gone")
+    host("three")
+    with pytest.raises(UsageError, match="planned on another host") as caught:
+        _ = Trial(folder).place
+    assert "with the same --out" in caught.value.hint
+    (tmp_path / "cache").mkdir()
+    planned("two", tmp_path / "cache")
+    for name, cache in (
+        ("one", "/gone"),
+        ("two", tmp_path / "cache"),
+        ("three", tmp_path / "cache"),
+    ):
+        host(name)
+        assert Trial(folder).place.cache == str(cache)
 
 
 def test_a_folder_that_cannot_hold_trials(run, tmp_path):

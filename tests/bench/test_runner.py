@@ -9,7 +9,7 @@ from inflate_zoo.bench import runner
 from inflate_zoo.bench.devices import Resources
 from inflate_zoo.bench.leases import leased
 from inflate_zoo.bench.progress import Silent
-from inflate_zoo.bench.records import Trial
+from inflate_zoo.bench.records import Trial, place_file
 from inflate_zoo.bench.runner import reason, run_trials
 from inflate_zoo.errors import UsageError
 from tests.support.trials import one_thread, tiny_run
@@ -46,7 +46,7 @@ def test_all_run_once_in_order(run):
 def test_nothing_starts_where_one_is_no_trial(run, tmp_path):
     with pytest.raises(UsageError, match="is no trial"):
         go([*run.trials, Trial(tmp_path / "nothing")])
-    (run.trials[1].folder / "place.json").unlink()
+    (run.trials[1].folder / place_file()).unlink()
     with pytest.raises(UsageError, match="is no trial"):
         go([Trial(trial.folder) for trial in run.trials])
     assert not any(trial.done for trial in run.trials)

@@ -52,7 +52,7 @@ class Run:
     """A planned run folder.
 
     Attributes:
-        out: The run folder, with `trials/<hash>/trial.json` and `place.json`.
+        out: The run folder, with `trials/<hash>/trial.json` and `place-<host>.json`.
         cache: The cache folder: prepared cases, converted weights.
         data: The data set.
         source: The 2D checkpoint.
