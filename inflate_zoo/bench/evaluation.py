@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from inflate_zoo.bench.metrics import case_scores
 from inflate_zoo.bench.preprocessing import restore
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.writing import json_text
+
+_SLAB = 2**20  # voxels; a multiple of any vector width, or slabs would round unlike the whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +45,61 @@ class Seer:
     def probabilities(self, image: np.ndarray) -> Tensor:
         """Class probabilities of a volume, by sliding windows with Gaussian weights.
 
+        The device holds a batch of windows and nothing that grows with the volume. Where it has no
+        room for the batch, half as many windows are taken at a time.
+
         Args:
             image: Shape [channels, depth, height, width], in [0, 1].
 
         Returns:
             Shape [classes, depth, height, width], float32, on the CPU.
-        """
-        from monai.inferers import sliding_window_inference
 
+        Raises:
+            torch.OutOfMemoryError: Not even one window fits on the device.
+        """
         self.network.eval()
         volume = torch.from_numpy(np.asarray(image, dtype=np.float32)).unsqueeze(0)
-        with torch.inference_mode(), self.autocast():
-            logits = sliding_window_inference(
-                volume,
-                self.window,
-                self.settings.batch,
-                lambda windows: self.network(windows).float(),
-                overlap=self.settings.overlap,
-                mode="gaussian",
-                sw_device=self.device,
-                device="cpu",
-            )
-        return torch.softmax(logits[0], dim=0)
+        at_once = self.settings.batch
+        while (logits := self._attempt(volume, at_once)) is None:
+            # Not where the error is caught: until then it holds what did not fit.
+            at_once //= 2
+            torch.cuda.empty_cache()
+        return _softmax(logits)
+
+    def _attempt(self, volume: Tensor, at_once: int) -> Tensor | None:
+        """Logits on the CPU, or `None` where the device does not hold so many windows at once."""
+        from monai.inferers import sliding_window_inference
+
+        try:
+            with torch.inference_mode(), self.autocast():
+                logits = sliding_window_inference(
+                    volume,
+                    self.window,
+                    at_once,
+                    lambda windows: self.network(windows).float(),
+                    overlap=self.settings.overlap,
+                    mode="gaussian",
+                    sw_device=self.device,
+                    device="cpu",
+                )
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+            return None
+        return cast("Tensor", logits)[0]
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Class probabilities in the memory of the logits: of a whole CT these are gigabytes.
+
+    Args:
+        logits: Shape [classes, depth, height, width]; overwritten.
+    """
+    with torch.inference_mode():
+        flat = logits.flatten(1)  # a copy where windows reached beyond the volume
+        for part in torch.split(flat, _SLAB, dim=1):
+            part.copy_(torch.softmax(part, dim=0))
+        return flat.view(logits.shape)
 
 
 def class_regions(task: Task) -> dict[str, tuple[int, ...]]:
@@ -79,7 +114,7 @@ def validation_dice(seer: Seer, cases: list[CachedCase], task: Task) -> float | 
     """Mean Dice over cases and regions on the target grid; `None` if no region occurs."""
     values = []
     for case in cases:
-        found = seer.probabilities(case.image).argmax(dim=0).numpy()
+        found = restore(seer.probabilities(case.image), case.label.shape)
         for members in class_regions(task).values():
             wanted, got = np.isin(case.label, members), np.isin(found, members)
             if wanted.any():

@@ -136,7 +136,7 @@ def resample_labels(classes: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint
 def restore(probabilities: Tensor, shape: Shape) -> NDArray[np.uint8]:
     """Bring class probabilities back to another grid and choose the greatest.
 
-    One class at a time, so that one volume of probabilities is held besides the input.
+    One class at a time: at most two volumes of probabilities are held besides the input.
 
     Args:
         probabilities: [classes, depth, height, width], any float type, any device.
@@ -149,16 +149,13 @@ def restore(probabilities: Tensor, shape: Shape) -> NDArray[np.uint8]:
     from torch.nn.functional import interpolate
 
     winner = torch.zeros(shape, dtype=torch.uint8, device=probabilities.device)
-    greatest: Tensor | None = None
+    greatest = torch.full(shape, -torch.inf, device=probabilities.device)
     for index, own in enumerate(probabilities):
         candidate = own.float()
         if candidate.shape != shape:
             candidate = interpolate(
                 candidate[None, None], size=shape, mode="trilinear", align_corners=False
             )[0, 0]
-        if greatest is None:
-            greatest = candidate
-            continue
         winner[candidate > greatest] = index
-        greatest = torch.maximum(greatest, candidate)
+        torch.maximum(greatest, candidate, out=greatest)
     return np.asarray(winner.cpu().numpy(), np.uint8)

@@ -125,7 +125,7 @@ def _failure(error: Exception) -> dict[str, Any]:
 
     text, case, kind = f"{type(error).__name__}: {error}", None, "error"
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate" in text:
-        kind, text = "out_of_memory", "out of memory, with one group of windows at a time"
+        kind, text = "out_of_memory", "out of memory, with as few windows at a time as can be"
     elif isinstance(error, NotFiniteError):
         kind, text, case = "nan_loss", error.message, ", ".join(error.cases)
     elif isinstance(error, WindowError):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import weakref
 from contextlib import nullcontext
 
 import numpy as np
@@ -106,6 +107,64 @@ def test_a_smaller_volume_is_padded_with_zeros_on_both_sides(shape):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(9, 7, 13), (5, 9, 4)])
+def test_probabilities_take_the_memory_of_the_logits_on_the_cpu(monkeypatch, shape):
+    import monai.inferers
+
+    real, made = monai.inferers.sliding_window_inference, []
+
+    def kept(*arguments, **options):
+        assert options["device"] == "cpu"
+        made.append(real(*arguments, **options)[0])
+        made.append(made[0].clone())
+        return made[0][None]
+
+    monkeypatch.setattr(monai.inferers, "sliding_window_inference", kept)
+    monkeypatch.setattr(evaluation, "_SLAB", 64)
+    found = seer().probabilities(volume(*shape))
+    logits, before = made
+    assert torch.equal(found, before.softmax(0))
+    whole = all(extent >= window for extent, window in zip(shape, WINDOW, strict=True))
+    assert (found.data_ptr() == logits.data_ptr()) == whole  # else a part of what was padded
+
+
+def crowded(see, room, calls_before=0):
+    """Let a network fail for more than `room` windows, after some calls; list what it was given."""
+    real, given, failed = see.network.forward, [], []
+
+    def forward(windows):
+        assert not any(reference() is not None for reference in failed), "memory is still held"
+        given.append(len(windows))
+        if len(windows) > room and len(given) > calls_before:
+            failed.append(weakref.ref(windows))
+            raise torch.OutOfMemoryError("tried to allocate 9 GiB")
+        return real(windows)
+
+    see.network.forward = forward
+    return given
+
+
+@pytest.mark.parametrize(
+    "batch, room, calls_before, failing, then",
+    [(8, 8, 0, [], 8), (8, 3, 0, [8, 4], 2), (5, 1, 0, [5, 2], 1), (8, 4, 2, [8, 8, 8], 4)],
+)
+def test_windows_that_do_not_fit_are_halved(batch, room, calls_before, failing, then):
+    see, image = seer(batch=batch), volume(9, 7, 13)
+    given = crowded(see, room, calls_before)
+    found = see.probabilities(image)
+    assert given == failing + [then] * (2 * 3 * 4 // then)
+    assert torch.equal(found, seer(batch=then).probabilities(image))
+
+
+@pytest.mark.parametrize("batch, tried", [(1, [1]), (6, [6, 3, 1])])
+def test_one_window_that_does_not_fit_is_an_error(batch, tried):
+    see = seer(batch=batch)
+    given = crowded(see, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        see.probabilities(volume(9, 7, 13))
+    assert given == tried
+
+
 def test_regions_become_places_in_the_sorted_values():
     assert class_regions(TASK) == {"inner": (1,), "all": (1, 2, 3), "cyst": (3,)}
 
@@ -163,11 +222,10 @@ def test_a_case_is_scored_on_its_own_grid_and_kept(tmp_path):
     chosen = scored["slice"]
     sizes = [(plane > 0).sum() for plane in case.reference]
     assert sizes[chosen] == max(sizes)
-    squared = [
-        np.floor((np.arange(round(extent * mm / min(case.spacing[1:]))) + 0.5)
-                 * min(case.spacing[1:]) / mm).astype(int)
-        for extent, mm in zip((14, 10), case.spacing[1:], strict=True)
-    ]  # fmt: skip
+    squared = [  # nearest to the centres of as many pixels as fit into the extent
+        np.floor((np.arange(pixels) + 0.5) * extent / pixels).astype(int)
+        for extent, pixels in ((14, round(14 * 2 / 1.5)), (10, 10))
+    ]
     for name, volume in (("reference", case.reference), ("prediction", found.astype(np.uint8))):
         assert torch.equal(overlay[name], torch.from_numpy(volume[chosen][np.ix_(*squared)]))
     assert overlay["image"].shape == overlay["reference"].shape
