@@ -82,6 +82,23 @@ def test_the_networks_of_each_fold_are_compared(tmp_path, depths, count):
     assert len(to_baselines(study)) == count
 
 
+def test_the_verdict_counts_what_is_shown_and_says_so_where_nothing_is(tmp_path):
+    apart = study_of(tmp_path / "apart")
+    shown = sum(one.better for one in apart.ranking.comparisons)
+    pairs = {
+        (frozenset((one.first, one.second)), one.region, one.metric)
+        for one in apart.ranking.comparisons
+    }
+    assert 0 < shown <= len(pairs)
+    assert tables.verdict(apart).startswith(
+        f"An arm is shown to be better in {shown} of {len(pairs)} "
+    )
+    alike = [records.Arm(f"{name} center", "inflated", name, "center", 0.8) for name in "ab"]
+    run = records.save_run(tmp_path / "alike", arms=alike, incomplete=False, overlays=False)
+    alike = results.evaluate(collect([run])).studies[0]
+    assert tables.verdict(alike) == "No arm is shown to be better than another (Holm, p < 0.05)."
+
+
 def test_an_arm_is_called_what_the_trial_says_now(tmp_path):
     for seed in range(3):
         for arm in (ARMS[0], ARMS[-1]):

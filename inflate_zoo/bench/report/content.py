@@ -122,6 +122,8 @@ def _study(study: Study, prefix: str, drawings: Drawings) -> Iterator[Block]:
     if study.caveats:
         yield _notice(study.caveats)
     yield tables.standings(study, pooled=True)
+    if verdict := tables.verdict(study):
+        yield Paragraph(verdict)
     yield Paragraph(
         "Means over test cases and seeds, ± standard deviation between the means of the seeds. "
         "Points: arms it is better than, summed over regions and metrics. Places go by the mean of "

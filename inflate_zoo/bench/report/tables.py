@@ -149,6 +149,18 @@ def differences(comparisons: Sequence[Comparison]) -> Table:
     return Table(columns, tuple(rows), 5)
 
 
+def verdict(study: Study) -> str:
+    """In a sentence, what the comparisons show; empty where there are none."""
+    comparisons = study.ranking.comparisons
+    if not comparisons:
+        return ""
+    shown = sum(one.better for one in comparisons)
+    if not shown:
+        return "No arm is shown to be better than another (Holm, p < 0.05)."
+    pairs = plural(len(comparisons) // 2, "comparison")
+    return f"An arm is shown to be better in {shown} of {pairs} (Holm, p < 0.05)."
+
+
 def claims(study: Study) -> Table | None:
     """Which arm is better than which others."""
     beaten: dict[tuple[str, str, str], list[str]] = {}

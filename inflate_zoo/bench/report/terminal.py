@@ -30,7 +30,7 @@ def table(results: Results) -> str:
         full = tables.standings(study, pooled=False)
         if sys.stdout.isatty() and _width(full) > get_terminal_size().columns:
             full = tables.standings(study, pooled=False, narrow=True)
-        parts.append(f"{title}\n{caveats}{_drawn(full)}")
+        parts.append(f"{title}\n{caveats}{_drawn(full)}{tables.verdict(study)}".rstrip() + "\n")
     if found := tables.overall(results.ranking):
         caveats = "".join(f"  ! {visible(caveat)}\n" for caveat in results.ranking.caveats)
         parts.append(f"all tasks\n{caveats}{_drawn(found)}")
