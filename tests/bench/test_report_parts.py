@@ -93,7 +93,7 @@ def test_the_verdict_counts_what_is_shown_and_says_so_where_nothing_is(tmp_path)
     assert tables.verdict(apart).startswith(
         f"An arm is shown to be better in {shown} of {len(pairs)} "
     )
-    alike = [records.Arm(f"{name} center", "inflated", name, "center", 0.8) for name in "ab"]
+    alike = [records.Arm(f"{name} center", "inflated", name, "center", 0.8) for name in "cd"]
     run = records.save_run(tmp_path / "alike", arms=alike, incomplete=False, overlays=False)
     alike = results.evaluate(collect([run])).studies[0]
     assert tables.verdict(alike) == "No arm is shown to be better than another (Holm, p < 0.05)."
