@@ -280,9 +280,10 @@ def test_an_interruption_at_any_operation_is_undone(vit: Path, home: Path, fault
 
 # The writer sleeps at its first tensor until the signal comes.
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from inflate_zoo import cli, conversion
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit ignoring it
 ready = Path(sys.argv.pop())
 def pause(*_):
     ready.touch()

@@ -294,4 +294,6 @@ def _overall(
         for task in tasks
         if task.caveats
     ]
-    return tuple(sorted(mean.items(), key=lambda each: each[::-1])), (*absent, *doubtful)
+    names = [task.task for task in tasks]
+    twice = [f"'{n}' counts once per protocol" for n in sorted(set(names)) if names.count(n) > 1]
+    return tuple(sorted(mean.items(), key=lambda each: each[::-1])), (*absent, *doubtful, *twice)

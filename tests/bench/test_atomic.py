@@ -61,7 +61,7 @@ def test_a_full_disk_is_told_and_nothing_stays(tmp_path, monkeypatch):
 
 
 def test_leftovers_of_the_killed_go_and_nothing_else(tmp_path):
-    left = [".a.1f.partial", ".lease-1f", ".dead-1f", ".clock-1f"]
+    left = [".a.1f.partial", ".lease-1f", ".clock-1f"]
     for name in [*left, "record.json", ".hidden", "a.partial"]:
         (tmp_path / name).write_text("")
     remove_partial(tmp_path)

@@ -320,6 +320,13 @@ def test_overall_is_the_mean_of_ranks_over_tasks():
     assert ranking.caveats == ()
 
 
+def test_a_task_under_two_protocols_counts_twice_and_says_so():
+    first, second = study({"a": 0.1, "b": 0}), study({"a": 0, "b": 0}, rng=2)
+    ranking = rank(first + [dataclasses.replace(each, protocol="other") for each in second])
+    assert len(ranking.tasks) == 2
+    assert ranking.caveats == ("'t' counts once per protocol",)
+
+
 def test_an_arm_that_a_task_lacks_is_left_out_overall():
     ranking = rank(
         study({"a": 0, "b": 0, "c": 0}, task="one") + study({"a": 0, "b": 0}, task="two")
