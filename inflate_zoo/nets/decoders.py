@@ -102,10 +102,12 @@ class LinearDecoder(nn.Module):
 class UnetrDecoder(nn.Module):
     """3D convolutions from the token grid up to the voxels, with skips from four depths.
 
-    UNETR (Hatamizadeh et al. 2022), with three changes. Maps are resized by interpolation, since
+    UNETR (Hatamizadeh et al. 2022), with four changes. Maps are resized by interpolation, since
     transposed convolutions of stride 2 reach no patch such as 14. Channels are reduced at the
     token grid, where it costs least. Norms are over groups of channels: instance norm is
-    undefined on a single position.
+    undefined on a single position. The logits add a linear layer on the final tokens, from zero:
+    tokens know where in the volume they are, which neighbouring classes that look alike differ by,
+    and convolutions pass that on slowly.
 
     Args:
         config: The backbone's.
@@ -135,6 +137,8 @@ class UnetrDecoder(nn.Module):
         self.merge = nn.ModuleList(block(2 * width[k], width[k]) for k in (3, 2, 1, 0))
         self.image = block(config.in_channels, width[0])
         self.head = nn.Conv3d(width[0], classes, 1)
+        self.shortcut = nn.Conv3d(dim, classes, 1, bias=False)
+        nn.init.zeros_(self.shortcut.weight)
 
     def forward(self, maps: Sequence[Tensor], x: Tensor | None) -> Tensor:
         """Four (B, E, d, h, w) and the volume (B, C, D, H, W) to (B, K, D, H, W)."""
@@ -151,7 +155,8 @@ class UnetrDecoder(nn.Module):
             size = level_size(grid, self.patch, level)
             pair = resize(reduce(feature_map), size), resize(skip, size)
             feature_map = merge(torch.cat(pair, dim=1))
-        return self.head(feature_map)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(feature_map)
+        return logits + resize(self.shortcut(tokens[3]), logits.shape[2:])
 
 
 Decoder = LinearDecoder | UnetrDecoder

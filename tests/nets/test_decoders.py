@@ -140,7 +140,9 @@ def test_unetr_is_its_parts_in_order(patch, features):
         pair = [F.interpolate(v, size=parts, mode="trilinear") for v in (below, skips[place])]
         groups = features * 2**level // 8
         below = res_block(torch.cat(pair, dim=1), state, f"merge.{place}", groups)
+    coarse = reduced(tokens[3], state["shortcut.weight"], torch.zeros(3))
     expected = pointwise(below, "head")
+    expected += F.interpolate(coarse, size=form.volume, mode="trilinear")
     torch.testing.assert_close(decoder(maps, x), expected, rtol=1e-3, atol=1e-4)
 
 
@@ -201,6 +203,10 @@ def test_the_linear_decoder_starts_near_no_preference():
     head = LinearDecoder(config(), 500, 16).head
     assert not head.bias.any()
     assert abs(head.weight.std().item() - 0.01) < 0.001
+
+
+def test_the_shortcut_of_unetr_starts_at_zero():
+    assert not UnetrDecoder(config(), 3, 8).shortcut.weight.any()
 
 
 def test_without_monai_only_unetr_is_refused(monkeypatch):
