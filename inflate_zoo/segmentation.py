@@ -109,7 +109,7 @@ def segmenter(
     Args:
         backbone: As `load` gives it; it is trained on, not copied.
         classes: Classes with the background, at least 2.
-        decoder: `unetr` (3D convolutions with skips from four depths and from the volume,
+        decoder: `unetr` (3D convolutions with skips from four depths and from the volume, after
             Hatamizadeh et al. 2022) or `linear` (one layer on the final tokens).
         features: Channels of `unetr` at full resolution, a multiple of 8.
         slice_wise: Take each slice for a volume of its own, one slice deep, so that nothing mixes
