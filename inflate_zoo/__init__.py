@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from inflate_zoo.backbones import Backbone
     from inflate_zoo.catalog import families
     from inflate_zoo.conversion import convert, verify
-    from inflate_zoo.loading import load
     from inflate_zoo.optimization import param_groups
+    from inflate_zoo.registry import load, zoo
     from inflate_zoo.schemes import SCHEMES
     from inflate_zoo.segmentation import segmenter
 
@@ -25,6 +25,7 @@ __all__ = [
     "param_groups",
     "segmenter",
     "verify",
+    "zoo",
 ]
 
 # Loaded at first use: importing the package imports no torch.
@@ -33,10 +34,11 @@ _HOMES = {
     "Backbone": "backbones",
     "convert": "conversion",
     "families": "catalog",
-    "load": "loading",
+    "load": "registry",
     "param_groups": "optimization",
     "segmenter": "segmentation",
     "verify": "conversion",
+    "zoo": "registry",
 }
 
 

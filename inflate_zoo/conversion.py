@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.checkpoints import open_checkpoint
-from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError
+from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
 from inflate_zoo.files import reading, sha256
 from inflate_zoo.inflate import Output, backbone_config, compute, outputs, stacked
 from inflate_zoo.plan import Kept
 from inflate_zoo.preparation import Options, checked_options, make_recipe, understand
 from inflate_zoo.provenance import FILES, Job, card_text, read_record, record_of
-from inflate_zoo.sources import Source, find_source
+from inflate_zoo.sources import Source, builtin_of, find_source
 from inflate_zoo.writing import check_target, json_text, staged, write_safetensors, write_text
 
 if TYPE_CHECKING:
@@ -121,8 +121,12 @@ def run(
     verify: bool,
     force: bool,
     progress: Progress | None = None,
+    required: str | None = None,
 ) -> Path:
-    """`convert` with checked options; `progress` is told bytes written and bytes in all."""
+    """`convert` with checked options; `progress` is told bytes written and bytes in all.
+
+    `required` is the SHA-256 that model.safetensors must have: with another one nothing is left.
+    """
     if out is not None:
         check_target(Path(out), force=force)
     found = find_source(str(source), revision)
@@ -141,7 +145,9 @@ def run(
             stacklevel=3,
         )
     with staged(target, FILES, force=force) as stage:
-        _write(stage, target.resolve().name, job, digests, verify=verify, progress=progress)
+        made = _write(stage, target.resolve().name, job, digests, verify=verify, progress=progress)
+        if required not in (None, made):
+            raise _unexpected(found, made, required)
     return target
 
 
@@ -154,7 +160,8 @@ def _prepare(source: Source, options: Options, family: str | None, arch: str | N
 
 def _write(
     stage: Path, name: str, job: Job, digests: _Digests, *, verify: bool, progress: Progress | None
-) -> None:
+) -> str:
+    """Write all files, the weights proven where asked for; returns the weights' SHA-256."""
     config = backbone_config(job.plan, job.recipe)
     made = outputs(job.plan, job.recipe)
     entries = [(output.name, output.dtype, output.shape) for output in made]
@@ -178,6 +185,17 @@ def _write(
     files["README.md"] = write_text(stage / "README.md", card)
     record = record_of(job, digests.result(), files, verification)
     write_text(stage / "conversion.json", json_text(record))
+    return files["model.safetensors"]
+
+
+def _unexpected(source: Source, made: str, required: str | None) -> VerificationError:
+    origin = source.repo or source.name
+    return VerificationError(
+        f"the model.safetensors made from '{origin}' is not the expected one; nothing was kept",
+        details=[f"made:     SHA-256 {made}", f"expected: SHA-256 {required}"],
+        hint="the source has changed, or this version converts it otherwise: "
+        f"'inflate-zoo convert {origin}' takes it as it is",
+    )
 
 
 def _bytes(output: Output) -> int:
@@ -249,12 +267,13 @@ def verify(
             hint="add --source org/name, or leave out --revision",
         )
     if source is None:
-        if not origin["repo"]:
-            raise UsageError(
-                f"'{folder.name}' was made from a local source, '{origin['name']}'",
-                hint=f"name it: inflate-zoo verify {folder.name} --source PATH",
-            )
-        source, revision = origin["repo"], origin["commit"]
+        revision = origin["commit"]
+        source = origin["repo"] or builtin_of(origin["name"])
+    if source is None:
+        raise UsageError(
+            f"'{folder.name}' was made from a local source, '{origin['name']}'",
+            hint=f"name it: inflate-zoo verify {folder.name} --source PATH",
+        )
     found = find_source(str(source), revision)
     digests = _Digests(found.files())
     options = Options(

@@ -13,10 +13,12 @@ from typing import Any
 import yaml
 
 from inflate_zoo import hub
+from inflate_zoo.catalog import data_folder
 from inflate_zoo.checkpoints import WEIGHT_FILES, find_weights, shard_names, weight_paths
-from inflate_zoo.errors import ConfigError, HubError, UsageError
+from inflate_zoo.errors import ConfigError, HubError, UnknownNameError, UsageError
 from inflate_zoo.files import read_json, require_regular
 
+BUILTIN = "builtin/"
 EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
 _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
@@ -61,7 +63,8 @@ def is_local(source: str) -> bool:
     """Whether a source is on this machine, rather than a Hub repo."""
     if not source:  # to pathlib the current folder
         return False
-    return _exists(Path(source)) or source.startswith((".", "/", "~")) or "\\" in source
+    on_disk = _exists(Path(source)) or source.startswith((".", "/", "~")) or "\\" in source
+    return on_disk or source.startswith(BUILTIN)
 
 
 def _exists(path: Path) -> bool:
@@ -75,7 +78,8 @@ def find_source(source: str, revision: str | None = None) -> Source:
     """Find a source and fetch what is needed of it.
 
     Args:
-        source: A folder, a weight file, or a Hub repo id, `org/name` or `org/name@revision`.
+        source: A folder, a weight file, `builtin/<name>`, or a Hub repo id, `org/name` or
+            `org/name@revision`.
         revision: Branch, tag or commit of a repo.
 
     Returns:
@@ -86,14 +90,36 @@ def find_source(source: str, revision: str | None = None) -> Source:
         ConfigError: A file beside the weights is malformed.
         HubError: The Hub could not be reached, or refused.
     """
-    if is_local(source):
-        if revision is not None:
-            raise UsageError(
-                f"'{Path(source).name}' is on this machine and has no revisions",
-                hint="leave out --revision",
-            )
-        return _local(Path(source))
-    return _remote(*split_revision(source, revision))
+    if not is_local(source):
+        return _remote(*split_revision(source, revision))
+    path = Path(source)
+    if revision is not None:
+        raise UsageError(
+            f"'{path.name}' is on this machine and has no revisions",
+            hint="leave out --revision",
+        )
+    if source.startswith(BUILTIN) and not _exists(path):
+        return _builtin(source)
+    return _local(path)
+
+
+def builtin_sources() -> dict[str, Path]:
+    """The 2D checkpoints that ship with the package: `builtin/<name>` to folder."""
+    configs = sorted(data_folder("benchmarks/builtin").glob("*/config.json"))
+    return {f"{BUILTIN}{path.parent.name}": path.parent for path in configs}
+
+
+def builtin_of(name: str) -> str | None:
+    """The builtin source whose `Source.name` this is; `None` for all others."""
+    return next((source for source in builtin_sources() if source.replace("/", "-") == name), None)
+
+
+def _builtin(source: str) -> Source:
+    known = builtin_sources()
+    if source not in known:
+        raise UnknownNameError("builtin source", source, known)
+    folder = known[source]
+    return _assemble(source.replace("/", "-"), folder, folder / WEIGHT_FILES[0])
 
 
 def split_revision(source: str, revision: str | None) -> tuple[str, str | None]:

@@ -21,6 +21,7 @@ def test_public_names_are_frozen():
         "param_groups",
         "segmenter",
         "verify",
+        "zoo",
     ]
     assert set(inflate_zoo.__all__) <= set(dir(inflate_zoo))
 
@@ -33,7 +34,7 @@ def test_importing_the_package_and_help_import_nothing_heavy():
     code = (
         "import sys, inflate_zoo, inflate_zoo.cli\n"
         "from typer.testing import CliRunner\n"
-        "for words in (['--help'], ['convert', '--help'], ['families'], ['schemes']):\n"
+        "for words in (['--help'], ['convert', '--help'], ['families'], ['schemes'], ['zoo']):\n"
         "    assert CliRunner().invoke(inflate_zoo.cli.app, words).exit_code == 0, words\n"
         "heavy = {'torch', 'timm', 'transformers', 'huggingface_hub', 'numpy', 'monai'}\n"
         "heavy &= set(sys.modules)\n"
@@ -59,6 +60,7 @@ def test_every_public_function_works_twice_in_a_fresh_process(tmp_path):
         "    assert inflate_zoo.load(f'trained{number}').classes == 2\n"
         "    inflate_zoo.param_groups(trained, learning_rate=1.0, weight_decay=0.1)\n"
         "    assert {f.name for f in inflate_zoo.families()} >= {'hf_vit', 'timm_vit'}\n"
+        "    assert len(inflate_zoo.zoo()) >= 40\n"
         "    assert sorted(inflate_zoo.SCHEMES) == ['average', 'center', 'repeat']\n"
     )
     subprocess.run(

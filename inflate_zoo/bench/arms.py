@@ -27,7 +27,13 @@ from inflate_zoo.schemes import SCHEMES
 from inflate_zoo.sources import Source
 from inflate_zoo.version import __version__
 
-RANDOM, SLICES = "random", ":2d"
+RANDOM, SLICES = "random", "2d"
+
+
+def split_arm(source: str) -> tuple[str, str]:
+    """Source and what follows its last colon, `2d` or a scheme; nothing else is split off."""
+    plain, _, ending = source.rpartition(":")
+    return (plain, ending) if plain and ending in (SLICES, *SCHEMES) else (source, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,9 @@ class Wanted:
     """What is to be compared.
 
     Attributes:
-        sources: Any `convert` source or converted weights, `random`, or `SOURCE:2d`.
-        schemes: For the sources that have to be inflated.
+        sources: Any `convert` source or converted weights, `random`, `SOURCE:2d`, or
+            `SOURCE:<scheme>` for one scheme only.
+        schemes: For the sources that have to be inflated and name none.
         random: Whether `random` runs beside them.
         slices: Whether `2d` runs beside each source.
     """
@@ -94,13 +101,15 @@ def make_arms(
     for source in dict.fromkeys(wanted.sources):
         if source == RANDOM:
             continue
-        if source.endswith(SLICES):
-            arms.append(maker.slices(source.removesuffix(SLICES)))
+        plain, scheme = split_arm(source)
+        if scheme == SLICES:
+            arms.append(maker.slices(plain))
             continue
-        arms += maker.inflated(source, wanted.schemes)
+        arms += maker.inflated(plain, [scheme] if scheme else wanted.schemes)
         if (
             wanted.slices
-            and f"{source}{SLICES}" not in wanted.sources
+            and not scheme
+            and f"{source}:{SLICES}" not in wanted.sources
             and not maker.converted(source)
         ):
             arms.append(maker.slices(source))
@@ -144,7 +153,7 @@ class _Maker:
         return propose_patch_depth(patch, self._task.spacing) if asked == "spacing" else asked
 
     def inflated(self, source: str, schemes: Sequence[str]) -> list[Arm]:
-        """One arm per scheme; one for converted weights."""
+        """One arm per scheme; one for converted weights, whatever theirs is."""
         if not self.converted(source):
             return [self._arm(source, scheme, None) for scheme in schemes]
         found = self._find(source)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -66,19 +65,6 @@ class CachedCase:
     reference: NDArray[np.uint8]
     spacing: Millimetres
     foreground: NDArray[np.int32]
-
-
-def default_cache() -> Path:
-    """Folder for preprocessed cases: $INFLATE_ZOO_CACHE, else in the user's cache folder."""
-    if chosen := os.environ.get("INFLATE_ZOO_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        above = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        above = Path.home() / "Library" / "Caches"
-    else:
-        above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(above) / "inflate-zoo"
 
 
 def prepare(

@@ -74,7 +74,7 @@ class Task(_Strict):
         split: How cases are dealt into folds.
         license: SPDX name, or as stated.
         citation: Whom to cite.
-        address: Where the data can be had.
+        address: Where the data can be had; `builtin/<name>` ships with the package.
         checksum: Digest of the archive at `address`, `md5:...` or `sha256:...`.
     """
 
@@ -280,8 +280,9 @@ class Suite(_Strict):
     Attributes:
         name: File name of the definition.
         summary: One line.
-        sources: Any source that `convert` or `load` takes.
-        schemes: Inflation schemes.
+        sources: Any source that `convert` or `load` takes; `SOURCE:<scheme>` and `SOURCE:2d` for
+            one arm of it.
+        schemes: Inflation schemes of the sources that name none.
         baselines: `random`, and `2d` for every source.
     """
 

@@ -15,9 +15,11 @@ from inflate_zoo.cli import (
     families,
     inspect,
     predict,
+    pull,
     report,
     schemes,
     verify,
+    zoo,
 )
 from inflate_zoo.version import __version__
 
@@ -32,6 +34,7 @@ for module in (
     convert,
     verify,
     inspect,
+    pull,
     bench,
     bench_trial,
     report,
@@ -40,6 +43,7 @@ for module in (
     schemes,
 ):
     app.command(module.NAME)(module.command)
+app.add_typer(zoo.app, name=zoo.NAME)
 app.add_typer(data.app, name=data.NAME)
 
 

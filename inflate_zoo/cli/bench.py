@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NAME = "bench"
 DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
+# Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
+EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
 
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1 or mps [default: the best there is].")
@@ -45,7 +47,9 @@ def command(
     ] = None,
     source: Annotated[
         list[str] | None,
-        typer.Option(help="2D source, converted weights, SOURCE:2d or random. Repeatable."),
+        typer.Option(
+            help="2D source, converted weights, SOURCE:2d, SOURCE:average or random. Repeatable."
+        ),
     ] = None,
     scheme: Annotated[
         list[str] | None, typer.Option(help="Inflation scheme. Repeatable [default: center].")
@@ -54,8 +58,9 @@ def command(
         str | None, typer.Option(help="Suite or suite file [default without sources: objectives].")
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="Protocol (volume, quick, probe) or protocol file.")
-    ] = DEFAULT_PROTOCOL,
+        str | None,
+        typer.Option(help="Protocol (volume, quick, probe) or protocol file [default: volume]."),
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change the protocol: train.steps=500.")
     ] = None,
@@ -80,21 +85,27 @@ def command(
 ) -> None:
     """Fine-tune sources on a 3D data set, rank them, write a report.
 
+    inflate-zoo bench
+
     inflate-zoo bench --data Task04_Hippocampus --source facebook/dino-vitb16 --source random
 
-    Whatever is interrupted goes on with the same command.
+    Without --data, --dataset, --source and --suite: four small builtin checkpoints, 50 builtin
+    volumes, protocol quick; a quarter of an hour on two cores, no network needed. Whatever is
+    interrupted goes on with the same command.
     """
     needs_bench()
-    from inflate_zoo.bench.cache import default_cache
     from inflate_zoo.bench.catalog import load_protocol
     from inflate_zoo.bench.devices import Resources, device_kind
     from inflate_zoo.bench.planning import Request, plan
+    from inflate_zoo.user_cache import default_cache
 
     if channel_rule not in ("sum", "rgb"):
         raise UsageError(f"no channel rule '{channel_rule}'", hint="use sum or rgb")
     resources = Resources(device, workers)
     device_kind(resources)  # refuses one that is not there, before data are prepared
-    chosen = load_protocol(protocol, set_ or [])
+    if data is None and dataset is None and not source and suite is None:
+        dataset, suite, protocol = EMBEDDED_TASK, EMBEDDED_SUITE, protocol or EMBEDDED_PROTOCOL
+    chosen = load_protocol(protocol or DEFAULT_PROTOCOL, set_ or [])
     wanted = _wanted(source, scheme, suite)
     request = Request(
         data=_data(data, dataset),
@@ -164,8 +175,11 @@ def _data(data: Path | None, dataset: str | None) -> Path:
             hint="add --data DIR, a folder in the Decathlon or the nnU-Net raw layout",
         )
     from inflate_zoo.bench.catalog import load_task
+    from inflate_zoo.catalog import data_folder
 
     task = load_task(dataset)
+    if task.address.startswith("builtin/"):
+        return data_folder(f"benchmarks/{task.address}")
     raise UsageError(
         f"task '{task.name}' needs its data: {task.title}, {task.license}",
         hint=f"get it from {task.address}, unpack it, and add --data DIR",
@@ -202,10 +216,12 @@ def _folds(text: str) -> tuple[int, ...] | None:
 
 def _command(words: list[str]) -> tuple[str, ...]:
     """The command as it may be shown to others: no local paths."""
+    from inflate_zoo.bench.arms import split_arm
+
     shown = ["inflate-zoo"]
     for word in words[1:]:
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        path = value.removesuffix(":2d")
+        path, _ = split_arm(value)
         local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))
         shown.append(flag + equals + (Path(path).name + value[len(path) :] if local else value))
     return tuple(shown)

@@ -5,13 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inflate_zoo.bench import cache as module
-from inflate_zoo.bench.cache import default_cache, open_case, prepare
+from inflate_zoo.bench.cache import open_case, prepare
 from inflate_zoo.bench.catalog import load_task
 from inflate_zoo.bench.definitions import Intensity
 from inflate_zoo.bench.layouts import read_dataset
@@ -269,22 +268,6 @@ def test_what_does_not_fit_is_refused(tmp_path, store):
     label.unlink()
     with pytest.raises(UsageError, match="has 1 problem"):
         prepare(task, read_dataset(dataset.folder), ["case_01"], store)
-
-
-def test_the_default_folder(monkeypatch):
-    monkeypatch.setenv("INFLATE_ZOO_CACHE", "/some/where")
-    assert default_cache() == Path("/some/where")
-    monkeypatch.delenv("INFLATE_ZOO_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert default_cache() == Path("/xdg/inflate-zoo")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "inflate-zoo"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert default_cache() == Path.home() / "Library" / "Caches" / "inflate-zoo"
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", "/local")
-    assert default_cache() == Path("/local/inflate-zoo")
 
 
 @pytest.mark.skipif(not TASK04.is_dir(), reason=ABSENT)

@@ -1,11 +1,12 @@
 """A stand-in for the Hugging Face Hub on 127.0.0.1, for tests that run the real huggingface_hub.
 
-It gives the answers a download needs (model info, resolve) and faults on request. Large files are
-a redirect to the same server under another host name (`localhost`), because the real store is
-another origin: the client then takes the metadata from the redirect itself and must keep its token
-back. No xet.
+It gives the answers that a download needs (model info, resolve) and an upload (create, preupload,
+Git LFS with its basic transfer, commit), and faults on request. Large files are a redirect to the
+same server under another host name (`localhost`), because the real store is another origin: the
+client then takes the metadata from the redirect itself and must keep its token back. No xet.
 """
 
+import base64
 import hashlib
 import http.server
 import io
@@ -14,6 +15,7 @@ import re
 import socket
 import socketserver
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +27,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import pytest
+import yaml
 from huggingface_hub import close_session, constants, file_download, hf_api
 from huggingface_hub.utils import _cache_manager, _http
 
@@ -32,7 +35,10 @@ __all__ = ["HubStandIn", "Request", "use_hub"]
 
 _CHUNK = 1 << 20  # bytes read from a file at a time: a checkpoint never lies in memory whole
 _LFS_NAMES = (".safetensors", ".bin", ".pth")
-_REPO = r"([^/]+(?:/(?!(?:resolve|revision)/)[^/]+)?)"  # owner/name, or an old name alone
+_NO_NAME = "(?:resolve|revision|preupload|commit)/"
+_REPO = rf"([^/]+(?:/(?!{_NO_NAME})[^/]+)?)"  # owner/name, or an old name alone
+_WRITE = re.compile(f"/api/models/{_REPO}/(preupload|commit)/([^/]+)")
+_BATCH = re.compile(f"/{_REPO}[.]git/info/lfs/objects/(batch|verify)")
 _INFO = re.compile(f"/api/models/{_REPO}(?:/revision/([^/]+))?")
 _RESOLVE = re.compile(f"/{_REPO}/resolve/([^/]+)/(.+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -67,6 +73,21 @@ class _File:
         with self.open() as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
+    def read(self) -> bytes:
+        with self.open() as stream:
+            return stream.read()
+
+    @property
+    def git_id(self) -> str:
+        content = b"blob %d\0" % self.size + self.read()
+        return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+    @property
+    def pointer(self) -> "_File":
+        """What git itself keeps of a large file."""
+        lines = ("version https://git-lfs.github.com/spec/v1", f"oid sha256:{self.sha256}")
+        return _File("".join(f"{line}\n" for line in (*lines, f"size {self.size}")).encode())
+
 
 @dataclass
 class _Repo:
@@ -82,15 +103,19 @@ class HubStandIn:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.errors: list[BaseException] = []  # bugs of the stand-in itself, raised at the end
-        self.token = "hf_standin_token"  # may read everything; other tokens are strangers' logins
+        # May read and write everything; other tokens are strangers' logins.
+        self.token = "hf_standin_token"
         self.lfs = True  # False: every file is answered directly
         self.lfs_threshold = 1 << 20  # bytes
         self._repos: dict[str, _Repo] = {}
         self._faults: list[tuple[str, int, int | None]] = []  # text in the path, status, seconds
         self._cuts: list[tuple[str, int]] = []  # file name, bytes
         self._lock = threading.Lock()
+        self._stored: dict[str, _File] = {}  # uploaded large files by SHA-256
+        self._before_commit: list[Callable[[], object]] = []
 
     def __enter__(self) -> "HubStandIn":
+        self._store = tempfile.TemporaryDirectory(prefix="hub-standin-")
         self._server = _Server(self)
         port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{port}"
@@ -101,6 +126,7 @@ class HubStandIn:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._server.stop()
+        self._store.cleanup()
         if self.errors and error is None:
             raise self.errors[0]
 
@@ -124,14 +150,30 @@ class HubStandIn:
             tree = {path.relative_to(files).as_posix(): _File(path) for path in found}
         else:
             tree = {name: _File(content) for name, content in sorted(files.items())}
-        if sha is None:
-            listing = "".join(f"{name}\0{file.sha256}\n" for name, file in tree.items())
-            sha = hashlib.sha1(listing.encode(), usedforsecurity=False).hexdigest()
+        sha = sha or _commit_of(tree)
         repo = self._repos.setdefault(repo_id, _Repo())
         repo.gated, repo.private = gated, private
         repo.commits[sha] = tree
         repo.refs[revision] = sha
         return sha
+
+    def files(self, repo_id: str, revision: str = "main") -> dict[str, bytes]:
+        """What a repo holds."""
+        repo = self._repos[repo_id]
+        tree = repo.commits[repo.refs.get(revision, revision)]
+        return {name: file.read() for name, file in tree.items()}
+
+    def commits(self, repo_id: str) -> list[str]:
+        """A repo's commits, in the order in which they were made."""
+        return list(self._repos[repo_id].commits)
+
+    def before_commit(self, change: Callable[[], object]) -> None:
+        """Do this when the next commit arrives, before it is looked at."""
+        self._before_commit.append(change)
+
+    def writes(self) -> list[str]:
+        """`METHOD path` of each request that was no mere question."""
+        return [f"{r.method} {r.path}" for r in self.requests if r.method not in ("GET", "HEAD")]
 
     def cut_after(self, name: str, bytes: int, times: int = 1) -> None:  # noqa: A002
         """Close the connection after so many bytes of the next `times` GETs of that file."""
@@ -164,6 +206,11 @@ class HubStandIn:
             variables[f"HF_HUB_DISABLE_{feature}"] = "1"
         home = {"HF_HOME": str(cache), "HF_HUB_CACHE": str(cache / "hub")} if cache else {}
         return variables | home
+
+
+def _commit_of(tree: Mapping[str, _File], parent: str = "") -> str:
+    listing = parent + "".join(f"{name}\0{file.sha256}\n" for name, file in tree.items())
+    return hashlib.sha1(listing.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass
@@ -209,22 +256,29 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Stay silent: tests look at `hub.requests`."""
 
     def do_GET(self) -> None:
+        self._serve(self._route)
+
+    def do_POST(self) -> None:
+        sent = self._receive()  # all of it, or the next request would begin in its middle
+        self._serve(lambda path, _: self._accept(path, sent))
+
+    do_HEAD, do_PUT = do_GET, do_POST
+
+    def _serve(self, answer: Callable[[str, dict[str, str]], None]) -> None:
         self.hub, url, login = self.server.hub, urlsplit(self.path), self.headers["Authorization"]
         self.login, self.may_read = login, login == f"Bearer {self.hub.token}"
         seen = (self.headers["Range"], login, self.headers["Host"])
         self.hub.requests.append(Request(self.command, unquote(url.path), url.query, *seen))
         try:
-            self._route(url.path, {key: values[0] for key, values in parse_qs(url.query).items()})
+            if fault := self._take(self.hub._faults, lambda text: text in unquote(url.path)):
+                wait = {} if fault[2] is None else {"Retry-After": str(fault[2])}
+                raise _Refusal(fault[1], "", f"failed on request with {fault[1]}", wait)
+            answer(url.path, {key: values[0] for key, values in parse_qs(url.query).items()})
         except _Refusal as refusal:
             named = {"X-Error-Message": refusal.message, "X-Error-Code": refusal.code}
             self._answer(refusal.status, {"error": refusal.message}, {**named, **refusal.headers})
 
-    do_HEAD = do_GET
-
     def _route(self, path: str, query: dict[str, str]) -> None:
-        if fault := self._take(self.hub._faults, lambda text: text in unquote(path)):
-            wait = {} if fault[2] is None else {"Retry-After": str(fault[2])}
-            raise _Refusal(fault[1], "", f"failed on request with {fault[1]}", wait)
         if path.startswith("/lfs/"):
             file = self.hub._repos[query["repo"]].commits[query["commit"]][query["path"]]
             self._send(query["path"], file, query["commit"])
@@ -254,12 +308,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         repo, commit = self._find(repo_id, revision)
         siblings: list[dict[str, object]] = []
         for name, file in repo.commits[commit].items():
-            lfs = {"sha256": file.sha256, "size": file.size, "pointerSize": 134}
-            sized = {"size": file.size, "lfs": lfs if self._is_large(name, file) else None}
-            siblings.append({"rfilename": name, **(sized if blobs else {})})
+            siblings.append({"rfilename": name, **(self._details(name, file) if blobs else {})})
         access = {"private": repo.private, "gated": "auto" if repo.gated else False}
         known = {"id": repo_id, "sha": commit, "tags": [], "siblings": siblings}
         self._answer(200, known | access, {})
+
+    def _details(self, name: str, file: _File) -> dict[str, object]:
+        if not self._is_large(name, file):
+            return {"size": file.size, "blobId": file.git_id}
+        lfs = {"sha256": file.sha256, "size": file.size, "pointerSize": file.pointer.size}
+        return {"size": file.size, "blobId": file.pointer.git_id, "lfs": lfs}
 
     def _is_large(self, name: str, file: _File) -> bool:
         large = name.endswith(_LFS_NAMES) or file.size >= self.hub.lfs_threshold
@@ -297,6 +355,106 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             stream.seek(first)
             while chunk := stream.read(min(end - stream.tell(), _CHUNK)):
                 self.wfile.write(chunk)
+
+    def _receive(self) -> Path:
+        """What the client sends, as a file of the store."""
+        left = int(self.headers["Content-Length"] or 0)
+        with tempfile.NamedTemporaryFile(dir=self.server.hub._store.name, delete=False) as file:
+            while left and (chunk := self.rfile.read(min(left, _CHUNK))):
+                left -= len(chunk)
+                file.write(chunk)
+        return Path(file.name)
+
+    def _accept(self, path: str, sent: Path) -> None:
+        """What changes something, and the questions before it."""
+        if path.startswith("/lfs/"):  # the address is the right to write there
+            return self._store(path.rpartition("/")[2], sent)
+        if path == "/api/validate-yaml":  # anybody may ask
+            return self._validate(json.loads(sent.read_bytes())["content"])
+        if not self.login:
+            raise _Refusal(401, "", "Invalid username or password.")
+        if not self.may_read:
+            raise _Refusal(403, "", "You don't have the rights to write there")
+        if path == "/api/repos/create":
+            return self._create(json.loads(sent.read_bytes()))
+        if found := _BATCH.fullmatch(path):
+            asked = json.loads(sent.read_bytes())
+            return self._answer(
+                200, self._offers(found[1], asked) if "objects" in asked else {}, {}
+            )
+        if (found := _WRITE.fullmatch(path)) and found[2] == "preupload":
+            return self._preupload(found[1], found[3], json.loads(sent.read_bytes())["files"])
+        if found:
+            return self._commit(found[1], found[3], sent.read_text().splitlines())
+        raise _Refusal(404, "", "not an address of the stand-in")
+
+    def _validate(self, card: str) -> None:
+        found = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
+        try:
+            fields = yaml.safe_load(found[1]) if found else {}
+            problem = None if isinstance(fields, dict) else "must be an object"
+        except yaml.YAMLError:
+            problem = "is no YAML"
+        errors = [{"message": f"metadata {problem}"}] if problem else []
+        self._answer(400 if problem else 200, {"errors": errors, "warnings": []}, {})
+
+    def _create(self, asked: Mapping[str, str]) -> None:
+        repo_id = f"{asked['organization']}/{asked['name']}"
+        if repo_id in self.hub._repos:
+            raise _Refusal(409, "", "You already created this model repo")
+        private = asked.get("visibility") == "private"
+        self.hub.add_repo(repo_id, {".gitattributes": b"*.safetensors lfs\n"}, private=private)
+        self._answer(200, {"url": f"{self.hub.url}/{repo_id}", "name": repo_id}, {})
+
+    def _preupload(self, repo_id: str, revision: str, files: list[dict[str, Any]]) -> None:
+        repo, commit = self._find(repo_id, revision)
+        answers = []
+        for asked in files:
+            name, old = asked["path"], repo.commits[commit].get(asked["path"])
+            large = name.endswith(_LFS_NAMES) or asked["size"] >= self.hub.lfs_threshold
+            mode = "lfs" if large and self.hub.lfs else "regular"
+            known = (old.sha256 if self._is_large(name, old) else old.git_id) if old else None
+            answers.append({"path": name, "uploadMode": mode, "shouldIgnore": False, "oid": known})
+        self._answer(200, {"files": answers}, {})
+
+    def _offers(self, repo_id: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Where to put each large file; nowhere if it is there already."""
+        self._find(repo_id, "main")
+        objects = [dict(entry) for entry in asked["objects"]]
+        for entry in objects:
+            if entry["oid"] not in self.hub._stored:
+                verify = f"{self.hub.url}/{repo_id}.git/info/lfs/objects/verify"
+                href = f"{self.hub.lfs_url}/lfs/{entry['oid']}"
+                entry["actions"] = {"upload": {"href": href}, "verify": {"href": verify}}
+        return {"transfer": "basic", "objects": objects}
+
+    def _store(self, oid: str, sent: Path) -> None:
+        file = _File(sent)
+        if file.sha256 != oid:
+            raise _Refusal(400, "", "not the content that was announced")
+        self.hub._stored[oid] = file
+        self._answer(200, {}, {})
+
+    def _commit(self, repo_id: str, revision: str, lines: list[str]) -> None:
+        header, *entries = [json.loads(line) for line in lines]
+        while self.hub._before_commit:
+            self.hub._before_commit.pop(0)()
+        repo, parent = self._find(repo_id, revision)
+        if header["value"].get("parentCommit", parent) != parent:
+            raise _Refusal(412, "", "A commit has happened since. Please refresh and try again.")
+        tree = dict(repo.commits[parent])
+        for entry in entries:
+            value = entry["value"]
+            if entry["key"] == "file":
+                tree[value["path"]] = _File(base64.b64decode(value["content"]))
+            elif entry["key"] == "lfsFile":
+                tree[value["path"]] = self.hub._stored[value["oid"]]
+            else:
+                raise _Refusal(400, "", f"the stand-in knows no {entry['key']}")
+        commit = _commit_of(tree, parent)
+        repo.commits[commit], repo.refs[revision] = dict(sorted(tree.items())), commit
+        address = f"{self.hub.url}/{repo_id}/commit/{commit}"
+        self._answer(200, {"success": True, "commitOid": commit, "commitUrl": address}, {})
 
     def _answer(self, status: int, content: object, headers: Mapping[str, str]) -> None:
         body = json.dumps(content).encode()

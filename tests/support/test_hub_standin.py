@@ -1,5 +1,6 @@
 """The stand-in against the real client: what the project's tests may rely on."""
 
+import hashlib
 import json
 import os
 import socket
@@ -8,7 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, constants, hf_hub_download, model_info, try_to_load_from_cache
+from huggingface_hub import (
+    CommitOperationAdd,
+    HfApi,
+    constants,
+    hf_hub_download,
+    model_info,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -304,3 +312,99 @@ def test_kept_alive_connections_end_with_the_stand_in(tmp_path):
             hub.__exit__(None, None, None)
             assert client.recv(1) == b""
             hub.__enter__()
+
+
+# Uploads. The client sends files in a way that its HTTP library would rather do without.
+uploads = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def api(hub, waits, tmp_path):
+    return HfApi(token=hub.token)
+
+
+def add(**contents):
+    return [CommitOperationAdd(name.replace("_", "."), data) for name, data in contents.items()]
+
+
+@uploads
+def test_an_upload_arrives_and_can_be_downloaded(hub, api, tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(WEIGHTS)
+    assert api.create_repo(REPO, private=True).repo_id == REPO
+    empty = api.model_info(REPO)
+    assert (empty.private, [file.rfilename for file in empty.siblings]) == (
+        True,
+        [".gitattributes"],
+    )
+    operations = add(model_safetensors=weights, config_json=CONFIG)
+    made = api.create_commit(REPO, operations, commit_message="m", parent_commit=empty.sha)
+    assert hub.commits(REPO) == [empty.sha, made.oid]
+    assert {name: hub.files(REPO)[name] for name in FILES} == FILES
+    assert content(REPO, "model.safetensors", token=hub.token) == WEIGHTS
+    assert hub.writes() == [
+        "POST /api/repos/create",
+        f"POST /api/models/{REPO}/preupload/main",
+        f"POST /{REPO}.git/info/lfs/objects/batch",
+        f"PUT /lfs/{hashlib.sha256(WEIGHTS).hexdigest()}",
+        f"POST /{REPO}.git/info/lfs/objects/verify",
+        f"POST /api/models/{REPO}/commit/main",
+    ]
+    put = next(request for request in hub.requests if request.method == "PUT")
+    assert (put.authorization, put.host) == (None, hub.lfs_url[7:])
+
+
+@uploads
+def test_the_store_takes_a_large_file_once(hub, api):
+    for repo in ("a/one", "a/two"):
+        api.create_repo(repo)
+        api.create_commit(repo, add(model_safetensors=WEIGHTS), commit_message="m")
+    assert sum(line.startswith("PUT") for line in hub.writes()) == 1
+    assert hub.files("a/one")["model.safetensors"] == hub.files("a/two")["model.safetensors"]
+
+
+def test_digests_of_a_repos_files(hub, api):
+    hub.add_repo(REPO, FILES)
+    config, weights = api.model_info(REPO, files_metadata=True).siblings
+    assert config.blob_id == hashlib.sha1(b"blob %d\0" % len(CONFIG) + CONFIG).hexdigest()
+    assert (config.lfs, weights.lfs.sha256) == (None, hashlib.sha256(WEIGHTS).hexdigest())
+    # What has not changed is not committed.
+    made = api.create_commit(REPO, add(config_json=CONFIG), commit_message="m")
+    assert [made.oid] == hub.commits(REPO)
+
+
+def test_a_commit_needs_its_parent(hub, api, commit):
+    hub.before_commit(lambda: hub.add_repo(REPO, {"other": b"1"}))
+    with pytest.raises(HfHubHTTPError) as caught:
+        api.create_commit(REPO, add(a_txt=b"1"), commit_message="m", parent_commit=commit)
+    assert caught.value.response.status_code == 412
+    assert hub.files(REPO) == {"other": b"1"}
+
+
+def test_who_may_write(hub, waits, commit):
+    for token, status in ((None, 401), ("hf_stranger", 403)):
+        api = HfApi(token=token)
+        for call in (
+            lambda api=api: api.create_repo("a/new"),
+            lambda api=api: api.create_commit(REPO, add(a_txt=b"1"), commit_message="m"),
+        ):
+            with pytest.raises(HfHubHTTPError) as caught:
+                call()
+            assert caught.value.response.status_code == status
+    with pytest.raises(HfHubHTTPError, match="409"):
+        HfApi(token=hub.token).create_repo(REPO)
+    assert hub.commits(REPO) == [commit]
+
+
+def test_a_card_with_bad_metadata(hub, api, commit):
+    for card in (b"---\nlicense: [\n---\n", b"---\n- mit\n---\n"):
+        with pytest.raises(ValueError, match="Invalid metadata"):
+            api.create_commit(REPO, add(README_md=card), commit_message="m")
+
+
+@uploads
+def test_a_failed_request_with_a_body_does_not_spoil_the_next(hub, api, commit, waits):
+    hub.fail(503, path_contains="/lfs/")
+    api.create_commit(REPO, add(new_bin=WEIGHTS), commit_message="m")
+    assert hub.files(REPO)["new.bin"] == WEIGHTS
+    assert waits == [1]

@@ -1,0 +1,43 @@
+"""`inflate-zoo pull`: an entry of the zoo into a folder."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inflate_zoo.bench.amounts import size
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say
+from inflate_zoo.cli.convert import proof_text
+from inflate_zoo.cli.zoo import license_text
+
+NAME = "pull"
+
+
+@guarded
+def command(
+    name: Annotated[str, typer.Argument(help="Entry of the zoo: see 'inflate-zoo zoo'.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder [default: ./NAME].")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace our own files in a folder that exists.")
+    ] = False,
+    format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    debug: Debug = False,  # noqa: ARG001 - read by `guarded`
+) -> None:
+    """Get an entry of the zoo: its prebuilt files, or made here where there are none.
+
+    inflate-zoo pull dino-vitb16-3d-center
+    """
+    from inflate_zoo.registry import find_card, pull
+
+    folder = pull(name, out, force=force, say=say)
+    record = json.loads((folder / "conversion.json").read_text(encoding="utf-8"))
+    if format is OutputFormat.json:
+        print_json({"folder": str(folder), **record})
+        return
+    weights = folder / "model.safetensors"
+    typer.echo(f"{folder}")
+    typer.echo(f"  weights  {size(weights.stat().st_size)}")
+    typer.echo(f"  SHA-256  {record['files'][weights.name]['sha256']}")
+    typer.echo(f"  license  {license_text(find_card(name)[0])}")
+    typer.echo(f"  proof    {proof_text(record['verification'])}")

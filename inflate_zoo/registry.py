@@ -1,0 +1,278 @@
+"""The zoo: recipes by name, whose weights are fetched where that is allowed, and made where not."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inflate_zoo import hub
+from inflate_zoo.catalog import data_folder
+from inflate_zoo.conversion import run
+from inflate_zoo.errors import (
+    HubError,
+    OutputExistsError,
+    UnknownNameError,
+    UsageError,
+    WriteError,
+)
+from inflate_zoo.files import read_json, sha256
+from inflate_zoo.preparation import checked_options
+from inflate_zoo.provenance import FILES, read_record
+from inflate_zoo.safetensors_header import read_header
+from inflate_zoo.sources import is_local
+from inflate_zoo.user_cache import default_cache
+from inflate_zoo.version import __version__
+from inflate_zoo.writing import MARKER, check_target, json_text, staged
+from inflate_zoo.zoo_entries import ZooEntry, read_card
+
+if TYPE_CHECKING:
+    import torch
+
+    from inflate_zoo.backbones import Backbone
+    from inflate_zoo.segmentation import Segmenter
+
+Say = Callable[[str], None]
+
+_LOG = logging.getLogger(__name__)
+_NO_ENTRIES = ("README.md", "template.md")
+_WEIGHTS, _RECORD = FILES[0], FILES[-1]
+_DETERMINING = {"source", "revision", "family", "scheme", "patch_depth", "volume", "channels",
+                "fold_normalization", "sha256"}  # fmt: skip
+
+
+def zoo() -> tuple[ZooEntry, ...]:
+    """All entries of the zoo, sorted by name.
+
+    Raises:
+        ConfigError: A card is malformed; names the file and the field.
+    """
+    return tuple(entry for entry, _ in _cards(_cards_folder()).values())
+
+
+def find_card(name: str) -> tuple[ZooEntry, str]:
+    """An entry of the zoo, and the Markdown text of its card.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    cards = _cards(_cards_folder())
+    if name not in cards:
+        raise UnknownNameError("zoo entry", name, cards)
+    return cards[name]
+
+
+def matching(text: str) -> tuple[ZooEntry, ...]:
+    """The entries whose name, source, license, objective or scheme holds a text, in any case."""
+    wanted = text.casefold()
+    return tuple(
+        entry
+        for entry in zoo()
+        if any(
+            wanted in (value or "").casefold()
+            for value in (
+                *(entry.name, entry.source, entry.objective, entry.scheme),
+                *(entry.license, entry.license_name),
+            )
+        )
+    )
+
+
+def _cards_folder() -> Path:
+    return data_folder("model_cards")
+
+
+@cache
+def _cards(folder: Path) -> Mapping[str, tuple[ZooEntry, str]]:
+    paths = [path for path in folder.glob("*.md") if path.name not in _NO_ENTRIES]
+    return {path.stem: read_card(path) for path in sorted(paths, key=lambda path: path.stem)}
+
+
+def pull(name: str, out: str | Path | None = None, *, force: bool = False, say: Say) -> Path:
+    """Put an entry of the zoo into a folder: prebuilt where there is such a file, else made here.
+
+    Args:
+        name: The entry.
+        out: Output folder; the entry's name in the current one by default.
+        force: Replace our own files in a folder that holds something.
+        say: Told whether the weights are fetched or made, and why.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UnknownNameError: No such entry.
+        UsageError: The output or the source cannot be used.
+        HubError: The Hub could not be reached, or refused.
+        WriteError: The output could not be written.
+        VerificationError: The 3D network does not reproduce the 2D one, or the weights are not
+            those of the card; nothing is left behind.
+    """
+    entry, _ = find_card(name)
+    target = Path(entry.name if out is None else out)
+    check_target(target, force=force)
+    _obtain(entry, target, force=force, say=say)
+    return target
+
+
+def load(
+    source: str | Path,
+    *,
+    volume: Sequence[int] | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> Backbone | Segmenter:
+    """Load converted weights, or a segmenter that was trained on them, strictly.
+
+    Args:
+        source: A folder, or a Hub repo (`org/name` or `org/name@revision`), of converted weights
+            or of a saved segmenter; or the name of a zoo entry, which is fetched or made at its
+            first use and kept in the user's cache.
+        volume: Volume (depth, height, width) in voxels the network is to take; position tables
+            are resized to its token grid. `None` takes the one in the config.
+        dtype: `float32` (also `None`), `float16` or `bfloat16`.
+        device: Where the weights go; `None` is the CPU.
+
+    Returns:
+        What config.json says, the backbone or the segmenter (`Backbone.from_pretrained` gives
+        type checkers the former), in training mode as any new module; call `.eval()` for
+        inference.
+
+    Raises:
+        UnknownNameError: No such folder, and no such zoo entry.
+        UsageError: No such folder or repo, or a volume that the patch does not divide.
+        ConfigError: The config is malformed, or is not that of a network of ours.
+        AccountingError: Tensors are missing, left over or of another shape.
+        CheckpointError: The file is damaged.
+        WorkError: A zoo entry could not be fetched or made.
+    """
+    from inflate_zoo import loading
+
+    if isinstance(source, str) and "/" not in source and not is_local(source):
+        source = _kept(find_card(source)[0], _LOG.warning)
+    return loading.load(source, volume=volume, dtype=dtype, device=device)
+
+
+def _kept(entry: ZooEntry, say: Say) -> Path:
+    """The entry's folder in the user's cache, fetched or made at its first use."""
+    recipe = json_text([__version__, entry.model_dump(mode="json", include=_DETERMINING)])
+    key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    folder = default_cache() / "zoo" / key / entry.name
+    if record_in(folder, entry) is not None:
+        return folder
+    if folder.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)  # somebody deleted or damaged files in it
+    try:
+        _obtain(entry, folder, force=False, say=say)
+    except (OutputExistsError, WriteError) as error:
+        if record_in(folder, entry) is not None:
+            return folder  # another process was faster
+        if "--out" not in error.hint:  # of the Hub's cache, say
+            raise
+        raise type(error)(
+            f"'{entry.name}' cannot be kept in the cache: {error.message}",
+            hint="free space, or name another folder with the variable INFLATE_ZOO_CACHE",
+        ) from error
+    return folder
+
+
+def record_in(folder: Path, entry: ZooEntry, *, thorough: bool = False) -> Mapping[str, Any] | None:
+    """The conversion.json of a folder that holds an entry; `None` where it does not, or not whole.
+
+    Args:
+        folder: Need not exist.
+        entry: The entry.
+        thorough: Compare the digests of all files, not just the weights' length.
+    """
+    try:
+        if (folder / MARKER).exists() or not all((folder / name).is_file() for name in FILES):
+            return None
+        if thorough:
+            record = read_record(folder)
+        else:
+            read_header(folder / _WEIGHTS)
+            record = read_json(folder / _RECORD)
+    except (UsageError, OSError):
+        return None
+    return record if entry.describes(record) else None
+
+
+def _obtain(entry: ZooEntry, target: Path, *, force: bool, say: Say) -> None:
+    why = "the zoo holds no prebuilt files of it"
+    if not entry.redistribution:
+        why = f"its weights may not be passed on (license {entry.license})"
+    if entry.prebuilt:
+        try:
+            folder = _prebuilt(entry, entry.prebuilt)
+        except (HubError, UsageError) as error:
+            why = f"the prebuilt files cannot be used: {error.message}"
+        else:
+            with staged(target, FILES, force=force) as stage:
+                for name in FILES:
+                    shutil.copyfile(folder / name, stage / name)
+            say(f"{entry.name}: prebuilt files of {entry.prebuilt}, digest as on the card")
+            return
+    say(f"{entry.name}: {why}; making it here from {entry.source}")
+    make(entry, target, force=force)
+
+
+def _prebuilt(entry: ZooEntry, place: str) -> Path:
+    """Fetch the prebuilt files into the Hub's cache, and prove that they are the entry's.
+
+    Raises:
+        HubError: The Hub could not be reached, or refused.
+        UsageError: They are not there, or not those of the card.
+    """
+    repo, commit = place.split("@")
+    hint = "the weights are made here instead"
+    snapshot = hub.resolve(repo, commit)
+    folder = snapshot.folder
+    hub.fetch(snapshot, FILES[1:])
+    record = read_json(folder / _RECORD)
+    if not entry.model_copy(update={"sha256": None}).describes(record):
+        raise UsageError(f"{repo} holds another recipe than the card", hint=hint)
+    listed = record["files"]
+    digest = listed[_WEIGHTS]["sha256"]
+    if digest == entry.sha256:  # else nothing large needs to be fetched
+        hub.fetch(snapshot, [_WEIGHTS])
+        digest = sha256(folder / _WEIGHTS)
+    if digest != entry.sha256:
+        raise UsageError(
+            f"{_WEIGHTS} of {repo} has SHA-256 {digest}, the card says {entry.sha256}", hint=hint
+        )
+    for name in FILES[1:-1]:
+        if listed.get(name) != {"sha256": sha256(folder / name)}:
+            raise UsageError(f"{name} of {repo} is not the one its {_RECORD} lists", hint=hint)
+    return folder
+
+
+def make(entry: ZooEntry, target: Path, *, force: bool) -> None:
+    """Make an entry by its recipe, proven; the errors are those of `pull`."""
+    if Path(entry.source).exists():
+        raise UsageError(
+            f"a local '{entry.source}' hides the zoo's source of that name",
+            hint="run the same command in another folder",
+        )
+    options = checked_options(
+        entry.scheme,
+        entry.patch_depth,
+        entry.volume,
+        entry.channels,
+        None,
+        fold_normalization=entry.fold_normalization,
+    )
+    run(
+        entry.source,
+        target,
+        options,
+        revision=entry.revision,
+        family=entry.family,
+        arch=None,
+        verify=True,
+        force=force,
+        required=entry.sha256,
+    )

@@ -1,0 +1,18 @@
+"""Where things that can be made again are kept on this machine."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def default_cache() -> Path:
+    """The cache folder: $INFLATE_ZOO_CACHE, else one in the user's cache folder."""
+    if chosen := os.environ.get("INFLATE_ZOO_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        above = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        above = Path.home() / "Library" / "Caches"
+    else:
+        above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(above) / "inflate-zoo"

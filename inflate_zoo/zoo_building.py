@@ -1,0 +1,122 @@
+"""The whole zoo in a folder, one entry after the other, going on where it was left."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from inflate_zoo.errors import InflateZooError, OutputExistsError, WriteError
+from inflate_zoo.registry import find_card, make, record_in, zoo
+from inflate_zoo.writing import check_target, json_text
+from inflate_zoo.zoo_entries import ZooEntry
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What became of an entry.
+
+    Attributes:
+        name: The entry.
+        outcome: Made now, whole from an earlier run, or not made.
+        size: Of its weights in bytes; `None` where it failed.
+        error: Why it failed.
+    """
+
+    name: str
+    outcome: Literal["built", "kept", "failed"]
+    size: int | None
+    error: InflateZooError | None = None
+
+
+def build(names: Sequence[str], out: Path) -> Iterator[Built]:
+    """Make entries of the zoo by their recipes, each in a folder of its own below `out`.
+
+    An entry that is there, whole and by the card's recipe, is kept. After each one `index.json`
+    lists what is there; one that fails does not stop the others.
+
+    Args:
+        names: The entries; none means all.
+        out: The folder; made if need be.
+
+    Yields:
+        What became of each entry.
+
+    Raises:
+        UnknownNameError: No such entry; before anything is made.
+        OutputExistsError: `out` cannot be used as a folder.
+        WriteError: `index.json` cannot be written.
+    """
+    entries = [find_card(name)[0] for name in dict.fromkeys(names)] or list(zoo())
+    check_target(out, force=True)
+    for left in out.glob(f".{INDEX}.*.partial"):  # of a killed run
+        left.unlink(missing_ok=True)
+    failed: set[str] = set()
+    for entry in entries:
+        built = _build(entry, out / entry.name)
+        if built.error is not None:
+            failed.add(entry.name)
+        _write_index(out, [row for row in _rows(out) if row["name"] not in failed])
+        yield built
+
+
+def _build(entry: ZooEntry, folder: Path) -> Built:
+    outcome: Literal["built", "kept"] = "kept"
+    if record_in(folder, entry, thorough=True) is None:
+        outcome = "built"
+        try:
+            make(entry, folder, force=(folder / "conversion.json").is_file())
+        except OutputExistsError as error:  # there is no --force here
+            hint = "empty that folder, or choose another with --out"
+            return Built(entry.name, "failed", None, OutputExistsError(error.message, hint=hint))
+        except InflateZooError as error:
+            return Built(entry.name, "failed", None, error)
+    return Built(entry.name, outcome, (folder / "model.safetensors").stat().st_size)
+
+
+def _rows(out: Path) -> list[dict[str, Any]]:
+    """The index: every entry that is there, by name."""
+    rows = []
+    for entry in zoo():
+        record = record_in(out / entry.name, entry)
+        if record is not None:
+            rows.append(
+                {
+                    "name": entry.name,
+                    "license": entry.license,
+                    "redistribution": entry.redistribution,
+                    "sha256": record["files"]["model.safetensors"]["sha256"],
+                    "size": (out / entry.name / "model.safetensors").stat().st_size,
+                    "source": entry.source,
+                    "commit": record["source"]["commit"],
+                }
+            )
+    return rows
+
+
+def _write_index(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    partial = None
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(".partial", f".{INDEX}.", out)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(json_text(rows))
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(partial).chmod(0o666 & ~mask)  # temporary files are private
+        Path(partial).replace(out / INDEX)
+    except OSError as error:
+        raise WriteError(
+            f"cannot write '{INDEX}': {error.strerror or type(error).__name__}",
+            hint="free space or repair the folder, then run the same command again: it goes on",
+        ) from error
+    finally:
+        if partial is not None:
+            with suppress(OSError):
+                Path(partial).unlink(missing_ok=True)

@@ -1,0 +1,180 @@
+"""Entries of the zoo: the front matter of the files in model_cards, checked strictly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from inflate_zoo.errors import ConfigError
+from inflate_zoo.files import reading
+from inflate_zoo.sources import BUILTIN
+
+_FRONT = re.compile(r"---\n(.*?)^---\n(.*)", re.DOTALL | re.MULTILINE)
+_KEY = re.compile(r"^(\w+)[ \t]*:", re.MULTILINE)  # what goes on below is indented
+
+
+def _line(text: str) -> str:
+    if not text.isprintable() or text != text.strip() or not text:
+        raise ValueError("must be one line of text, without space around it")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$", max_length=96)]
+RepoId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Pinned = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}$")]
+
+
+class ZooEntry(BaseModel):
+    """A recipe of the zoo, and what is known of the weights it makes.
+
+    Attributes:
+        name: Stem of its file; also names the folder it is put into.
+        source: The 2D checkpoint: a Hub repo, or `builtin/<name>`.
+        revision: Commit or branch of the repo; `None` for a builtin one.
+        family: Naming scheme of the source's tensors.
+        scheme: How the stem gains depth.
+        patch_depth: Patch size along depth, in voxels.
+        volume: Default volume (depth, height, width) in voxels.
+        channels: Input channels of the 3D network.
+        fold_normalization: Whether the network takes intensities in [0, 1].
+        objective: What the 2D weights were trained for, one line.
+        license: Identifier as the Hub has it, `other` or `unknown`.
+        license_name: Name of an `other` license.
+        license_link: Address of an `other` license.
+        redistribution: Whether the weights may be passed on.
+        parameters: Of the 3D network.
+        size: Of `model.safetensors`, in bytes.
+        sha256: Of `model.safetensors`, hexadecimal.
+        prebuilt: Hub repo and commit that hold the files, `org/name@commit`.
+        reference: The publication.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Name
+    source: RepoId
+    revision: Line | None
+    family: Line
+    scheme: Line
+    patch_depth: PositiveInt
+    volume: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(strict=False)
+    channels: PositiveInt
+    fold_normalization: bool
+    objective: Line
+    license: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
+    license_name: Line | None = None
+    license_link: Line | None = None
+    redistribution: bool
+    parameters: PositiveInt | None = None
+    size: PositiveInt | None = None
+    sha256: Digest | None = None
+    prebuilt: Pinned | None = None
+    reference: Line
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.revision is None) != self.source.startswith(BUILTIN):
+            raise ValueError("revision must be null for a builtin source, and only there")
+        if self.volume[0] % self.patch_depth:
+            raise ValueError(
+                f"volume depth {self.volume[0]} is not divisible by patch_depth {self.patch_depth}"
+            )
+        if self.license == "other" and not (self.license_name and self.license_link):
+            raise ValueError("license 'other' needs license_name and license_link")
+        if self.prebuilt and not (self.sha256 and self.redistribution):
+            raise ValueError("prebuilt needs sha256, and redistribution must be true")
+        return self
+
+    def describes(self, record: Mapping[str, Any]) -> bool:
+        """Whether a conversion with this conversion.json was made by this recipe.
+
+        Args:
+            record: Content of conversion.json, whatever it holds.
+        """
+        try:
+            source, recipe = record["source"], record["recipe"]
+            made = record["files"]["model.safetensors"]["sha256"]
+            origin = source["repo"] or source["name"]
+            revisions = (source["revision"], source["commit"])
+            found = (source["family"], *(recipe[name] for name in _RECIPE), recipe["dtype"])
+        except (KeyError, TypeError):
+            return False
+        wanted = (self.family, *(getattr(self, name) for name in _RECIPE), None)
+        builtin = self.source.startswith(BUILTIN)
+        named = self.source.replace("/", "-") if builtin else self.source  # as `find_source` does
+        return (
+            tuple(tuple(value) if isinstance(value, list) else value for value in found) == wanted
+            and origin == named
+            and self.revision in revisions
+            and self.sha256 in (None, made)
+        )
+
+
+_RECIPE = ("scheme", "patch_depth", "volume", "channels", "fold_normalization")
+
+
+def read_card(path: Path) -> tuple[ZooEntry, str]:
+    """Read one card of the zoo.
+
+    Args:
+        path: A Markdown file with front matter; its stem is the entry's name.
+
+    Returns:
+        The entry, and the Markdown text below it.
+
+    Raises:
+        ConfigError: The file has no front matter, or its content does not fit; names the field.
+    """
+    try:
+        with reading(path):
+            found = _FRONT.fullmatch(path.read_text(encoding="utf-8"))
+        if found is None:
+            raise _invalid(path, ["no front matter between two lines '---'"])
+        fields = _fields(path, found.group(1))
+        entry = ZooEntry.model_validate(fields)
+    except ValidationError as error:
+        raise _invalid(path, [_problem(found) for found in error.errors()]) from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise _invalid(path, [f"front matter: {' '.join(str(error).split())}"]) from error
+    if entry.name != path.stem:
+        raise _invalid(path, [f"name: '{entry.name}' is not the file's, '{path.stem}'"])
+    return entry, found.group(2).strip()
+
+
+def _fields(path: Path, matter: str) -> dict[str, Any]:
+    keys = _KEY.findall(matter)
+    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+        # YAML would take the last one without a word.
+        raise _invalid(path, [f"{key}: stands there twice" for key in repeated])
+    fields = yaml.safe_load(matter)
+    if not isinstance(fields, dict):
+        raise _invalid(path, ["front matter: must be fields, one 'name: value' a line"])
+    return fields
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    place = ".".join(map(str, error["loc"])) or "entry"
+    return f"{place}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _invalid(path: Path, problems: list[str]) -> ConfigError:
+    return ConfigError(
+        f"model_cards/{path.name} is no valid entry of the zoo",
+        details=problems,
+        hint="model_cards/README.md describes the fields",
+    )
