@@ -228,7 +228,7 @@ def _once(fault: UnreachableError, question: Upload) -> UnreachableError:
 def _words_of(error: "HfHubHTTPError") -> list[str]:
     """What the Hub said, in one line, or nothing; without the token, whatever it said."""
     said = " ".join((error.server_message or "").split())
-    token = error.request.headers.get("Authorization", "").removeprefix("Bearer ")
+    token = error.response.request.headers.get("Authorization", "").removeprefix("Bearer ")
     said = said.replace(token, "...") if token else said
     return [said[:200]] if said else []
 

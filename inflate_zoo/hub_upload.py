@@ -7,7 +7,6 @@ the client's, which holds the token.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -92,17 +91,17 @@ class Target:
     folder: str
     writing: bool
 
-    def require_login(self) -> str:
-        """The token.
+    def login(self) -> str | None:
+        """The token, if there is one.
 
         Raises:
-            HubError: There is none.
+            HubError: There is none, and one is needed.
         """
         from huggingface_hub import get_token
 
         question = self._question("look")
         token = _ask(question, get_token)
-        if not token:
+        if not token and self.writing:
             raise no_login(question)
         return token
 
@@ -180,13 +179,14 @@ def _plain(content: bytes | Path) -> bytes | str:
 @contextmanager
 def _bars() -> Iterator[None]:
     """The client's progress bars on a terminal only, unless its own variable says otherwise."""
+    from huggingface_hub import constants
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
     )
 
-    chosen = "HF_HUB_DISABLE_PROGRESS_BARS" in os.environ
+    chosen = constants.HF_HUB_DISABLE_PROGRESS_BARS is not None
     if chosen or sys.stderr.isatty() or are_progress_bars_disabled():
         yield
         return

@@ -204,7 +204,7 @@ def record_in(folder: Path, entry: ZooEntry, *, thorough: bool = False) -> Mappi
 def _obtain(entry: ZooEntry, target: Path, *, force: bool, say: Say) -> None:
     why = "the zoo holds no prebuilt files of it"
     if not entry.redistribution:
-        why = f"its weights may not be passed on (license {entry.license})"
+        why = f"its weights may not be passed on (license {entry.license_name or entry.license})"
     if entry.prebuilt:
         try:
             folder = _prebuilt(entry, entry.prebuilt)

@@ -183,7 +183,7 @@ def test_weights_that_are_not_the_cards(hub, work, tmp_path):
 def test_a_source_that_cannot_be_had(hub, work):
     result = run("pull", "other-3d")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "its weights may not be passed on (license other)" in result.stderr
+    assert "its weights may not be passed on (license meta-license)" in result.stderr
     assert "'meta/other-vit': not found" in result.stderr
     assert list(work.iterdir()) == []
 

@@ -25,6 +25,7 @@ from inflate_zoo.errors import (
 )
 from inflate_zoo.files import sha256
 from inflate_zoo.provenance import FILES, read_record
+from inflate_zoo.publishing import push
 from inflate_zoo.registry import matching, pull, zoo
 from inflate_zoo.zoo_building import build
 from tests.support.checkpoints import save_transformers
@@ -502,6 +503,19 @@ def test_a_local_folder_of_that_name_wins(hub, made, cards):
     assert hub.requests == []
     with pytest.raises(UsageError, match="no folder of converted weights"):
         inflate_zoo.load(Path("small-vit-3d-centre"))  # a path is no name
+
+
+def test_what_was_built_and_pushed_is_pulled(hub, files, cards, monkeypatch, home, said):
+    hub.add_repo(REPO, files)
+    assert outcomes() == {NAME: "built"}
+    with use_hub(monkeypatch, hub, home, token=hub.token):
+        commit = push(Path("out", NAME), MADE).commit
+    hub.requests.clear()
+    cards(prebuilt=f"{MADE}@{commit}", sha256=index()[NAME]["sha256"])
+    assert contents(pull(NAME, say=said.append)) == contents(Path("out", NAME))
+    assert said == [f"{NAME}: prebuilt files of {MADE}@{commit}, digest as on the card"]
+    assert repos_asked(hub) == {MADE}
+    assert outcomes() == {NAME: "kept"}
 
 
 def test_the_prebuilt_repo_is_loaded_by_its_own_name(hub, prebuilt):

@@ -42,7 +42,7 @@ def real_numbers() -> tuple[Tensor, Tensor]:
     voxels = read_volume(file, "axial").array[0]
     image = torch.from_numpy(voxels[len(voxels) // 2, 8:40, 1:33].astype(np.float32))
     low, high = image.quantile(0.005), image.quantile(0.995)
-    return kernel, ((image - low) / (high - low)).clamp(0, 1).flip(0)[None, None]  # nose upwards
+    return kernel, ((image - low) / (high - low)).clamp(0, 1).flip(0)[None, None]  # anterior up
 
 
 def card(
@@ -72,7 +72,7 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> N
 def draw(axes: Axes, kernel: Tensor, image: Tensor) -> None:
     tokens_2d = conv2d(image, kernel, stride=DEPTH)
     volume = image.unsqueeze(2).repeat(1, 1, DEPTH * TOKENS, 1, 1)
-    # One scale for all kernels and one for all tokens: a quarter of a weight shows as a quarter.
+    # One scale for all kernels, one for all tokens, which those of `repeat` exceed.
     weights = {"cmap": "RdBu_r", "vmax": kernel.abs().max(), "vmin": -kernel.abs().max()}
     most = 1.3 * tokens_2d.abs().max()
     responses = {"cmap": "RdBu_r", "vmax": most, "vmin": -most}

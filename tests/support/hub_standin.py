@@ -1,9 +1,10 @@
 """A stand-in for the Hugging Face Hub on 127.0.0.1, for tests that run the real huggingface_hub.
 
-It gives the answers that a download needs (model info, resolve) and an upload (create, preupload,
-Git LFS with its basic transfer, commit), and faults on request. Large files are a redirect to the
-same server under another host name (`localhost`), because the real store is another origin: the
-client then takes the metadata from the redirect itself and must keep its token back. No xet.
+It gives the answers that a download needs (model info, tree, resolve) and an upload (create,
+preupload, Git LFS with its basic transfer, commit), and faults on request. Large files are a
+redirect to the same server under another host name (`localhost`), because the real store is another
+origin: the client then takes the metadata from the redirect itself and must keep its token back. No
+xet.
 """
 
 import base64
@@ -35,11 +36,12 @@ __all__ = ["HubStandIn", "Request", "use_hub"]
 
 _CHUNK = 1 << 20  # bytes read from a file at a time: a checkpoint never lies in memory whole
 _LFS_NAMES = (".safetensors", ".bin", ".pth")
-_NO_NAME = "(?:resolve|revision|preupload|commit)/"
+_NO_NAME = "(?:resolve|revision|tree|preupload|commit)/"
 _REPO = rf"([^/]+(?:/(?!{_NO_NAME})[^/]+)?)"  # owner/name, or an old name alone
 _WRITE = re.compile(f"/api/models/{_REPO}/(preupload|commit)/([^/]+)")
 _BATCH = re.compile(f"/{_REPO}[.]git/info/lfs/objects/(batch|verify)")
 _INFO = re.compile(f"/api/models/{_REPO}(?:/revision/([^/]+))?")
+_TREE = re.compile(f"/api/models/{_REPO}/tree/([^/]+)")
 _RESOLVE = re.compile(f"/{_REPO}/resolve/([^/]+)/(.+)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -286,6 +288,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._resolve(*map(unquote, found.groups()))
         elif found := _INFO.fullmatch(path):
             self._describe(found[1], unquote(found[2] or "main"), blobs="blobs" in query)
+        elif found := _TREE.fullmatch(path):
+            self._list(*map(unquote, found.groups()))
         else:
             raise _Refusal(404, "", "not an address of the stand-in")
 
@@ -312,6 +316,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         access = {"private": repo.private, "gated": "auto" if repo.gated else False}
         known = {"id": repo_id, "sha": commit, "tags": [], "siblings": siblings}
         self._answer(200, known | access, {})
+
+    def _list(self, repo_id: str, revision: str) -> None:
+        repo, commit = self._find(repo_id, revision)
+        entries = []
+        for name, file in repo.commits[commit].items():
+            known = self._details(name, file)
+            lfs = {"oid": file.sha256, "size": file.size, "pointerSize": file.pointer.size}
+            entry = {"type": "file", "path": name, "size": file.size, "oid": known["blobId"]}
+            entries.append(entry | ({"lfs": lfs} if "lfs" in known else {}))
+        self._answer(200, entries, {})
 
     def _details(self, name: str, file: _File) -> dict[str, object]:
         if not self._is_large(name, file):

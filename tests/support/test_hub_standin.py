@@ -15,6 +15,7 @@ from huggingface_hub import (
     constants,
     hf_hub_download,
     model_info,
+    snapshot_download,
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import (
@@ -342,6 +343,8 @@ def test_an_upload_arrives_and_can_be_downloaded(hub, api, tmp_path):
     assert hub.commits(REPO) == [empty.sha, made.oid]
     assert {name: hub.files(REPO)[name] for name in FILES} == FILES
     assert content(REPO, "model.safetensors", token=hub.token) == WEIGHTS
+    folder = Path(snapshot_download(REPO, token=hub.token, local_dir=tmp_path / "all"))
+    assert {name: (folder / name).read_bytes() for name in FILES} == FILES
     assert hub.writes() == [
         "POST /api/repos/create",
         f"POST /api/models/{REPO}/preupload/main",
