@@ -39,7 +39,9 @@ def test_without_arguments(run, tmp_path):
     few = [word for change in changes for word in ("--set", change)]
     result = run("--seeds", "1", *few, "--format", "json")
     assert result.exit_code == 0, result.output
-    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/trials/*/record.json")]
+    records = [
+        json.loads(path.read_text()) for path in tmp_path.glob("runs/*/trials/*/record.json")
+    ]
     trials = [record["trial"] for record in records]
     assert {trial["arm"]["label"] for trial in trials} == ARMS
     assert len(trials) == len(ARMS)
