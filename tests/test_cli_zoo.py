@@ -103,7 +103,7 @@ def test_show(work):
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "name       other-3d",
-        "source     meta/other-vit at main (hf_vit)",
+        "source     meta/other-vit at main (a branch) (hf_vit)",
         "objective  masked images",
         "license    meta-license, https://example.org/license; weights not to be passed on: "
         "made on demand",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,7 +123,8 @@ def show(
 
 
 def _facts(entry: ZooEntry) -> list[tuple[str, str]]:
-    at = f" at {entry.revision}" if entry.revision else ""
+    branch = "" if re.fullmatch("[0-9a-f]{40}", entry.revision or "") else " (a branch)"
+    at = f" at {entry.revision}{branch}" if entry.revision else ""
     link = f", {entry.license_link}" if entry.license_link else ""
     passing = "may be passed on" if entry.redistribution else "not to be passed on: made on demand"
     network = f"{entry.scheme}, patch depth {entry.patch_depth}, {entry.channels} channel(s)"
