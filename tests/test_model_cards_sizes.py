@@ -91,7 +91,9 @@ def test_the_size_is_that_of_a_file_which_safetensors_writes():
 
 
 def test_a_size_is_that_of_float32_and_a_header():
-    sizes = {entry.name: entry.size - 4 * entry.parameters for entry in zoo() if entry.size}
+    # The builtin ones are float16; their size is measured together with their digest.
+    entries = [entry for entry in zoo() if not entry.source.startswith("builtin/")]
+    sizes = {entry.name: entry.size - 4 * entry.parameters for entry in entries if entry.size}
     assert len(sizes) > 40
     assert all(0 < header < 100_000 and header % 8 == 0 for header in sizes.values())
 
