@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,10 +122,12 @@ def run(
     force: bool,
     progress: Progress | None = None,
     required: str | None = None,
+    license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
 ) -> Path:
     """`convert` with checked options; `progress` is told bytes written and bytes in all.
 
     `required` is the SHA-256 that model.safetensors must have: with another one nothing is left.
+    `license` holds the license fields of the new card, where they are not to be the source's.
     """
     if out is not None:
         check_target(Path(out), force=force)
@@ -137,8 +139,8 @@ def run(
             f"'{target.name}' is the source's own folder", hint="choose another with --out"
         )
     digests = _Digests(found.files())
-    job = _prepare(found, options, family, arch)
-    if not found.license:
+    job = _prepare(found, options, family, arch, license)
+    if not job.license:
         warnings.warn(
             "the source states no license; the card says 'unknown'. Find out before you pass "
             "the weights on",
@@ -151,11 +153,18 @@ def run(
     return target
 
 
-def _prepare(source: Source, options: Options, family: str | None, arch: str | None) -> Job:
+def _prepare(
+    source: Source,
+    options: Options,
+    family: str | None,
+    arch: str | None,
+    license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
+) -> Job:
     checkpoint = open_checkpoint(source.weights, source.folder)
     understood = understand(checkpoint.header, source.config, family, arch)
     recipe, found = make_recipe(options, understood.plan, source.config, source.preprocessor)
-    return Job(source, checkpoint, understood, recipe, found)
+    shown = source.license if license is None else license
+    return Job(source, checkpoint, understood, recipe, found, shown)
 
 
 def _write(

@@ -72,7 +72,7 @@ def resolve(repo: str, revision: str | None = None) -> Snapshot:
     folder = Path(constants.HF_HUB_CACHE, f"models--{repo.replace('/', '--')}")
     from_cache = False
     try:
-        info = _ask(question, describe)
+        info = ask(question, describe)
     except UnreachableError as error:
         commit = _cached_commit(folder, revision)
         files = _cached_files(folder / "snapshots" / commit) if commit else ()
@@ -98,7 +98,7 @@ def fetch(snapshot: Snapshot, names: Sequence[str]) -> list[Path]:
         for name in names:
             question = _file_question(snapshot, name)
             get = partial(hf_hub_download, snapshot.repo, name, revision=snapshot.commit)
-            paths.append(Path(_ask(question, partial(get, tqdm_class=bar))))
+            paths.append(Path(ask(question, partial(get, tqdm_class=bar))))
             _remember_revision(snapshot)
     return paths
 
@@ -116,7 +116,7 @@ def read_header(snapshot: Snapshot, name: str) -> dict[str, tuple[str, tuple[int
             with safe_open(cached, framework="numpy") as file:
                 slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
                 return {k: (v.get_dtype(), tuple(v.get_shape())) for k, v in slices.items()}
-        found = _ask(question, partial(read, revision=snapshot.commit))
+        found = ask(question, partial(read, revision=snapshot.commit))
         return {key: (info.dtype, tuple(info.shape)) for key, info in found.tensors.items()}
     except (SafetensorError, AttributeError, TypeError):  # the client expects JSON of one shape
         raise no_safetensors(question) from None
@@ -155,7 +155,8 @@ def _remember_revision(snapshot: Snapshot) -> None:
             ref.write_text(snapshot.commit)
 
 
-def _ask(question: Question, call: Callable[[], _Answer]) -> _Answer:
+def ask(question: Question, call: Callable[[], _Answer]) -> _Answer:
+    """Call the Hub, again where it was not reached, and turn what goes wrong into our errors."""
     for attempt in count(1):
         try:
             with _quiet():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from inflate_zoo.errors import HubNotFoundError
 from inflate_zoo.files import reading, sha256
-from inflate_zoo.hub import _ask
+from inflate_zoo.hub import ask
 from inflate_zoo.hub_faults import Step, Upload, no_hub, no_login
 
 
@@ -100,7 +100,7 @@ class Target:
         from huggingface_hub import get_token
 
         question = self._question("look")
-        token = _ask(question, get_token)
+        token = ask(question, get_token)
         if not token and self.writing:
             raise no_login(question)
         return token
@@ -116,7 +116,7 @@ class Target:
         question = self._question("look")
         describe = partial(HfApi(token=self._token).model_info, self.repo, files_metadata=True)
         try:
-            info = _ask(question, describe)
+            info = ask(question, describe)
         except HubNotFoundError:
             return None
         files = {
@@ -136,7 +136,7 @@ class Target:
         from huggingface_hub import HfApi
 
         make = HfApi(token=self._token).create_repo
-        _ask(self._question("create"), partial(make, self.repo, private=private or None))
+        ask(self._question("create"), partial(make, self.repo, private=private or None))
 
     def commit(self, parts: Sequence[Part], parent: str, message: str) -> str:
         """Upload files in one commit, and return it.
@@ -161,7 +161,7 @@ class Target:
 
         with _bars(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its HTTP library, and on fields of the card
-            return _ask(self._question("commit"), upload)
+            return ask(self._question("commit"), upload)
 
     @property
     def _token(self) -> bool | None:

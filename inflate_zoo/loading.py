@@ -23,27 +23,7 @@ def load(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> Backbone | Segmenter:
-    """Load converted weights, or a segmenter that was trained on them, strictly.
-
-    Args:
-        source: A folder, or a Hub repo (`org/name` or `org/name@revision`), of converted weights
-            or of a saved segmenter.
-        volume: Volume (depth, height, width) in voxels the network is to take; position tables
-            are resized to its token grid. `None` takes the one in the config.
-        dtype: `float32` (also `None`), `float16` or `bfloat16`.
-        device: Where the weights go; `None` is the CPU.
-
-    Returns:
-        What config.json says, the backbone or the segmenter (`Backbone.from_pretrained` gives
-        type checkers the former), in training mode as any new module; call `.eval()` for
-        inference.
-
-    Raises:
-        UsageError: No such folder or repo, or a volume that the patch does not divide.
-        ConfigError: The config is malformed, or is not that of a network of ours.
-        AccountingError: Tensors are missing, left over or of another shape.
-        CheckpointError: The file is damaged.
-    """
+    """Load a folder or a Hub repo: `registry.load`, which takes zoo names too, says the rest."""
     folder = folder_of(source)
     if isinstance(read_config(folder, source), SegmenterConfig):
         return Segmenter.from_pretrained(folder, volume=volume, dtype=dtype, device=device)

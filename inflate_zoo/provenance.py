@@ -34,11 +34,24 @@ class Job:
     understood: Understood
     recipe: Recipe
     normalization_from: str | None
+    license: Mapping[str, str]  # of the source's card, or what the zoo knows of it
 
     @property
     def plan(self) -> Plan:
         """How the source was understood."""
         return self.understood.plan
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know, one sentence each."""
+        notes = list(self.plan.notes)
+        stated = self.source.license.get("license")
+        if stated and stated != self.license.get("license"):
+            notes.append(
+                f"The source's card states the license {stated}; the stricter one, of those who "
+                "published the weights, is this card's."
+            )
+        return notes
 
 
 def _geometry(recipe: Recipe, config: Any) -> str:
@@ -83,11 +96,11 @@ def card_text(name: str, job: Job, verification: Verification | None) -> str:
         ("Proof", _proof_line(verification)),
         ("Training", "none was done"),
     ]
-    notes = list(job.plan.notes)
-    if not source.license:
+    notes = job.notes
+    if not job.license:
         notes.append("The source states no license: find out before you pass the weights on.")
     shape = (1, recipe.channels, *recipe.volume)
-    return render_card(name, source.license, source.repo, facts, notes, name, shape)
+    return render_card(name, job.license, source.repo, facts, notes, name, shape)
 
 
 def record_of(
@@ -116,7 +129,7 @@ def record_of(
             "commit": source.commit,
             "weights": source.weights.name,
             "sha256": dict(digests),
-            "license": dict(source.license) or {"license": "unknown"},
+            "license": dict(job.license) or {"license": "unknown"},
             "family": job.plan.scheme.name,
             "arch": job.understood.arch or None,
         },
@@ -131,7 +144,7 @@ def record_of(
             "normalization_from": job.normalization_from,
         },
         "dropped": list(job.plan.dropped),
-        "notes": list(job.plan.notes),
+        "notes": job.notes,
         "files": {name: {"sha256": digest} for name, digest in files.items()},
         "versions": {"inflate-zoo": __version__} | {name: version(name) for name in packages},
         "verification": verification.as_dict() if verification else None,

@@ -275,4 +275,5 @@ def make(entry: ZooEntry, target: Path, *, force: bool) -> None:
         verify=True,
         force=force,
         required=entry.sha256,
+        license=entry.license_fields or None,
     )

@@ -100,6 +100,18 @@ class ZooEntry(BaseModel):
             raise ValueError("prebuilt needs sha256, and redistribution must be true")
         return self
 
+    @property
+    def license_fields(self) -> dict[str, str]:
+        """The license as a card's front matter states it; empty where it is unknown."""
+        if self.license == "unknown":
+            return {}
+        fields = {
+            "license": self.license,
+            "license_name": self.license_name,
+            "license_link": self.license_link,
+        }
+        return {name: value for name, value in fields.items() if value}
+
     def describes(self, record: Mapping[str, Any]) -> bool:
         """Whether a conversion with this conversion.json was made by this recipe.
 

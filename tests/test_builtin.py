@@ -15,7 +15,7 @@ import inflate_zoo
 from inflate_zoo import cli
 from inflate_zoo.bench.catalog import load_suite, load_task
 from inflate_zoo.bench.layouts import read_dataset
-from inflate_zoo.bench.splits import deal, digest, split
+from inflate_zoo.bench.splits import deal, digest, divide
 from inflate_zoo.catalog import data_folder
 from inflate_zoo.errors import UnknownNameError, UsageError
 from inflate_zoo.sources import builtin_of, builtin_sources, find_source, license_fields
@@ -86,8 +86,8 @@ def test_names_that_are_none(tmp_path, monkeypatch):
 def test_the_task_is_whole_and_its_split_fixed():
     task, names = load_task("hippocampus-mini"), [case.name for case in read_dataset(MINI).cases]
     assert len(names) == 50
-    assert digest(deal(names, task.split.folds)) == task.split.digest
-    parts = split(names, task.split.folds, 0)
+    assert digest(deal(names, task.split)) == task.split.digest
+    parts = divide(names, task.split, 0)
     assert (len(parts.train), len(parts.validation), len(parts.test)) == (20, 5, 25)
     size = sum(path.stat().st_size for path in MINI.rglob("*.nii.gz"))
     assert 2_000_000 < size < 4_000_000

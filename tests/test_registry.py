@@ -365,6 +365,25 @@ def test_a_local_folder_does_not_pass_for_the_source_of_a_recipe(hub, files, car
         pull(NAME, say=print)
 
 
+def test_the_license_of_the_zoo_is_what_the_made_card_states(hub, files, cards, said):
+    """A card on the Hub may name a looser one than those who published the weights."""
+    hub.add_repo(REPO, files)
+    cards(license="cc-by-nc-4.0")
+    folder = pull(NAME, say=said.append)
+    record = whole(folder)
+    assert record["source"]["license"] == {"license": "cc-by-nc-4.0"}
+    assert "source's card states the license apache-2.0" in record["notes"][-1]
+    card = (folder / "README.md").read_text()
+    assert "\nlicense: cc-by-nc-4.0\n" in card
+    assert record["notes"][-1] in card
+
+
+def test_a_license_the_zoo_does_not_know_is_the_sources(hub, files, cards, said):
+    hub.add_repo(REPO, files)
+    cards(license="unknown", redistribution=False)
+    assert whole(pull(NAME, say=said.append))["source"]["license"] == {"license": "apache-2.0"}
+
+
 def test_a_builtin_source(hub, files, cards, said, monkeypatch, tmp_path):
     folder = tmp_path / "data" / "vit"
     folder.mkdir(parents=True)

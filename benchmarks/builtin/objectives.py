@@ -106,7 +106,7 @@ class SelfDistillation(Objective):
     Crops are smaller than the pictures: twice the steps in the hour that two CPU cores may take.
     """
 
-    batch, epochs, learning_rate, weight_decay = 256, 8, 7e-4, 0.1
+    batch, epochs, learning_rate, weight_decay = 128, 13, 5e-4, 0.1
     prototypes, student_temperature, teacher_temperature = 1024, 0.1, 0.04
     world = View(size=24, area=(0.4, 1.0), colour=0.5)
     detail = View(size=12, area=(0.1, 0.4), colour=0.5)

@@ -50,6 +50,7 @@ class Dataset:
         labels: Label name to its value in the files.
         regions: Region name to the label values it unites.
         cases: Cases whose files are all there, sorted by name.
+        listed: Their names in the order of dataset.json, where it lists them.
         license: As stated, or `unknown`.
         citation: Whom to cite.
         problems: What is wrong with dataset.json, and which cases are missing or doubled.
@@ -63,6 +64,7 @@ class Dataset:
     labels: Mapping[str, int]
     regions: Mapping[str, tuple[int, ...]]
     cases: tuple[Case, ...]
+    listed: tuple[str, ...]
     license: str
     citation: str
     problems: tuple[Finding, ...]

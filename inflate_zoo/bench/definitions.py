@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Millimetres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Voxels = tuple[PositiveInt, PositiveInt, PositiveInt]
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
 ChannelRule = Literal["sum", "rgb"]
 Slices = Literal["axial", "coronal", "sagittal"]
 
@@ -46,15 +66,43 @@ class Split(_Strict):
     """How cases are dealt into folds.
 
     Attributes:
-        rule: `hash`: sorted by the SHA-256 of their names and dealt in turn.
+        rule: `hash`: patients sorted by the SHA-256 of their names and dealt in turn.
         folds: Number of folds.
+        patient: Regular expression that finds the patient in a case's name; without it every case
+            is a patient of its own.
         digest: SHA-256 of the folds (see `splits.digest`); another data set's is
             refused.
     """
 
     rule: Literal["hash"] = "hash"
     folds: int = Field(ge=2, default=5)
+    patient: Pattern | None = None
     digest: str | None = None
+
+
+class PaperSplit(_Strict):
+    """The split of Zhang et al., 2022, from their public code.
+
+    Attributes:
+        rule: `shuffle`: the cases as dataset.json lists them, shuffled, 80 % to train on, 15 % to
+            choose a checkpoint by, 5 % to score. `list`: the patients of `test` are scored.
+        before: Lengths of the lists that the one generator, seeded 1234, shuffled before.
+        first: The case that the published list begins with: another order is another split.
+        test: Patients that are scored.
+        digest: SHA-256 of the three parts.
+    """
+
+    rule: Literal["shuffle", "list"]
+    before: tuple[PositiveInt, ...] = ()
+    first: str | None = None
+    test: tuple[str, ...] = ()
+    digest: str | None = None
+
+    @model_validator(mode="after")
+    def _test_fits(self) -> Self:
+        if bool(self.test) != (self.rule == "list"):
+            raise ValueError("test belongs to rule 'list', and to no other")
+        return self
 
 
 class Task(_Strict):
@@ -70,12 +118,18 @@ class Task(_Strict):
         intensity: How intensities become [0, 1].
         spacing: Target spacing (depth, height, width) in mm.
         slices: Anatomical plane of a slice, which decides the depth axis.
+        slice_size: Side in pixels of whole slices.
+        whole_slices: Every slice is resized to `slice_size`, and none is made between slices, in
+            place of the spacing. Protocols set it.
         surface_tolerance_mm: Tolerance of the surface Dice that is ranked, in mm.
+        cases: How many cases the whole data set has.
         split: How cases are dealt into folds.
+        paper_split: The split of Zhang et al., 2022, where they used the data set.
         license: SPDX name, or as stated.
         citation: Whom to cite.
         address: Where the data can be had; `builtin/<name>` ships with the package.
         checksum: Digest of the archive at `address`, `md5:...` or `sha256:...`.
+        access: How to get the data where nobody may fetch them for the user.
     """
 
     name: str
@@ -87,12 +141,17 @@ class Task(_Strict):
     intensity: Intensity
     spacing: Millimetres
     slices: Slices = "axial"
+    slice_size: PositiveInt = 512
+    whole_slices: bool = False
     surface_tolerance_mm: PositiveFloat = 1.0
+    cases: PositiveInt | None = None
     split: Split = Split()
+    paper_split: PaperSplit | None = None
     license: str = "unknown"
     citation: str = ""
     address: str = ""
     checksum: str = ""
+    access: str = ""
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:
@@ -113,10 +172,23 @@ class Task(_Strict):
 
 
 class Data(_Strict):
-    """What a protocol changes of the task; `task` keeps it."""
+    """What a protocol changes of the task; `task` keeps it.
+
+    Attributes:
+        spacing: Target spacing (depth, height, width) in mm.
+        intensity: How intensities become [0, 1].
+        ct_intensity: The same, of CT alone.
+        whole_slices: Resize every slice to the task's `slice_size`, in place of the spacing.
+        split: `folds`, or `paper` for the task's `paper_split`.
+        select_on: The cases that choose a checkpoint: `validation`, or `test`, the scored ones.
+    """
 
     spacing: Literal["task"] | Millimetres = "task"
     intensity: Literal["task"] | Intensity = "task"
+    ct_intensity: Literal["task"] | Intensity = "task"
+    whole_slices: bool = False
+    split: Literal["folds", "paper"] = "folds"
+    select_on: Literal["validation", "test"] = "validation"
 
 
 class Network(_Strict):

@@ -1,4 +1,4 @@
-"""The two layouts of a data set on disk: Medical Segmentation Decathlon and nnU-Net raw.
+"""Layouts of a data set on disk: the Decathlon's, nnU-Net's raw one, and those of `published`.
 
 What is wrong with single cases or fields is collected, not raised: people want the whole list.
 """
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from inflate_zoo.bench.dataset import Case, Dataset, Finding, refuse_problems
+from inflate_zoo.bench.published import read_published
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import read_json
 
@@ -21,8 +22,9 @@ __all__ = ["Case", "Dataset", "Finding", "read_dataset", "refuse_problems"]
 _ENDINGS = (".nii.gz", ".nii")
 _MR = re.compile(r"(mri?|t1|t2|flair|dwi|adc|pd|swi|dce)\w*([ _-].*)?", re.IGNORECASE)
 _LAYOUTS = (
-    "two layouts are understood: the Decathlon's (dataset.json with 'training' and 'labels') and "
-    "nnU-Net's raw one (dataset.json with 'channel_names' and 'file_ending', imagesTr, labelsTr)"
+    "these layouts are understood: the Decathlon's (dataset.json with 'training' and 'labels') and "
+    "nnU-Net's raw one (dataset.json with 'channel_names' and 'file_ending', imagesTr, labelsTr); "
+    "the folders of ACDC and BTCV are read as published"
 )
 
 
@@ -74,7 +76,7 @@ def read_dataset(folder: Path) -> Dataset:
     """Read what a data set consists of; no volume is opened.
 
     Args:
-        folder: Folder with a dataset.json.
+        folder: Folder with a dataset.json, or as `read_published` takes it.
 
     Raises:
         UsageError: No folder, no dataset.json, neither layout, or something no part of which can
@@ -82,6 +84,8 @@ def read_dataset(folder: Path) -> Dataset:
     """
     path = folder / "dataset.json"
     if not _is_there(path):
+        if folder.is_dir() and (published := read_published(folder)) is not None:
+            return published
         what = "has no dataset.json" if folder.is_dir() else "is no folder"
         raise UsageError(f"'{folder.name}' {what}", hint=_LAYOUTS)
     table = read_json(path)
@@ -104,6 +108,7 @@ def read_dataset(folder: Path) -> Dataset:
         labels=MappingProxyType(reader.labels),
         regions=MappingProxyType(reader.regions),
         cases=tuple(reader.cases[case] for case in sorted(reader.cases)),
+        listed=tuple(reader.cases),
         license=reader.text("licence", "license") or "unknown",
         citation=reader.text("reference", "citation"),
         problems=tuple(reader.problems),

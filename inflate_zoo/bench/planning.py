@@ -11,11 +11,17 @@ from inflate_zoo.bench.arms import Wanted, make_arms
 from inflate_zoo.bench.cache import prepare
 from inflate_zoo.bench.catalog import load_task
 from inflate_zoo.bench.checking import check
-from inflate_zoo.bench.definitions import ChannelRule, Protocol, Task
+from inflate_zoo.bench.definitions import ChannelRule, Protocol, Split, Task
 from inflate_zoo.bench.layouts import Dataset, read_dataset
 from inflate_zoo.bench.preprocessing import derive_task, resolve
 from inflate_zoo.bench.records import CaseNames, Place, TrialSpec
-from inflate_zoo.bench.splits import require_digest, split
+from inflate_zoo.bench.splits import (
+    Parts,
+    chosen_by_test,
+    divide,
+    divide_as_published,
+    require_digest,
+)
 from inflate_zoo.errors import ConfigError, UsageError
 
 Say = Callable[[str], None]
@@ -79,19 +85,13 @@ def plan(request: Request, say: Say, progress: Progress) -> Planned:
     dataset = _checked(request.data, say, progress)
     named = load_task(request.dataset) if request.dataset else None
     names = [case.name for case in dataset.cases]
-    count = named.split.folds if named else 5
     if named:
         require_digest(named, names)
         _require_same_form(named, dataset)
-    folds = tuple(range(count)) if request.folds is None else request.folds
-    wrong = [fold for fold in folds if not 0 <= fold < count]
-    if wrong:
-        raise UsageError(
-            f"no fold {wrong[0]}: there are {count}, from 0", hint=f"choose from 0 to {count - 1}"
-        )
     trials: list[tuple[TrialSpec, Place]] = []
-    for fold in folds:
-        parts = split(names, count, fold)
+    for fold, parts in _folds(request, named, dataset).items():
+        if request.protocol.data.select_on == "test":
+            parts = chosen_by_test(parts)
         cases = CaseNames(train=parts.train, validation=parts.validation, test=parts.test)
         training = [*parts.train, *parts.validation]
         task = named or derive_task(dataset, training, _slug(dataset.name))
@@ -142,6 +142,28 @@ def _checked(folder: Path, say: Say, progress: Progress) -> Dataset:
             hint=f"see all with: inflate-zoo data check {folder.name}",
         )
     return dataset
+
+
+def _folds(request: Request, named: Task | None, dataset: Dataset) -> dict[int, Parts]:
+    """The parts of each fold asked for."""
+    if request.protocol.data.split == "paper":
+        if named is None:
+            raise UsageError(
+                "the paper's split is known of named tasks only",
+                hint="add --dataset, e.g. --dataset msd-task04, or --set data.split=folds",
+            )
+        if request.folds not in (None, (0,)):
+            raise UsageError("the paper's split has one fold", hint="leave out --folds")
+        return {0: divide_as_published(named, dataset.listed)}
+    names = [case.name for case in dataset.cases]
+    rule = named.split if named else Split()
+    folds = tuple(range(rule.folds)) if request.folds is None else request.folds
+    if wrong := [fold for fold in folds if not 0 <= fold < rule.folds]:
+        raise UsageError(
+            f"no fold {wrong[0]}: there are {rule.folds}, from 0",
+            hint=f"choose from 0 to {rule.folds - 1}",
+        )
+    return {fold: divide(names, rule, fold) for fold in folds}
 
 
 def _require_same_form(task: Task, dataset: Dataset) -> None:

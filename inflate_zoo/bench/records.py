@@ -27,7 +27,8 @@ RESULT_VERSION = 1  # raised when the same specification would give another resu
 SPEC, RECORD, FAILURE = "trial.json", "record.json", "failure.json"
 # What a trial is called changes no result: its arm's label depends on the other arms.
 _WORDS: Any = {
-    "task": {"title", "license", "citation", "address", "checksum"},
+    "task": {"title", "license", "citation", "address", "checksum", "access"}
+    | {"cases", "split", "paper_split"},  # the parts stand by name in the specification
     "protocol": {"summary", "overrides", "deviations"},
     "arm": {"label"},
 }

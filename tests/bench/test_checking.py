@@ -212,7 +212,7 @@ def test_what_is_no_data_set_is_refused_in_two_lines(tmp_path):
     assert result.stdout == ""
     first, second = result.stderr.splitlines()
     assert first.endswith("has no dataset.json")
-    assert second.startswith("two layouts are understood")
+    assert second.startswith("these layouts are understood")
 
 
 def test_the_command_needs_the_libraries_of_the_ranking(tmp_path, monkeypatch):
