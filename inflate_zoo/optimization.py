@@ -17,7 +17,12 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 def param_groups(
-    model: nn.Module, *, learning_rate: float, weight_decay: float, layer_decay: float = 1.0
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    decay_norms: bool = False,
 ) -> list[dict[str, Any]]:
     """Parameter groups of a backbone or segmenter, for any torch optimizer.
 
@@ -35,6 +40,7 @@ def param_groups(
         learning_rate: Of the decoder and the final norm.
         weight_decay: Of what decays.
         layer_decay: Above 0, at most 1.
+        decay_norms: Let the weights of norms and LayerScale decay too, as Zhang et al. (2022) do.
 
     Returns:
         Groups with `params`, `name` (`stem.decay`, `stem.no_decay`, `block.0.decay`, ...,
@@ -65,7 +71,9 @@ def param_groups(
     for full_name, parameter in model.named_parameters():
         name = full_name.removeprefix("backbone.")
         if parameter.requires_grad:
-            kind = "no_decay" if parameter.ndim <= 1 or name in _TABLES else "decay"
+            scale = decay_norms and parameter.ndim == 1 and not name.endswith("bias")
+            decays = (parameter.ndim > 1 and name not in _TABLES) or scale
+            kind = "decay" if decays else "no_decay"
             groups[f"{_layer(name)}.{kind}"]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
 

@@ -153,12 +153,21 @@ def load(
     from inflate_zoo import loading
 
     if isinstance(source, str) and "/" not in source and not is_local(source):
-        source = _kept(find_card(source)[0], _LOG.warning)
+        source = kept(find_card(source)[0], _LOG.warning)
     return loading.load(source, volume=volume, dtype=dtype, device=device)
 
 
-def _kept(entry: ZooEntry, say: Say) -> Path:
-    """The entry's folder in the user's cache, fetched or made at its first use."""
+def kept(entry: ZooEntry, say: Say) -> Path:
+    """The entry's folder in the user's cache, fetched or made at its first use.
+
+    Args:
+        entry: The entry.
+        say: Told whether the weights are fetched or made, and why.
+
+    Raises:
+        WorkError: It could not be fetched or made.
+        UsageError: Its source cannot be used.
+    """
     recipe = json_text([__version__, entry.model_dump(mode="json", include=_DETERMINING)])
     key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
     folder = default_cache() / "zoo" / key / entry.name

@@ -19,6 +19,7 @@ from inflate_zoo.backbones import (
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.nets.decoders import DECODERS
 from inflate_zoo.nets.segmenter import SegmentationNetwork, SegmenterConfig
+from inflate_zoo.nets.upernet import Norm
 from inflate_zoo.network_files import (
     folder_of,
     problems_of,
@@ -102,6 +103,7 @@ def segmenter(
     classes: int,
     decoder: str = "unetr",
     features: int = 16,
+    norm: Norm = "group",
     slice_wise: bool = False,
 ) -> Segmenter:
     """Put a segmentation decoder on a backbone.
@@ -110,14 +112,18 @@ def segmenter(
         backbone: As `load` gives it; it is trained on, not copied.
         classes: Classes with the background, at least 2.
         decoder: `unetr` (3D convolutions with skips from four depths and from the volume, after
-            Hatamizadeh et al. 2022) or `linear` (one layer on the final tokens).
-        features: Channels of `unetr` at full resolution, a multiple of 8.
+            Hatamizadeh et al. 2022), `linear` (one layer on the final tokens) or `upernet` (2D,
+            after Xiao et al. 2018: one token along depth, logits of the centre slice alone).
+        features: Channels of `unetr` at full resolution, a multiple of 8; of `upernet` throughout,
+            768 in Zhang et al. (2022).
+        norm: Of `upernet`: `group`, or `batch`.
         slice_wise: Take each slice for a volume of its own, one slice deep, so that nothing mixes
             slices; the backbone then has patch depth 1 and was loaded for such volumes.
 
     Returns:
         Takes volumes [batch, channels, depth, height, width] with intensities in [0, 1], gives
-        logits [batch, classes, depth, height, width]. The decoder is initialised from torch's
+        logits [batch, classes, depth, height, width]; `upernet` gives [batch, classes, 1, height,
+        width], unless `slice_wise`. The decoder is initialised from torch's
         global random state.
 
     Raises:
@@ -132,6 +138,7 @@ def segmenter(
             classes=classes,
             decoder=decoder,  # type: ignore[arg-type]
             features=features,
+            norm=norm,
             slice_wise=slice_wise,
         )
     except ValidationError as error:

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from math import prod
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MARKER = ".inflate-zoo-replacing"
 _CHUNK = 16 << 20
+_UMASK = threading.Lock()  # it can be read by setting it alone
 _LONGEST_NAME = 200  # bytes; file systems take 255, and the staging folder's name is longer
 
 
@@ -185,8 +187,9 @@ def _holds_something(folder: Path) -> bool:
 
 
 def _publish(stage: Path, target: Path, order: Sequence[str], *, force: bool) -> None:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
     for name in order:  # temporary files are private; the published ones follow the umask
         (stage / name).chmod(0o666 & ~mask)
     stage.chmod(0o777 & ~mask)

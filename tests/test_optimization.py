@@ -10,6 +10,7 @@ from inflate_zoo.backbones import Backbone
 from inflate_zoo.errors import UsageError
 from tests.test_segmentation import backbone, config
 
+TABLES = ("cls_token", "pos_embed", "depth_embed")
 BLOCK = {
     "decay": ["attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight"],
     "no_decay": [
@@ -58,6 +59,18 @@ def test_every_parameter_of_a_small_segmenter_by_name():
     for name, (rate, decay, names) in expected.items():
         assert got[name][0] == pytest.approx(rate), name
         assert got[name][1:] == (decay, names), name
+
+
+def test_norms_decay_where_that_is_asked_for():
+    inner = Backbone(config(blocks=1, layer_scale=True, pre_norm=True))
+    model = segmenter(inner, classes=2, decoder="linear")
+    plain = described(model, learning_rate=0.1, weight_decay=0.05)
+    got = described(model, learning_rate=0.1, weight_decay=0.05, decay_norms=True)
+    for layer in ("stem", "block.0", "head"):
+        more = set(got.get(f"{layer}.decay", (0, 0, []))[2]) - set(plain[f"{layer}.decay"][2])
+        expected = {"stem": {"norm_pre.weight"}, "head": {"norm.weight"}}.get(layer)
+        assert more == (expected or {f"blocks.0.{n}" for n in BLOCK["no_decay"] if "bias" not in n})
+        assert all("bias" in n or n in TABLES for n in got[f"{layer}.no_decay"][2])
 
 
 def test_grouping_is_that_of_timm():

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
 from inflate_zoo import hub
 from inflate_zoo.architecture import MODEL_TYPE
-from inflate_zoo.errors import ConfigError, UsageError
+from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files import read_json
 from inflate_zoo.network_files import CONFIG, WEIGHTS, folder_of
+from inflate_zoo.registry import find_card, kept
 from inflate_zoo.sources import Source, find_source, is_local
 
 RECIPE = "conversion.json"
+_LOG = logging.getLogger(__name__)
 
 
 def find_any(source: str) -> Source:
-    """What `convert` or `load` takes.
+    """What `convert` or `load` takes: zoo entries by their names too.
 
     Raises:
         UsageError: There is no such source, or it is of no use.
         HubError: The Hub could not be reached, or refused.
     """
+    if "/" not in source and not is_local(source):
+        with suppress(UnknownNameError):
+            source = str(kept(find_card(source)[0], _LOG.warning))
     try:
         return find_source(source)
     except ConfigError:

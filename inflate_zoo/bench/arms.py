@@ -161,7 +161,8 @@ class _Maker:
         if (found.folder / RECIPE).exists():
             recipe = read_json(found.folder / RECIPE)["recipe"]
             scheme = recipe["scheme"]
-            if not recipe["fold_normalization"]:
+            wanted = self._protocol.network.fold_normalization
+            if wanted and not recipe["fold_normalization"]:
                 self._say(
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
@@ -185,7 +186,8 @@ class _Maker:
             depth = self.patch_depth(patch)
         else:
             depth = patch_depth
-        options = Options(scheme, depth, None, self._channels, fold_normalization=True)
+        fold = self._protocol.network.fold_normalization
+        options = Options(scheme, depth, None, self._channels, fold_normalization=fold)
         folder = self._convert(source, found, options)
         return _described(found, folder, "2d" if patch_depth == 1 else "inflated", scheme)
 

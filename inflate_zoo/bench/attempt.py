@@ -129,7 +129,9 @@ def ready(
     reset_peak_memory(device)
     watcher.stage("loading")
     network = build(spec, Path(place.weights) if place.weights else None).to(device)
-    seer = Seer(network, window_of(spec), spec.protocol.evaluation, device, accelerator.autocast)
+    centre = spec.protocol.network.centre_slice
+    settings = spec.protocol.evaluation
+    seer = Seer(network, window_of(spec), settings, device, accelerator.autocast, centre)
     inner = spec.cases.validation[: spec.protocol.train.validation_cases]
 
     def validate() -> float | None:
@@ -164,7 +166,8 @@ def _trainer(
             )
         windows = FeatureWindows(made, spec.seed)
     else:
-        rule = WindowRule(seer.window, protocol.train.foreground, protocol.augment)
+        centre = protocol.network.centre_slice
+        rule = WindowRule(seer.window, protocol.train.foreground, protocol.augment, centre)
         keys = [spec.entries[name] for name in spec.cases.train]
         windows = Windows(cache, keys, rule, spec.seed)
     return Trainer(
@@ -188,6 +191,7 @@ def _result(
     from inflate_zoo.bench.metrics import means, pooled
 
     state = trainer.state
+    shape = (len(spec.task.channels), *window_of(spec))
     return {
         "cases": cases,
         "pooled": pooled(case["regions"] for case in cases),
@@ -196,18 +200,19 @@ def _result(
         "selected_step": trainer.selected_step,
         "parameters": sum(p.numel() for p in network.parameters()),
         "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "flops": _flops(network, (len(spec.task.channels), *window_of(spec))),
+        "flops": _flops(network, network, shape),
+        "encoder_flops": _flops(network.encode, network, shape),
         "window": list(window_of(spec)),
     }
 
 
-def _flops(network: Any, shape: tuple[int, ...]) -> int:
-    """Floating-point operations of one window's forward pass, as torch counts them."""
+def _flops(call: Callable[[Any], Any], network: Any, shape: tuple[int, ...]) -> int:
+    """Floating-point operations on one window, as torch counts them: two per multiply-add."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     network.eval()
     device = next(network.parameters()).device
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *shape, device=device))
+        call(torch.zeros(1, *shape, device=device))
     return int(counter.get_total_flops())

@@ -18,13 +18,18 @@ from inflate_zoo.segmentation import Segmenter, segmenter
 
 def window_of(spec: TrialSpec) -> Voxels:
     """The window a trial's network sees: the protocol's, rounded up to whole patches."""
-    config = spec.arm.config
+    config, settings, task = spec.arm.config, spec.protocol.network, spec.task
+    asked, height, width = settings.window
+    if task.whole_slices:
+        height = width = task.slice_size
+    # Not from the patch: sources with other patches are to see the same.
+    deep = max(1, round(height * task.spacing[1] / task.spacing[0]))
+    depth = deep if asked == "spacing" else asked
+    if settings.centre_slice and spec.arm.kind == "2d":
+        depth = 1  # the other slices would be computed for nothing
     patch = (config.patch_depth, *config.patch_size)
-    depth, height, width = (
-        -(-extent // step) * step
-        for extent, step in zip(spec.protocol.network.window, patch, strict=True)
-    )
-    return depth, height, width
+    rounded = [-(-n // step) * step for n, step in zip((depth, height, width), patch, strict=True)]
+    return rounded[0], rounded[1], rounded[2]
 
 
 def build(spec: TrialSpec, weights: Path | None) -> Segmenter:
@@ -46,12 +51,13 @@ def build(spec: TrialSpec, weights: Path | None) -> Segmenter:
         classes=len(spec.task.values),
         decoder=settings.decoder,
         features=settings.features,
+        norm=settings.norm,
         slice_wise=spec.arm.kind == "2d",
     )
     backbone.requires_grad_(not settings.freeze)
     # Processes that share a training wait for every gradient: these parts get none.
     backbone.fc_norm.requires_grad_(False)
-    if settings.decoder == "unetr":
+    if settings.decoder != "linear":
         backbone.norm.requires_grad_(False)
     return network
 

@@ -15,12 +15,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inflate_zoo.bench.cores import in_threads, threads_for
 from inflate_zoo.bench.definitions import Millimetres, Task
 from inflate_zoo.bench.grids import require_same_grid
 from inflate_zoo.bench.layouts import Case, Dataset, refuse_problems
@@ -29,9 +31,9 @@ from inflate_zoo.bench.preprocessing import (
     normalize,
     resample_image,
     resample_labels,
-    resampled_shape,
+    target_shape,
 )
-from inflate_zoo.bench.volumes import read_channels, read_volume
+from inflate_zoo.bench.volumes import read_channels, read_grid, read_volume
 from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
 from inflate_zoo.files import reading, sha256
 from inflate_zoo.writing import json_text, staged, write_text
@@ -98,13 +100,28 @@ def prepare(
         )
     keys: dict[str, str] = {}
     progress(0, len(cases))
+
+    def store(name: str) -> str:
+        key = _key(task, known[name], digest)
+        if not (_folder(cache, key) / "case.json").exists():
+            _store(task, known[name], key, cache)
+        return key
+
+    largest = max((_voxels(task, known[name]) for name in cases), default=0)
     with _digests(cache) as digest:
-        for name in cases:
-            keys[name] = _key(task, known[name], digest)
-            if not (_folder(cache, keys[name]) / "case.json").exists():
-                _store(task, known[name], keys[name], cache)
+        for name, key in zip(cases, in_threads(store, cases, threads_for(largest)), strict=True):
+            keys[name] = key
             progress(len(keys), len(cases))
     return keys
+
+
+def _voxels(task: Task, case: Case) -> int:
+    """Voxels of a case's channels, on its own grid or as resampled, whichever are more."""
+    grid = read_grid(case.label)
+    own = prod(grid.shape)
+    target = prod(target_shape(task, grid.shape, grid.spacing(task.slices)))
+    # Channels are read together, where they share a file, and kept together in half precision.
+    return max(own, target) * (1 + len(task.channels) // 4)
 
 
 def open_case(cache: Path, key: str) -> CachedCase:
@@ -135,7 +152,7 @@ def _folder(cache: Path, key: str) -> Path:
 
 
 def _key(task: Task, case: Case, digest: Callable[[Path], str]) -> str:
-    parts = {
+    parts: dict[str, Any] = {
         "version": PREPROCESSING_VERSION,
         "name": case.name,
         "images": [digest(path) for path in case.images],
@@ -145,6 +162,8 @@ def _key(task: Task, case: Case, digest: Callable[[Path], str]) -> str:
         "slices": task.slices,
         "values": task.values,
     }
+    if task.whole_slices:
+        parts |= {"spacing": None, "slice_size": task.slice_size}
     return hashlib.sha256(json_text(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -230,7 +249,7 @@ def preprocess(task: Task, case: Case) -> tuple[dict[str, NDArray[Any]], Millime
     if label.grid.channels != 1:
         raise _unfit(case, f"its label '{label.grid.name}' has {label.grid.channels} channels")
     reference = class_indices(label.array[0], task.values, label.grid.name)
-    shape = resampled_shape(reference.shape, label.spacing, task.spacing)
+    shape = target_shape(task, reference.shape, label.spacing)
     image = np.empty((len(task.channels), *shape), np.float16)
     found = 0
     for volume in read_channels(case.images, task.slices):

@@ -65,6 +65,8 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
     changed: Mapping[str, Any] = protocol.model_dump(mode="python")
     for override in overrides:
         changed = _merge(changed, _parse_override(override))
+        if override.partition("=")[0].strip() == "train.steps":
+            changed = {**changed, "task_steps": {}}  # what was asked for holds for every task
     try:
         valid = Protocol.model_validate(changed)
     except ValidationError as error:
@@ -168,7 +170,8 @@ def _parse_override(text: str) -> dict[str, Any]:
     if not equals or not written:
         raise UsageError(f"'{text}' is no key=value", hint="write e.g. --set train.steps=500")
     if key not in known:
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        close = [name for name in known if name.endswith(f".{key}")]
+        close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.4)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:12])}, ..."
         raise UsageError(f"a protocol has no field '{key}'", hint=hint)
     try:

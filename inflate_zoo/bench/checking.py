@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inflate_zoo.bench.cores import in_threads, threads_for
 from inflate_zoo.bench.grids import Grid, grid_difference, short_name
 from inflate_zoo.bench.layouts import Case, Dataset, Finding
 from inflate_zoo.bench.splits import FEWEST
-from inflate_zoo.bench.volumes import Volume, read_channels, read_volume
+from inflate_zoo.bench.volumes import Volume, read_channels, read_grid, read_volume
 from inflate_zoo.errors import UsageError
 
-_THREADS = 2  # unpacking and counting release the interpreter's lock; each thread holds a volume
 _SHOWN = 5  # odd values of a label
 _TAKE_OUT = "repair the file or take the case out"
 _MEMORY = "close other programs, or take the case out"
@@ -63,16 +64,23 @@ def check(
         bad.append(Finding("", what, f"at least {needed} are needed"))
     total = len(dataset.cases)
     progress(0, total)
-    threads = ThreadPoolExecutor(_THREADS)
-    try:
-        verdicts = threads.map(lambda case: _check_case(case, dataset), dataset.cases)
-        for done, verdict in enumerate(verdicts, 1):
-            bad += verdict.bad
-            warnings += verdict.warnings
-            progress(done, total)
-    finally:
-        threads.shutdown(cancel_futures=True)  # Ctrl-C must not wait for all the others
+    threads = threads_for(max(map(_voxels, dataset.cases), default=0))
+    verdicts = in_threads(lambda case: _check_case(case, dataset), dataset.cases, threads)
+    for done, verdict in enumerate(verdicts, 1):
+        bad += verdict.bad
+        warnings += verdict.warnings
+        progress(done, total)
     return Report(total, tuple(bad), tuple(warnings))
+
+
+def _voxels(case: Case) -> int:
+    """Voxels of the largest file; what cannot be read is told of later."""
+    sizes = [0]
+    for path in (case.label, *case.images):
+        with suppress(UsageError):
+            grid = read_grid(path)
+            sizes.append(prod(grid.shape) * grid.channels)
+    return max(sizes)
 
 
 def _check_case(case: Case, dataset: Dataset) -> _Verdict:

@@ -195,19 +195,25 @@ class Network(_Strict):
     """The segmenter.
 
     Attributes:
-        decoder: `unetr` or `linear`.
+        decoder: `unetr` or `linear`; `upernet` sees whole slices and predicts the centre one.
         features: Width of the decoder at full resolution.
+        norm: Of `upernet`: `group`, or `batch`, over all windows that one process sees at a time.
         window: What the network sees (depth, height, width) in voxels of the target spacing, each
-            rounded up to a multiple of the patch.
+            rounded up to a multiple of the patch; the depth `spacing` makes it about as deep in mm
+            as it is high. Of whole slices the depth alone counts.
         patch_depth: Voxels; `spacing` makes a patch about as deep in mm as it is high.
+        fold_normalization: Fold the source's input normalisation into the stem; without, it is fed
+            [0, 1] as if it had been trained on that.
         drop_path: Greatest rate of stochastic depth.
         freeze: Train the decoder alone, on features computed once.
     """
 
-    decoder: Literal["unetr", "linear"]
+    decoder: Literal["unetr", "linear", "upernet"]
     features: PositiveInt
-    window: Voxels
+    norm: Literal["group", "batch"] = "group"
+    window: tuple[PositiveInt | Literal["spacing"], PositiveInt, PositiveInt]
     patch_depth: PositiveInt | Literal["spacing"]
+    fold_normalization: bool = True
     drop_path: float = Field(ge=0, lt=1)
     freeze: bool
 
@@ -215,7 +221,14 @@ class Network(_Strict):
     def _features_serve(self) -> Self:
         if self.freeze and self.decoder != "linear":
             raise ValueError("freeze needs decoder 'linear': others need more than kept features")
+        if self.norm != "group" and self.decoder != "upernet":
+            raise ValueError("norm belongs to decoder 'upernet', and to no other")
         return self
+
+    @property
+    def centre_slice(self) -> bool:
+        """Whether a window tells its centre slice alone."""
+        return self.decoder == "upernet"
 
 
 class Augment(_Strict):
@@ -223,9 +236,12 @@ class Augment(_Strict):
 
     Attributes:
         flip: Per axis.
+        quarter_turn: Of a rotation in the plane by 90, 180 or 270 degrees.
         turn: Of a rotation in the plane by up to `degrees` and a zoom in the plane within `zoom`.
         degrees: Greatest rotation.
         zoom: Least and greatest magnification.
+        zoom_law: `log`, as likely to shrink as to magnify by the same factor, or `uniform`.
+        zoom_depth: Zoom through the slices of the window too; what is missing is 0.
         intensity: Of each of: brightness within `brightness`, gamma within `gamma`, noise up to
             `noise`.
         brightness: Greatest shift, intensities in [0, 1].
@@ -234,9 +250,12 @@ class Augment(_Strict):
     """
 
     flip: Fraction
+    quarter_turn: Fraction = 0.0
     turn: Fraction
     degrees: float = Field(ge=0, le=180)
     zoom: tuple[PositiveFloat, PositiveFloat]
+    zoom_law: Literal["log", "uniform"] = "log"
+    zoom_depth: bool = False
     intensity: Fraction
     brightness: NonNegative
     gamma: tuple[PositiveFloat, PositiveFloat]
@@ -274,6 +293,7 @@ class Train(_Strict):
         layer_decay: Factor on the learning rate per block towards the stem; the last block has
             it once.
         weight_decay: On matrices and kernels only.
+        decay_norms: On the weights of norms too.
         schedule: After the warm-up, down to zero.
         warmup_ratio: Share of the steps with a linear warm-up.
         clip: Greatest norm of the gradient.
@@ -292,6 +312,7 @@ class Train(_Strict):
     learning_rate: PositiveFloat
     layer_decay: float = Field(gt=0, le=1)
     weight_decay: NonNegative
+    decay_norms: bool = False
     schedule: Literal["cosine", "linear"]
     warmup_ratio: float = Field(ge=0, lt=1)
     clip: PositiveFloat
@@ -331,6 +352,7 @@ class Protocol(_Strict):
         overrides: What was changed on the command line, `key=value`.
         backbone: Whose architecture `random` has when it runs alone.
         deviations: What differs from a published protocol, and why.
+        task_steps: Task to its number of steps, where it is not that of `train`.
     """
 
     name: str
@@ -338,12 +360,25 @@ class Protocol(_Strict):
     overrides: tuple[str, ...] = ()
     backbone: str
     deviations: tuple[str, ...] = ()
+    task_steps: Mapping[str, PositiveInt] = {}
     data: Data = Data()
     network: Network
     augment: Augment
     loss: Loss
     train: Train
     evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _slices_fit(self) -> Self:
+        if self.network.centre_slice and not self.data.whole_slices:
+            raise ValueError("decoder 'upernet' sees whole slices: it needs data.whole_slices")
+        return self
+
+    def of_task(self, task: str) -> Protocol:
+        """The same with the steps of one task."""
+        steps = self.task_steps.get(task, self.train.steps)
+        train = self.train.model_copy(update={"steps": steps})
+        return self.model_copy(update={"train": train, "task_steps": {}})
 
 
 class Suite(_Strict):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from inflate_zoo.bench.atomic import replace_tensors, replace_text
+from inflate_zoo.bench.augmentation import crop
 from inflate_zoo.bench.cache import CachedCase, open_case
 from inflate_zoo.bench.definitions import Evaluation, Task, Voxels
 from inflate_zoo.bench.metrics import case_scores
@@ -34,6 +35,7 @@ class Seer:
         settings: Overlap and windows at a time.
         device: Where the network is.
         autocast: Context of the precision it was trained in.
+        centre: Whether a window tells its centre slice alone.
     """
 
     network: Segmenter
@@ -41,9 +43,12 @@ class Seer:
     settings: Evaluation
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
+    centre: bool = False
 
     def probabilities(self, image: np.ndarray) -> Tensor:
         """Class probabilities of a volume, by sliding windows with Gaussian weights.
+
+        Where a window tells its centre slice alone, each slice is the centre of one.
 
         The device holds a batch of windows and nothing that grows with the volume. Where it has no
         room for the batch, half as many windows are taken at a time.
@@ -72,6 +77,8 @@ class Seer:
 
         try:
             with torch.inference_mode(), self.autocast():
+                if self.centre:
+                    return self._by_slices(volume[0], at_once)
                 logits = sliding_window_inference(
                     volume,
                     self.window,
@@ -87,6 +94,26 @@ class Seer:
                 raise
             return None
         return cast("Tensor", logits)[0]
+
+    def _by_slices(self, volume: Tensor, at_once: int) -> Tensor:
+        """Logits of whole slices [channels, depth, height, width], outer slices repeated."""
+        depth, image = volume.shape[1], volume.numpy()
+        size = self.window
+        # Patches may reach beyond the slice; what they say of there is cut off.
+        top, left = ((own - wide) // 2 for own, wide in zip(image.shape[2:], size[1:], strict=True))
+        inner = [slice(-at, own - at) for at, own in zip((top, left), image.shape[2:], strict=True)]
+        found: Tensor | None = None
+        for first in range(0, depth, at_once):
+            corners = [(z - size[0] // 2, top, left) for z in range(first, depth)[:at_once]]
+            windows = np.stack([crop(image, corner, size, repeat=True) for corner in corners])
+            logits = self.network(torch.from_numpy(windows).to(self.device)).float()
+            part = logits[:, :, 0, *inner].cpu()
+            if found is None:
+                found = part.new_empty(part.shape[1], depth, *part.shape[2:])
+            found[:, first : first + len(corners)] = part.transpose(0, 1)
+        if found is None:
+            raise ValueError("a volume without slices")
+        return found
 
 
 def _softmax(logits: Tensor) -> Tensor:

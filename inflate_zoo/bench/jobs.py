@@ -16,7 +16,7 @@ from inflate_zoo.bench.preprocessing import (
     class_indices,
     normalize,
     resample_image,
-    resampled_shape,
+    target_shape,
 )
 from inflate_zoo.bench.volumes import SUPPORTED, read_channels, read_volume
 from inflate_zoo.errors import UsageError
@@ -200,7 +200,7 @@ def prepared(
     channels, grid, own = [], None, (0, 0, 0)
     for volume in read_channels(images, task.slices):
         grid, own = grid or volume.grid, volume.array.shape[1:]
-        shape = resampled_shape(own, volume.spacing, task.spacing)
+        shape = target_shape(task, own, volume.spacing)
         channel = resample_image(normalize(volume.array[0], task.intensity), shape)
         channels.append(channel.astype(np.float16))
     if grid is None:

@@ -95,7 +95,8 @@ def plan(request: Request, say: Say, progress: Progress) -> Planned:
         cases = CaseNames(train=parts.train, validation=parts.validation, test=parts.test)
         training = [*parts.train, *parts.validation]
         task = named or derive_task(dataset, training, _slug(dataset.name))
-        task = resolve(task, request.protocol.data)
+        protocol = request.protocol.of_task(task.name)
+        task = resolve(task, protocol.data)
         entries = prepare(
             task,
             dataset,
@@ -103,13 +104,13 @@ def plan(request: Request, say: Say, progress: Progress) -> Planned:
             request.cache,
             lambda done, total: progress("cases prepared", done, total),
         )
-        made = make_arms(request.wanted, task, request.protocol, request.rule, request.cache, say)
+        made = make_arms(request.wanted, task, protocol, request.rule, request.cache, say)
         # Seeds in the outer loop: what is there after a while is balanced.
         for seed in range(request.seeds):
             for arm in made:
                 spec = TrialSpec(
                     task=task,
-                    protocol=request.protocol,
+                    protocol=protocol,
                     arm=arm.spec,
                     cases=cases,
                     entries=entries,

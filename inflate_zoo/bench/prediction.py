@@ -112,7 +112,8 @@ def predict(
     check_jobs(jobs, task, progress)
     network = Segmenter.from_pretrained(trial.folder, device=accelerator.device)
     settings, window = trial.spec.protocol.evaluation, window_of(trial.spec)
-    seer = Seer(network, window, settings, accelerator.device, accelerator.autocast)
+    centre = trial.spec.protocol.network.centre_slice
+    seer = Seer(network, window, settings, accelerator.device, accelerator.autocast, centre)
     _open_folder(out)
     predicted, scored = [], []
     for index, job in enumerate(jobs):

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from inflate_zoo.bench.definitions import Data, Intensity, Millimetres, Slices, Task
 from inflate_zoo.bench.grids import PLANES, require_same_grid
 from inflate_zoo.bench.layouts import Case, Dataset, refuse_problems
-from inflate_zoo.bench.resampling import resample_image, resample_labels, resampled_shape, restore
+from inflate_zoo.bench.resampling import (
+    Shape,
+    resample_image,
+    resample_labels,
+    resampled_shape,
+    restore,
+)
 from inflate_zoo.bench.volumes import read_channels, read_grid, read_volume
 from inflate_zoo.errors import UsageError
 
@@ -25,6 +31,7 @@ __all__ = [
     "resampled_shape",
     "resolve",
     "restore",
+    "target_shape",
 ]
 
 _ANISOTROPIC = 1.5
@@ -90,10 +97,32 @@ def class_indices(labels: NDArray[Any], values: Sequence[int], where: str) -> ND
 
 def resolve(task: Task, data: Data) -> Task:
     """The task with what a protocol changes of it."""
-    changes = {
-        name: value for name in ("spacing", "intensity") if (value := getattr(data, name)) != "task"
-    }
+    changes: dict[str, Any] = {"whole_slices": data.whole_slices}
+    if data.spacing != "task":
+        changes["spacing"] = data.spacing
+    if data.intensity != "task":
+        changes["intensity"] = data.intensity
+    if data.ct_intensity != "task" and task.modality == "CT":
+        changes["intensity"] = data.ct_intensity
     return task.model_copy(update=changes)
+
+
+def target_shape(task: Task, shape: Sequence[int], spacing: Millimetres) -> Shape:
+    """Shape (depth, height, width) of a volume as the network sees it.
+
+    Args:
+        task: Its spacing, or the size of its whole slices.
+        shape: Of the file's own grid.
+        spacing: Of the file's own grid, in mm.
+
+    Raises:
+        UsageError: The result would not fit into any memory.
+    """
+    if task.whole_slices:
+        side = task.slice_size
+        unchanged = (1.0, 1.0, 1.0)
+        return resampled_shape((shape[0], side, side), unchanged, unchanged)
+    return resampled_shape(shape, spacing, task.spacing)
 
 
 def derive_task(dataset: Dataset, training_cases: Sequence[str], name: str) -> Task:

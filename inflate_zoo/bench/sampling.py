@@ -1,4 +1,4 @@
-"""Training windows: where they lie, and how they are changed.
+"""Training windows: where they lie, and what becomes of them.
 
 Dimensions: C channels, D H W voxels. Every window is a function of (trial seed, step, place in the
 batch) alone.
@@ -6,7 +6,6 @@ batch) alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from inflate_zoo.bench.augmentation import (
+    Turn,
+    crop,
+    draw_turn,
+    flipped,
+    intensities,
+    quarter_turned,
+    warped,
+)
 from inflate_zoo.bench.cache import CachedCase, open_case
 from inflate_zoo.bench.definitions import Augment, Voxels
 from inflate_zoo.bench.seeding import derived
@@ -37,7 +45,7 @@ class Window(NamedTuple):
 
     Attributes:
         image: Shape [C, D, H, W], float32 in [0, 1].
-        label: Class indices, shape [D, H, W], int64.
+        label: Class indices, shape [D, H, W], int64; of a centre slice [1, H, W].
         case: Where it comes from.
     """
 
@@ -54,33 +62,14 @@ class WindowRule:
         size: Voxels (depth, height, width).
         foreground: Share of windows that hold a drawn labelled voxel, anywhere in the window.
         augment: Their changes; `None` for none.
+        centre: Whether the centre slice alone is labelled. Any slice may be the centre; beyond the
+            volume its outer slices are repeated.
     """
 
     size: Voxels
     foreground: float
     augment: Augment | None
-
-
-def crop(volume: np.ndarray, corner: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    """A box of the last three axes; what lies outside the volume is 0.
-
-    Args:
-        volume: Shape (..., D, H, W).
-        corner: First voxel; may be negative.
-        size: Voxels per axis.
-
-    Returns:
-        Shape (..., *size), a copy.
-    """
-    box = np.zeros((*volume.shape[:-3], *size), volume.dtype)
-    source: list[Any] = [...]
-    target: list[Any] = [...]
-    for start, extent, limit in zip(corner, size, volume.shape[-3:], strict=True):
-        first, last = max(start, 0), min(start + extent, limit)
-        source.append(slice(first, max(first, last)))
-        target.append(slice(first - start, max(first, last) - start))
-    box[tuple(target)] = volume[tuple(source)]
-    return box
+    centre: bool = False
 
 
 def place(case: CachedCase, rule: WindowRule, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -88,10 +77,12 @@ def place(case: CachedCase, rule: WindowRule, rng: np.random.Generator) -> tuple
 
     A share of the windows holds a labelled voxel, its class drawn evenly among those of the case,
     anywhere in the window; the others lie anywhere. A window leaves the volume only where the
-    volume is smaller.
+    volume is smaller. Where the centre slice alone is labelled, that is what is meant.
     """
     shape = np.asarray(case.label.shape)
     size = np.asarray(rule.size)
+    if rule.centre:
+        size = np.asarray((1, *rule.size[1:]))
     room = shape - size
     if rng.random() < rule.foreground and len(case.foreground):
         classes = case.foreground[:, 0]
@@ -102,6 +93,8 @@ def place(case: CachedCase, rule: WindowRule, rng: np.random.Generator) -> tuple
     else:
         corner = np.asarray([rng.integers(extent + 1) if extent > 0 else 0 for extent in room])
     corner = np.where(room > 0, np.clip(corner, 0, np.maximum(room, 0)), room // 2)
+    if rule.centre:
+        corner[0] -= rule.size[0] // 2
     return int(corner[0]), int(corner[1]), int(corner[2])
 
 
@@ -111,72 +104,51 @@ def draw(case: CachedCase, rule: WindowRule, seed: int) -> Window:
     corner = place(case, rule, rng)
     change = rule.augment
     if change is None or rng.random() >= change.turn:
-        image = crop(case.image, corner, rule.size).astype(np.float32)
-        label = crop(case.label, corner, rule.size)
+        image = crop(case.image, corner, rule.size, repeat=rule.centre)
+        label = crop(case.label, *_labelled(corner, rule))
     else:
-        image, label = _turned(case, corner, rule, change, rng)
+        image, label = _turned(case, corner, rule, draw_turn(change, rng), rng)
     if change is not None:
-        image, label = _flipped(image, label, change.flip, rng)
-        image = _intensities(image, change, rng)
+        image, label = flipped(image, label, change.flip, rng)
+        if change.quarter_turn and rng.random() < change.quarter_turn:
+            image, label = quarter_turned(image, label, rng)
+        image = intensities(np.asarray(image, np.float32), change, rng)
     return Window(
-        torch.from_numpy(np.ascontiguousarray(image)),
-        torch.from_numpy(np.ascontiguousarray(label)).long(),
+        torch.from_numpy(np.array(image, np.float32, order="C")),
+        torch.from_numpy(np.array(label, np.int64, order="C")),
         case.name,
     )
+
+
+def _labelled(corner: Sequence[int], rule: WindowRule) -> tuple[Voxels, Voxels]:
+    """Corner and size of what is labelled of a window."""
+    depth, height, width = rule.size
+    first, top, left = corner
+    if rule.centre:
+        return (first + depth // 2, top, left), (1, height, width)
+    return (first, top, left), rule.size
 
 
 def _turned(
     case: CachedCase,
     corner: Sequence[int],
     rule: WindowRule,
-    change: Augment,
+    turn: Turn,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate and zoom in the plane: through thick slices either would mix what lies far apart.
-
-    A larger box is cut, so that corners hold tissue and not padding.
-    """
-    from monai.transforms import Affine
-
-    angle = math.radians(rng.uniform(-change.degrees, change.degrees))
-    # As likely to shrink as to magnify, by the same factor.
-    zoom = math.exp(rng.uniform(math.log(change.zoom[0]), math.log(change.zoom[1])))
-    depth, height, width = rule.size
-    reach = (abs(math.sin(angle)) + abs(math.cos(angle))) / zoom
-    side = math.ceil(max(height, width) * max(reach, 1.0)) + 2
-    size = (depth, side + (side - height) % 2, side + (side - width) % 2)
-    start = [
-        at - (large - small) // 2 for at, large, small in zip(corner, size, rule.size, strict=True)
-    ]
-    affine = {
-        "rotate_params": (angle, 0.0, 0.0),
-        "scale_params": (1.0, 1 / zoom, 1 / zoom),
-        "spatial_size": rule.size,
-        "padding_mode": "zeros",
-        "image_only": True,
-    }
-    image = Affine(mode="bilinear", **affine)(crop(case.image, start, size).astype(np.float32))
-    label = Affine(mode="nearest", **affine)(crop(case.label, start, size)[None].astype(np.float32))
-    return np.asarray(image), np.asarray(label)[0].astype(np.uint8)
-
-
-def _flipped(
-    image: np.ndarray, label: np.ndarray, probability: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    axes = [axis for axis in (-3, -2, -1) if rng.random() < probability]
-    return np.flip(image, tuple(axes)), np.flip(label, tuple(axes))
-
-
-def _intensities(image: np.ndarray, change: Augment, rng: np.random.Generator) -> np.ndarray:
-    """Gamma, brightness, noise, each with its probability; still in [0, 1]."""
-    if rng.random() < change.intensity:
-        image = image ** np.float32(rng.uniform(*change.gamma))
-    if rng.random() < change.intensity:
-        image = image + np.float32(rng.uniform(-change.brightness, change.brightness))
-    if rng.random() < change.intensity:
-        spread = np.float32(rng.uniform(0, change.noise))
-        image = image + spread * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.asarray(np.clip(image, 0, 1))
+    """A window in which nothing is mixed that lies far apart: turned in the plane alone."""
+    if rule.centre and turn.zoom > 1:  # any part of a magnified slice, not its middle alone
+        rest = [(1 - 1 / turn.zoom) * extent / 2 for extent in rule.size[1:]]
+        down, right = (round(rng.uniform(-extent, extent)) for extent in rest)
+        corner = (corner[0], corner[1] + down, corner[2] + right)
+    image = warped(case.image, corner, rule.size, turn, repeat=rule.centre)
+    place, size = _labelled(corner, rule)
+    if rule.centre and turn.depth_zoom != 1:  # what the centre becomes, its neighbours decide
+        place, size = (corner[0], *place[1:]), rule.size
+    label = warped(case.label[None], place, size, turn, repeat=rule.centre)[0]
+    if len(label) > 1 and rule.centre:
+        label = label[len(label) // 2][None]
+    return image, label
 
 
 class Windows(Dataset[Window | Broken]):

@@ -9,10 +9,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from inflate_zoo.bench.definitions import Train
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.nets.segmenter import SegmentationNetwork
+from inflate_zoo.nets.upernet import UpernetDecoder
 
 
 def learning_rate_factor(step: int, settings: Train) -> float:
@@ -54,10 +56,10 @@ class Groups:
             yield from self.of(step)
 
 
-def fix_drop_path(
-    network: SegmentationNetwork, seed: int, windows: Sequence[int], copies: int
-) -> None:
-    """Decide which branches of which windows are dropped, whatever shares their micro-batch.
+def fix_drops(network: SegmentationNetwork, seed: int, windows: Sequence[int], copies: int) -> None:
+    """Decide what of which windows is dropped, whatever shares their micro-batch.
+
+    Branches of the backbone's blocks, and channels of a decoder that drops some.
 
     Args:
         network: The network.
@@ -65,10 +67,15 @@ def fix_drop_path(
         windows: Numbers of the windows, in the order in which they come.
         copies: Rows of the backbone's batch per window: its slices, or 1.
     """
-    blocks = network.backbone.blocks
-    draws = []
-    for window in windows:
-        generator = torch.Generator().manual_seed(derived(seed, "drop path", window))
-        draws.append(torch.rand(len(blocks), 2, copies, generator=generator))
-    for index, rows in enumerate(torch.cat(draws, dim=2)):
-        blocks[index].drop_draws = rows
+    blocks, decoder = network.backbone.blocks, network.decoder
+
+    def drawn(what: str, *shape: int) -> list[Tensor]:
+        seeds = (derived(seed, what, window) for window in windows)
+        return [torch.rand(*shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+
+    if any(block.drop_path for block in blocks):
+        for index, rows in enumerate(torch.cat(drawn("drop path", len(blocks), 2, copies), dim=2)):
+            blocks[index].drop_draws = rows
+    if isinstance(decoder, UpernetDecoder):
+        channels = decoder.head.in_channels
+        decoder.drop_draws = torch.cat(drawn("dropout", copies, channels))

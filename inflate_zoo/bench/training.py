@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from inflate_zoo.bench.atomic import replace_tensors
+from inflate_zoo.bench.building import window_of
 from inflate_zoo.bench.checkpointing import (
     BEST,
     CHECKPOINT,
@@ -31,7 +32,7 @@ from inflate_zoo.bench.losses import GroupLoss
 from inflate_zoo.bench.progress import Watcher
 from inflate_zoo.bench.records import TrialSpec
 from inflate_zoo.bench.sampling import Broken, Windows, collate
-from inflate_zoo.bench.stepping import Groups, fix_drop_path, learning_rate_factor
+from inflate_zoo.bench.stepping import Groups, fix_drops, learning_rate_factor
 from inflate_zoo.errors import UsageError
 from inflate_zoo.optimization import param_groups
 from inflate_zoo.segmentation import Segmenter
@@ -102,6 +103,7 @@ class Trainer:
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
             layer_decay=settings.layer_decay,
+            decay_norms=settings.decay_norms,
         )
         self._optimizer = torch.optim.AdamW(groups)
         self._peaks = [group["lr"] for group in groups]
@@ -263,7 +265,7 @@ class Trainer:
             micro = batch[first : first + at_once]
             inputs = torch.cat([group[0] for group in micro]).to(world.device)
             labels = torch.cat([group[1] for group in micro]).to(world.device)
-            self._fix_drop_path(numbers[first : first + at_once])
+            self._fix_drops(numbers[first : first + at_once])
             last = first + at_once >= len(batch)
             # Processes average their gradients, once, in the last backward pass.
             with nullcontext() if last else world.no_sync(self._body):
@@ -279,12 +281,11 @@ class Trainer:
             total += loss.detach()
         return float(world.reduce(total, "sum"))
 
-    def _fix_drop_path(self, groups: list[list[int]]) -> None:
-        network = self._spec.protocol.network
-        if network.drop_path and not network.freeze:
-            slices = network.window[0] if self._spec.arm.kind == "2d" else 1
+    def _fix_drops(self, groups: list[list[int]]) -> None:
+        if not self._spec.protocol.network.freeze:
+            slices = window_of(self._spec)[0] if self._spec.arm.kind == "2d" else 1
             windows = [number for group in groups for number in group]
-            fix_drop_path(self._network, self._spec.seed, windows, slices)
+            fix_drops(self._network, self._spec.seed, windows, slices)
 
     def _save(self) -> None:
         if self._accelerator.is_main_process:

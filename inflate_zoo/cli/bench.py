@@ -17,6 +17,7 @@ from inflate_zoo.cli.common import (
     print_json,
     say,
 )
+from inflate_zoo.cli.datasets import find_data
 from inflate_zoo.cli.watching import board
 from inflate_zoo.errors import UsageError
 
@@ -40,11 +41,20 @@ Workers = Annotated[
 @guarded
 def command(
     data: Annotated[
-        Path | None, typer.Option(help="Data set: Decathlon or nnU-Net raw layout.")
+        Path | None,
+        typer.Option(help="Data set, or with --download the folder it goes into."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Task, e.g. msd-task04, or a task file [default: derived].")
     ] = None,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download",
+            help="Fetch the task's data set unless it is there: into --data, INFLATE_ZOO_DATA or "
+            "the user's cache.",
+        ),
+    ] = False,
     source: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,7 +69,7 @@ def command(
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Protocol (volume, quick, probe) or protocol file [default: volume]."),
+        typer.Option(help="volume, quick, probe, paper or a protocol file [default: volume]."),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change the protocol: train.steps=500.")
@@ -107,8 +117,10 @@ def command(
         dataset, suite, protocol = EMBEDDED_TASK, EMBEDDED_SUITE, protocol or EMBEDDED_PROTOCOL
     chosen = load_protocol(protocol or DEFAULT_PROTOCOL, set_ or [])
     wanted = _wanted(source, scheme, suite)
+    with board() as shown:
+        folder = find_data(data, dataset, shown, download=download)
     request = Request(
-        data=_data(data, dataset),
+        data=folder,
         dataset=dataset,
         wanted=wanted,
         protocol=chosen,
@@ -164,26 +176,6 @@ def _finish(planned: Planned, format: OutputFormat) -> None:  # noqa: A002 - the
     ]
     if failed:
         raise typer.Exit(1)
-
-
-def _data(data: Path | None, dataset: str | None) -> Path:
-    if data is not None:
-        return data
-    if dataset is None:
-        raise UsageError(
-            "no data set was named",
-            hint="add --data DIR, a folder in the Decathlon or the nnU-Net raw layout",
-        )
-    from inflate_zoo.bench.catalog import load_task
-    from inflate_zoo.catalog import data_folder
-
-    task = load_task(dataset)
-    if task.address.startswith("builtin/"):
-        return data_folder(f"benchmarks/{task.address}")
-    raise UsageError(
-        f"task '{task.name}' needs its data: {task.title}, {task.license}",
-        hint=f"get it from {task.address}, unpack it, and add --data DIR",
-    )
 
 
 def _wanted(source: list[str] | None, scheme: list[str] | None, suite: str | None) -> Wanted:

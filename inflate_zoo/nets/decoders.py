@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.errors import UsageError
+from inflate_zoo.nets.resizing import resize
+from inflate_zoo.nets.upernet import UpernetDecoder
 
 GROUP = 8  # channels normalised together: more than one, so that a single position has a variance
 
@@ -35,28 +37,6 @@ def level_size(grid: Sequence[int], patch: Sequence[int], level: int) -> tuple[i
     """
     shrunk = [max(1, ceil(extent / 2**level)) if level < 4 else 1 for extent in patch]
     return tuple(tokens * parts for tokens, parts in zip(grid, shrunk, strict=True))
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Trilinear interpolation of (B, C, D, H, W) to `size`, voxels being boxes, not corners.
-
-    As one product per axis: on CUDA the gradient of torch's own depends on the order in which
-    threads add, and on a CPU it takes twice as long (one core of an AMD EPYC, torch 2.15).
-    """
-    if tuple(x.shape[2:]) == tuple(size):
-        return x
-    depth, height, width = (
-        _weights(old, new, x) for old, new in zip(x.shape[2:], size, strict=True)
-    )
-    x = (depth @ x.flatten(3)).reshape(*x.shape[:2], size[0], *x.shape[3:])
-    return height @ x @ width.mT
-
-
-def _weights(old: int, new: int, like: Tensor) -> Tensor:
-    """Linear interpolation along one axis as a matrix (new, old)."""
-    exact = torch.promote_types(like.dtype, torch.float32)
-    lines = torch.eye(old, dtype=exact, device=like.device).unsqueeze(0)
-    return F.interpolate(lines, size=new, mode="linear")[0].mT.to(like.dtype)
 
 
 def normed(feature_map: Tensor) -> Tensor:
@@ -159,8 +139,12 @@ class UnetrDecoder(nn.Module):
         return logits + resize(self.shortcut(tokens[3]), logits.shape[2:])
 
 
-Decoder = LinearDecoder | UnetrDecoder
-DECODERS: dict[str, type[Decoder]] = {"linear": LinearDecoder, "unetr": UnetrDecoder}
+Decoder = LinearDecoder | UnetrDecoder | UpernetDecoder
+DECODERS: dict[str, type[Decoder]] = {
+    "linear": LinearDecoder,
+    "unetr": UnetrDecoder,
+    "upernet": UpernetDecoder,
+}
 
 
 def _res_block() -> Callable[[int, int], nn.Module]:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from inflate_zoo.architecture import BackboneConfig
-from inflate_zoo.nets.decoders import DECODERS, GROUP
+from inflate_zoo.nets.decoders import DECODERS, GROUP, Decoder
+from inflate_zoo.nets.upernet import Norm, UpernetDecoder
 from inflate_zoo.nets.vit import VisionTransformer
 
 SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
@@ -26,6 +27,7 @@ class SegmenterConfig(BaseModel):
         classes: Classes with the background.
         decoder: Name of the decoder.
         features: Channels of the decoder at full resolution.
+        norm: Of `upernet`.
         slice_wise: Each slice of a volume is a volume of its own.
     """
 
@@ -35,8 +37,9 @@ class SegmenterConfig(BaseModel):
     format_version: Literal[1] = 1
     backbone: BackboneConfig
     classes: int = Field(ge=2)
-    decoder: Literal["linear", "unetr"]
+    decoder: Literal["linear", "unetr", "upernet"]
     features: PositiveInt
+    norm: Norm = "group"
     slice_wise: bool
 
     @model_validator(mode="after")
@@ -44,6 +47,13 @@ class SegmenterConfig(BaseModel):
         if self.decoder == "unetr" and self.features % GROUP:
             raise ValueError(f"features {self.features} is not a multiple of {GROUP}")
         patch_depth, depth = self.backbone.patch_depth, self.backbone.volume[0]
+        if self.decoder == "upernet" and depth != patch_depth:
+            raise ValueError(
+                f"upernet needs one token along depth, this backbone has patch depth {patch_depth} "
+                f"and volumes {depth} deep"
+            )
+        if self.norm != "group" and self.decoder != "upernet":
+            raise ValueError("norm belongs to decoder 'upernet', and to no other")
         if self.slice_wise and (patch_depth, depth) != (1, 1):
             raise ValueError(
                 "slice_wise needs a backbone of patch depth 1 for volumes one slice deep, this one "
@@ -67,13 +77,19 @@ class SegmentationNetwork(nn.Module):
         slice_wise: Whether each slice is a volume of its own.
         volume: Volume (depth, height, width) in voxels it takes. A slice-wise network takes any
             depth, whatever stands here.
+        centre_slice: Whether logits are those of the volume's centre slice alone.
     """
 
     def __init__(self, backbone: VisionTransformer, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.decoder = DECODERS[config.decoder](backbone.config, config.classes, config.features)
+        made = (backbone.config, config.classes, config.features)
+        if config.decoder == "upernet":
+            self.decoder: Decoder = UpernetDecoder(*made, config.norm)
+        else:
+            self.decoder = DECODERS[config.decoder](*made)
+        self.centre_slice = config.decoder == "upernet" and not config.slice_wise
         self.classes = config.classes
         self.slice_wise = config.slice_wise
         self.volume: tuple[int, int, int] = backbone.config.volume
@@ -133,7 +149,8 @@ class SegmentationNetwork(nn.Module):
             x: Volumes, shape [batch, channels, depth, height, width], intensities in [0, 1].
 
         Returns:
-            Logits, shape [batch, classes, depth, height, width].
+            Logits, shape [batch, classes, depth, height, width]; where `centre_slice` holds,
+            [batch, classes, 1, height, width].
 
         Raises:
             ValueError: The volume is of another size than `volume`.

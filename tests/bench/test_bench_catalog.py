@@ -246,7 +246,7 @@ def test_the_last_override_counts_and_tables_are_merged(base):
         ("train.steps=1\nbatch=2", "train.steps: Input should be a valid integer", "--set"),
         ("data.spacing=[1,2]", "way\n  data.spacing.2: Field required\ncorrect", "--set"),
         ("data.spacing=fine", "data.spacing: Input should be 'task'", "--set"),
-        ("network.decoder=unet", "network.decoder: Input should be 'unetr' or 'linear'", "--set"),
+        ("network.decoder=unet", "network.decoder: Input should be 'unetr', 'linear' or", "--set"),
         ("train=5", "train: Input should be a valid dictionary", "--set"),
         ("train.batch=3", "train: batch 3 is no multiple of dice_group 2", "--set"),
     ],

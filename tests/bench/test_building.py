@@ -1,5 +1,7 @@
 """From a specification to a network: what is equal for all arms, and what a seed decides."""
 
+import shlex
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -185,6 +187,57 @@ def test_slices_of_the_2d_arm_are_independent(run):
     with torch.no_grad():
         mixed = (inflated(other) - inflated(x)).abs().amax(dim=(1, 3, 4)) > 1e-5
     assert mixed.tolist() == [[False] * 4, [True] * 4]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "depth"),
+    [((1, 1, 1), 12), ((3.6, 0.6, 0.6), 2), ((0.5, 1, 1), 24), ((50, 1, 1), 2)],
+)
+def test_a_window_may_be_as_deep_in_mm_as_it_is_high(run, spacing, depth):
+    spec = run.trial().spec
+    network = spec.protocol.network.model_copy(update={"window": ("spacing", 12, 8)})
+    protocol = spec.protocol.model_copy(update={"network": network})
+    task = spec.task.model_copy(update={"spacing": spacing})
+    assert window_of(spec.model_copy(update={"protocol": protocol, "task": task})) == (depth, 12, 8)
+
+
+def test_whole_slices_decide_the_window_but_for_its_depth(run):
+    for kind, depth, patch in (("inflated", 6, 2), ("2d", 1, 1)):
+        spec = run.trial(kind).spec
+        network = spec.protocol.network.model_copy(
+            update={"decoder": "upernet", "window": (5, 999, 999)}
+        )
+        protocol = spec.protocol.model_copy(update={"network": network})
+        task = spec.task.model_copy(update={"whole_slices": True, "slice_size": 18})
+        assert spec.arm.config.patch_depth == patch
+        spec = spec.model_copy(update={"protocol": protocol, "task": task})
+        assert window_of(spec) == (depth, 20, 20)
+
+
+def test_the_protocol_of_the_paper():
+    protocol = load_protocol("paper")
+    assert protocol.network.centre_slice
+    assert protocol.data.whole_slices
+    assert round(protocol.train.warmup_ratio * protocol.train.steps) == 20
+    for task, steps in {"msd-task01": 250_000, "msd-task07": 100_000, "btcv": 25_000}.items():
+        own = protocol.of_task(task)
+        assert (own.train.steps, own.task_steps, own.name) == (steps, {}, "paper")
+    # What is asked for holds for every task, and every deviation can be taken back.
+    short = load_protocol("paper", ["train.steps=7"])
+    assert short.of_task("msd-task01").train.steps == 7
+    backs = [line.partition("--set ")[2] for line in protocol.deviations if "--set" in line]
+    assert len(backs) == 7
+    for back in backs:
+        change = shlex.split(back.partition(" (")[0])[0]
+        assert load_protocol("paper", [change]) != protocol
+        assert load_protocol("paper", [change]).name.startswith("paper+")
+
+
+def test_the_decoder_of_whole_slices_needs_whole_slices():
+    with pytest.raises(UsageError, match=r"needs data\.whole_slices"):
+        load_protocol("paper", ["data.whole_slices=false"])
+    with pytest.raises(UsageError, match="norm belongs to decoder 'upernet'"):
+        load_protocol("quick", ["network.norm=batch"])
 
 
 @pytest.mark.parametrize("name", ["volume", "quick", "probe"])

@@ -107,6 +107,41 @@ def test_a_smaller_volume_is_padded_with_zeros_on_both_sides(shape):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+class OfTheCentre(torch.nn.Module):
+    """Logits of the centre slice that depend on all slices of the window, and on the place."""
+
+    def __init__(self, classes, depth):
+        super().__init__()
+        torch.manual_seed(3)
+        self.mix = torch.nn.Conv3d(2, classes, (depth, 3, 3), padding=(0, 1, 1))
+
+    def forward(self, x):
+        assert x.shape[2:] == (self.mix.kernel_size[0], 8, 12)
+        return self.mix(x)
+
+
+@pytest.mark.parametrize("depth", [5, 3, 1])
+@pytest.mark.parametrize("plane", [(8, 12), (7, 9), (5, 12)])
+def test_every_slice_is_the_centre_of_one_window(depth, plane):
+    network, image = OfTheCentre(3, depth), volume(6, *plane)
+    found = []
+    for batch in (1, 4, 20):
+        settings, device = Evaluation(overlap=0.0, batch=batch), torch.device("cpu")
+        see = Seer(network, (depth, 8, 12), settings, device, nullcontext, centre=True)
+        found.append(see.probabilities(image))
+    edge = np.pad(image.astype(np.float32), [(0, 0), (depth // 2,) * 2, (0, 0), (0, 0)], "edge")
+    missing = [own - extent for own, extent in zip((8, 12), plane, strict=True)]
+    before = [-(-part // 2) for part in missing]
+    full = np.pad(edge, [(0, 0)] * 2 + [(b, m - b) for b, m in zip(before, missing, strict=True)])
+    with torch.no_grad():
+        logits = torch.nn.functional.conv3d(
+            torch.from_numpy(full)[None], network.mix.weight, network.mix.bias, padding=(0, 1, 1)
+        )[0]
+    inner = [slice(b, b + extent) for b, extent in zip(before, plane, strict=True)]
+    for each in found:
+        torch.testing.assert_close(each, logits[:, :, *inner].softmax(0))
+
+
 @pytest.mark.parametrize("shape", [(9, 7, 13), (5, 9, 4)])
 def test_probabilities_take_the_memory_of_the_logits_on_the_cpu(monkeypatch, shape):
     import monai.inferers

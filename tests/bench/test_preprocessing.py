@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from inflate_zoo.bench.cache import preprocess
 from inflate_zoo.bench.definitions import Data, Intensity
 from inflate_zoo.bench.layouts import read_dataset
 from inflate_zoo.bench.preprocessing import (
@@ -18,7 +19,9 @@ from inflate_zoo.bench.preprocessing import (
     resampled_shape,
     resolve,
     restore,
+    target_shape,
 )
+from inflate_zoo.bench.volumes import read_volume
 from inflate_zoo.errors import UsageError
 from tests.support.datasets import (
     change_table,
@@ -254,3 +257,25 @@ def test_a_protocol_changes_spacing_and_intensity_alone(tmp_path):
     changed = resolve(task, Data(spacing=(3, 2, 1), intensity=window))
     assert (changed.spacing, changed.intensity) == ((3, 2, 1), window)
     assert changed.model_copy(update={"spacing": task.spacing, "intensity": task.intensity}) == task
+    # What is said of CT holds for CT alone.
+    assert resolve(task, Data(ct_intensity=window)) == task
+    scan = task.model_copy(update={"modality": "CT"})
+    assert resolve(scan, Data(ct_intensity=window)).intensity == window
+
+
+def test_whole_slices_are_resized_in_the_plane_alone(tmp_path):
+    folder = write_decathlon(tmp_path, 2, (5, 9, 6))
+    dataset = read_dataset(folder)
+    task = derive_task(dataset, ["case_00"], "x").model_copy(update={"slice_size": 16})
+    arrays, _ = preprocess(resolve(task, Data(whole_slices=True)), dataset.cases[0])
+    assert arrays["image"].shape == (1, 6, 16, 16)
+    assert arrays["label"].shape == (6, 16, 16)
+    assert arrays["reference"].shape == (6, 9, 5)
+    image = read_volume(dataset.cases[0].images[0], "axial").array[0]
+    scaled = torch.from_numpy(normalize(image, task.intensity))[:, None]
+    resized = torch.nn.functional.interpolate(scaled, (16, 16), mode="bilinear")[:, 0]
+    np.testing.assert_allclose(arrays["image"][0], resized, atol=2e-3)
+    # The same slice in another volume is the same.
+    assert target_shape(task, (7, 512, 300), (5, 1, 1)) != (7, 16, 16)
+    whole = resolve(task, Data(whole_slices=True))
+    assert target_shape(whole, (7, 512, 300), (5, 1, 1)) == (7, 16, 16)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from inflate_zoo.bench import sampling
+from inflate_zoo.bench.augmentation import crop, draw_turn
 from inflate_zoo.bench.cache import CachedCase, open_case
 from inflate_zoo.bench.definitions import Augment
-from inflate_zoo.bench.sampling import Broken, WindowRule, Windows, collate, crop, draw, place
+from inflate_zoo.bench.sampling import Broken, WindowRule, Windows, collate, draw, place
 from tests.support.trials import one_thread, tiny_run
 
 
@@ -79,8 +80,103 @@ def test_a_crop_is_a_slice_of_the_padded_volume(shape, size, corner):
     got = crop(volume, corner, size)
     np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(crop(volume[0], corner, size), expected[0])
-    got[:] = -1
-    assert volume.min() >= 1
+    repeated = crop(volume, corner, size, repeat=True)
+    slices = np.pad(volume, [(0, 0), (20, 20), (0, 0), (0, 0)], mode="edge")
+    slices = np.pad(slices, [(0, 0), (0, 0), (20, 20), (20, 20)])
+    cut = tuple(slice(20 + c, 20 + c + s) for c, s in zip(corner, size, strict=True))
+    np.testing.assert_array_equal(repeated, slices[:, *cut])
+
+
+# Windows whose centre slice alone is labelled.
+
+
+def centred(size, foreground=0.0, augment=None):
+    return WindowRule(size, foreground, augment, centre=True)
+
+
+def test_every_slice_is_the_centre_of_a_window_and_outer_slices_are_repeated():
+    case = random_case(shape=(4, 6, 6))
+    seen = set()
+    for seed in seeds(60):
+        window = draw(case, centred((5, 6, 6)), seed)
+        assert window.label.shape == (1, 6, 6)
+        (z,) = [z for z in range(4) if np.array_equal(window.label[0], case.label[z])]
+        planes = [min(3, max(0, z + offset)) for offset in (-2, -1, 0, 1, 2)]
+        np.testing.assert_array_equal(window.image, case.image[:, planes].astype(np.float32))
+        seen.add(z)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_a_window_one_slice_deep_is_its_own_centre():
+    case = random_case()
+    for seed in seeds(5):
+        window = draw(case, centred((1, 19, 23)), seed)
+        (z,) = [z for z in range(7) if np.array_equal(window.label[0], case.label[z])]
+        np.testing.assert_array_equal(window.image[:, 0], case.image[:, z].astype(np.float32))
+
+
+def test_with_foreground_the_centre_slice_holds_some():
+    label = np.zeros((30, 8, 8))
+    label[17, 3, 3], label[4, 5, 5] = 1, 2
+    found = {int(draw(case_of(label), centred((5, 8, 8), 1.0), s).label.max()) for s in seeds(20)}
+    assert found == {1, 2}
+
+
+def test_patches_that_reach_beyond_a_slice_see_zeros():
+    case = random_case(shape=(3, 5, 5), channels=1)
+    window = draw(case, centred((1, 8, 8)), 3)
+    inner = window.image[0, 0, 2:7, 2:7]
+    assert inner.min() > 0
+    assert float(window.image.sum()) == pytest.approx(float(inner.sum()))
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 6), (4, 6, 9)])
+def test_quarter_turns(shape):
+    case = random_case(shape=shape, channels=1)
+    plain, found = [], Counter()
+    for seed in seeds(40):
+        window = draw(case, centred((1, *shape[1:]), augment=changed(quarter_turn=1.0)), seed)
+        for turns in (0, 1, 2, 3):
+            plain = [np.rot90(case.label[z], turns) for z in range(4)]
+            for z, own in enumerate(plain):
+                if np.array_equal(window.label[0], own):
+                    found[turns] += 1
+                    turned = np.rot90(case.image[0, z], turns)
+                    np.testing.assert_array_equal(window.image[0, 0], turned.astype(np.float32))
+    assert set(found) == ({1, 2, 3} if shape[1] == shape[2] else {2})
+    assert sum(found.values()) == 40
+
+
+def test_zoom_may_be_uniform():
+    law = changed(turn=1.0, zoom=(0.5, 2.0), zoom_law="uniform")
+    drawn = [draw_turn(law, np.random.default_rng(s)).zoom for s in range(2000)]
+    assert np.mean(np.array(drawn) > 1.25) == pytest.approx(0.5, abs=0.04)
+    assert all(draw_turn(law, np.random.default_rng(s)).depth_zoom == 1 for s in range(9))
+
+
+def test_any_part_of_a_slice_may_be_magnified():
+    label = np.zeros((3, 20, 20))
+    label[:, :2, :2] = 1  # a corner: a zoom about the middle would never show it
+    law = changed(turn=1.0, zoom=(2.0, 2.0))
+    shown = [int(draw(case_of(label), centred((1, 20, 20), augment=law), s).label.sum())
+             for s in seeds(100)]  # fmt: skip
+    assert max(shown) >= 6
+    assert shown.count(0) > 40
+
+
+def test_zoom_through_the_slices_takes_neighbours_for_the_centre():
+    label = np.zeros((9, 8, 8))
+    label[4] = 1
+    image = np.ones((1, 9, 8, 8))
+    squeeze = changed(turn=1.0, zoom=(0.5, 0.5), zoom_depth=True)
+    for seed in seeds(20):
+        window = draw(case_of(label, image), centred((5, 8, 8), augment=squeeze), seed)
+        assert window.label.shape == (1, 8, 8)
+        assert float(window.image[0, 0].max()) == 0  # five slices, squeezed to two and a half
+        assert float(window.image[0, 2, 3, 3]) == 1
+    flat = changed(turn=1.0, zoom=(0.5, 0.5))
+    window = draw(case_of(label, image), centred((5, 8, 8), augment=flat), 1)
+    assert float(window.image[0, :, 3, 3].min()) == 1
 
 
 @given(

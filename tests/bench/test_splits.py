@@ -105,7 +105,9 @@ def test_the_bundled_task_has_the_digest_of_the_real_data_set():
 
 
 def frames(count=14):
-    names = [f"patient{patient:03d}_frame{frame:02d}" for patient in range(count) for frame in (1, 9)]
+    names = [
+        f"patient{patient:03d}_frame{frame:02d}" for patient in range(count) for frame in (1, 9)
+    ]
     return names, Split(folds=4, patient="patient[0-9]+")
 
 
@@ -172,7 +174,9 @@ def test_its_lists_of_patients():
 def test_the_patients_of_acdc():
     acdc = load_task("acdc")
     assert len(acdc.paper_split.test) == 20
-    names = [f"patient{number:03d}_frame{frame:02d}" for number in range(1, 101) for frame in (1, 5)]
+    names = [
+        f"patient{number:03d}_frame{frame:02d}" for number in range(1, 101) for frame in (1, 5)
+    ]
     task = acdc.model_copy(
         update={"paper_split": acdc.paper_split.model_copy(update={"digest": None})}
     )

@@ -1,0 +1,289 @@
+"""Time a training step and sliding windows against MONAI's, with a ViT-B on 96^3 voxels.
+
+Rounds are interleaved as in forward.py, and a ratio is MONAI's time / ours, so above 1 means that
+ours is faster. `loader` is the time of steps on windows that workers cut and change against that of
+steps on one batch that stays on the device; above 1.05 on a GPU the script fails. On a GPU it also
+prints which share of a plain matmul's TFLOP/s the steps of `volume` and `paper` reach, and how long
+the paper's 25,000 steps take there.
+
+Usage: python benchmarks/speed/train.py [--batch 2] [--rounds 5] [--workers 8]
+Run it on a quiet machine. Weights and volumes are random.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from forward import OURS, Size, build_ours, machine, measure, synchronise
+from monai.inferers import SlidingWindowInferer
+from monai.losses import DiceCELoss
+from monai.networks.nets import UNETR
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from inflate_zoo import segmenter
+from inflate_zoo.backbones import Backbone
+from inflate_zoo.bench.cache import open_case
+from inflate_zoo.bench.catalog import load_protocol
+from inflate_zoo.bench.definitions import Evaluation
+from inflate_zoo.bench.evaluation import Seer
+from inflate_zoo.bench.losses import GroupLoss
+from inflate_zoo.bench.sampling import WindowRule, Windows, collate
+from inflate_zoo.optimization import param_groups
+
+CLASSES = 3
+Cast = Callable[[], Any]
+
+
+def ours(size: Size) -> nn.Module:
+    """Our segmenter as `volume` builds it."""
+    backbone = Backbone(build_ours(size, cls_token=True).config)
+    return segmenter(backbone, classes=CLASSES, features=16)
+
+
+def theirs(size: Size) -> nn.Module:
+    """MONAI's UNETR of the same size."""
+    return UNETR(
+        in_channels=1,
+        out_channels=CLASSES,
+        img_size=(size.extent,) * 3,
+        feature_size=16,
+        hidden_size=size.dim,
+        mlp_dim=size.mlp_dim,
+        num_heads=size.heads,
+        qkv_bias=True,
+    )
+
+
+def paper(side: int) -> nn.Module:
+    """The network of protocol `paper`: five whole slices, UPerNet on a ViT-B."""
+    config = build_ours(Size(), cls_token=True).config.model_copy(
+        update={"patch_depth": 5, "position_grid": (side // 16, side // 16),
+                "volume": (5, side, side)}
+    )  # fmt: skip
+    return segmenter(Backbone(config), classes=14, decoder="upernet", features=768)
+
+
+def step_of(
+    net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], groups: Any, cast: Cast
+) -> Callable[[Tensor, Tensor], None]:
+    """A whole optimiser step."""
+    optimizer = torch.optim.AdamW(groups, lr=1e-5, fused=True)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with cast():
+            logits = net(images)
+        loss(logits.float(), labels).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def our_step(net: nn.Module, protocol: str, cast: Cast) -> Callable[[Tensor, Tensor], None]:
+    settings = load_protocol(protocol)
+    loss = GroupLoss(settings.loss)
+    groups = param_groups(net, learning_rate=1e-5, weight_decay=0.05, layer_decay=0.85)
+    return step_of(net, loss, groups, cast)
+
+
+def monai_step(net: nn.Module, cast: Cast) -> Callable[[Tensor, Tensor], None]:
+    loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True)
+    return step_of(net, lambda x, y: loss(x, y[:, None]), list(net.parameters()), cast)
+
+
+def line(what: str, times: dict[str, list[float]]) -> str:
+    """A row of the table."""
+    each = [their / own for their, own in zip(times["MONAI"], times[OURS], strict=True)]
+    own, their = (1000 * statistics.median(times[name]) for name in (OURS, "MONAI"))
+    shown = f"{own:.0f} | {their:.0f} | **{statistics.median(each):.2f}**"
+    return f"| {what} | {shown} | {min(each):.2f} to {max(each):.2f} |"
+
+
+def training(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> str:
+    """Our training step against MONAI's, on the same random crops."""
+    device = options.device
+    nets = {OURS: ours(size).to(device), "MONAI": theirs(size).to(device)}
+    images = torch.rand(options.batch, 1, *(size.extent,) * 3, device=device)
+    labels = torch.randint(CLASSES, (options.batch, *(size.extent,) * 3), device=device)
+    cast = caster(device, dtype)
+    steps = {
+        OURS: our_step(nets[OURS], "volume", cast),
+        "MONAI": monai_step(nets["MONAI"], cast),
+    }
+    arms = {name: lambda step=step: step(images, labels) for name, step in steps.items()}
+    repeats = 5 if device == "cuda" else 1
+    return line(f"training step, {dtype}", measure(arms, options.rounds, repeats, device))
+
+
+def caster(device: str, dtype: torch.dtype) -> Cast:
+    if dtype is torch.float32:
+        return nullcontext
+    return lambda: torch.autocast(device, dtype)
+
+
+def sliding(size: Size, options: argparse.Namespace) -> str:
+    """Sliding windows with our network, by us and by MONAI's inferer."""
+    device, window = torch.device(options.device), (size.extent,) * 3
+    net = ours(size).to(device).eval()
+    volume = np.random.default_rng(0).random((1, 144, 192, 192)).astype(np.float16)
+    seer = Seer(net, window, Evaluation(overlap=0.5, batch=4), device, nullcontext)
+    inferer = SlidingWindowInferer(
+        window, 4, 0.5, mode="gaussian", sw_device=device, device=torch.device("cpu")
+    )
+
+    def by_monai() -> Tensor:
+        with torch.inference_mode():
+            whole = torch.from_numpy(volume.astype(np.float32))[None]
+            return inferer(whole, net).softmax(1)[0]
+
+    arms = {OURS: lambda: seer.probabilities(volume), "MONAI": by_monai}
+    error = (arms[OURS]() - arms["MONAI"]()).abs().max().item()
+    if error > 1e-3:
+        raise SystemExit(f"probabilities differ by {error:.1e}")
+    return line("sliding windows, float32", measure(arms, max(3, options.rounds // 2), 1, "cpu"))
+
+
+def write_cases(cache: Path, count: int, extent: int) -> list[str]:
+    """Random cases as the cache keeps them."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        folder = cache / "cases" / str(number)
+        folder.mkdir(parents=True)
+        label = np.zeros((extent,) * 3, np.uint8)
+        label[20:60, 30:90, 40:70], label[60:80, 30:90, 40:70] = 1, 2
+        places = np.argwhere(label)[::50]
+        rows = np.insert(places, 0, label[tuple(places.T)], axis=1).astype(np.int32)
+        arrays = {
+            "image": random.random((1, *(extent,) * 3)).astype(np.float16),
+            "label": label,
+            "reference": label,
+            "foreground": rows[np.argsort(rows[:, 0], kind="stable")],
+        }
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array)
+        (folder / "case.json").write_text(f'{{"name": "{number}", "spacing": [1, 1, 1]}}')
+        open_case(cache, str(number))
+    return [str(number) for number in range(count)]
+
+
+def loader(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> float:
+    """Seconds of steps on windows from the loader / on one batch that stays on the device."""
+    device, protocol = options.device, load_protocol("volume")
+    step = our_step(ours(size).to(device), "volume", caster(device, dtype))
+    steps = 60 if device == "cuda" else 6
+    with tempfile.TemporaryDirectory() as folder:
+        keys = write_cases(Path(folder), 8, 160)
+        rule = WindowRule((size.extent,) * 3, protocol.train.foreground, protocol.augment)
+        windows = Windows(Path(folder), keys, rule, 0)
+        count = options.batch
+        plan = [list(range(at * count, (at + 1) * count)) for at in range(2 * steps)]
+        feed = iter(
+            DataLoader(
+                windows,
+                batch_sampler=plan,
+                collate_fn=collate,
+                num_workers=options.workers,
+                pin_memory=device == "cuda",
+                multiprocessing_context="forkserver" if options.workers else None,
+            )
+        )
+
+        def move(batch: Any) -> tuple[Tensor, Tensor]:
+            return tuple(part.to(device, non_blocking=True) for part in batch[:2])  # type: ignore[return-value]
+
+        images, labels = move(next(feed))
+        for _ in range(3):
+            step(images, labels)
+            step(*move(next(feed)))
+
+        def timed(batches: Callable[[], tuple[Tensor, Tensor]]) -> float:
+            synchronise(device)
+            began = time.perf_counter()
+            for _ in range(steps):
+                step(*batches())
+            synchronise(device)
+            return time.perf_counter() - began
+
+        resident = timed(lambda: (images, labels))
+        return timed(lambda: move(next(feed))) / resident
+
+
+def achieved(net: nn.Module, protocol: str, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    """TFLOP/s of a training step in bfloat16, and its seconds."""
+    cast = caster("cuda", torch.bfloat16)
+    step = our_step(net, protocol, cast)
+    with FlopCounterMode(display=False) as counter:
+        step(images, labels)
+    times = measure({"": lambda: step(images, labels)}, 5, 5, "cuda")[""]
+    spent = statistics.median(times)
+    return counter.get_total_flops() / spent / 1e12, spent
+
+
+def matmul() -> float:
+    """TFLOP/s of a plain product of square matrices in bfloat16."""
+    side = 8192
+    left, right = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    times = measure({"": lambda: left @ right}, 5, 20, "cuda")[""]
+    return 2 * side**3 / statistics.median(times) / 1e12
+
+
+def on_gpu(size: Size) -> list[str]:
+    """What share of a matmul's speed the two protocols reach."""
+    peak = matmul()
+    lines = [f"A plain matmul in bfloat16: {peak:.0f} TFLOP/s."]
+    for name, net, shape, classes in (
+        ("volume", ours(size), (4, 1, *(size.extent,) * 3), CLASSES),
+        ("paper", paper(512), (16, 1, 5, 512, 512), 14),
+    ):
+        images = torch.rand(shape, device="cuda")
+        deep = shape[2] if name == "volume" else 1
+        labels = torch.randint(classes, (shape[0], deep, *shape[3:]), device="cuda")
+        speed, spent = achieved(net.to("cuda"), name, images, labels)
+        lines.append(f"`{name}`: {speed:.0f} TFLOP/s, {speed / peak:.0%}; {spent * 1000:.0f} ms")
+    lines.append(f"25,000 steps of `paper`: {25_000 * spent / 3600:.1f} hours")
+    return lines
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
+    parser.add_argument("--batch", type=int, default=2, help="volumes of a step")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=8 if device == "cuda" else 0)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options, size = parse(arguments), Size()
+    types = [torch.float32, torch.bfloat16]
+    print(f"{machine(options.device)}; torch {torch.__version__}, MONAI {monai.__version__}.")
+    print(f"ViT-B/16, {options.batch} volumes of {size.extent}^3; medians of {options.rounds}.\n")
+    print("| what | ours, ms | MONAI, ms | ratio | range of rounds |")
+    print("| --- | --- | --- | --- | --- |")
+    for dtype in types:
+        print(training(size, options, dtype), flush=True)
+    print(sliding(size, options), flush=True)
+    on_cuda = options.device == "cuda"
+    waited = loader(size, options, torch.bfloat16 if on_cuda else torch.float32)
+    print(f"\nloader, {options.workers} workers: {waited:.3f}")
+    if on_cuda:
+        print("\n".join(on_gpu(size)))
+        if waited > 1.05:
+            sys.exit("the loader keeps the GPU waiting")
+
+
+if __name__ == "__main__":
+    main()
