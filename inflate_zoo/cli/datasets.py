@@ -42,10 +42,11 @@ def find_data(data: Path | None, dataset: str | None, shown: Board, *, download:
         return data_folder(f"benchmarks/{task.address}")
     root = data_root(data)
     if download:
-        return fetch(task, root, shown.say, lambda d, t: shown.count("bytes fetched", d, t))
+        return fetch(task, root, shown.say, shown.count)
     if (there := fetched(task, root)) is not None:
         return there
     raise UsageError(
         f"task '{task.name}' needs its data: {task.title}, {task.license}",
-        hint=task.access or "add --download to fetch it, or --data DIR if you have it unpacked",
+        hint=task.access
+        or f"add --download to fetch it from {task.address}, or --data DIR if you have it unpacked",
     )

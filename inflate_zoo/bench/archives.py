@@ -1,0 +1,192 @@
+"""Unpacking archives of strangers: looked through first, then whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+from inflate_zoo.errors import UsageError, WriteError
+
+ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
+_PIECE = 1 << 20  # bytes
+_RATIO, _SMALL = 200, 1 << 30  # medical volumes shrink tenfold; a mask of zeros alone more
+_MARGIN = 1 << 28  # bytes that stay free
+_JUNK = ("__MACOSX", ".DS_Store")
+_AGAIN = "download it again"
+Opener = Callable[[], IO[bytes] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file of an archive: where it goes, its bytes as promised, and how to read them."""
+
+    path: PurePosixPath
+    size: int
+    open: Opener
+
+
+def extract(
+    archive: Path, target: Path, progress: Callable[[int, int], None] = lambda *_: None
+) -> None:
+    """Unpack an archive into a new folder.
+
+    Where all lies in one folder of the archive, that becomes the target.
+
+    Args:
+        archive: A `.tar`, `.tar.gz`, `.tgz` or `.zip` file.
+        target: The folder, which must not exist.
+        progress: Told bytes unpacked and bytes in all.
+
+    Raises:
+        UsageError: A member leads out of the target, is a link or a device, stands twice, or there
+            is far more of them than such an archive can hold; or the archive is damaged. Nothing
+            was written.
+        WriteError: Disk full, read-only folder.
+    """
+    with _readable(archive), _members(archive) as members:
+        total = sum(member.size for member in members)
+        _require_sane(archive, members, total)
+        _require_room(target, total)
+        try:
+            stage = Path(tempfile.mkdtemp(prefix=f".{target.name[:200]}.", dir=target.parent))
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        try:
+            done = 0
+            for member in members:
+                _write(member, stage.joinpath(*member.path.parts), archive)
+                done += member.size
+                progress(done, total)
+            _publish(stage, target)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def _readable(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UsageError(f"'{archive.name}' is damaged: {error}", hint=_AGAIN) from error
+    except (NotImplementedError, RuntimeError) as error:  # of zipfile: a password, a method
+        raise UsageError(f"'{archive.name}' cannot be unpacked: {error}", hint=_AGAIN) from error
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[list[_Member]]:
+    if archive.name.endswith(".zip"):
+        with zipfile.ZipFile(archive) as file:
+            yield [
+                _Member(_safe(archive, info.filename), info.file_size, partial(file.open, info))
+                for info in file.infolist()
+                if not info.is_dir() and not _is_junk(info.filename) and _plain_entry(archive, info)
+            ]
+        return
+    with tarfile.open(archive) as tar:
+        yield [
+            _Member(_safe(archive, info.name), info.size, partial(tar.extractfile, info))
+            for info in tar
+            if not info.isdir() and not _is_junk(info.name) and _plain_member(archive, info)
+        ]
+
+
+def _plain_entry(archive: Path, info: zipfile.ZipInfo) -> bool:
+    kind = info.external_attr >> 16 & 0o170000
+    if kind not in (0, 0o100000):
+        raise _refused(archive, info.filename, "is a link or a device")
+    return True
+
+
+def _plain_member(archive: Path, info: tarfile.TarInfo) -> bool:
+    if not info.isreg() or info.issparse():
+        raise _refused(archive, info.name, "is a link, a device or no plain file")
+    return True
+
+
+def _safe(archive: Path, name: str) -> PurePosixPath:
+    """The path of a member, unless it leads out of the folder by the rules of any system."""
+    path = PureWindowsPath(name)
+    if path.anchor or path.drive or ".." in path.parts or "\\" in name or not name.isprintable():
+        raise _refused(archive, name, "leads out of the folder or has an unprintable name")
+    if ":" in name or not path.parts:
+        raise _refused(archive, name, "has a name that not every system takes")
+    return PurePosixPath(name)
+
+
+def _is_junk(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return any(part in _JUNK or part.startswith("._") for part in parts)
+
+
+def _refused(archive: Path, name: str, what: str) -> UsageError:
+    return UsageError(
+        f"'{archive.name}' is not unpacked: its member '{name[:200]}' {what}",
+        hint="take the archive from where its makers publish it",
+    )
+
+
+def _require_sane(archive: Path, members: list[_Member], total: int) -> None:
+    seen: set[str] = set()
+    for member in members:
+        name = unicodedata.normalize("NFC", str(member.path)).casefold()
+        if name in seen:
+            raise _refused(archive, str(member.path), "stands there twice")
+        seen.add(name)
+    packed = archive.stat().st_size
+    if total > max(_SMALL, _RATIO * packed):
+        raise UsageError(
+            f"'{archive.name}' is not unpacked: its {packed:,} bytes would become {total:,}",
+            hint="take the archive from where its makers publish it",
+        )
+
+
+def _require_room(target: Path, total: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if free < total + _MARGIN:
+        raise WriteError(
+            f"unpacking '{target.name}' takes {total / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            hint="free space, or choose another folder with --data",
+        )
+
+
+def _write(member: _Member, path: Path, archive: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = member.open()
+    if source is None:
+        raise _refused(archive, str(member.path), "is no plain file")
+    left = member.size
+    with source, path.open("xb") as file:
+        while piece := source.read(_PIECE):
+            left -= len(piece)
+            if left < 0:
+                break
+            file.write(piece)
+    if left:
+        what = f"its member '{member.path}' is not as long as it promises"
+        raise UsageError(f"'{archive.name}' is damaged: {what}", hint=_AGAIN)
+
+
+def _publish(stage: Path, target: Path) -> None:
+    tops = list(stage.iterdir())
+    whole = tops[0] if len(tops) == 1 and tops[0].is_dir() else stage
+    whole.chmod(0o755)
+    whole.rename(target)
+
+
+def _unwritable(target: Path, error: OSError) -> WriteError:
+    return WriteError(
+        f"'{target.name}' cannot be written: {error.strerror or type(error).__name__}",
+        hint="free space, or choose another folder with --data",
+    )
