@@ -11,13 +11,21 @@ from typing import Any
 import numpy as np
 
 from inflate_zoo.bench import statistics
-from inflate_zoo.bench.verdicts import Cell, Comparison, Outcome, Ranking, Standing, TaskRanking
+from inflate_zoo.bench.stability import Scores, agreements, mean_ranks, unstable
+from inflate_zoo.bench.verdicts import (
+    NOT_A_RANKING,
+    Cell,
+    Comparison,
+    Outcome,
+    Ranking,
+    Standing,
+    TaskRanking,
+)
 from inflate_zoo.errors import UsageError
 
 __all__ = ["Comparison", "Outcome", "Ranking", "Standing", "TaskRanking", "outcomes", "rank"]
 
 _ENOUGH_SEEDS, _ENOUGH_CASES = 3, 10
-_NO = "not a ranking: "
 
 
 def outcomes(
@@ -75,9 +83,11 @@ def rank(
     studies: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         studies[outcome.task, outcome.protocol].append(outcome)
-    tasks = tuple(_rank_task(study, metrics, alpha) for _, study in sorted(studies.items()))
-    overall, caveats = _overall(tasks)
-    return Ranking(tasks, overall, caveats)
+    ranked = [_rank_task(study, metrics, alpha) for _, study in sorted(studies.items())]
+    tasks = tuple(task for task, _ in ranked)
+    overall, caveats = mean_ranks(tasks)
+    stability = agreements(dict(overall), tasks, [scores for _, scores in ranked])
+    return Ranking(tasks, overall, stability, (*caveats, *unstable(stability)))
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,9 @@ def _study(outcomes: Sequence[Outcome]) -> _Study:
     return _Study(outcomes[0].task, outcomes[0].protocol, trials, missing)
 
 
-def _rank_task(outcomes: Sequence[Outcome], metrics: Sequence[str], alpha: float) -> TaskRanking:
+def _rank_task(
+    outcomes: Sequence[Outcome], metrics: Sequence[str], alpha: float
+) -> tuple[TaskRanking, Scores]:
     study = _study(outcomes)
     tables = {
         (region, metric): _table(study, region, metric)
@@ -131,7 +143,11 @@ def _rank_task(outcomes: Sequence[Outcome], metrics: Sequence[str], alpha: float
     counts = {cell: table.shape[-1] for cell, table in tables.items()}
     tables = {cell: table for cell, table in tables.items() if table.size}
     tests = {cell: statistics.compare(table) for cell, table in tables.items()}
-    return TaskRanking(
+    scores = {
+        arm: {cell: table[place].mean(axis=0) for cell, table in tables.items()}
+        for place, arm in enumerate(study.complete)
+    }
+    ranked = TaskRanking(
         task=study.task,
         protocol=study.protocol,
         standings=_standings(study, tables, tests, alpha),
@@ -145,6 +161,7 @@ def _rank_task(outcomes: Sequence[Outcome], metrics: Sequence[str], alpha: float
         smallest_p=statistics.smallest_p(len(cases), len(study.seeds)),
         caveats=_caveats(study, len(cases), counts),
     )
+    return ranked, scores
 
 
 def _regions(study: _Study) -> list[str]:
@@ -273,27 +290,4 @@ def _caveats(study: _Study, cases: int, counts: Mapping[Cell, int]) -> tuple[str
             for (region, metric), count in counts.items()
             if count < _ENOUGH_CASES
         ]
-    return tuple(_NO + sentence for sentence in sentences)
-
-
-def _overall(
-    tasks: Sequence[TaskRanking],
-) -> tuple[tuple[tuple[str, float], ...], tuple[str, ...]]:
-    ranks: dict[str, list[float]] = defaultdict(list)
-    for task in tasks:
-        for standing in task.standings:
-            ranks[standing.arm].append(standing.rank)
-    mean = {arm: sum(each) / len(tasks) for arm, each in ranks.items() if len(each) == len(tasks)}
-    absent = [
-        f"'{arm}' stands in {len(each)} of {len(tasks)} tasks and is left out of the overall ranks"
-        for arm, each in sorted(ranks.items())
-        if arm not in mean
-    ]
-    doubtful = [
-        f"{_NO}the overall ranks hold '{task.task}' under '{task.protocol}', which is none"
-        for task in tasks
-        if task.caveats
-    ]
-    names = [task.task for task in tasks]
-    twice = [f"'{n}' counts once per protocol" for n in sorted(set(names)) if names.count(n) > 1]
-    return tuple(sorted(mean.items(), key=lambda each: each[::-1])), (*absent, *doubtful, *twice)
+    return tuple(f"{NOT_A_RANKING} {sentence}" for sentence in sentences)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+NOT_A_RANKING = "not a ranking:"  # what caveats begin with that say so
 Cell = tuple[str, str]
 """What is tested: (region, metric)."""
 
@@ -128,6 +129,21 @@ class TaskRanking:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How well the overall ranking agrees with another one of the same arms.
+
+    Attributes:
+        against: How the other one is made.
+        tau: Kendall's tau-b; `None` where either has no order.
+        left_out: The task left out, with its protocol.
+    """
+
+    against: str
+    tau: float | None
+    left_out: str | None
+
+
+@dataclass(frozen=True)
 class Ranking:
     """All tasks.
 
@@ -135,9 +151,12 @@ class Ranking:
         tasks: By task, then protocol.
         overall: (arm, mean of its ranks over tasks), best first, equal ranks by label; only arms
             that stand in every task.
-        caveats: Sentences on the overall ranks.
+        stability: Of the overall ranks; empty with a single task.
+        caveats: Sentences on the overall ranks; those that begin with "unstable:" say that another
+            way to take the tasks together gives another order.
     """
 
     tasks: tuple[TaskRanking, ...]
     overall: tuple[tuple[str, float], ...]
+    stability: tuple[Agreement, ...]
     caveats: tuple[str, ...]

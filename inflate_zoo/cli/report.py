@@ -83,5 +83,6 @@ def as_json(results: "Results") -> dict[str, Any]:
             for study in results.studies
         ],
         "overall": [{"arm": arm, "rank": rank} for arm, rank in ranking.overall],
+        "stability": [dataclasses.asdict(each) for each in ranking.stability],
         "caveats": list(ranking.caveats),
     }

@@ -23,8 +23,9 @@ from inflate_zoo.bench.report.document import (
     Picture,
     Table,
 )
-from inflate_zoo.bench.report.results import NOT_A_RANKING, Results, Study
+from inflate_zoo.bench.report.results import Results, Study
 from inflate_zoo.bench.report.text import NONE, plural, probability
+from inflate_zoo.bench.verdicts import NOT_A_RANKING
 
 TITLE = "inflate-zoo bench report"
 Drawings = dict[str, Callable[[], Picture]]
@@ -96,6 +97,8 @@ def compose(results: Results) -> tuple[list[Block], Drawings]:
         if results.ranking.caveats:
             blocks.append(_notice(results.ranking.caveats))
         blocks.append(found)
+        if agreement := tables.stability(results.ranking):
+            blocks.append(agreement)
     for place, study in enumerate(results.studies):
         prefix = f"{place + 1}-"
         blocks += _study(study, prefix, drawings)

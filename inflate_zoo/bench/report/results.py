@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from inflate_zoo.bench.ranking import Ranking, TaskRanking, outcomes, rank
 from inflate_zoo.bench.report.collect import Arm, Described, Trial
 from inflate_zoo.bench.report.text import plural, visible
+from inflate_zoo.bench.verdicts import NOT_A_RANKING
 
 Floats = NDArray[np.float64]
-NOT_A_RANKING = "not a ranking:"
 _RESAMPLES = 2000
 _MEASURED = {"intensity", "spacing"}  # by a derived task, on the training cases of each fold
 

@@ -126,6 +126,20 @@ def overall(ranking: Ranking) -> Table | None:
     return Table(("arm", "mean rank over tasks"), rows)
 
 
+def stability(ranking: Ranking) -> Table | None:
+    """How well the overall ranking agrees with other ways to take the tasks together."""
+    if not ranking.stability:
+        return None
+    rows = tuple(
+        (
+            f"{each.against} ({each.left_out})" if each.left_out else each.against,
+            NONE if each.tau is None else f"{each.tau:.2f}",
+        )
+        for each in ranking.stability
+    )
+    return Table(("the ranks over all tasks against", "Kendall's tau"), rows)
+
+
 def differences(comparisons: Sequence[Comparison]) -> Table:
     """Differences with what speaks for them."""
     rows = [
