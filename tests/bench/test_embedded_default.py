@@ -14,9 +14,9 @@ ARMS = {
     "builtin-mae center",
     "builtin-dino center",
     "builtin-clip center",
-    "builtin-clip average",
-    "builtin-clip repeat",
-    "builtin-clip 2d",
+    "builtin-supervised average",
+    "builtin-supervised repeat",
+    "builtin-supervised 2d",
     "random",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +182,6 @@ def _read(place: Path) -> Trial:
     try:
         if (place / "record.json").exists():
             raw = read_json(place / "record.json")
-            _refuse_constants(raw)
             if (place / "trial.json").exists():  # its words may be newer than the record's
                 raw = {**raw, "trial": read_json(place / "trial.json")}
             record = Record.model_validate(raw)
@@ -200,11 +198,6 @@ def _read(place: Path) -> Trial:
     except (ConfigError, ValueError) as error:
         _damaged(place, getattr(error, "message", str(error)), error)
     return Trial(str(raw.get("hash", place.name)), described, None, failure, raw, kept)
-
-
-def _refuse_constants(raw: Mapping[str, Any]) -> None:
-    """Python reads NaN and Infinity from JSON, which has no such numbers."""
-    json.dumps(raw, allow_nan=False)
 
 
 def _damaged(place: Path, reason: str, error: Exception) -> NoReturn:

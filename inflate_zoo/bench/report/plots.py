@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 METRICS = {"dice": "Dice", "surface_dice": "surface Dice"}
 MOST_REGIONS = 8  # of a drawing; the others are in the table and in results.csv
 _MOST_POINTS = 150  # of a curve
+_MOST_SEEDS = 10  # curves of single trainings
 _ROW = 0.27  # inches
 
 
@@ -67,7 +68,10 @@ def _lines(study: Study, arm: str, name: str) -> tuple[list[tuple[Floats, Floats
         points = {step: value for step, value in _curve(trial.record, name) if value is not None}
         if points:
             told.append(dict(sorted(points.items())))
-    seeds = [_thinned(np.array([*points]), np.array([*points.values()])) for points in told]
+    seeds = [
+        _thinned(np.array([*points]), np.array([*points.values()]))
+        for points in told[:_MOST_SEEDS]
+    ]
     common = sorted(set.intersection(*(set(points) for points in told))) if told else []
     if not common:
         return seeds, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -290,12 +290,26 @@ def as_csv(results: Results) -> str:
         told = trial.described
         names = (told.task.name, told.protocol.name, told.arm.label, told.arm.kind)
         head = [*map(for_csv, names), told.seed, told.fold, for_csv(trial.hash)]
+        row = _csv_line(head)
         for scores in trial.record.result.cases if trial.record else ():
+            case = _csv_cell(scores.case)
             for region, metrics in scores.regions.items():
-                where = [for_csv(scores.case), for_csv(region)]
-                writer.writerows(
-                    [*head, *where, for_csv(metric), _UNIT.get(metric, ""), repr(value)]
+                start = f"{row},{case},{_csv_cell(region)}"
+                text.writelines(
+                    f"{start},{_csv_cell(metric)},{_UNIT.get(metric, '')},{value!r}\n"
                     for metric, value in metrics.items()
                     if value is not None
                 )
     return text.getvalue()
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
+
+
+@cache
+def _csv_cell(name: str) -> str:
+    """A name as it stands between two commas; there are millions of lines, and few names."""
+    return _csv_line(["", for_csv(name)])[1:]
