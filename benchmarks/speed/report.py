@@ -16,9 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.support import records  # noqa: E402 - the path comes first
-
 from inflate_zoo.bench.report import write_report  # noqa: E402
+from tests.support import records  # noqa: E402 - the path comes first
 
 TASKS, FOLDS, CASES = 12, 5, 20  # cases of a fold
 ARMS = records.arms_of(("made-up/vit-one", "made-up/vit-two"), ("center", "average", "repeat"))[:8]

@@ -99,6 +99,8 @@ def command(
 
     inflate-zoo bench --data Task04_Hippocampus --source facebook/dino-vitb16 --source random
 
+    inflate-zoo bench --dataset msd-task09 --download --source facebook/dino-vitb16 --source random
+
     Without --data, --dataset, --source and --suite: four small builtin checkpoints, 50 builtin
     volumes, protocol quick; a quarter of an hour on two cores, no network needed. Whatever is
     interrupted goes on with the same command.

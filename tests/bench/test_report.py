@@ -1,6 +1,7 @@
 """The whole report: files, numbers, determinism, odd runs."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -12,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from inflate_zoo.bench.report import content, table, write_report
+from inflate_zoo.bench.report.document import Picture
 from inflate_zoo.bench.report.text import NONE
 from inflate_zoo.cli import report as cli
 from inflate_zoo.errors import UsageError, WriteError
@@ -58,7 +60,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the drawings out, which take most of the time."""
-    monkeypatch.setattr(content.plots, "of_study", lambda study, baselines: {})
+    monkeypatch.setattr(content.plots, "of_study", lambda study, baselines, **_: {})
     monkeypatch.setattr(content.overlays, "of_study", lambda study: {})
 
 
@@ -234,6 +236,48 @@ def test_several_tasks_have_an_overall_table(tmp_path, undrawn):
     results = write_report([tmp_path], tmp_path)
     assert "mean rank over tasks" in table(results)
     assert dict(results.ranking.overall)["vit-one center"] == 1
+
+
+def test_the_ranking_over_tasks_says_how_far_other_ways_agree(tmp_path, undrawn):
+    for place, name in enumerate(("first", "second", "third")):
+        # The arms change places from task to task.
+        turned = [
+            dataclasses.replace(arm, quality=0.6 + 0.1 * ((at + place) % len(SMALL)))
+            for at, arm in enumerate(SMALL)
+        ]
+        records.save_run(
+            tmp_path, arms=turned, cases=12, incomplete=False, task=records.task(name), seeds=3
+        )
+    results = write_report([tmp_path], tmp_path)
+    assert "! unstable: Kendall's tau is" in table(results)
+    page = (tmp_path / "report.html").read_text()
+    assert "unstable: Kendall&#x27;s tau is" in page
+    assert "the ranks over all tasks against" in page
+    told = CliRunner().invoke(app(), [str(tmp_path), "--format", "json"])
+    found = json.loads(told.stdout)["stability"]
+    assert [each["against"] for each in found][-1] == "one task left out"
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_curves_and_slices_are_for_a_few_tasks(tmp_path, monkeypatch, count):
+    def drawn(*names):
+        return {name: lambda: Picture("made up", "<svg ></svg>", b"png") for name in names}
+
+    def plots(study, baselines, *, curved):
+        return drawn("cases", *["loss"] * curved)
+
+    monkeypatch.setattr(content.plots, "of_study", plots)
+    monkeypatch.setattr(content.overlays, "of_study", lambda study: drawn("overlay-random"))
+    for place in range(count):
+        task = records.task(f"task-{place}")
+        records.save_run(tmp_path, arms=SMALL, cases=4, incomplete=False, task=task, seeds=2)
+    write_report([tmp_path], tmp_path)
+    found = {path.stem for path in (tmp_path / "plots").iterdir()}
+    page = (tmp_path / "report.html").read_text()
+    for kind in ("loss", "overlay"):
+        assert any(kind in name for name in found) == (count == 3)
+    assert any("cases" in name for name in found)
+    assert ("are drawn where there are 3 tasks or fewer" in page) == (count == 4)
 
 
 def test_many_regions_are_folded(tmp_path):

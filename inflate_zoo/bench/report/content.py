@@ -67,6 +67,7 @@ _READING = (
         "missing trial is not ranked and in no comparison.",
     ),
 )
+MOST_FULL = 3  # tasks with curves and slices: a page and a minute hold no more
 _CAPTIONS = {
     "cases": "Dice of every test case (points: mean over seeds), with quartiles (box) and median.",
     "ranks": (
@@ -101,7 +102,7 @@ def compose(results: Results) -> tuple[list[Block], Drawings]:
             blocks.append(agreement)
     for place, study in enumerate(results.studies):
         prefix = f"{place + 1}-"
-        blocks += _study(study, prefix, drawings)
+        blocks += _study(study, prefix, drawings, full=len(results.studies) <= MOST_FULL)
     blocks += [Heading("How to read this"), _reading()]
     blocks += _origins(results)
     return blocks, drawings
@@ -112,9 +113,11 @@ def _notice(caveats: tuple[str, ...]) -> Notice:
     return Notice("This is not a ranking" if doubtful else "Read this first", caveats)
 
 
-def _study(study: Study, prefix: str, drawings: Drawings) -> Iterator[Block]:
+def _study(study: Study, prefix: str, drawings: Drawings, *, full: bool) -> Iterator[Block]:
     baselines = to_baselines(study)
-    own: Drawings = {**plots.of_study(study, baselines), **overlays.of_study(study)}
+    own: Drawings = {**plots.of_study(study, baselines, curved=full)}
+    if full:
+        own |= overlays.of_study(study)
     drawings |= {f"{prefix}{name}": draw for name, draw in own.items()}
     task = study.trials[0].described.task
     yield Heading(study.title)
@@ -138,6 +141,11 @@ def _study(study: Study, prefix: str, drawings: Drawings) -> Iterator[Block]:
     if found := tables.claims(study):
         yield Fold("Which arm is better than which", (found,))
     yield from _drawn(study, prefix, own, baselines)
+    if not full:
+        yield Paragraph(
+            f"Learning curves and slices are drawn where there are {MOST_FULL} tasks or fewer: "
+            "'inflate-zoo report' on the run of this task alone shows them."
+        )
     yield Heading("Cost", 3)
     yield tables.cost(study)
     yield Paragraph(
@@ -188,7 +196,7 @@ def _origins(results: Results) -> Iterator[Block]:
                 ("License of the data:", task.license),
                 ("To cite:", task.citation or NONE),
                 ("Address:", " ".join(filter(None, (task.address, task.checksum))) or NONE),
-                ("Split:", f"{task.split.rule}, {task.split.folds} folds, digest {_split(study)}"),
+                ("Split:", _split(study)),
                 ("Data digest:", _data(study)),
                 ("Channels:", f"{', '.join(task.channels)}; rule {_rules(study)}"),
                 ("Smallest attainable p:", probability(study.ranking.smallest_p)),
@@ -255,7 +263,12 @@ def _runs(results: Results) -> Iterator[Block]:
 
 
 def _split(study: Study) -> str:
-    return study.trials[0].described.task.split.digest or "not pinned"
+    task, data = study.trials[0].described.task, study.trials[0].described.protocol.data
+    chosen = ", the scored cases choose the checkpoint" if data.select_on == "test" else ""
+    if data.split == "paper" and task.paper_split:
+        return f"the paper's own, digest {task.paper_split.digest or 'not pinned'}{chosen}"
+    rule = task.split
+    return f"{rule.rule}, {rule.folds} folds, digest {rule.digest or 'not pinned'}{chosen}"
 
 
 def _data(study: Study) -> str:

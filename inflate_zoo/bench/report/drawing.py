@@ -71,9 +71,10 @@ def figure(width: float, height: float) -> Figure:
 def picture(drawn: Figure, alt: str) -> Picture:
     """Render a figure in both forms."""
     svg, png = io.StringIO(), io.BytesIO()
-    drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    drawn.set_layout_engine("none")  # it stays as it was laid out, which takes half of the time
     drawn.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+    # Laid out once, which takes a third of the time, where letters are widest: on whole pixels.
+    drawn.set_layout_engine("none")
+    drawn.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     text = _HEAD.sub("", _METADATA.sub("", _COMMENT.sub("", svg.getvalue())), count=1)
     return Picture(alt, text, png.getvalue())
 

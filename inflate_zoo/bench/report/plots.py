@@ -31,8 +31,16 @@ _MOST_SEEDS = 10  # curves of single trainings
 _ROW = 0.27  # inches
 
 
-def of_study(study: Study, baselines: Sequence[Comparison]) -> dict[str, Callable[[], Picture]]:
-    """What can be drawn of a study's scores, by name, to be called later."""
+def of_study(
+    study: Study, baselines: Sequence[Comparison], *, curved: bool = True
+) -> dict[str, Callable[[], Picture]]:
+    """What can be drawn of a study's scores, by name, to be called later.
+
+    Args:
+        study: The study.
+        baselines: Differences to the baselines.
+        curved: Whether curves are drawn.
+    """
     finished = [trial for trial in study.trials if trial.record]
     drawings: dict[str, Callable[[], Picture]] = {}
     if any(trial.record and trial.record.result.cases for trial in finished):
@@ -42,7 +50,7 @@ def of_study(study: Study, baselines: Sequence[Comparison]) -> dict[str, Callabl
     if rank_shares(study) is not None:
         drawings["ranks"] = partial(ranks, study)
     for name, what in (("loss", "training loss"), ("validation_dice", "validation Dice")):
-        if any(_curve(trial.record, name) for trial in finished):
+        if curved and any(_curve(trial.record, name) for trial in finished):
             drawings[name.replace("_", "-")] = partial(curves, study, name, what)
     return drawings
 
@@ -69,8 +77,7 @@ def _lines(study: Study, arm: str, name: str) -> tuple[list[tuple[Floats, Floats
         if points:
             told.append(dict(sorted(points.items())))
     seeds = [
-        _thinned(np.array([*points]), np.array([*points.values()]))
-        for points in told[:_MOST_SEEDS]
+        _thinned(np.array([*points]), np.array([*points.values()])) for points in told[:_MOST_SEEDS]
     ]
     common = sorted(set.intersection(*(set(points) for points in told))) if told else []
     if not common:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
+from inflate_zoo.bench.definitions import Task
 from inflate_zoo.bench.ranking import Ranking, TaskRanking, outcomes, rank
 from inflate_zoo.bench.report.collect import Arm, Described, Trial
 from inflate_zoo.bench.report.text import plural, visible
@@ -127,7 +129,7 @@ def _unlike(trials: Sequence[Trial]) -> Iterator[str]:
     described = [trial.described for trial in trials]
     same = "among trials of one name; their values cannot be compared"
     for what, groups in (
-        ("protocol", [[told.protocol.model_dump(mode="json") for told in described]]),
+        ("protocol", [_distinct([told.protocol for told in described])]),
         ("task", _comparable_tasks(described)),
         ("trial", [[{"channel_rule": told.channel_rule} for told in described]]),
     ):
@@ -155,13 +157,19 @@ def _unlike(trials: Sequence[Trial]) -> Iterator[str]:
 
 def _comparable_tasks(described: Sequence[Described]) -> list[list[dict[str, Any]]]:
     """Groups of tasks that must be equal: whole within a fold, without what is measured in all."""
-    folds: dict[int, list[dict[str, Any]]] = {}
+    folds: dict[int, list[Task]] = {}
     for told in described:
-        folds.setdefault(told.fold, []).append(told.task.model_dump(mode="json"))
+        folds.setdefault(told.fold, []).append(told.task)
     return [
-        [told.task.model_dump(mode="json", exclude=_MEASURED) for told in described],
-        *folds.values(),
+        _distinct([told.task for told in described], _MEASURED),
+        *(_distinct(tasks) for tasks in folds.values()),
     ]
+
+
+def _distinct(models: Sequence[BaseModel], exclude: set[str] | None = None) -> list[dict[str, Any]]:
+    """As JSON values, each once: thousands of trials share a few settings."""
+    different = {model.model_dump_json(exclude=exclude): model for model in models}
+    return [model.model_dump(mode="json", exclude=exclude) for model in different.values()]
 
 
 def _changed_cases(described: Sequence[Described]) -> list[str]:
