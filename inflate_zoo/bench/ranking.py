@@ -6,7 +6,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -23,43 +22,9 @@ from inflate_zoo.bench.verdicts import (
 )
 from inflate_zoo.errors import UsageError
 
-__all__ = ["Comparison", "Outcome", "Ranking", "Standing", "TaskRanking", "outcomes", "rank"]
+__all__ = ["Comparison", "Outcome", "Ranking", "Standing", "TaskRanking", "rank"]
 
 _ENOUGH_SEEDS, _ENOUGH_CASES = 3, 10
-
-
-def outcomes(
-    records: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]] = ()
-) -> list[Outcome]:
-    """Records and failed trials as the ranking takes them.
-
-    Args:
-        records: Contents of record.json files.
-        failed: The "trial" parts of trials without a record.
-
-    Returns:
-        One outcome per trial.
-    """
-    found = [
-        _outcome(
-            record["trial"], {case["case"]: case["regions"] for case in record["result"]["cases"]}
-        )
-        for record in records
-    ]
-    return found + [_outcome(trial, None) for trial in failed]
-
-
-def _outcome(
-    trial: Mapping[str, Any], cases: Mapping[str, Mapping[str, Mapping[str, float | None]]] | None
-) -> Outcome:
-    return Outcome(
-        task=trial["task"]["name"],
-        protocol=trial["protocol"]["name"],
-        arm=trial["arm"]["label"],
-        seed=trial["seed"],
-        fold=trial["fold"],
-        cases=cases,
-    )
 
 
 def rank(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inflate_zoo.bench import statistics
-from inflate_zoo.bench.ranking import Outcome, outcomes, rank
+from inflate_zoo.bench.ranking import Outcome, rank
 from inflate_zoo.errors import UsageError
 
 METRICS = ("dice", "surface_dice")
@@ -339,22 +339,6 @@ def test_two_trials_under_one_name_are_refused():
     made = study({"a": 0.0, "b": 0.0})
     with pytest.raises(UsageError, match="two trials of arm 'b', seed 2, fold 0"):
         rank([*made, made[-1]])
-
-
-def record(arm, seed, scores):
-    trial = {"task": {"name": "t"}, "protocol": {"name": "p"}, "fold": 1, "seed": seed,
-             "arm": {"label": arm, "kind": "inflated"}}  # fmt: skip
-    cases = [{"case": case, "regions": regions} for case, regions in scores.items()]
-    return {"trial": trial, "result": {"cases": cases}}
-
-
-def test_records_become_outcomes():
-    scores = {"c1": {"x": {"dice": 0.5, "hd95_mm": None}}, "c0": {"x": {"dice": None}}}
-    done, todo = record("a", 2, scores), record("b", 0, {})["trial"]
-    assert outcomes([done], [todo]) == [
-        Outcome("t", "p", "a", 2, 1, scores),
-        Outcome("t", "p", "b", 0, 1, None),
-    ]
 
 
 def test_a_ranking_of_many_arms_and_regions_is_quick():

@@ -115,7 +115,7 @@ def _notice(caveats: tuple[str, ...]) -> Notice:
 
 def _study(study: Study, prefix: str, drawings: Drawings, *, full: bool) -> Iterator[Block]:
     baselines = to_baselines(study)
-    own: Drawings = {**plots.of_study(study, baselines, curved=full)}
+    own: Drawings = {**plots.of_study(study, baselines, full=full)}
     if full:
         own |= overlays.of_study(study)
     drawings |= {f"{prefix}{name}": draw for name, draw in own.items()}
@@ -143,7 +143,7 @@ def _study(study: Study, prefix: str, drawings: Drawings, *, full: bool) -> Iter
     yield from _drawn(study, prefix, own, baselines)
     if not full:
         yield Paragraph(
-            f"Learning curves and slices are drawn where there are {MOST_FULL} tasks or fewer: "
+            f"Curves, rank shares and slices are drawn where there are {MOST_FULL} tasks or fewer: "
             "'inflate-zoo report' on the run of this task alone shows them."
         )
     yield Heading("Cost", 3)

@@ -32,14 +32,14 @@ _ROW = 0.27  # inches
 
 
 def of_study(
-    study: Study, baselines: Sequence[Comparison], *, curved: bool = True
+    study: Study, baselines: Sequence[Comparison], *, full: bool = True
 ) -> dict[str, Callable[[], Picture]]:
     """What can be drawn of a study's scores, by name, to be called later.
 
     Args:
         study: The study.
         baselines: Differences to the baselines.
-        curved: Whether curves are drawn.
+        full: Whether ranks and curves are drawn too.
     """
     finished = [trial for trial in study.trials if trial.record]
     drawings: dict[str, Callable[[], Picture]] = {}
@@ -47,10 +47,10 @@ def of_study(
         drawings["cases"] = partial(cases, study)
     if baselines:
         drawings["differences"] = partial(differences, study, baselines)
-    if rank_shares(study) is not None:
+    if full and rank_shares(study) is not None:
         drawings["ranks"] = partial(ranks, study)
     for name, what in (("loss", "training loss"), ("validation_dice", "validation Dice")):
-        if curved and any(_curve(trial.record, name) for trial in finished):
+        if full and any(_curve(trial.record, name) for trial in finished):
             drawings[name.replace("_", "-")] = partial(curves, study, name, what)
     return drawings
 

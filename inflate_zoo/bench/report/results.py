@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from inflate_zoo.bench.definitions import Task
-from inflate_zoo.bench.ranking import Ranking, TaskRanking, outcomes, rank
-from inflate_zoo.bench.report.collect import Arm, Described, Trial
+from inflate_zoo.bench.ranking import Outcome, Ranking, TaskRanking, rank
+from inflate_zoo.bench.report.collect import Arm, Cases, Described, Trial
 from inflate_zoo.bench.report.text import plural, visible
 from inflate_zoo.bench.verdicts import NOT_A_RANKING
 
@@ -79,12 +79,7 @@ class Results:
 
 def evaluate(trials: Sequence[Trial]) -> Results:
     """Rank trials and gather the caveats."""
-    ranking = rank(
-        outcomes(
-            [trial.raw for trial in trials if trial.record],
-            [trial.raw for trial in trials if not trial.record],
-        )
-    )
+    ranking = rank([_outcome(trial) for trial in trials])
     studies = []
     for task in ranking.tasks:
         own = tuple(
@@ -98,6 +93,19 @@ def evaluate(trials: Sequence[Trial]) -> Results:
         ordered = sorted(known, key=lambda caveat: not caveat.startswith(NOT_A_RANKING))
         studies.append(Study(task, own, tuple(ordered)))
     return Results(ranking, tuple(studies), tuple(trials))
+
+
+def _outcome(trial: Trial) -> Outcome:
+    told = trial.described
+    scores = trial.record.result.cases if trial.record else None
+    return Outcome(
+        task=told.task.name,
+        protocol=told.protocol.name,
+        arm=told.arm.label,
+        seed=told.seed,
+        fold=told.fold,
+        cases=None if scores is None else {each.case: each.regions for each in scores},
+    )
 
 
 def _absent(trials: Sequence[Trial]) -> Iterator[str]:
@@ -142,7 +150,10 @@ def _unlike(trials: Sequence[Trial]) -> Iterator[str]:
             shown = "; ".join(list(found.values())[:4])
             more = f" and {len(found) - 4} more" if len(found) > 4 else ""
             yield f"{NOT_A_RANKING} the {what} settings differ {same}: {shown}{more}"
-    if folds := sorted({told.fold for told in described if _splits(described, told.fold) > 1}):
+    splits: dict[int, set[Cases]] = {}
+    for told in described:
+        splits.setdefault(told.fold, set()).add(told.cases)
+    if folds := sorted(fold for fold, different in splits.items() if len(different) > 1):
         shown = ", ".join(map(str, folds))
         yield f"{NOT_A_RANKING} the cases of fold {shown} differ between trials"
     if changed := _changed_cases(described):
@@ -194,10 +205,6 @@ def _devices(trials: Sequence[Trial]) -> Iterator[str]:
             f"{plural(on_cpu, 'trial')} ran on a CPU and {elsewhere} on a GPU: {how}, so a part of "
             "the differences may come from the device"
         )
-
-
-def _splits(described: Sequence[Described], fold: int) -> int:
-    return len({told.cases for told in described if told.fold == fold})
 
 
 def _values(settings: Sequence[Mapping[str, Any]], name: str) -> str:
