@@ -263,8 +263,11 @@ class Trainer:
         total = torch.zeros((), device=world.device)
         for first in range(0, len(batch), at_once):
             micro = batch[first : first + at_once]
-            inputs = torch.cat([group[0] for group in micro]).to(world.device)
-            labels = torch.cat([group[1] for group in micro]).to(world.device)
+            # Group by group from pinned memory, which the copy need not wait for.
+            inputs, labels = (
+                torch.cat([group[part].to(world.device, non_blocking=True) for group in micro])
+                for part in (0, 1)
+            )
             self._fix_drops(numbers[first : first + at_once])
             last = first + at_once >= len(batch)
             # Processes average their gradients, once, in the last backward pass.

@@ -24,7 +24,7 @@ def find_data(data: Path | None, dataset: str | None, shown: Board, *, download:
         UsageError: No data set was named, or it is not there and may not be fetched.
         WorkError: It could not be fetched.
     """
-    if data is not None and not download:
+    if data is not None and (not download or (data / "dataset.json").exists()):
         return data
     if dataset is None:
         raise UsageError(

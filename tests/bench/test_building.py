@@ -6,11 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from inflate_zoo.backbones import Backbone
+from inflate_zoo.bench.attempt import encoder_flops
 from inflate_zoo.bench.building import build, widened, window_of
 from inflate_zoo.bench.catalog import load_protocol
 from inflate_zoo.errors import UsageError
+from inflate_zoo.segmentation import segmenter
 from tests.support.trials import FROZEN, LINEAR, one_thread, tiny_run
-from tests.test_segmentation import backbone
+from tests.test_segmentation import backbone, config
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -231,6 +234,20 @@ def test_the_protocol_of_the_paper():
         change = shlex.split(back.partition(" (")[0])[0]
         assert load_protocol("paper", [change]) != protocol
         assert load_protocol("paper", [change]).name.startswith("paper+")
+
+
+def test_flops_of_a_vit_b_are_those_the_paper_counted():
+    for depth, counted in ((5, 214_954_014_720), (1, 213_343_401_984)):
+        with torch.device("meta"):
+            inner = Backbone(
+                config(
+                    blocks=12, embed_dim=768, num_heads=12, mlp_dim=3072, in_channels=1,
+                    patch_size=(16, 16), position_grid=(32, 32), patch_depth=depth,
+                    volume=(depth, 512, 512),
+                )
+            )  # fmt: skip
+            network = segmenter(inner, classes=14, decoder="upernet", features=8)
+            assert encoder_flops(network, (1, depth, 512, 512)) == counted
 
 
 def test_the_decoder_of_whole_slices_needs_whole_slices():

@@ -85,6 +85,7 @@ class Result(_Read):
     curves: Curves = Curves()
     parameters: FiniteFloat | None = None
     flops: FiniteFloat | None = None
+    encoder_flops: FiniteFloat | None = None
 
 
 class Run(_Read):

@@ -196,7 +196,7 @@ def cost(study: Study) -> Table:
     for arm in study.arms:
         records = [trial.record for trial in study.finished(arm) if trial.record]
         if not records:
-            rows.append((arm, NONE, *[NONE] * 8))
+            rows.append((arm, NONE, *[NONE] * 9))
             continue
         devices = ", ".join(sorted({record.run.device for record in records}))
         rows.append(
@@ -212,10 +212,11 @@ def cost(study: Study) -> Table:
                 memory(_most(records)),
                 amount(_mean(records, lambda record: record.result.parameters)),
                 amount(_mean(records, lambda record: record.result.flops)),
+                amount(_mean(records, lambda record: record.result.encoder_flops)),
             )
         )
     columns = ("arm", "device", "trials", "training", "evaluation", "waiting for data",
-               "windows/s", "peak memory", "parameters", "FLOPs")  # fmt: skip
+               "windows/s", "peak memory", "parameters", "FLOPs", "of the encoder")  # fmt: skip
     return Table(columns, tuple(rows), 2)
 
 
