@@ -29,7 +29,7 @@ FLAGS = {
     "verify": {"--source", "--revision", "--format", "--debug", "--help", "-h"},
     "inspect": {"--scheme", "--patch-depth", "--volume", "--channels", "--spacing", "--revision",
                 "--family", "--arch", "--format", "--debug", "--help", "-h"},
-    "bench": {"--data", "--dataset", "--source", "--scheme", "--suite", "--protocol", "--set",
+    "bench": {"--data", "--dataset", "--download", "--source", "--scheme", "--suite", "--protocol", "--set",
               "--seeds", "--folds", "--channel-rule", "--device", "--workers", "--out", "--cache",
               "--dry-run", "--format", "--debug", "--help", "-h"},
     "bench-trial": {"--device", "--workers", "--debug", "--help", "-h"},

@@ -14,8 +14,8 @@ from inflate_zoo.errors import InflateZooError, UsageError
 
 Parameters = ParamSpec("Parameters")
 
-BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "scipy", "surface_distance",
-                   "tensorboard")  # fmt: skip
+BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "psutil", "scipy",
+                   "surface_distance", "tensorboard")  # fmt: skip
 
 
 class OutputFormat(StrEnum):
