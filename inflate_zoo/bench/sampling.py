@@ -114,8 +114,8 @@ def draw(case: CachedCase, rule: WindowRule, seed: int) -> Window:
             image, label = quarter_turned(image, label, rng)
         image = intensities(np.asarray(image, np.float32), change, rng)
     return Window(
-        torch.from_numpy(np.array(image, np.float32, order="C")),
-        torch.from_numpy(np.array(label, np.int64, order="C")),
+        torch.from_numpy(np.ascontiguousarray(image, np.float32)),
+        torch.from_numpy(np.ascontiguousarray(label, np.int64)),
         case.name,
     )
 
