@@ -80,7 +80,7 @@ def _readable(archive: Path) -> Iterator[None]:
         yield
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UsageError(f"'{archive.name}' is damaged: {error}", hint=_AGAIN) from error
-    except (NotImplementedError, RuntimeError) as error:  # of zipfile: a password, a method
+    except NotImplementedError as error:  # a method of compression that zipfile does not know
         raise UsageError(f"'{archive.name}' cannot be unpacked: {error}", hint=_AGAIN) from error
 
 
@@ -106,6 +106,8 @@ def _plain_entry(archive: Path, info: zipfile.ZipInfo) -> bool:
     kind = info.external_attr >> 16 & 0o170000
     if kind not in (0, 0o100000):
         raise _refused(archive, info.filename, "is a link or a device")
+    if info.flag_bits & 1:
+        raise _refused(archive, info.filename, "needs a password")
     return True
 
 

@@ -129,9 +129,7 @@ def ready(
     reset_peak_memory(device)
     watcher.stage("loading")
     network = build(spec, Path(place.weights) if place.weights else None).to(device)
-    centre = spec.protocol.network.centre_slice
-    settings = spec.protocol.evaluation
-    seer = Seer(network, window_of(spec), settings, device, accelerator.autocast, centre)
+    seer = Seer(network, window_of(spec), spec.protocol.evaluation, device, accelerator.autocast)
     inner = spec.cases.validation[: spec.protocol.train.validation_cases]
 
     def validate() -> float | None:

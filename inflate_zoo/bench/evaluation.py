@@ -35,7 +35,6 @@ class Seer:
         settings: Overlap and windows at a time.
         device: Where the network is.
         autocast: Context of the precision it was trained in.
-        centre: Whether a window tells its centre slice alone.
     """
 
     network: Segmenter
@@ -43,7 +42,6 @@ class Seer:
     settings: Evaluation
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
-    centre: bool = False
 
     def probabilities(self, image: np.ndarray) -> Tensor:
         """Class probabilities of a volume, by sliding windows with Gaussian weights.
@@ -77,7 +75,7 @@ class Seer:
 
         try:
             with torch.inference_mode(), self.autocast():
-                if self.centre:
+                if self.network.centre_slice:
                     return self._by_slices(volume[0], at_once)
                 logits = sliding_window_inference(
                     volume,

@@ -112,8 +112,7 @@ def predict(
     check_jobs(jobs, task, progress)
     network = Segmenter.from_pretrained(trial.folder, device=accelerator.device)
     settings, window = trial.spec.protocol.evaluation, window_of(trial.spec)
-    centre = trial.spec.protocol.network.centre_slice
-    seer = Seer(network, window, settings, accelerator.device, accelerator.autocast, centre)
+    seer = Seer(network, window, settings, accelerator.device, accelerator.autocast)
     _open_folder(out)
     predicted, scored = [], []
     for index, job in enumerate(jobs):

@@ -263,9 +263,9 @@ class Trainer:
         total = torch.zeros((), device=world.device)
         for first in range(0, len(batch), at_once):
             micro = batch[first : first + at_once]
-            # Group by group from pinned memory, which the copy need not wait for.
+            pinned = world.device.type == "cuda"  # other copies must be waited for
             inputs, labels = (
-                torch.cat([group[part].to(world.device, non_blocking=True) for group in micro])
+                torch.cat([group[part].to(world.device, non_blocking=pinned) for group in micro])
                 for part in (0, 1)
             )
             self._fix_drops(numbers[first : first + at_once])

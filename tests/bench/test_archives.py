@@ -102,6 +102,14 @@ def test_a_link_in_a_zip_is_refused(tmp_path):
         extract(tmp_path / "a.zip", tmp_path / "out")
 
 
+def test_a_password_is_told(tmp_path):
+    raw = bytearray(write(tmp_path / "a.zip", {"a": b"1"}).read_bytes())
+    raw[raw.rindex(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
+    (tmp_path / "a.zip").write_bytes(raw)
+    with pytest.raises(UsageError, match="'a' needs a password"):
+        extract(tmp_path / "a.zip", tmp_path / "out")
+
+
 def test_names_that_some_systems_take_for_one_are_refused(tmp_path):
     for number, twin in enumerate(("TASK/dataset.json", "Task/dataset.json")):
         archive = write_tar(tmp_path / f"{number}.tar", members=[tarfile.TarInfo(twin)])

@@ -110,6 +110,8 @@ def test_a_smaller_volume_is_padded_with_zeros_on_both_sides(shape):
 class OfTheCentre(torch.nn.Module):
     """Logits of the centre slice that depend on all slices of the window, and on the place."""
 
+    centre_slice = True
+
     def __init__(self, classes, depth):
         super().__init__()
         torch.manual_seed(3)
@@ -127,7 +129,7 @@ def test_every_slice_is_the_centre_of_one_window(depth, plane):
     found = []
     for batch in (1, 4, 20):
         settings, device = Evaluation(overlap=0.0, batch=batch), torch.device("cpu")
-        see = Seer(network, (depth, 8, 12), settings, device, nullcontext, centre=True)
+        see = Seer(network, (depth, 8, 12), settings, device, nullcontext)
         found.append(see.probabilities(image))
     edge = np.pad(image.astype(np.float32), [(0, 0), (depth // 2,) * 2, (0, 0), (0, 0)], "edge")
     missing = [own - extent for own, extent in zip((8, 12), plane, strict=True)]
