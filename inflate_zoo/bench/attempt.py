@@ -75,7 +75,8 @@ def run_attempt(
         "this_attempt": time.perf_counter() - began,
     }
     guard()
-    trial.finish(result, _circumstances(trial, accelerator, trainer, seconds, started))
+    run = _circumstances(trial, accelerator, trainer, seconds, started)
+    trial.finish(result, {**run, "compiled": resources.compiled})
     tidy(trial)
 
 
@@ -136,15 +137,14 @@ def ready(
         cases = [open_case(cache, spec.entries[name]) for name in inner]
         return validation_dice(seer, cases, spec.task)
 
-    workers = workers_for(resources, device)
-    return seer, _trainer(trial, seer, accelerator, workers, watcher, guard, validate)
+    return seer, _trainer(trial, seer, accelerator, resources, watcher, guard, validate)
 
 
 def _trainer(
     trial: Trial,
     seer: Seer,
     accelerator: Accelerator,
-    workers: int,
+    resources: Resources,
     watcher: Watcher,
     guard: Callable[[], None],
     validate: Callable[[], float | None],
@@ -177,7 +177,8 @@ def _trainer(
         watcher=watcher,
         guard=guard,
         validate=validate,
-        workers=workers,
+        workers=workers_for(resources, seer.device),
+        compiled=resources.compiled,
     )
 
 

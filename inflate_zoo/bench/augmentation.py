@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+from torch import Tensor
 
 from inflate_zoo.bench.definitions import Augment
 
@@ -94,24 +97,55 @@ def warped(
         repeat: See `crop`.
 
     Returns:
-        Shape (channels, *size), float32.
+        Shape (channels, *size); float32, or the integers' type.
     """
-    from monai.transforms import Affine
-
     depth, height, width = size
     reach = (abs(math.sin(turn.angle)) + abs(math.cos(turn.angle))) / turn.zoom
     side = math.ceil(max(height, width) * max(reach, 1.0)) + 2
     large = (depth, side + (side - height) % 2, side + (side - width) % 2)
     start = [at - (wide - own) // 2 for at, wide, own in zip(corner, large, size, strict=True)]
-    affine = Affine(
-        rotate_params=(turn.angle, 0.0, 0.0),
-        scale_params=(1 / turn.depth_zoom, 1 / turn.zoom, 1 / turn.zoom),
-        spatial_size=tuple(size),
-        mode="nearest" if volume.dtype.kind == "u" else "bilinear",
-        padding_mode="zeros",
-        image_only=True,
-    )
-    return np.asarray(affine(crop(volume, start, large, repeat=repeat).astype(np.float32)))
+    box = crop(volume, start, large, repeat=repeat)
+    rows, columns = _turned_plane(large[1:], (height, width), turn)
+    through = _offsets(depth) / turn.depth_zoom + (depth - 1) / 2
+    if volume.dtype.kind == "u":
+        return _nearest(box, through, rows, columns)
+    # As good as in three dimensions: slices are turned alike, so depth comes apart.
+    x, y = (2 * at / (wide - 1) - 1 for at, wide in ((columns, large[2]), (rows, large[1])))
+    grid = torch.from_numpy(np.stack([x, y], axis=-1).astype(np.float32))[None]
+    planes = torch.from_numpy(box.astype(np.float32)).flatten(0, 1)[None]
+    turned = F.grid_sample(planes, grid, align_corners=True)[0].unflatten(0, box.shape[:2])
+    if turn.depth_zoom != 1:
+        weights = (1 - np.abs(through[:, None] - np.arange(depth))).clip(0)
+        turned = torch.einsum("od,cdhw->cohw", torch.from_numpy(weights).float(), turned)
+    return turned.numpy()
+
+
+def _offsets(extent: int) -> np.ndarray:
+    """Positions from the middle."""
+    return np.arange(extent) - (extent - 1) / 2
+
+
+def _turned_plane(
+    large: Sequence[int], size: Sequence[int], turn: Turn
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where in a plane `large` the pixels of a turned plane `size` lie, rows and columns."""
+    y, x = np.meshgrid(*(_offsets(extent) / turn.zoom for extent in size), indexing="ij")
+    sine, cosine = math.sin(turn.angle), math.cos(turn.angle)
+    middle = [(extent - 1) / 2 for extent in large]
+    return cosine * y - sine * x + middle[0], sine * y + cosine * x + middle[1]
+
+
+def _nearest(
+    box: np.ndarray, through: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Voxels of (channels, D, H, W) nearest to each place; 0 outside."""
+    depth, height, width = box.shape[1:]
+    z, y, x = (np.rint(at).astype(np.int64) for at in (through, rows, columns))
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    places = np.where(inside, y * width + x, 0).ravel()
+    found = box.reshape(*box.shape[:2], -1).take(z.clip(0, depth - 1), axis=1).take(places, axis=2)
+    kept = ((z >= 0) & (z < depth))[:, None] & inside.ravel()
+    return np.where(kept, found, 0).reshape(*found.shape[:2], *rows.shape)
 
 
 def flipped(
@@ -131,13 +165,13 @@ def quarter_turned(
     return np.rot90(image, turns, (-2, -1)), np.rot90(label, turns, (-2, -1))
 
 
-def intensities(image: np.ndarray, change: Augment, rng: np.random.Generator) -> np.ndarray:
+def intensities(image: Tensor, change: Augment, rng: np.random.Generator) -> Tensor:
     """Gamma, brightness, noise, each with its probability; still in [0, 1]."""
     if rng.random() < change.intensity:
-        image = image ** np.float32(rng.uniform(*change.gamma))
+        image = image.pow(rng.uniform(*change.gamma))
     if rng.random() < change.intensity:
-        image = image + np.float32(rng.uniform(-change.brightness, change.brightness))
+        image = image + rng.uniform(-change.brightness, change.brightness)
     if rng.random() < change.intensity:
-        spread = np.float32(rng.uniform(0, change.noise))
-        image = image + spread * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.asarray(np.clip(image, 0, 1))
+        noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
+        image = torch.add(image, noise, alpha=rng.uniform(0, change.noise))
+    return image.clamp(0, 1)

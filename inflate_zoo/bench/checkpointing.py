@@ -70,11 +70,12 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.AdamW
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     weights = {n.removeprefix("network."): t for n, t in found.items() if n.startswith("network.")}
     network.load_state_dict(weights, strict=False)  # the frozen ones stay as they were built
+    fused = bool(optimizer.defaults["fused"])  # such a one counts its steps on the device
     for name, parameter in network.named_parameters():
         if f"optimizer.step.{name}" in found:
             moments = {key: found[f"optimizer.{key}.{name}"] for key in _MOMENTS}
             optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device)
+                key: value if key == "step" and not fused else value.to(parameter.device)
                 for key, value in moments.items()
             }
     return state

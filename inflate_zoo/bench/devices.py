@@ -23,10 +23,12 @@ class Resources:
     Attributes:
         device: `cpu`, `cuda`, `cuda:1`, `mps`; `None` takes the best there is.
         workers: Processes that make windows; `None` decides by device and cores.
+        compiled: Whether networks are compiled for training; results round differently then.
     """
 
     device: str | None = None
     workers: int | None = None
+    compiled: bool = False
 
 
 def device_kind(resources: Resources) -> str:

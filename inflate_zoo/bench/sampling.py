@@ -112,12 +112,10 @@ def draw(case: CachedCase, rule: WindowRule, seed: int) -> Window:
         image, label = flipped(image, label, change.flip, rng)
         if change.quarter_turn and rng.random() < change.quarter_turn:
             image, label = quarter_turned(image, label, rng)
-        image = intensities(np.asarray(image, np.float32), change, rng)
-    return Window(
-        torch.from_numpy(np.ascontiguousarray(image, np.float32)),
-        torch.from_numpy(np.ascontiguousarray(label, np.int64)),
-        case.name,
-    )
+    pixels = torch.from_numpy(np.ascontiguousarray(image, np.float32))
+    if change is not None:
+        pixels = intensities(pixels, change, rng)
+    return Window(pixels, torch.from_numpy(np.ascontiguousarray(label, np.int64)), case.name)
 
 
 def _labelled(corner: Sequence[int], rule: WindowRule) -> tuple[Voxels, Voxels]:

@@ -68,14 +68,15 @@ def fix_drops(network: SegmentationNetwork, seed: int, windows: Sequence[int], c
         copies: Rows of the backbone's batch per window: its slices, or 1.
     """
     blocks, decoder = network.backbone.blocks, network.decoder
+    device = next(network.parameters()).device
 
-    def drawn(what: str, *shape: int) -> list[Tensor]:
+    def drawn(what: str, axis: int, *shape: int) -> Tensor:
         seeds = (derived(seed, what, window) for window in windows)
-        return [torch.rand(*shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        parts = [torch.rand(*shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        return torch.cat(parts, axis).to(device)  # one copy, and not one in every block
 
     if any(block.drop_path for block in blocks):
-        for index, rows in enumerate(torch.cat(drawn("drop path", len(blocks), 2, copies), dim=2)):
+        for index, rows in enumerate(drawn("drop path", 2, len(blocks), 2, copies)):
             blocks[index].drop_draws = rows
     if isinstance(decoder, UpernetDecoder):
-        channels = decoder.head.in_channels
-        decoder.drop_draws = torch.cat(drawn("dropout", copies, channels))
+        decoder.drop_draws = drawn("dropout", 0, copies, decoder.head.in_channels)

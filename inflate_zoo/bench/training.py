@@ -69,6 +69,7 @@ class Trainer:
         guard: Raises if the trial was taken over; called before anything is written.
         validate: Gives the mean Dice on the inner validation cases.
         workers: Processes that make windows.
+        compiled: Whether torch compiles the network: a minute at the start for quicker steps.
 
     Raises:
         UsageError: More processes than groups of windows share the trial.
@@ -86,6 +87,7 @@ class Trainer:
         guard: Callable[[], None],
         validate: Callable[[], float | None],
         workers: int,
+        compiled: bool = False,
     ) -> None:
         self._spec, self._settings = spec, spec.protocol.train
         self._network, self._windows, self._folder = network, windows, folder
@@ -105,10 +107,13 @@ class Trainer:
             layer_decay=settings.layer_decay,
             decay_norms=settings.decay_norms,
         )
-        self._optimizer = torch.optim.AdamW(groups)
+        self._optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type == "cuda")
         self._peaks = [group["lr"] for group in groups]
         self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
-        self._body = accelerator.prepare_model(_Body(network, spec.protocol.network.freeze))
+        body = _Body(network, spec.protocol.network.freeze)
+        if compiled:
+            body.compile(dynamic=False)
+        self._body = accelerator.prepare_model(body)
         self.state = State()
 
     def run(self) -> State:
@@ -232,19 +237,21 @@ class Trainer:
         self._network.train()
         if self._spec.protocol.network.freeze:
             self._network.backbone.eval()
-        while (loss := self._attempt(batch, numbers)) is None:
+        while (total := self._attempt(batch, numbers)) is None:
             # Not where the error is caught: until then it holds what did not fit.
             state.groups_at_once //= 2
             torch.cuda.empty_cache()
         norm = nn.utils.clip_grad_norm_(
             [p for p in self._network.parameters() if p.grad is not None], self._settings.clip
         )
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        # Together: each look at a number of the device waits for it.
+        loss, size = (float(value) for value in torch.stack([total, norm.to(total)]).tolist())
+        if not (math.isfinite(loss) and math.isfinite(size)):
             raise NotFiniteError(state.step, sorted({c for group in batch for c in group[2]}))
         self._optimizer.step()
         return loss
 
-    def _attempt(self, batch: list[Any], numbers: list[list[int]]) -> float | None:
+    def _attempt(self, batch: list[Any], numbers: list[list[int]]) -> Tensor | None:
         """Loss with gradients, or `None` where memory does not hold so many groups at once."""
         self._optimizer.zero_grad()
         try:
@@ -255,8 +262,8 @@ class Trainer:
             self._optimizer.zero_grad()
             return None
 
-    def _gradients(self, batch: list[Any], numbers: list[list[int]]) -> float:
-        """Accumulate the gradients of the mean loss over all groups of the step."""
+    def _gradients(self, batch: list[Any], numbers: list[list[int]]) -> Tensor:
+        """Accumulate the gradients of the mean loss over all groups of the step; gives the loss."""
         settings, world = self._settings, self._accelerator
         count = settings.batch // settings.dice_group
         at_once = self.state.groups_at_once
@@ -282,7 +289,8 @@ class Trainer:
                 loss = torch.stack([self._loss(*part) for part in parts]).sum() / count
                 world.backward(loss * world.num_processes)
             total += loss.detach()
-        return float(world.reduce(total, "sum"))
+        reduced: Tensor = world.reduce(total, "sum")
+        return reduced
 
     def _fix_drops(self, groups: list[list[int]]) -> None:
         if not self._spec.protocol.network.freeze:

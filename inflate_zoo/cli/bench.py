@@ -36,6 +36,9 @@ Device = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Processes that make windows [default: by device].")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile networks: for long trainings on a GPU.")
+]
 
 
 @guarded
@@ -81,6 +84,7 @@ def command(
     ] = "sum",
     device: Device = None,
     workers: Workers = None,
+    compile: Compile = False,  # noqa: A002 - the flag's name
     out: Annotated[
         Path | None, typer.Option(help="Run folder [default: runs/<task>-<protocol>].")
     ] = None,
@@ -113,7 +117,7 @@ def command(
 
     if channel_rule not in ("sum", "rgb"):
         raise UsageError(f"no channel rule '{channel_rule}'", hint="use sum or rgb")
-    resources = Resources(device, workers)
+    resources = Resources(device, workers, compile)
     device_kind(resources)  # refuses one that is not there, before data are prepared
     if data is None and dataset is None and not source and suite is None:
         dataset, suite, protocol = EMBEDDED_TASK, EMBEDDED_SUITE, protocol or EMBEDDED_PROTOCOL

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.cli.bench import Device, Workers
+from inflate_zoo.cli.bench import Compile, Device, Workers
 from inflate_zoo.cli.common import Debug, guarded, needs_bench
 from inflate_zoo.cli.watching import board
 
@@ -19,6 +19,7 @@ def command(
     folders: Annotated[list[Path], typer.Argument(help="Folders below <out>/trials.")],
     device: Device = None,
     workers: Workers = None,
+    compile: Compile = False,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Run planned trials in a row; go on with those that were killed.
@@ -33,8 +34,9 @@ def command(
     from inflate_zoo.bench.runner import run_trials
 
     trials = [Trial(folder) for folder in dict.fromkeys(folders)]
+    resources = Resources(device, workers, compile)
     with board() as shown:
-        tally = run_trials(trials, Resources(device, workers), shown.watch, shown.say)
+        tally = run_trials(trials, resources, shown.watch, shown.say)
     typer.echo(f"{len(tally.done)} done, {len(tally.failed)} failed")
     if tally.failed:
         raise typer.Exit(1)

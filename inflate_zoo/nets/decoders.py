@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.errors import UsageError
+from inflate_zoo.nets.norms import GroupNorm
 from inflate_zoo.nets.resizing import resize
 from inflate_zoo.nets.upernet import UpernetDecoder
 
@@ -160,6 +161,9 @@ def _res_block() -> Callable[[int, int], nn.Module]:
     def block(inner: int, outer: int) -> nn.Module:
         norm = ("group", {"num_groups": outer // GROUP})
         made: nn.Module = UnetResBlock(3, inner, outer, kernel_size=3, stride=1, norm_name=norm)
+        for name, part in list(made.named_children()):
+            if isinstance(part, nn.GroupNorm):
+                setattr(made, name, GroupNorm(part.num_groups, part.num_channels))
         return made
 
     return block

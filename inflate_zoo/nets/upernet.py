@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
 from inflate_zoo.architecture import BackboneConfig
+from inflate_zoo.nets.norms import GroupNorm
 from inflate_zoo.nets.resizing import pool_plane, resize_plane
 
 Norm = Literal["group", "batch"]
@@ -48,7 +49,7 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
         return BatchNorm(channels)
     # Fewer channels would have no variance where pooling leaves a single position.
     fitting = [n for n in range(1, _GROUPS + 1) if channels % n == 0 and channels // n >= _FEWEST]
-    return nn.GroupNorm(max(fitting, default=1), channels)
+    return GroupNorm(max(fitting, default=1), channels)
 
 
 class ConvNorm(nn.Sequential):

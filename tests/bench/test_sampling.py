@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.transforms import Affine
 from torch.utils.data import DataLoader
 
 from inflate_zoo.bench import sampling
-from inflate_zoo.bench.augmentation import crop, draw_turn
+from inflate_zoo.bench.augmentation import Turn, crop, draw_turn, warped
 from inflate_zoo.bench.cache import CachedCase, open_case
 from inflate_zoo.bench.definitions import Augment
 from inflate_zoo.bench.sampling import Broken, WindowRule, Windows, collate, draw, place
@@ -253,6 +254,32 @@ def test_turned_by_nothing_is_the_plain_window(size):
         turned, plain = (draw(case, rule(size, 0.5, a), seed) for a in (still, None))
         torch.testing.assert_close(turned.image, plain.image, atol=1e-4, rtol=0)
         assert torch.equal(turned.label, plain.label)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("depth_zoom", [1.0, 0.7, 1.7])  # without ties between voxels
+@pytest.mark.parametrize("repeat", [False, True])
+def test_turns_are_those_of_monai(seed, depth_zoom, repeat):
+    random = np.random.default_rng(seed)
+    image = random.random((2, 12, 30, 26)).astype(np.float16)
+    label = random.integers(0, 4, (1, 12, 30, 26), np.uint8)
+    turn = Turn(random.uniform(-0.6, 0.6), random.uniform(0.6, 1.6), depth_zoom)
+    corner, size = (-2, -3, 5), (9 + seed % 2, 17, 14)
+    beyond = 10  # more than a turned window reaches out of a plain one
+    start = (corner[0], *(at - beyond for at in corner[1:]))
+    large = (size[0], *(extent + 2 * beyond for extent in size[1:]))
+    for volume, mode in ((image, "bilinear"), (label, "nearest")):
+        affine = Affine(
+            rotate_params=(turn.angle, 0.0, 0.0),
+            scale_params=(1 / turn.depth_zoom, 1 / turn.zoom, 1 / turn.zoom),
+            spatial_size=size,
+            mode=mode,
+            padding_mode="zeros",
+            image_only=True,
+        )
+        wanted = affine(crop(volume, start, large, repeat=repeat).astype(np.float32))
+        got = warped(volume, corner, size, turn, repeat=repeat)
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
 def disc(radius, shape=(3, 41, 41)):

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from inflate_zoo.bench import sampling, training
 from inflate_zoo.bench.building import build, window_of
+from inflate_zoo.bench.checkpointing import CHECKPOINT
 from inflate_zoo.bench.devices import Resources
 from inflate_zoo.bench.failures import NotFiniteError, WindowError
 from inflate_zoo.bench.features import FeatureWindows, encode_windows
@@ -95,7 +96,7 @@ def network_of(trial):
 
 def trainer_of(
     trial, network=None, windows=None, *, watcher=None, validate=lambda: None, guard=lambda: None,
-    workers=0,
+    workers=0, compiled=False,
 ):  # fmt: skip
     network = network_of(trial) if network is None else network
     made = Trainer(
@@ -108,6 +109,7 @@ def trainer_of(
         guard=guard,
         validate=validate,
         workers=workers,
+        compiled=compiled,
     )
     return made, network
 
@@ -541,10 +543,32 @@ def test_a_gpu_begins_with_all_groups_at_once_and_several_processes_with_one(pla
         trainer._accelerator = SimpleNamespace(
             device=SimpleNamespace(type=device), num_processes=processes
         )
-        trainer._attempt = lambda *_: float("nan")
+        trainer._attempt = lambda *_: torch.tensor(float("nan"))
         with pytest.raises(NotFiniteError):
             trainer._step([([], [], ["a"]), ([], [], ["b"])], [[0], [1]])
         assert trainer.state.groups_at_once == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_compiled_training_is_the_same_training(plan, monkeypatch, kind):
+    real = torch.nn.Module.compile  # traced as ever; to generate code would take a minute
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **how: real(self, backend="aot_eager", **how)
+    )
+    trial = plan("train.steps=4", "train.validate_every=0", "network.drop_path=0.5", kind=kind)
+    found = {}
+    for compiled in (False, True):
+        torch.compiler.reset()
+        seen = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        log = Log()
+        trainer, network = trainer_of(trial, watcher=log, compiled=compiled)
+        trainer.run()
+        (trial.folder / CHECKPOINT).unlink()
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"] - seen
+        assert graphs == int(compiled)  # once, and not again for every draw
+        found[compiled] = log.losses, snapshot(network)
+    assert found[True][0] == pytest.approx(found[False][0], rel=1e-4)
+    assert found[True][1].keys() == found[False][1].keys()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
