@@ -4,9 +4,9 @@ Rounds are interleaved as in forward.py, and a ratio is MONAI's time / ours, so 
 ours is faster. `loader` is the time of steps on windows that workers cut and change against that of
 steps on one batch that stays on the device; above 1.05 on a GPU the script fails. On a GPU it also
 prints which share of a plain matmul's TFLOP/s the steps of `volume` and `paper` reach, and how long
-the paper's 25,000 steps take there.
+the paper's 25,000 steps take there; float32 of `paper` is what its protocol says.
 
-Usage: python benchmarks/speed/train.py [--batch 2] [--rounds 5] [--workers 8]
+Usage: python benchmarks/speed/train.py [--batch 2] [--rounds 5] [--workers 8] [--compile]
 Run it on a quiet machine. Weights and volumes are random.
 """
 
@@ -220,49 +220,59 @@ def loader(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> float
         return timed(lambda: move(next(feed))) / resident
 
 
-def achieved(net: nn.Module, protocol: str, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """TFLOP/s of a training step in bfloat16, and its seconds."""
-    cast = caster("cuda", torch.bfloat16)
-    step = our_step(net, protocol, cast)
+def achieved(
+    name: str, net: nn.Module, images: Tensor, labels: Tensor, dtype: torch.dtype, compiled: bool
+) -> tuple[float, float]:
+    """TFLOP/s of a training step, and its seconds."""
+    step = our_step(net, name, caster("cuda", dtype))
     with FlopCounterMode(display=False) as counter:
         step(images, labels)
-    times = measure({"": lambda: step(images, labels)}, 5, 5, "cuda")[""]
-    spent = statistics.median(times)
+    if compiled:
+        net.compile(dynamic=False)
+    spent = statistics.median(measure({"": lambda: step(images, labels)}, 3, 3, "cuda")[""])
     return counter.get_total_flops() / spent / 1e12, spent
 
 
-def matmul() -> float:
-    """TFLOP/s of a plain product of square matrices in bfloat16."""
+def matmul(dtype: torch.dtype) -> float:
+    """TFLOP/s of a plain product of square matrices."""
     side = 8192
-    left, right = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    times = measure({"": lambda: left @ right}, 5, 20, "cuda")[""]
-    return 2 * side**3 / statistics.median(times) / 1e12
+    left, right = (torch.randn(side, side, device="cuda", dtype=dtype) for _ in range(2))
+    spent = statistics.median(measure({"": lambda: left @ right}, 5, 5, "cuda")[""])
+    return 2 * side**3 / spent / 1e12
 
 
-def on_gpu(size: Size) -> list[str]:
-    """What share of a matmul's speed the two protocols reach."""
-    peak = matmul()
-    lines = [f"A plain matmul in bfloat16: {peak:.0f} TFLOP/s."]
-    for name, net, shape, classes in (
-        ("volume", ours(size), (4, 1, *(size.extent,) * 3), CLASSES),
-        ("paper", paper(512), (16, 1, 5, 512, 512), 14),
-    ):
+def on_gpu(size: Size, compiled: bool) -> None:
+    """What share of a matmul's speed the protocols reach, and how long the paper's run takes."""
+    types = (torch.bfloat16, torch.float32)
+    peaks = {dtype: matmul(dtype) for dtype in types}
+    print("\n| step | TFLOP/s | a plain matmul's | share | ms | 25,000 steps, hours |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    rows = [("volume", torch.bfloat16, False), *(("paper", dtype, False) for dtype in types)]
+    for name, dtype, compiling in [*rows, *((*row[:2], True) for row in rows[:2] if compiled)]:
+        if name == "volume":
+            net, shape, classes = ours(size), (4, 1, *(size.extent,) * 3), CLASSES
+        else:
+            net, shape, classes = paper(512), (16, 1, 5, 512, 512), 14
         images = torch.rand(shape, device="cuda")
         deep = shape[2] if name == "volume" else 1
         labels = torch.randint(classes, (shape[0], deep, *shape[3:]), device="cuda")
-        speed, spent = achieved(net.to("cuda"), name, images, labels)
-        lines.append(f"`{name}`: {speed:.0f} TFLOP/s, {speed / peak:.0%}; {spent * 1000:.0f} ms")
-    lines.append(f"25,000 steps of `paper`: {25_000 * spent / 3600:.1f} hours")
-    return lines
+        speed, spent = achieved(name, net.to("cuda"), images, labels, dtype, compiling)
+        how = f"`{name}`, {dtype}" + ", compiled" * compiling
+        share, hours = speed / peaks[dtype], 25_000 * spent / 3600 if name == "paper" else None
+        last = "" if hours is None else f"{hours:.1f}"
+        numbers = f"{speed:.0f} | {peaks[dtype]:.0f} | **{share:.0%}** | {1000 * spent:.0f}"
+        print(f"| {how} | {numbers} | {last} |", flush=True)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
-    parser.add_argument("--batch", type=int, default=2, help="volumes of a step")
+    batch = 4 if device == "cuda" else 2
+    parser.add_argument("--batch", type=int, default=batch, help="volumes of a step")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=8 if device == "cuda" else 0)
+    parser.add_argument("--compile", action="store_true", help="compiled steps too, on a GPU")
     return parser.parse_args(arguments)
 
 
@@ -280,7 +290,7 @@ def main(arguments: list[str] | None = None) -> None:
     waited = loader(size, options, torch.bfloat16 if on_cuda else torch.float32)
     print(f"\nloader, {options.workers} workers: {waited:.3f}")
     if on_cuda:
-        print("\n".join(on_gpu(size)))
+        on_gpu(size, options.compile)
         if waited > 1.05:
             sys.exit("the loader keeps the GPU waiting")
 

@@ -112,10 +112,11 @@ def draw(case: CachedCase, rule: WindowRule, seed: int) -> Window:
         image, label = flipped(image, label, change.flip, rng)
         if change.quarter_turn and rng.random() < change.quarter_turn:
             image, label = quarter_turned(image, label, rng)
-    pixels = torch.from_numpy(np.ascontiguousarray(image, np.float32))
+    # Copies: a single flipped slice counts as contiguous, and torch takes no negative strides.
+    pixels = torch.from_numpy(np.array(image, np.float32, order="C"))
     if change is not None:
         pixels = intensities(pixels, change, rng)
-    return Window(pixels, torch.from_numpy(np.ascontiguousarray(label, np.int64)), case.name)
+    return Window(pixels, torch.from_numpy(np.array(label, np.int64, order="C")), case.name)
 
 
 def _labelled(corner: Sequence[int], rule: WindowRule) -> tuple[Voxels, Voxels]:

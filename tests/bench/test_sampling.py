@@ -372,6 +372,16 @@ def test_changed_windows_stay_intensities_and_labels(seed):
     assert torch.equal(window.label, again.label)
 
 
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_single_slice_is_flipped_too(turn):
+    drawn = rule((1, 8, 9), 0, changed(flip=1, turn=turn))
+    for seed in seeds(4):
+        plain = draw(random_case(), dataclasses.replace(drawn, augment=None), seed)
+        window = draw(random_case(), drawn, seed)
+        torch.testing.assert_close(window.image, plain.image.flip(2, 3), atol=1e-3, rtol=0)
+        assert torch.equal(window.label, plain.label.flip(1, 2))
+
+
 def test_intensities_change_as_said():
     case = random_case(channels=1)
     plain = draw(case, rule((7, 19, 23)), 0).image
