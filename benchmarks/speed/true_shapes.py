@@ -2,7 +2,7 @@
 
 Each task gets 10 random cases with its channels, labels, spacing and shape (20 of ACDC, which has
 two per patient): checked, prepared, trained on for two steps, a fifth held out and scored on whole
-grids. Memory is the highest of the process, on Linux. Windows do not overlap, to take hours on one
+grids. Memory is the highest of the process, on Linux. Windows do not overlap, to take an hour on one
 core and not a day. Scores on random volumes say nothing.
 
 Usage: python benchmarks/speed/true_shapes.py [msd-task01 ...]
@@ -26,9 +26,9 @@ CASES = 10
 SETTINGS = (
     "train.steps=2",
     "train.validate_every=0",
-    'network.window=["spacing",64,64]',
+    'network.window=["spacing",32,32]',
     "evaluation.overlap=0",
-    "evaluation.batch=1",
+    "evaluation.batch=8",
 )
 
 

@@ -113,11 +113,12 @@ def warped(
     x, y = (2 * at / (wide - 1) - 1 for at, wide in ((columns, large[2]), (rows, large[1])))
     grid = torch.from_numpy(np.stack([x, y], axis=-1).astype(np.float32))[None]
     planes = torch.from_numpy(box.astype(np.float32)).flatten(0, 1)[None]
-    turned = F.grid_sample(planes, grid, align_corners=True)[0].unflatten(0, box.shape[:2])
+    turned = F.grid_sample(planes, grid, align_corners=True)
+    turned = turned.reshape(*box.shape[:2], height, width)
     if turn.depth_zoom != 1:
         weights = (1 - np.abs(through[:, None] - np.arange(depth))).clip(0)
         turned = torch.einsum("od,cdhw->cohw", torch.from_numpy(weights).float(), turned)
-    return turned.numpy()
+    return np.asarray(turned)
 
 
 def _offsets(extent: int) -> np.ndarray:

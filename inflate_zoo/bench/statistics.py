@@ -6,6 +6,7 @@ Shapes: ... any number of leading studies, A arms, S seeds (trainings) per arm, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -129,12 +130,17 @@ def bootstrap(paired: Floats) -> tuple[Floats, Floats]:
     Returns:
         Lower and upper end, shape (P,) each.
     """
-    cases = paired.shape[1]
-    draws = np.random.default_rng(0).integers(cases, size=(_RESAMPLES, cases))
-    weights = np.zeros((_RESAMPLES, cases))
-    np.add.at(weights, (np.arange(_RESAMPLES)[:, None], draws), 1 / cases)
-    low, high = np.quantile(weights @ paired.T, (0.025, 0.975), axis=0)
+    low, high = np.quantile(_weights(paired.shape[1]) @ paired.T, (0.025, 0.975), axis=0)
     return low, high
+
+
+@lru_cache(maxsize=4)
+def _weights(cases: int) -> Floats:
+    """What each case counts in each resample, shape (resamples, cases)."""
+    draws = np.random.default_rng(0).integers(cases, size=(_RESAMPLES, cases))
+    draws += cases * np.arange(_RESAMPLES)[:, None]
+    counts = np.bincount(draws.ravel(), minlength=_RESAMPLES * cases)
+    return counts.reshape(_RESAMPLES, cases) / cases
 
 
 def wilcoxon_p(paired: Floats) -> float:

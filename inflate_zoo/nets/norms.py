@@ -41,7 +41,7 @@ def normalise(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) 
     Returns:
         Shape and type of `x`.
     """
-    out: Tensor = _Normalise.apply(x, groups, weight, bias, eps)  # type: ignore[no-untyped-call]
+    out: Tensor = _Normalise.apply(x, groups, weight, bias, eps)
     return out
 
 
@@ -59,7 +59,7 @@ class _Normalise(torch.autograd.Function):
             return _line(bias - mean * scale, x, scale)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, rstd = ctx.saved_tensors
         with torch.autocast(x.device.type, enabled=False):
             axes, exact = tuple(range(2, x.ndim)), mean.dtype
@@ -69,7 +69,7 @@ class _Normalise(torch.autograd.Function):
             # x - mean over the deviation is the input of `weight`; both its moments are fixed.
             count = math.prod(x.shape[2:]) * (x.shape[1] // ctx.groups)
             first, second = (
-                _shared((part * weight).unflatten(1, (ctx.groups, -1)).sum(2), x) / count
+                _shared((part * weight).reshape(len(x), ctx.groups, -1).sum(2), x) / count
                 for part in (biases, weights)
             )
             slope = -rstd * rstd * second
@@ -88,9 +88,9 @@ def _moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
         variance = square - mean.square()
     else:
         variance, mean = torch.var_mean(x, axes, correction=0)
-    means = mean.unflatten(1, (groups, -1))
+    means = mean.reshape(len(x), groups, -1)
     middle = means.mean(2, keepdim=True)
-    spread = variance.unflatten(1, (groups, -1)).mean(2) + (means - middle).square().mean(2)
+    spread = variance.reshape(len(x), groups, -1).mean(2) + (means - middle).square().mean(2)
     return _shared(spread.clamp(min=0), x), _shared(middle[:, :, 0], x)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from inflate_zoo.bench.atomic import replace_text, replacing
-from inflate_zoo.bench.report import content, drawing, markdown, page, tables
+from inflate_zoo.bench.report import content, drawing, markdown, page, values
 from inflate_zoo.bench.report.collect import collect
 from inflate_zoo.bench.report.results import Results, evaluate
 from inflate_zoo.bench.report.terminal import table
@@ -32,6 +34,23 @@ def write_report(folders: Sequence[Path], out: Path) -> Results:
         UsageError: A folder without trials, damaged or contradicting trials, no usable `out`.
         WriteError: Disk full, read-only folder, I/O error.
     """
+    with _no_collection():
+        return _write(folders, out)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Millions of values in no cycle: Python would go through them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _write(folders: Sequence[Path], out: Path) -> Results:
     results = evaluate(collect(folders))
     blocks, drawings = content.compose(results)
     plots = out / "plots"
@@ -50,7 +69,8 @@ def write_report(folders: Sequence[Path], out: Path) -> Results:
         replace_text(plots / f"{name}.svg", picture.svg)
         with replacing(plots / f"{name}.png") as temporary:
             temporary.write_bytes(picture.png)
-    replace_text(out / "results.csv", tables.as_csv(results))
+    with replacing(out / "results.csv") as temporary, temporary.open("wb") as file:
+        file.writelines(line.encode("utf-8") for line in values.csv_lines(results))
     replace_text(out / "report.md", markdown.render(content.TITLE, blocks, pictures))
     replace_text(out / "report.html", page.render(content.TITLE, blocks, pictures))
     return results

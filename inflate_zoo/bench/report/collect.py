@@ -99,14 +99,19 @@ class Run(_Read):
     versions: dict[str, str | None] = Field(default_factory=dict)
 
 
-class Record(_Read):
-    """A finished trial."""
+class _Measured(_Read):
+    """What record.json holds beside the trial."""
 
     format: Literal[1]
     hash: str
-    trial: Described
     result: Result
     run: Run = Run()
+
+
+class Record(_Measured):
+    """A finished trial."""
+
+    trial: Described
 
 
 class Failure(_Read):
@@ -190,9 +195,11 @@ def _read(place: Path) -> Trial:
         # Its words may be newer than the record's.
         told = _form(place / "trial.json", _Planned) if (place / "trial.json").exists() else None
         if (place / "record.json").exists():
-            record = _form(place / "record.json", Record)
-            if told is not None:
-                record = record.model_copy(update={"trial": told})
+            if told is None:
+                record = _form(place / "record.json", Record)
+            else:
+                measured = _form(place / "record.json", _Measured)
+                record = Record.model_construct(trial=told, **measured.__dict__)
             return Trial(record.hash, record.trial, record, None, kept)
         described = told or _form(place / "trial.json", _Planned)
         failure = None

@@ -67,7 +67,7 @@ _READING = (
         "missing trial is not ranked and in no comparison.",
     ),
 )
-MOST_FULL = 3  # tasks with curves and slices: a page and a minute hold no more
+MOST_FULL = 3  # tasks with all drawings: a page and twenty seconds hold no more
 _CAPTIONS = {
     "cases": "Dice of every test case (points: mean over seeds), with quartiles (box) and median.",
     "ranks": (
@@ -143,8 +143,8 @@ def _study(study: Study, prefix: str, drawings: Drawings, *, full: bool) -> Iter
     yield from _drawn(study, prefix, own, baselines)
     if not full:
         yield Paragraph(
-            f"Curves, rank shares and slices are drawn where there are {MOST_FULL} tasks or fewer: "
-            "'inflate-zoo report' on the run of this task alone shows them."
+            f"Cases, curves, rank shares and slices are drawn where there are {MOST_FULL} tasks or "
+            "fewer: 'inflate-zoo report' on the run of this task alone shows them."
         )
     yield Heading("Cost", 3)
     yield tables.cost(study)

@@ -39,11 +39,11 @@ def of_study(
     Args:
         study: The study.
         baselines: Differences to the baselines.
-        full: Whether ranks and curves are drawn too.
+        full: Whether cases, ranks and curves are drawn too.
     """
     finished = [trial for trial in study.trials if trial.record]
     drawings: dict[str, Callable[[], Picture]] = {}
-    if any(trial.record and trial.record.result.cases for trial in finished):
+    if full and any(trial.record and trial.record.result.cases for trial in finished):
         drawings["cases"] = partial(cases, study)
     if baselines:
         drawings["differences"] = partial(differences, study, baselines)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +14,6 @@ from inflate_zoo.bench.report.results import Results, Study, differing, flattene
 from inflate_zoo.bench.report.text import (
     NONE,
     amount,
-    for_csv,
     memory,
     number,
     plural,
@@ -279,38 +276,3 @@ def missing(results: Results) -> str | None:
     total = plural(len(results.trials), "trial")
     states = f"{failed} failed, {len(absent) - failed} not run"
     return f"{len(absent)} of {total} have no record: {states}"
-
-
-def as_csv(results: Results) -> str:
-    """One line per trial, case, region and metric that has a value."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["task", "protocol", "arm", "kind", "seed", "fold", "hash", "case", "region",
-                     "metric", "unit", "value"])  # fmt: skip
-    for trial in results.trials:
-        told = trial.described
-        names = (told.task.name, told.protocol.name, told.arm.label, told.arm.kind)
-        head = [*map(for_csv, names), told.seed, told.fold, for_csv(trial.hash)]
-        row = _csv_line(head)
-        for scores in trial.record.result.cases if trial.record else ():
-            case = _csv_cell(scores.case)
-            for region, metrics in scores.regions.items():
-                start = f"{row},{case},{_csv_cell(region)}"
-                text.writelines(
-                    f"{start},{_csv_cell(metric)},{_UNIT.get(metric, '')},{value!r}\n"
-                    for metric, value in metrics.items()
-                    if value is not None
-                )
-    return text.getvalue()
-
-
-def _csv_line(cells: Sequence[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
-
-
-@cache
-def _csv_cell(name: str) -> str:
-    """A name as it stands between two commas; there are millions of lines, and few names."""
-    return _csv_line(["", for_csv(name)])[1:]
