@@ -44,12 +44,12 @@ def require_regular(path: Path, inside: Path | None = None) -> None:
     """
     with reading(path):
         mode = path.stat().st_mode
-        real = path.resolve()
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
         raise UsageError(f"'{path.name}' is {kind}, not a file", hint="name a regular file")
     if inside is not None:
-        home = inside.resolve()
+        with reading(path):
+            real, home = path.resolve(), inside.resolve()
         in_cache = real.parent.name == "blobs" and home.is_relative_to(real.parent.parent)
         if not real.is_relative_to(home) and not in_cache:
             raise UsageError(

@@ -69,7 +69,7 @@ def _write(folders: Sequence[Path], out: Path) -> Results:
         replace_text(plots / f"{name}.svg", picture.svg)
         with replacing(plots / f"{name}.png") as temporary:
             temporary.write_bytes(picture.png)
-    with replacing(out / "results.csv") as temporary, temporary.open("wb") as file:
+    with replacing(out / "results.csv") as temporary, temporary.open("wb", 2**20) as file:
         file.writelines(line.encode("utf-8") for line in values.csv_lines(results))
     replace_text(out / "report.md", markdown.render(content.TITLE, blocks, pictures))
     replace_text(out / "report.html", page.render(content.TITLE, blocks, pictures))

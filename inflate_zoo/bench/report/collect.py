@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,11 +191,13 @@ def _places(folder: Path) -> list[Path]:
 
 def _read(place: Path) -> Trial:
     overlays = place / "overlays.safetensors"
-    kept = overlays if overlays.is_file() else None
+    with reading(place):
+        held = {entry.name for entry in os.scandir(place)}
     try:
+        kept = overlays if overlays.name in held and overlays.is_file() else None
         # Its words may be newer than the record's.
-        told = _form(place / "trial.json", _Planned) if (place / "trial.json").exists() else None
-        if (place / "record.json").exists():
+        told = _form(place / "trial.json", _Planned) if "trial.json" in held else None
+        if "record.json" in held:
             if told is None:
                 record = _form(place / "record.json", Record)
             else:
@@ -203,7 +206,7 @@ def _read(place: Path) -> Trial:
             return Trial(record.hash, record.trial, record, None, kept)
         described = told or _form(place / "trial.json", _Planned)
         failure = None
-        if (place / "failure.json").exists():
+        if "failure.json" in held:
             failure = _form(place / "failure.json", Failure)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -22,9 +22,12 @@ _MARKDOWN = {
 
 def visible(text: object) -> str:
     """One line without control, format or private characters: they are shown escaped."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
-        for c in str(text)
+        for c in shown
     )
 
 
