@@ -25,12 +25,12 @@ import inflate_zoo  # noqa: E402
 from inflate_zoo.bench.cache import open_case, prepare  # noqa: E402
 from inflate_zoo.bench.catalog import load_protocol, load_task  # noqa: E402
 from inflate_zoo.bench.checking import check  # noqa: E402
-from inflate_zoo.bench.definitions import Evaluation  # noqa: E402
 from inflate_zoo.bench.devices import peak_memory, reset_peak_memory  # noqa: E402
 from inflate_zoo.bench.evaluation import Seer, class_regions  # noqa: E402
 from inflate_zoo.bench.layouts import read_dataset  # noqa: E402
 from inflate_zoo.bench.metrics import case_scores  # noqa: E402
 from inflate_zoo.bench.preprocessing import restore  # noqa: E402
+from inflate_zoo.bench.protocols import Evaluation  # noqa: E402
 from inflate_zoo.bench.sampling import WindowRule, Windows  # noqa: E402
 from tests.support import standins  # noqa: E402 - the path comes first
 

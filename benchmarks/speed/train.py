@@ -35,9 +35,9 @@ from inflate_zoo import segmenter
 from inflate_zoo.backbones import Backbone
 from inflate_zoo.bench.cache import open_case
 from inflate_zoo.bench.catalog import load_protocol
-from inflate_zoo.bench.definitions import Evaluation
 from inflate_zoo.bench.evaluation import Seer
 from inflate_zoo.bench.losses import GroupLoss
+from inflate_zoo.bench.protocols import Evaluation
 from inflate_zoo.bench.sampling import WindowRule, Windows, collate
 from inflate_zoo.optimization import param_groups
 

@@ -2,8 +2,8 @@
 
 Each task gets 10 random cases with its channels, labels, spacing and shape (20 of ACDC, which has
 two per patient): checked, prepared, trained on for two steps, a fifth held out and scored on whole
-grids. Memory is the highest of the process, on Linux. Windows do not overlap, to take an hour on one
-core and not a day. Scores on random volumes say nothing.
+grids. Memory is the highest of the process, on Linux. Windows are small and do not overlap, to take
+hours on one core and not days. Scores on random volumes say nothing.
 
 Usage: python benchmarks/speed/true_shapes.py [msd-task01 ...]
 """

@@ -13,9 +13,10 @@ from typing import Literal
 
 from inflate_zoo.architecture import MODEL_TYPE, Architecture, BackboneConfig
 from inflate_zoo.bench.any_source import RECIPE, find_any
-from inflate_zoo.bench.definitions import ChannelRule, Protocol, Task
 from inflate_zoo.bench.networks import network_of, one_line, peculiar
+from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.records import ArmSpec
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.conversion import run as convert
 from inflate_zoo.errors import OutputExistsError, UnknownNameError, UsageError

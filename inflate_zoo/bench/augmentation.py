@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor
 
-from inflate_zoo.bench.definitions import Augment
+from inflate_zoo.bench.protocols import Augment
 
 
 def crop(

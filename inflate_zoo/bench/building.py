@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from inflate_zoo.backbones import Backbone, assemble, fitted_config
-from inflate_zoo.bench.definitions import Voxels
+from inflate_zoo.bench.protocols import Voxels
 from inflate_zoo.bench.records import TrialSpec
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.channels import to_channels

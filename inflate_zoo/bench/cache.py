@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.cores import in_threads, threads_for
-from inflate_zoo.bench.definitions import Millimetres, Task
 from inflate_zoo.bench.grids import require_same_grid
 from inflate_zoo.bench.layouts import Case, Dataset, refuse_problems
 from inflate_zoo.bench.preprocessing import (
@@ -33,6 +32,7 @@ from inflate_zoo.bench.preprocessing import (
     resample_labels,
     target_shape,
 )
+from inflate_zoo.bench.tasks import Millimetres, Task
 from inflate_zoo.bench.volumes import read_channels, read_grid, read_volume
 from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
 from inflate_zoo.files import reading, sha256

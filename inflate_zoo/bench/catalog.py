@@ -11,7 +11,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from inflate_zoo.bench.definitions import Protocol, Suite, Task
+from inflate_zoo.bench.protocols import Protocol, Suite
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.catalog import data_folder
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files import reading, require_regular

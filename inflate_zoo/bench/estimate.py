@@ -15,12 +15,12 @@ from typing import Any
 from inflate_zoo.bench.amounts import duration, size
 from inflate_zoo.bench.attempt import ready
 from inflate_zoo.bench.cache import open_case
-from inflate_zoo.bench.definitions import Protocol
 from inflate_zoo.bench.devices import Resources, make_accelerator, peak_memory
 from inflate_zoo.bench.evaluation import score_case
 from inflate_zoo.bench.features import identity
 from inflate_zoo.bench.planning import Planned
 from inflate_zoo.bench.progress import Silent
+from inflate_zoo.bench.protocols import Protocol
 from inflate_zoo.bench.records import Place, Trial, TrialSpec, plan_trial
 
 STEPS = 4

@@ -16,9 +16,10 @@ from torch import Tensor
 from inflate_zoo.bench.atomic import replace_tensors, replace_text
 from inflate_zoo.bench.augmentation import crop
 from inflate_zoo.bench.cache import CachedCase, open_case
-from inflate_zoo.bench.definitions import Evaluation, Task, Voxels
 from inflate_zoo.bench.metrics import case_scores
 from inflate_zoo.bench.preprocessing import restore
+from inflate_zoo.bench.protocols import Evaluation, Voxels
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.writing import json_text
 

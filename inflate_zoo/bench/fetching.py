@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from inflate_zoo.bench.amounts import size
 from inflate_zoo.bench.archives import ENDINGS, extract
-from inflate_zoo.bench.definitions import Task
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError, WorkError, WriteError
 from inflate_zoo.user_cache import default_cache
 

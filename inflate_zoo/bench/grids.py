@@ -17,7 +17,7 @@ from nibabel.orientations import apply_orientation, io_orientation, ornt_transfo
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.definitions import Millimetres, Slices
+from inflate_zoo.bench.tasks import Millimetres, Slices
 from inflate_zoo.errors import UsageError
 
 MOST_VOXELS = 2**33

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.definitions import Task
 from inflate_zoo.bench.grids import Grid, grid_difference, require_same_grid, short_name
 from inflate_zoo.bench.preprocessing import (
     class_indices,
@@ -18,6 +17,7 @@ from inflate_zoo.bench.preprocessing import (
     resample_image,
     target_shape,
 )
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.bench.volumes import SUPPORTED, read_channels, read_volume
 from inflate_zoo.errors import UsageError
 

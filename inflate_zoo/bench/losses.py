@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from inflate_zoo.bench.definitions import Loss
+from inflate_zoo.bench.protocols import Loss
 
 
 class GroupLoss(nn.Module):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.definitions import Task
 from inflate_zoo.bench.evaluation import class_regions
+from inflate_zoo.bench.tasks import Task
 
 
 def score(

@@ -11,9 +11,9 @@ from inflate_zoo.bench.arms import Wanted, make_arms
 from inflate_zoo.bench.cache import prepare
 from inflate_zoo.bench.catalog import load_task
 from inflate_zoo.bench.checking import check
-from inflate_zoo.bench.definitions import ChannelRule, Protocol, Split, Task
 from inflate_zoo.bench.layouts import Dataset, read_dataset
 from inflate_zoo.bench.preprocessing import derive_task, resolve
+from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.records import CaseNames, Place, TrialSpec
 from inflate_zoo.bench.splits import (
     Parts,
@@ -22,6 +22,7 @@ from inflate_zoo.bench.splits import (
     divide_as_published,
     require_digest,
 )
+from inflate_zoo.bench.tasks import Split, Task
 from inflate_zoo.errors import ConfigError, UsageError
 
 Say = Callable[[str], None]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.definitions import Data, Intensity, Millimetres, Slices, Task
 from inflate_zoo.bench.grids import PLANES, require_same_grid
 from inflate_zoo.bench.layouts import Case, Dataset, refuse_problems
+from inflate_zoo.bench.protocols import Data
 from inflate_zoo.bench.resampling import (
     Shape,
     resample_image,
@@ -19,6 +19,7 @@ from inflate_zoo.bench.resampling import (
     resampled_shape,
     restore,
 )
+from inflate_zoo.bench.tasks import Intensity, Millimetres, Slices, Task
 from inflate_zoo.bench.volumes import read_channels, read_grid, read_volume
 from inflate_zoo.errors import UsageError
 

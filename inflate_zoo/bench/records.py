@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.bench.atomic import replace_text
-from inflate_zoo.bench.definitions import ChannelRule, Protocol, Task
+from inflate_zoo.bench.protocols import ChannelRule, Protocol
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
 from inflate_zoo.writing import json_text
 

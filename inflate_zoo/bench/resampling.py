@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from inflate_zoo.bench.definitions import Millimetres
+from inflate_zoo.bench.tasks import Millimetres
 from inflate_zoo.errors import UsageError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from inflate_zoo.bench.augmentation import (
     warped,
 )
 from inflate_zoo.bench.cache import CachedCase, open_case
-from inflate_zoo.bench.definitions import Augment, Voxels
+from inflate_zoo.bench.protocols import Augment, Voxels
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.errors import UsageError
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from inflate_zoo.bench.definitions import PaperSplit, Split, Task
+from inflate_zoo.bench.tasks import PaperSplit, Split, Task
 from inflate_zoo.errors import UsageError
 
 FEWEST = 10  # cases; below, a fold's mean says nothing and its training part is nearly empty

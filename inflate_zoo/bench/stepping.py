@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from inflate_zoo.bench.definitions import Train
+from inflate_zoo.bench.protocols import Train
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.nets.segmenter import SegmentationNetwork
 from inflate_zoo.nets.upernet import UpernetDecoder

@@ -20,8 +20,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.definitions import Millimetres, Slices
 from inflate_zoo.bench.grids import Grid, checked_grid, damaged, to_file_grid, to_our_axes
+from inflate_zoo.bench.tasks import Millimetres, Slices
 from inflate_zoo.errors import WriteError
 from inflate_zoo.files import disguise, reading, require_regular
 

@@ -8,8 +8,8 @@ import torch
 from inflate_zoo import load
 from inflate_zoo.bench.arms import Wanted, make_arms
 from inflate_zoo.bench.building import build
-from inflate_zoo.bench.definitions import Intensity, Task
 from inflate_zoo.bench.records import CaseNames, TrialSpec
+from inflate_zoo.bench.tasks import Intensity, Task
 from inflate_zoo.conversion import convert
 from inflate_zoo.errors import HubError, UnknownNameError, UsageError
 from tests.support.checkpoints import save_transformers

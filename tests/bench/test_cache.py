@@ -12,9 +12,9 @@ import pytest
 from inflate_zoo.bench import cache as module
 from inflate_zoo.bench.cache import open_case, prepare
 from inflate_zoo.bench.catalog import load_task
-from inflate_zoo.bench.definitions import Intensity
 from inflate_zoo.bench.layouts import read_dataset
 from inflate_zoo.bench.preprocessing import derive_task
+from inflate_zoo.bench.tasks import Intensity
 from inflate_zoo.errors import UsageError, WriteError
 from tests.support.datasets import (
     ABSENT,

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from inflate_zoo.bench import evaluation
 from inflate_zoo.bench.cache import CachedCase, open_case
-from inflate_zoo.bench.definitions import Evaluation, Intensity, Task
 from inflate_zoo.bench.evaluation import Seer, class_regions, evaluate, score_case, validation_dice
+from inflate_zoo.bench.protocols import Evaluation
+from inflate_zoo.bench.tasks import Intensity, Task
 from inflate_zoo.errors import WriteError
 from inflate_zoo.segmentation import segmenter
 from tests.support.trials import one_thread, tiny_run

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from inflate_zoo.bench.definitions import Loss
 from inflate_zoo.bench.losses import GroupLoss
+from inflate_zoo.bench.protocols import Loss
 from tests.support.trials import one_thread
 
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from inflate_zoo.bench.cache import preprocess
-from inflate_zoo.bench.definitions import Data, Intensity
 from inflate_zoo.bench.layouts import read_dataset
 from inflate_zoo.bench.preprocessing import (
     class_indices,
@@ -21,6 +20,8 @@ from inflate_zoo.bench.preprocessing import (
     restore,
     target_shape,
 )
+from inflate_zoo.bench.protocols import Data
+from inflate_zoo.bench.tasks import Intensity
 from inflate_zoo.bench.volumes import read_volume
 from inflate_zoo.errors import UsageError
 from tests.support.datasets import (

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from inflate_zoo.bench import sampling
 from inflate_zoo.bench.augmentation import Turn, crop, draw_turn, warped
 from inflate_zoo.bench.cache import CachedCase, open_case
-from inflate_zoo.bench.definitions import Augment
+from inflate_zoo.bench.protocols import Augment
 from inflate_zoo.bench.sampling import Broken, WindowRule, Windows, collate, draw, place
 from tests.support.trials import one_thread, tiny_run
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from inflate_zoo.bench.catalog import load_task
-from inflate_zoo.bench.definitions import PaperSplit, Split
 from inflate_zoo.bench.layouts import read_dataset
 from inflate_zoo.bench.splits import (
     chosen_by_test,
@@ -19,6 +18,7 @@ from inflate_zoo.bench.splits import (
     divide_as_published,
     require_digest,
 )
+from inflate_zoo.bench.tasks import PaperSplit, Split
 from inflate_zoo.errors import UsageError
 from tests.support.datasets import ABSENT, TASK04
 

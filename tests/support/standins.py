@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 
 from inflate_zoo.bench.catalog import load_task
-from inflate_zoo.bench.definitions import Task
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.catalog import data_folder
 
 CASES = 10

@@ -10,8 +10,8 @@ import torch
 
 from inflate_zoo.bench.arms import Wanted
 from inflate_zoo.bench.catalog import load_protocol
-from inflate_zoo.bench.definitions import Protocol
 from inflate_zoo.bench.planning import Request, plan
+from inflate_zoo.bench.protocols import Protocol
 from inflate_zoo.bench.records import Trial, plan_trial
 from tests.support.checkpoints import save_transformers
 from tests.support.datasets import write_decathlon

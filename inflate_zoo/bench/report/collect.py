@@ -11,7 +11,8 @@ from typing import Literal, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from inflate_zoo.architecture import BackboneConfig
-from inflate_zoo.bench.definitions import Protocol, Task
+from inflate_zoo.bench.protocols import Protocol
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import ConfigError, UsageError
 from inflate_zoo.files import reading, require_regular
 

@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 
-from inflate_zoo.bench.definitions import Protocol
+from inflate_zoo.bench.protocols import Protocol
 from inflate_zoo.bench.ranking import Comparison
 from inflate_zoo.bench.report import overlays, plots, tables
 from inflate_zoo.bench.report.baselines import to_baselines

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.definitions import Task
 from inflate_zoo.bench.report.collect import Trial
 from inflate_zoo.bench.report.document import Picture
 from inflate_zoo.bench.report.drawing import CLASSES, figure, label, picture
 from inflate_zoo.bench.report.results import Study
 from inflate_zoo.bench.report.text import number
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
 
 Bytes = NDArray[np.uint8]

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from inflate_zoo.bench.definitions import Task
 from inflate_zoo.bench.ranking import Outcome, Ranking, TaskRanking, rank
 from inflate_zoo.bench.report.collect import Arm, Cases, Described, Trial
 from inflate_zoo.bench.report.text import plural, visible
+from inflate_zoo.bench.tasks import Task
 from inflate_zoo.bench.verdicts import NOT_A_RANKING
 
 Floats = NDArray[np.float64]
