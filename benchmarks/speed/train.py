@@ -201,7 +201,8 @@ def loader(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> float
         )
 
         def move(batch: Any) -> tuple[Tensor, Tensor]:
-            return tuple(part.to(device, non_blocking=True) for part in batch[:2])  # type: ignore[return-value]
+            images, labels = (part.to(device, non_blocking=True) for part in batch[:2])
+            return images, labels.long()
 
         images, labels = move(next(feed))
         for _ in range(3):

@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         features: Shape [slices or 1, dim, grid depth, grid height, grid width], float32.
-        label: Class indices, shape [D, H, W], int64.
+        label: Class indices, shape [D, H, W], uint8.
         case: Where it comes from.
     """
 
@@ -75,7 +75,7 @@ class FeatureWindows(Dataset[Encoded]):
         row = self._row(index)
         return Encoded(
             torch.from_numpy(self._features[row].astype(np.float32)),
-            torch.from_numpy(self._labels[row].astype(np.int64)),
+            torch.from_numpy(self._labels[row].copy()),
             self._cases[row],
         )
 
@@ -154,7 +154,7 @@ def _fill(
                 (maps,) = network.encode(window.image.unsqueeze(0).to(device))
             narrow = maps.float().clamp(-_LARGEST, _LARGEST).cpu().numpy().astype(np.float16)
             _append(features, narrow, len(windows))
-            _append(labels, window.label.numpy().astype(np.uint8), len(windows))
+            _append(labels, window.label.numpy(), len(windows))
             names.append(case.name)
             progress(row + 1, len(windows))
     (stage / "cases.json").write_text(json.dumps(names), encoding="utf-8")

@@ -45,7 +45,8 @@ class Window(NamedTuple):
 
     Attributes:
         image: Shape [C, D, H, W], float32 in [0, 1].
-        label: Class indices, shape [D, H, W], int64; of a centre slice [1, H, W].
+        label: Class indices, shape [D, H, W], uint8, as bytes travel faster to a device; of a
+            centre slice [1, H, W].
         case: Where it comes from.
     """
 
@@ -116,7 +117,7 @@ def draw(case: CachedCase, rule: WindowRule, seed: int) -> Window:
     pixels = torch.from_numpy(np.array(image, np.float32, order="C"))
     if change is not None:
         pixels = intensities(pixels, change, rng)
-    return Window(pixels, torch.from_numpy(np.array(label, np.int64, order="C")), case.name)
+    return Window(pixels, torch.from_numpy(np.array(label, np.uint8, order="C")), case.name)
 
 
 def _labelled(corner: Sequence[int], rule: WindowRule) -> tuple[Voxels, Voxels]:

@@ -275,6 +275,7 @@ class Trainer:
                 torch.cat([group[part].to(world.device, non_blocking=pinned) for group in micro])
                 for part in (0, 1)
             )
+            labels = labels.long()
             self._fix_drops(numbers[first : first + at_once])
             last = first + at_once >= len(batch)
             # Processes average their gradients, once, in the last backward pass.

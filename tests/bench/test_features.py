@@ -174,7 +174,7 @@ def test_kept_windows_are_visited_once_before_any_comes_again(run):
             order = []
             for place in range(count):
                 window = windows[turn * count + place]
-                assert (window.features.dtype, window.label.dtype) == (torch.float32, torch.int64)
+                assert (window.features.dtype, window.label.dtype) == (torch.float32, torch.uint8)
                 (row,) = [r for r in range(count) if np.array_equal(features[r], window.features)]
                 np.testing.assert_array_equal(labels[row], window.label)
                 assert window.case == names[row]

@@ -241,7 +241,7 @@ def test_an_unchanged_window_is_a_piece_of_image_and_label():
         corner = place(case, drawn, np.random.default_rng(seed))
         for augment in (None, STILL):
             window = draw(case, dataclasses.replace(drawn, augment=augment), seed)
-            assert (window.image.dtype, window.label.dtype) == (torch.float32, torch.int64)
+            assert (window.image.dtype, window.label.dtype) == (torch.float32, torch.uint8)
             np.testing.assert_array_equal(window.image, crop(case.image, corner, (3, 8, 9)))
             np.testing.assert_array_equal(window.label, crop(case.label, corner, (3, 8, 9)))
             assert window.case == "case"

@@ -136,7 +136,7 @@ def gradients(trainer):
 
 
 def group_loss(logits, label, settings):
-    chosen = F.one_hot(label, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    chosen = F.one_hot(label.long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     dims = (0, 2, 3, 4)
     soft = logits.softmax(dim=1)
     both, sizes = (soft * chosen).sum(dims), soft.sum(dims) + chosen.sum(dims)
