@@ -92,7 +92,8 @@ def plan(request: Request, say: Say, progress: Progress) -> Planned:
     trials: list[tuple[TrialSpec, Place]] = []
     for fold, parts in _folds(request, named, dataset).items():
         if request.protocol.data.select_on == "test":
-            parts = chosen_by_test(parts)
+            drawn = named if request.protocol.data.split == "paper" else None
+            parts = chosen_by_test(parts, drawn.paper_split if drawn else None)
         cases = CaseNames(train=parts.train, validation=parts.validation, test=parts.test)
         training = [*parts.train, *parts.validation]
         task = named or derive_task(dataset, training, _slug(dataset.name))

@@ -153,9 +153,17 @@ def divide_as_published(task: Task, listed: tuple[str, ...]) -> Parts:
     return parts
 
 
-def chosen_by_test(parts: Parts) -> Parts:
-    """The same parts, the scored cases choosing the checkpoint too; the others are trained on."""
-    return Parts(train=parts.train + parts.validation, validation=parts.test, test=parts.test)
+def chosen_by_test(parts: Parts, rule: PaperSplit | None = None) -> Parts:
+    """The same parts, the scored cases choosing the checkpoint too.
+
+    Args:
+        parts: As drawn.
+        rule: The paper's, if it drew them. Of its 80/15/5 nothing was done with the 15; other cases
+            that would have chosen are trained on.
+    """
+    unused = rule is not None and rule.rule == "shuffle"
+    train = parts.train if unused else parts.train + parts.validation
+    return Parts(train=train, validation=parts.test, test=parts.test)
 
 
 def _shuffled(rule: PaperSplit, listed: Sequence[str]) -> Parts:

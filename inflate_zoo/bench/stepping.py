@@ -1,4 +1,4 @@
-"""What belongs to a step: its learning rate, its windows, the branches it drops.
+"""What belongs to a step: its learning rate, its windows, what it drops, what it runs.
 
 All follows from the step's number, the protocol and the trial's seed.
 """
@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inflate_zoo.bench.protocols import Train
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.nets.segmenter import SegmentationNetwork
 from inflate_zoo.nets.upernet import UpernetDecoder
+from inflate_zoo.segmentation import Segmenter
 
 
 def learning_rate_factor(step: int, settings: Train) -> float:
@@ -80,3 +81,18 @@ def fix_drops(network: SegmentationNetwork, seed: int, windows: Sequence[int], c
             blocks[index].drop_draws = rows
     if isinstance(decoder, UpernetDecoder):
         decoder.drop_draws = drawn("dropout", 0, copies, decoder.head.in_channels)
+
+
+class Body(nn.Module):
+    """What the optimiser sees in one forward pass: the whole network, or its decoder alone."""
+
+    def __init__(self, network: Segmenter, frozen: bool) -> None:
+        super().__init__()
+        self.network, self.frozen = network, frozen
+
+    def forward(self, inputs: Tensor, depth: int) -> Tensor:
+        """Logits of volumes [B, C, D, H, W], or of kept features [B, slices, E, ...]."""
+        if self.frozen:
+            return self.network.decode([inputs.flatten(0, 1)], None, depth)
+        logits: Tensor = self.network(inputs)
+        return logits

@@ -32,28 +32,13 @@ from inflate_zoo.bench.losses import GroupLoss
 from inflate_zoo.bench.progress import Watcher
 from inflate_zoo.bench.records import TrialSpec
 from inflate_zoo.bench.sampling import Broken, Windows, collate
-from inflate_zoo.bench.stepping import Groups, fix_drops, learning_rate_factor
+from inflate_zoo.bench.stepping import Body, Groups, fix_drops, learning_rate_factor
 from inflate_zoo.errors import UsageError
 from inflate_zoo.optimization import param_groups
 from inflate_zoo.segmentation import Segmenter
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-class _Body(nn.Module):
-    """What the optimiser sees in one forward pass: the whole network, or its decoder alone."""
-
-    def __init__(self, network: Segmenter, frozen: bool) -> None:
-        super().__init__()
-        self.network, self.frozen = network, frozen
-
-    def forward(self, inputs: Tensor, depth: int) -> Tensor:
-        """Logits of volumes [B, C, D, H, W], or of kept features [B, slices, E, ...]."""
-        if self.frozen:
-            return self.network.decode([inputs.flatten(0, 1)], None, depth)
-        logits: Tensor = self.network(inputs)
-        return logits
 
 
 class Trainer:
@@ -110,7 +95,7 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type == "cuda")
         self._peaks = [group["lr"] for group in groups]
         self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
-        body = _Body(network, spec.protocol.network.freeze)
+        body = Body(network, spec.protocol.network.freeze)
         if compiled:
             body.compile(dynamic=False)
         self._body = accelerator.prepare_model(body)

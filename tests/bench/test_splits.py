@@ -166,9 +166,19 @@ def test_its_lists_of_patients():
     require_digest(btcv, scans)
     with pytest.raises(UsageError, match="the paper scores 'img0001', which the data set"):
         divide_as_published(btcv, tuple(scans[1:]))
-    chosen = chosen_by_test(parts)
-    assert chosen.validation == chosen.test == parts.test
-    assert sorted(chosen.train) == sorted(parts.train + parts.validation)
+    for rule in (None, btcv.paper_split):
+        chosen = chosen_by_test(parts, rule)
+        assert chosen.validation == chosen.test == parts.test
+        assert sorted(chosen.train) == sorted(parts.train + parts.validation)
+
+
+def test_its_fifteen_percent_were_not_used():
+    task = load_task("msd-task02")
+    names = tuple(f"case_{number}" for number in range(20))
+    parts = divide_as_published(task.model_copy(update={"cases": None}), names)
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [16, 3, 1]
+    chosen = chosen_by_test(parts, task.paper_split)
+    assert (chosen.train, chosen.validation, chosen.test) == (parts.train, parts.test, parts.test)
 
 
 def test_the_patients_of_acdc():
