@@ -18,7 +18,7 @@ class GroupNorm(nn.GroupNorm):
     There torch's gives each group of each sample to one of the chip's hundred processors, so that a
     few groups of a whole volume leave most of them idle (35 of the 80 ms that a training step of a
     ViT-B with a UNETR decoder took on an H200, torch 2.11); and under autocast it makes copies in
-    float32. This one takes statistics channel by channel and stays in the type of its input.
+    float32. This one reduces as torch sums, by all of them, and stays in the type of its input.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def normalise(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """Group norm of (B, C, ...), from statistics of each channel.
+    """Group norm of (B, C, ...) by reductions that all of a GPU shares.
 
     Args:
         x: Shape (B, C, ...).
@@ -46,63 +46,62 @@ def normalise(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) 
 
 
 class _Normalise(torch.autograd.Function):
+    # Channels are apart, (B, G, C / G, ...); what holds for them is (B, G, C / G) or (B, G, 1).
+
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float
     ) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            variance, mean = _moments(x, groups)
+            parts = _apart(x, groups)
+            variance, mean = _moments(parts)
             rstd = (variance + eps).rsqrt()
-            scale = rstd * weight
+            scale = rstd * weight.view(groups, -1)
             ctx.save_for_backward(x, weight, mean, rstd)
-            ctx.groups = groups
-            return _line(bias - mean * scale, x, scale)
+            shift = torch.addcmul(bias.view(groups, -1), mean, scale, value=-1)
+            return _line(shift, parts, scale).view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, rstd = ctx.saved_tensors
         with torch.autocast(x.device.type, enabled=False):
-            axes, exact = tuple(range(2, x.ndim)), mean.dtype
-            biases = grad.sum(axes, dtype=exact)
-            products = torch.mul(grad, x, out=torch.empty_like(x, dtype=exact)).sum(axes)
-            weights = (products - mean * biases) * rstd
-            # x - mean over the deviation is the input of `weight`; both its moments are fixed.
-            count = math.prod(x.shape[2:]) * (x.shape[1] // ctx.groups)
-            first, second = (
-                _shared((part * weight).reshape(len(x), ctx.groups, -1).sum(2), x) / count
-                for part in (biases, weights)
-            )
-            slope = -rstd * rstd * second
-            found = _line(-rstd * first - mean * slope, x, slope)
-            found = _line(found, grad, rstd * weight)
-        return found, None, weights.sum(0), biases.sum(0), None
+            groups, axes = mean.shape[1], tuple(range(3, x.ndim + 1))
+            parts, grads, factors = _apart(x, groups), _apart(grad, groups), weight.view(groups, -1)
+            biases = grads.sum(axes, dtype=mean.dtype)
+            products = torch.mul(grads, parts, out=torch.empty_like(parts, dtype=mean.dtype))
+            weights = (products.sum(axes) - mean * biases) * rstd
+            both = torch.stack([biases, weights])
+            # What `weight` multiplies keeps mean 0 and variance 1, whatever one voxel does.
+            first, second = (both * factors).sum(-1, keepdim=True) / math.prod(parts.shape[2:])
+            slope = -rstd.square() * second
+            start = torch.addcmul(-rstd * first, mean, slope, value=-1)
+            found = _line(_line(start, parts, slope), grads, rstd * factors).view_as(x)
+            of_bias, of_weight = both.sum(1).flatten(1)
+        return found, None, of_weight, of_bias, None
 
 
-def _moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Variance and mean of the group of each channel, shape (B, C), in float32 at least."""
-    axes = tuple(range(2, x.ndim))
-    if x.dtype in (torch.float16, torch.bfloat16):  # torch would round what it gives to these
-        count = math.prod(x.shape[2:])
-        mean = x.sum(axes, dtype=torch.float32) / count
-        square = torch.linalg.vector_norm(x, 2, axes, dtype=torch.float32).square() / count
-        variance = square - mean.square()
+def _apart(x: Tensor, groups: int) -> Tensor:
+    """(B, C, ...) to (B, G, C / G, ...), without a copy."""
+    return x.view(len(x), groups, x.shape[1] // groups, *x.shape[2:])
+
+
+def _moments(parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance and mean of each group, shape (B, G, 1), in float32 at least."""
+    axes = tuple(range(2, parts.ndim))
+    if parts.dtype in (torch.float16, torch.bfloat16):  # torch would round what it gives to these
+        count = math.prod(parts.shape[2:])
+        mean = parts.sum(axes, dtype=torch.float32) / count
+        square = torch.linalg.vector_norm(parts, 2, axes, dtype=torch.float32).square() / count
+        variance = (square - mean.square()).clamp(min=0)
     else:
-        variance, mean = torch.var_mean(x, axes, correction=0)
-    means = mean.reshape(len(x), groups, -1)
-    middle = means.mean(2, keepdim=True)
-    spread = variance.reshape(len(x), groups, -1).mean(2) + (means - middle).square().mean(2)
-    return _shared(spread.clamp(min=0), x), _shared(middle[:, :, 0], x)
+        variance, mean = torch.var_mean(parts, axes, correction=0)
+    return variance[..., None], mean[..., None]
 
 
-def _shared(of_groups: Tensor, x: Tensor) -> Tensor:
-    """(B, G) to (B, C): what all channels of a group share."""
-    return of_groups.repeat_interleave(x.shape[1] // of_groups.shape[1], dim=1)
-
-
-def _line(start: Tensor, x: Tensor, slope: Tensor) -> Tensor:
-    """Start + x * slope in the type of `x`; what is (B, C) holds for whole channels."""
-    wide = (..., *(None,) * (x.ndim - 2))
-    start = start if start.ndim == x.ndim else start[wide]
+def _line(start: Tensor, parts: Tensor, slope: Tensor) -> Tensor:
+    """Start + parts * slope in the type of `parts`."""
+    wide = (..., *(None,) * (parts.ndim - 3))
+    start = start if start.ndim == parts.ndim else start[wide]
     if torch.compiler.is_compiling():
-        return torch.addcmul(start, x, slope[wide]).to(x.dtype)
-    return torch.addcmul(start, x, slope[wide], out=torch.empty_like(x))
+        return torch.addcmul(start, parts, slope[wide]).to(parts.dtype)
+    return torch.addcmul(start, parts, slope[wide], out=torch.empty_like(parts))

@@ -1,4 +1,4 @@
-"""Group norm from statistics of channels against torch's."""
+"""Our group norm against torch's."""
 
 import pytest
 import torch
