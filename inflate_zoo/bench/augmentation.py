@@ -139,14 +139,12 @@ def _turned_plane(
 def _nearest(
     box: np.ndarray, through: np.ndarray, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    """Voxels of (channels, D, H, W) nearest to each place; 0 outside."""
-    depth, height, width = box.shape[1:]
+    """Voxels of (channels, D, H, W) nearest to each place; 0 where `through` leaves the box."""
+    depth, _, width = box.shape[1:]
     z, y, x = (np.rint(at).astype(np.int64) for at in (through, rows, columns))
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    places = np.where(inside, y * width + x, 0).ravel()
-    found = box.reshape(*box.shape[:2], -1).take(z.clip(0, depth - 1), axis=1).take(places, axis=2)
-    kept = ((z >= 0) & (z < depth))[:, None] & inside.ravel()
-    return np.where(kept, found, 0).reshape(*found.shape[:2], *rows.shape)
+    planes = box.reshape(*box.shape[:2], -1).take(z.clip(0, depth - 1), axis=1)
+    planes[:, (z < 0) | (z >= depth)] = 0
+    return planes.take((y * width + x).ravel(), axis=2).reshape(*planes.shape[:2], *rows.shape)
 
 
 def flipped(
