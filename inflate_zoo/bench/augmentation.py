@@ -144,7 +144,8 @@ def _nearest(
     z, y, x = (np.rint(at).astype(np.int64) for at in (through, rows, columns))
     planes = box.reshape(*box.shape[:2], -1).take(z.clip(0, depth - 1), axis=1)
     planes[:, (z < 0) | (z >= depth)] = 0
-    return planes.take((y * width + x).ravel(), axis=2).reshape(*planes.shape[:2], *rows.shape)
+    found: np.ndarray = planes.take((y * width + x).ravel(), axis=2)
+    return found.reshape(*box.shape[:2], *rows.shape)
 
 
 def flipped(
