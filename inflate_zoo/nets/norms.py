@@ -59,7 +59,7 @@ class _Normalise(torch.autograd.Function):
             scale = rstd * weight.view(groups, -1)
             ctx.save_for_backward(x, weight, mean, rstd)
             shift = torch.addcmul(bias.view(groups, -1), mean, scale, value=-1)
-            return _line(shift, parts, scale).view_as(x)
+            return _line(shift, parts, scale).reshape(x.shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -75,9 +75,9 @@ class _Normalise(torch.autograd.Function):
             first, second = (both * factors).sum(-1, keepdim=True) / math.prod(parts.shape[2:])
             slope = -rstd.square() * second
             start = torch.addcmul(-rstd * first, mean, slope, value=-1)
-            found = _line(_line(start, parts, slope), grads, rstd * factors).view_as(x)
+            found = _line(_line(start, parts, slope), grads, rstd * factors)
             of_bias, of_weight = both.sum(1).flatten(1)
-        return found, None, of_weight, of_bias, None
+        return found.reshape(x.shape), None, of_weight, of_bias, None
 
 
 def _apart(x: Tensor, groups: int) -> Tensor:
