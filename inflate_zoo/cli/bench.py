@@ -48,7 +48,7 @@ def command(
         typer.Option(help="Data set, or with --download the folder it goes into."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Task, e.g. msd-task04, or a task file [default: derived].")
+        str | None, typer.Option(help="Task (msd-task04) or task file [default: derived].")
     ] = None,
     download: Annotated[
         bool,
