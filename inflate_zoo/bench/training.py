@@ -97,6 +97,8 @@ class Trainer:
         self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
         body = Body(network, spec.protocol.network.freeze)
         if compiled:
+            # It keeps eight forms of networks, and then compiles no more without a word.
+            torch.compiler.reset()
             body.compile(dynamic=False)
         self._body = accelerator.prepare_model(body)
         self.state = State()

@@ -144,6 +144,9 @@ def test_the_table_of_values_holds_every_value_once(made):
     found = {(r["hash"], r["case"], r["region"], r["metric"]): float(r["value"]) for r in rows}
     assert found == expected
     assert len(rows) == len(expected)
+    units = {"hd95_mm": "mm", "volume_mm3": "mm3", "reference_volume_mm3": "mm3"}
+    assert {row["metric"] for row in rows} > units.keys()
+    assert all(row["unit"] == units.get(row["metric"], "") for row in rows)
 
 
 def test_failed_and_missing_trials_are_named_and_not_ranked(made):

@@ -25,7 +25,6 @@ from inflate_zoo.bench.report.text import (
 
 MOST_REGIONS = 3  # beside each other; more give one column of means, and a table of their own
 NAMES = {"dice": "Dice", "surface_dice": "surface Dice"}
-_UNIT = {"hd95_mm": "mm", "volume_mm3": "mm3", "reference_volume_mm3": "mm3"}
 
 
 def standings(study: Study, *, pooled: bool, narrow: bool = False) -> Table:
