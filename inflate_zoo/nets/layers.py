@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
 from inflate_zoo.architecture import BackboneConfig
+from inflate_zoo.nets.constants import made_once
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -37,6 +38,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 # On a CPU the fused kernel in bfloat16 takes three times as long as plain products at 216 tokens
 # (forward and backward; as long at 2744), and in float32 less: measured on an AMD EPYC, torch 2.15.
 PLAIN_TOKENS = 2048
+# On CUDA repeating keys takes 13 small kernels per block, whose launches the flash kernel must make
+# up for: estimated from its and the other kernel's speed, not measured.
+MASKED_TOKENS = 512
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, prefix: int, copies: int) -> Tensor:
@@ -44,7 +48,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, prefix: int, copies: int) 
 
     Equal slices give `copies` equal copies of every patch key; a softmax over them equals the 2D
     one if and only if the prefix keys are multiplied by the same number. Adding log(copies) to
-    their logits does it; on CUDA a mask would rule out the flash kernel, so the keys are repeated.
+    their logits does it; on CUDA a mask rules out the flash kernel, so where there are many tokens
+    the keys are repeated.
 
     Args:
         query: Shape (B, heads, L, E / heads); likewise `key` and `value`.
@@ -63,15 +68,18 @@ def attend(query: Tensor, key: Tensor, value: Tensor, prefix: int, copies: int) 
         return attend_plainly(query, key, value, prefix, copies)
     if prefix == 0:
         return F.scaled_dot_product_attention(query, key, value)
-    if query.is_cuda:
+    if query.is_cuda and key.shape[2] > MASKED_TOKENS:
         return attend_repeated(query, key, value, prefix, copies)
-    bias = prefix_bias(key, prefix, copies)
+    bias = prefix_bias(key.shape[2], prefix, copies, key.dtype, key.device)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
 
-def prefix_bias(key: Tensor, prefix: int, copies: int) -> Tensor:
+@made_once
+def prefix_bias(
+    length: int, prefix: int, copies: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """What is added to the logits of each key, shape (1, 1, 1, L): log(copies) for the prefix."""
-    bias = key.new_zeros(1, 1, 1, key.shape[2])
+    bias = torch.zeros(1, 1, 1, length, dtype=dtype, device=device)
     bias[..., :prefix] = math.log(copies)
     return bias
 
@@ -79,8 +87,9 @@ def prefix_bias(key: Tensor, prefix: int, copies: int) -> Tensor:
 def attend_plainly(query: Tensor, key: Tensor, value: Tensor, prefix: int, copies: int) -> Tensor:
     """`attend` by two products and a softmax, with all logits in memory; same arguments."""
     query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+    bias = prefix_bias(key.shape[2], prefix, copies, key.dtype, key.device)
     logits = torch.baddbmm(
-        prefix_bias(key, prefix, copies)[0],
+        bias[0],
         query.flatten(0, 1),
         key.flatten(0, 1).transpose(1, 2),
         alpha=query.shape[-1] ** -0.5,

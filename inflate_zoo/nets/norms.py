@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# Up to here one processor is through with a group in the time of a few launches.
+FEW_VALUES = 1 << 16
+
 
 class GroupNorm(nn.GroupNorm):
     """Group norm (Wu and He 2018), quick on a GPU.
@@ -18,14 +21,20 @@ class GroupNorm(nn.GroupNorm):
     There torch's gives each group of each sample to one of the chip's hundred processors, so that a
     few groups of a whole volume leave most of them idle (35 of the 80 ms that a training step of a
     ViT-B with a UNETR decoder took on an H200, torch 2.11); and under autocast it makes copies in
-    float32. This one reduces as torch sums, by all of them, and stays in the type of its input.
+    float32. For large groups this one reduces as torch sums, by all of them, and stays in the type
+    of its input.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...), same shape; statistics in float32 at least."""
-        if not x.is_cuda:
+        if not by_all(x, self.num_groups):
             return super().forward(x)
         return normalise(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def by_all(x: Tensor, groups: int) -> bool:
+    """Whether a group of (B, C, ...) is worth the whole chip and the launches that this takes."""
+    return x.is_cuda and math.prod(x.shape[1:]) // groups > FEW_VALUES
 
 
 def normalise(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -59,7 +68,7 @@ class _Normalise(torch.autograd.Function):
             scale = rstd * weight.view(groups, -1)
             ctx.save_for_backward(x, weight, mean, rstd)
             shift = torch.addcmul(bias.view(groups, -1), mean, scale, value=-1)
-            return _line(shift, parts, scale).reshape(x.shape)
+            return _line(shift, x, scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -69,15 +78,16 @@ class _Normalise(torch.autograd.Function):
             parts, grads, factors = _apart(x, groups), _apart(grad, groups), weight.view(groups, -1)
             biases = grads.sum(axes, dtype=mean.dtype)
             products = torch.mul(grads, parts, out=torch.empty_like(parts, dtype=mean.dtype))
-            weights = (products.sum(axes) - mean * biases) * rstd
+            weights = torch.addcmul(products.sum(axes), mean, biases, value=-1) * rstd
             both = torch.stack([biases, weights])
             # What `weight` multiplies keeps mean 0 and variance 1, whatever one voxel does.
-            first, second = (both * factors).sum(-1, keepdim=True) / math.prod(parts.shape[2:])
-            slope = -rstd.square() * second
-            start = torch.addcmul(-rstd * first, mean, slope, value=-1)
-            found = _line(_line(start, parts, slope), grads, rstd * factors)
+            shares = factors * (-1 / math.prod(parts.shape[2:]))
+            first, second = (both * shares).sum(-1, keepdim=True)
+            slope = rstd.square() * second
+            start = torch.addcmul(rstd * first, mean, slope, value=-1)
+            found = _line(_line(start, x, slope), grad, rstd * factors)
             of_bias, of_weight = both.sum(1).flatten(1)
-        return found.reshape(x.shape), None, of_weight, of_bias, None
+        return found, None, of_weight, of_bias, None
 
 
 def _apart(x: Tensor, groups: int) -> Tensor:
@@ -90,18 +100,27 @@ def _moments(parts: Tensor) -> tuple[Tensor, Tensor]:
     axes = tuple(range(2, parts.ndim))
     if parts.dtype in (torch.float16, torch.bfloat16):  # torch would round what it gives to these
         count = math.prod(parts.shape[2:])
-        mean = parts.sum(axes, dtype=torch.float32) / count
-        square = torch.linalg.vector_norm(parts, 2, axes, dtype=torch.float32).square() / count
-        variance = (square - mean.square()).clamp(min=0)
+        total = parts.sum(axes, dtype=torch.float32)
+        length = torch.linalg.vector_norm(parts, 2, axes, dtype=torch.float32)
+        mean = total / count
+        variance = torch.addcmul(length.square(), mean, total, value=-1).clamp(min=0) / count
     else:
         variance, mean = torch.var_mean(parts, axes, correction=0)
     return variance[..., None], mean[..., None]
 
 
-def _line(start: Tensor, parts: Tensor, slope: Tensor) -> Tensor:
-    """Start + parts * slope in the type of `parts`."""
-    wide = (..., *(None,) * (parts.ndim - 3))
-    start = start if start.ndim == parts.ndim else start[wide]
+def _line(start: Tensor, x: Tensor, slope: Tensor) -> Tensor:
+    """Start + x * slope in the shape and type of `x`; what is (B, G, ...) holds for its voxels."""
+    # No view of anything: what comes next may change it in place.
+    terms = _wide(start, x), x, _wide(slope, x)
     if torch.compiler.is_compiling():
-        return torch.addcmul(start, parts, slope[wide]).to(parts.dtype)
-    return torch.addcmul(start, parts, slope[wide], out=torch.empty_like(parts))
+        return torch.addcmul(*terms).to(x.dtype)
+    return torch.addcmul(*terms, out=torch.empty_like(x))
+
+
+def _wide(part: Tensor, x: Tensor) -> Tensor:
+    """(B, G, C / G) or (B, G, 1) as (B, C, 1, ...); what has the shape of `x` as it is."""
+    if part.shape == x.shape:
+        return part
+    channels = part.expand(-1, -1, x.shape[1] // part.shape[1]).flatten(1)
+    return channels[(..., *(None,) * (x.ndim - 2))]

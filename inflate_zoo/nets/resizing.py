@@ -6,11 +6,15 @@ product does not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor
+
+from inflate_zoo.nets.constants import made_once
+
+Matrix = Callable[[int, int, torch.dtype, torch.device], Tensor]
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -21,36 +25,45 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     """
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    depth, height, width = (
-        _weights(old, new, x) for old, new in zip(x.shape[2:], size, strict=True)
-    )
+    depth, height, width = _each(_weights, x, size)
     x = (depth @ x.flatten(3)).reshape(*x.shape[:2], size[0], *x.shape[3:])
     return height @ x @ width.mT
 
 
-def _weights(old: int, new: int, like: Tensor) -> Tensor:
+def _each(matrix: Matrix, x: Tensor, size: Sequence[int]) -> Iterator[Tensor]:
+    """The matrix of each axis of (B, C, ...), in the type of `x`."""
+    for old, new in zip(x.shape[2:], size, strict=True):
+        yield matrix(old, new, x.dtype, x.device)
+
+
+@made_once
+def _weights(old: int, new: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Linear interpolation along one axis as a matrix (new, old)."""
-    exact = torch.promote_types(like.dtype, torch.float32)
-    lines = torch.eye(old, dtype=exact, device=like.device).unsqueeze(0)
-    return F.interpolate(lines, size=new, mode="linear")[0].mT.to(like.dtype)
+    lines = _lines(old, dtype, device)
+    return F.interpolate(lines, size=new, mode="linear")[0].mT.to(dtype)
+
+
+def _lines(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The identity, one channel per line, exact enough to be worked on."""
+    exact = torch.promote_types(dtype, torch.float32)
+    return torch.eye(count, dtype=exact, device=device).unsqueeze(0)
 
 
 def resize_plane(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear interpolation of (B, C, H, W) to `size`, pixels being boxes, not corners."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    height, width = (_weights(old, new, x) for old, new in zip(x.shape[2:], size, strict=True))
+    height, width = _each(_weights, x, size)
     return height @ x @ width.mT
 
 
 def pool_plane(x: Tensor, parts: int) -> Tensor:
     """Means of (B, C, H, W) over `parts` times `parts` boxes, as torch's adaptive pooling."""
-    height, width = (_means(old, parts, x) for old in x.shape[2:])
+    height, width = _each(_means, x, (parts, parts))
     return height @ x @ width.mT
 
 
-def _means(old: int, parts: int, like: Tensor) -> Tensor:
+@made_once
+def _means(old: int, parts: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Means along one axis as a matrix (parts, old); boxes overlap where `parts` divides not."""
-    exact = torch.promote_types(like.dtype, torch.float32)
-    lines = torch.eye(old, dtype=exact, device=like.device).unsqueeze(0)
-    return F.adaptive_avg_pool1d(lines, parts)[0].mT.to(like.dtype)
+    return F.adaptive_avg_pool1d(_lines(old, dtype, device), parts)[0].mT.to(dtype)

@@ -82,6 +82,20 @@ def test_resizing_is_trilinear_interpolation(old, new):
     torch.testing.assert_close(half.double(), expected, atol=0.1, rtol=0.05)
 
 
+def test_what_prediction_made_first_can_be_trained_with():
+    x = torch.randn(1, 2, 3, 4, 17)
+    with torch.inference_mode():
+        expected = resize(x, (6, 5, 2))
+    x.requires_grad_()
+    got = resize(x, (6, 5, 2))
+    torch.testing.assert_close(got, expected.clone())
+    slope = torch.randn_like(got)
+    plain = F.interpolate(x, size=(6, 5, 2), mode="trilinear")
+    torch.testing.assert_close(
+        torch.autograd.grad(got, x, slope), torch.autograd.grad(plain, x, slope)
+    )
+
+
 def normed(tokens):
     """Tokens (..., E) with mean 0 and variance 1, written out."""
     centred = tokens - tokens.mean(-1, keepdim=True)

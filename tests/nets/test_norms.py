@@ -1,10 +1,13 @@
 """Our group norm against torch's."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from inflate_zoo.nets.norms import GroupNorm, normalise
+from inflate_zoo.nets import norms
+from inflate_zoo.nets.norms import FEW_VALUES, GroupNorm, by_all, normalise
 
 EPS = 1e-5
 # The rounding of the type is the whole error; of bfloat16 values up to 20, 0.06 is half a step.
@@ -63,6 +66,38 @@ def test_the_layout_stays():
     got = normalise(last, 3, *own[1:], EPS)
     assert got.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(got, normalise(own[0], 3, *own[1:], EPS))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_follows_may_change_its_result_in_place(monkeypatch, dtype, compiled):
+    """As MONAI's blocks do; a view from a custom gradient would be refused."""
+    monkeypatch.setattr(norms, "by_all", lambda x, groups: True)
+    (x, weight, bias), slope = inputs(dtype)
+    module = GroupNorm(3, 12)
+    with torch.no_grad():
+        module.weight.copy_(weight)
+        module.bias.copy_(bias)
+
+    def run(x):
+        return F.leaky_relu(module(x), 0.1, inplace=True)
+
+    got = (torch.compile(run, backend="aot_eager", fullgraph=True) if compiled else run)(x)
+    exact = [part.detach().double().requires_grad_() for part in (x, weight, bias)]
+    wanted = F.leaky_relu(F.group_norm(exact[0], 3, *exact[1:], EPS), 0.1)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), wanted, atol=TOLERANCES[dtype], rtol=TOLERANCES[dtype])
+    found = torch.autograd.grad(got, (x, module.weight, module.bias), slope)
+    for part, reference in zip(
+        found, torch.autograd.grad(wanted, exact, slope.double()), strict=True
+    ):
+        assert (part.double() - reference).norm() / reference.norm() <= TOLERANCES[dtype]
+
+
+def test_only_large_groups_on_a_gpu_take_all_of_it():
+    for is_cuda, groups, expected in ((True, 2, True), (True, 4, False), (False, 1, False)):
+        x = SimpleNamespace(is_cuda=is_cuda, shape=(2, 4, FEW_VALUES))
+        assert by_all(x, groups) == expected
 
 
 def test_on_a_cpu_it_is_torchs_own():

@@ -185,6 +185,21 @@ def test_attention_gradients(function):
     close(got, expected)
 
 
+@pytest.mark.parametrize("tokens, repeats", [(512, 0), (513, 1)])
+def test_on_a_gpu_few_tokens_are_masked(monkeypatch, tokens, repeats):
+    calls = []
+    repeated = layers.attend_repeated
+    monkeypatch.setattr(layers, "attend_repeated", lambda *rest: calls.append(1) or repeated(*rest))
+    qkv = query_key_value(tokens=tokens)
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    got = layers.attend(qkv[0].as_subclass(OnGpu), *qkv[1:], 2, 4)
+    assert len(calls) == repeats
+    close(got.as_subclass(torch.Tensor), attention_by_hand(*qkv, 2, 4))
+
+
 @pytest.mark.parametrize("plain_tokens", [0, 2048])
 @pytest.mark.parametrize("prefix", [0, 2])
 def test_both_ways_of_attention_in_bfloat16(monkeypatch, prefix, plain_tokens):
