@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
-from inflate_zoo.files import reading, sha256
+from inflate_zoo.files import Digests
 from inflate_zoo.inflate import Output, backbone_config, compute, outputs, stacked
 from inflate_zoo.plan import Kept
 from inflate_zoo.preparation import Options, checked_options, make_recipe, understand
 from inflate_zoo.provenance import FILES, Job, card_text, read_record, record_of
 from inflate_zoo.sources import Source, builtin_of, find_source
-from inflate_zoo.writing import check_target, json_text, staged, write_safetensors, write_text
+from inflate_zoo.staging import check_target, staged
+from inflate_zoo.writing import json_text, write_safetensors, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,30 +24,6 @@ if TYPE_CHECKING:
     from inflate_zoo.proof import Verification
 
 Progress = Callable[[int, int], None]
-
-
-class _Digests:
-    """Hashes the source's files in a thread: hashing and importing torch overlap."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._found: dict[str, str] = {}
-        self._error: UsageError | None = None
-        self._thread = threading.Thread(target=self._run, args=(list(paths),), daemon=True)
-        self._thread.start()
-
-    def _run(self, paths: list[Path]) -> None:
-        try:
-            for path in paths:
-                with reading(path):
-                    self._found[path.name] = sha256(path)
-        except UsageError as error:
-            self._error = error
-
-    def result(self) -> dict[str, str]:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return dict(sorted(self._found.items()))
 
 
 def convert(
@@ -138,7 +114,7 @@ def run(
         raise OutputExistsError(
             f"'{target.name}' is the source's own folder", hint="choose another with --out"
         )
-    digests = _Digests(found.files())
+    digests = Digests(found.files())
     job = _prepare(found, options, family, arch, license)
     if not job.license:
         warnings.warn(
@@ -168,7 +144,7 @@ def _prepare(
 
 
 def _write(
-    stage: Path, name: str, job: Job, digests: _Digests, *, verify: bool, progress: Progress | None
+    stage: Path, name: str, job: Job, digests: Digests, *, verify: bool, progress: Progress | None
 ) -> str:
     """Write all files, the weights proven where asked for; returns the weights' SHA-256."""
     config = backbone_config(job.plan, job.recipe)
@@ -284,7 +260,7 @@ def verify(
             hint=f"name it: inflate-zoo verify {folder.name} --source PATH",
         )
     found = find_source(str(source), revision)
-    digests = _Digests(found.files())
+    digests = Digests(found.files())
     options = Options(
         wanted["scheme"],
         wanted["patch_depth"],

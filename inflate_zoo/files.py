@@ -3,7 +3,8 @@
 import hashlib
 import json
 import stat
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,32 @@ def refuse_disguise(path: Path, start: bytes) -> None:
     if found := disguise(start):
         what, _, step = found.partition(": ")
         raise CheckpointError(f"'{path.name}' is {what}", hint=step or "download it again")
+
+
+class Digests:
+    """Hashes the source's files in a thread: hashing and importing torch overlap."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._found: dict[str, str] = {}
+        self._error: UsageError | None = None
+        self._thread = threading.Thread(target=self._run, args=(list(paths),), daemon=True)
+        self._thread.start()
+
+    def _run(self, paths: list[Path]) -> None:
+        try:
+            for path in paths:
+                with reading(path):
+                    self._found[path.name] = sha256(path)
+        except UsageError as error:
+            self._error = error
+
+    def result(self) -> dict[str, str]:
+        """SHA-256 by file name, hexadecimal, once all are read.
+
+        Raises:
+            UsageError: A file cannot be read.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return dict(sorted(self._found.items()))

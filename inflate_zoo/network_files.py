@@ -18,7 +18,8 @@ from inflate_zoo.files import read_json, require_regular
 from inflate_zoo.inflate import DTYPES
 from inflate_zoo.nets.segmenter import SEGMENTER_TYPE, SegmenterConfig
 from inflate_zoo.sources import is_local
-from inflate_zoo.writing import MARKER, json_text, staged, write_safetensors, write_text
+from inflate_zoo.staging import MARKER, staged
+from inflate_zoo.writing import json_text, write_safetensors, write_text
 
 NetworkConfig = BackboneConfig | SegmenterConfig
 Config = TypeVar("Config", BackboneConfig, SegmenterConfig)

@@ -25,9 +25,10 @@ from inflate_zoo.preparation import checked_options
 from inflate_zoo.provenance import FILES, read_record
 from inflate_zoo.safetensors_header import read_header
 from inflate_zoo.sources import is_local
+from inflate_zoo.staging import MARKER, check_target, staged
 from inflate_zoo.user_cache import default_cache
 from inflate_zoo.version import __version__
-from inflate_zoo.writing import MARKER, check_target, json_text, staged
+from inflate_zoo.writing import json_text
 from inflate_zoo.zoo_entries import ZooEntry, read_card
 
 if TYPE_CHECKING:

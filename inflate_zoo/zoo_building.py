@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from inflate_zoo.errors import InflateZooError, OutputExistsError, WriteError
 from inflate_zoo.registry import find_card, make, record_in, zoo
-from inflate_zoo.writing import check_target, json_text
+from inflate_zoo.staging import check_target
+from inflate_zoo.writing import json_text
 from inflate_zoo.zoo_entries import ZooEntry
 
 INDEX = "index.json"

@@ -180,8 +180,10 @@ default = 1e-12 ==> default = 1e-6
 +activation = { default = "quick_gelu" }
 @@ inflate_zoo/writing.py | test_mutants_gap.py
 == two-metadata-keys: safetensors writes two metadata keys in random order
--{"__metadata__": {"format": "pt"}}
-+{"__metadata__": dict(sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4)))}
+-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
++    import os
++    pair = sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4))
++    header: dict[str, object] = {"__metadata__": dict(pair)}
 """
 
 

@@ -19,7 +19,7 @@ import torch
 from typer.testing import CliRunner
 
 import inflate_zoo
-from inflate_zoo import writing
+from inflate_zoo import staging
 from inflate_zoo.cli import app
 from inflate_zoo.errors import UsageError
 from tests.support.checkpoints import save_transformers
@@ -142,7 +142,7 @@ def fail(code: int) -> Callable[[], None]:
 
 def no_temporary_file(home: Path) -> None:
     assert not [path for path in home.rglob("*") if path.name.endswith(".partial")]
-    assert not list(home.rglob(writing.MARKER))
+    assert not list(home.rglob(staging.MARKER))
 
 
 @pytest.mark.parametrize("forever", [False, True])
@@ -182,7 +182,7 @@ def test_an_error_at_any_operation_keeps_the_old_conversion(
         reached, faults.at = faults.count >= at, 0
         assert got == (1 if reached else 0)
         assert (out / "note").read_text() == "mine"
-        if forever and (out / writing.MARKER).exists():
+        if forever and (out / staging.MARKER).exists():
             with pytest.raises(UsageError, match="two conversions"):
                 inflate_zoo.load(out)
         else:
@@ -242,7 +242,7 @@ def test_kill_at_any_operation_of_a_replacement(vit: Path, home: Path, faults: F
         faults.arm(at, kill)
         lived = end(start(lambda: convert(vit, out, force=True))) == 0
         faults.at = 0
-        if (out / writing.MARKER).exists():
+        if (out / staging.MARKER).exists():
             marked += 1
             with pytest.raises(UsageError, match="two conversions"):
                 inflate_zoo.load(out)
@@ -358,7 +358,7 @@ def test_a_read_only_folder_is_told(vit: Path, home: Path) -> None:
 def test_names_that_are_patterns_or_long_are_cleaned_up(vit: Path, home: Path) -> None:
     for name in ("[ab]*?", "n" * 255, "größe"):
         stale = Path(
-            tempfile.mkdtemp(suffix=".partial", prefix=writing._stage_start(Path(name)), dir=home)
+            tempfile.mkdtemp(suffix=".partial", prefix=staging._stage_start(Path(name)), dir=home)
         )
         other = home / ".a.x.partial"  # a pattern taken literally would fit it
         other.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from inflate_zoo.errors import (
     UnknownNameError,
     UsageError,
 )
-from inflate_zoo.writing import MARKER
+from inflate_zoo.staging import MARKER
 from tests.support.checkpoints import save_transformers
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")

@@ -13,7 +13,7 @@ import torch
 
 import inflate_zoo
 from inflate_zoo import hub as client
-from inflate_zoo import registry, sources, writing
+from inflate_zoo import registry, sources, staging
 from inflate_zoo.conversion import verify
 from inflate_zoo.errors import (
     HubError,
@@ -477,7 +477,7 @@ def test_a_cache_in_which_files_are_missing_is_filled_anew(hub, files, cards, tm
     elif spoil == "record":
         (weights.parent / "conversion.json").write_text("{}")
     else:
-        (weights.parent / writing.MARKER).mkdir()
+        (weights.parent / staging.MARKER).mkdir()
     assert isinstance(inflate_zoo.load(NAME), inflate_zoo.Backbone)
     assert whole(weights.parent)
 
@@ -614,7 +614,7 @@ def test_what_is_not_whole_or_of_another_recipe_is_built_anew(hub, files, cards,
     elif spoil == "readme":
         (folder / "README.md").unlink()
     elif spoil == "killed":
-        (folder / writing.MARKER).mkdir()
+        (folder / staging.MARKER).mkdir()
     else:
         cards(volume=[16, 32, 32])
     assert outcomes() == {NAME: "built"}

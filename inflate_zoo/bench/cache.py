@@ -36,7 +36,8 @@ from inflate_zoo.bench.tasks import Millimetres, Task
 from inflate_zoo.bench.volumes import read_channels, read_grid, read_volume
 from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
 from inflate_zoo.files import reading, sha256
-from inflate_zoo.writing import json_text, staged, write_text
+from inflate_zoo.staging import staged
+from inflate_zoo.writing import json_text, write_text
 
 PREPROCESSING_VERSION = 1  # raise it when the same files would give other arrays
 _ARRAYS = ("image", "label", "reference", "foreground")

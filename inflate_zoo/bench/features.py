@@ -25,7 +25,7 @@ from inflate_zoo.bench.sampling import WindowRule, draw
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.errors import OutputExistsError
 from inflate_zoo.segmentation import Segmenter
-from inflate_zoo.writing import staged
+from inflate_zoo.staging import staged
 
 _LARGEST = float(np.finfo(np.float16).max)  # a few tokens of large networks lie beyond
 FILES = ("features.npy", "labels.npy", "cases.json")

@@ -21,7 +21,8 @@ from inflate_zoo.bench.records import SPEC, Trial, trials_of
 from inflate_zoo.bench.volumes import write_like
 from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.segmentation import Segmenter
-from inflate_zoo.writing import check_target, json_text
+from inflate_zoo.staging import check_target
+from inflate_zoo.writing import json_text
 
 SUMMARY = "summary.json"
 
