@@ -128,12 +128,7 @@ class _Maker:
     """Makes arms of one task and protocol; every source is found once."""
 
     def __init__(
-        self,
-        task: Task,
-        protocol: Protocol,
-        channels: int,
-        cache: Path,
-        say: Callable[[str], None],
+        self, task: Task, protocol: Protocol, channels: int, cache: Path, say: Callable[[str], None]
     ) -> None:
         self._task, self._protocol, self._channels = task, protocol, channels
         self._cache, self._say = cache, say

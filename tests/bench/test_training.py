@@ -579,14 +579,10 @@ def test_a_compiled_training_is_the_same_training(plan, monkeypatch, kind):
 def rehearsed(monkeypatch):
     """What is done on CUDA alone, as far as a CPU can do it."""
     monkeypatch.setattr(norms, "by_all", lambda x, groups: True)
-    attend = layers.attend
-
-    def repeated(query, key, value, prefix, copies):
-        way = attend if copies == 1 or prefix == 0 else layers.attend_repeated
-        return way(query, key, value, prefix, copies)
-
-    monkeypatch.setattr(layers, "attend", repeated)
+    monkeypatch.setattr(layers, "attend", layers.attend_repeated)
     monkeypatch.setattr(torch.optim, "AdamW", partial(torch.optim.AdamW, fused=True))
+    yield
+    AcceleratorState._reset_state()  # whatever fails, the next test has its own precision
 
 
 def trained(trial, *, stop=None, precision="no"):
@@ -619,7 +615,6 @@ def test_training_as_on_a_gpu_is_the_same_training(plan, request, kind):
         mixed, _ = trained(trial, precision="bf16")
         assert mixed != expected[0]
         assert mixed == pytest.approx(expected[0], rel=0.05)
-        AcceleratorState._reset_state()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

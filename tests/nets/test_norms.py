@@ -117,6 +117,7 @@ def test_on_a_gpu_as_under_autocast(dtype):
         module.weight.copy_(own[1])
         module.bias.copy_(own[2])
     x = own[0].detach().cuda().requires_grad_()
+    assert by_all(x, 2)
     with torch.autocast("cuda", torch.bfloat16):
         got = module(x)
     assert got.dtype == dtype
