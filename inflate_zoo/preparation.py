@@ -13,6 +13,7 @@ from inflate_zoo.catalog import naming_schemes
 from inflate_zoo.definitions import NamingScheme, Normalization
 from inflate_zoo.detection import choose_scheme, section_of
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
+from inflate_zoo.gate import transformers_fields
 from inflate_zoo.inflate import DTYPES, Recipe
 from inflate_zoo.naming import Header
 from inflate_zoo.plan import Plan, make_plan
@@ -78,7 +79,8 @@ class Understood:
 
     Attributes:
         plan: The plan.
-        raw: The config's part on the image tower; timm's own description for timm.
+        raw: Of the config's part on the image tower, what shapes an encoder; timm's own
+            description for timm.
         arch: timm's architecture name; empty for others.
         arguments: Arguments of `timm.create_model`.
     """
@@ -105,6 +107,8 @@ def understand(
                 hint="leave out --arch",
             )
         raw, section = section_of(scheme, config or {})
+        if scheme.library == "transformers":
+            raw = transformers_fields(config or {}, raw, section)
         return Understood(make_plan(scheme, header, raw, section), raw, "", {})
     name = arch or (config or {}).get("architecture")
     if not isinstance(name, str):

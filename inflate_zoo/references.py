@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from inflate_zoo import gate
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from inflate_zoo.plan import Plan
 
-_FOREIGN = frozenset({"architectures", "model_type", "dtype", "torch_dtype", "quantization_config"})
-# What a timm Hub repo's pretrained_cfg may say of the architecture.
-_CFG_KEYS = ("input_size", "fixed_input_size", "num_classes", "first_conv", "classifier")
+_NEAREST = "nearest supported: timm_vit, e.g. --arch vit_base_patch16_224"
+_PLAIN_MODULES = ("vision_transformer", "deit")  # of timm.models, where plain ones are registered
+_LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +45,22 @@ def timm_arguments(arch: str, config: Mapping[str, Any]) -> tuple[str, dict[str,
 
     Raises:
         UnknownNameError: timm has no such architecture.
-        ConfigError: `model_args` or `pretrained_cfg` is no object.
+        UnsupportedModelError: It is no vision transformer.
+        ConfigError: The gate refuses a field of config.json.
     """
-    import timm
+    from timm.models import is_model, is_model_in_modules, list_models, model_entrypoint
 
     arch = arch.removeprefix("timm/")
-    if not timm.is_model(arch.split(".")[0]):
-        raise UnknownNameError("timm architecture", arch, timm.list_models("*vit*"))
-    arguments: dict[str, Any] = {}
-    for key in ("model_args", "pretrained_cfg"):
-        part = config.get(key) or {}
-        if not isinstance(part, Mapping):
-            raise ConfigError(
-                f"config.json: {key} must be an object, found {type(part).__name__}",
-                hint="correct config.json, or take it from the repo the weights came from",
-            )
-        if key == "model_args":
-            arguments |= part
-        elif cfg := {name: part[name] for name in _CFG_KEYS if name in part}:
-            arguments["pretrained_cfg"] = cfg
-    return arch.split(".")[0], arguments
+    base = arch.split(".")[0]
+    if len(base) > _LONGEST_NAME or not is_model(base):
+        raise UnknownNameError("timm architecture", arch[:_LONGEST_NAME], list_models("*vit*"))
+    if not is_model_in_modules(base, _PLAIN_MODULES):
+        raise UnsupportedModelError(
+            f"'{base}' is of timm's {model_entrypoint(base).__module__.rpartition('.')[2]}, "
+            "not a plain VisionTransformer",
+            hint=_NEAREST,
+        )
+    return base, gate.timm_arguments(config)
 
 
 def _create_timm(arch: str, arguments: Mapping[str, Any], device: str) -> Any:
@@ -73,7 +70,7 @@ def _create_timm(arch: str, arguments: Mapping[str, Any], device: str) -> Any:
     try:
         with torch.device(device), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return timm.create_model(arch, pretrained=False, **arguments)
+            return timm.create_model(arch, pretrained=False, weight_init="skip", **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(
@@ -100,12 +97,14 @@ def describe_timm(arch: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     from timm.models.vision_transformer import VisionTransformer
     from torch import nn
 
-    model = _create_timm(arch, arguments, "meta")
+    # All blocks are alike, and a thousand take nine seconds: one stands for as many as are stated.
+    one = {"depth": 1} if "depth" in arguments else {}
+    model = _create_timm(arch, {**arguments, **one}, "meta")
     distilled = type(model) is VisionTransformerDistilled
     if type(model) is not VisionTransformer and not distilled:
         raise UnsupportedModelError(
             f"'{arch}' is timm's {type(model).__name__}, not a plain VisionTransformer",
-            hint="nearest supported: timm_vit, e.g. --arch vit_base_patch16_224",
+            hint=_NEAREST,
         )
     _require_plain(arch, model)
     block = model.blocks[0]
@@ -115,7 +114,7 @@ def describe_timm(arch: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     prefix = model.num_prefix_tokens
     return {
         "embed_dim": model.embed_dim,
-        "depth": len(model.blocks),
+        "depth": arguments.get("depth", len(model.blocks)),
         "num_heads": block.attn.num_heads,
         "in_chans": model.patch_embed.proj.in_channels,
         "patch_size": list(model.patch_embed.patch_size),
@@ -175,7 +174,7 @@ def _require_plain(arch: str, model: Any) -> None:
     if odd:
         raise UnsupportedModelError(
             f"'{arch}' is no plain vision transformer: special {', '.join(odd)}",
-            hint="nearest supported: timm_vit, e.g. --arch vit_base_patch16_224",
+            hint=_NEAREST,
         )
 
 
@@ -245,17 +244,18 @@ def transformers_reference(
         plan: The plan of the source.
         state: Source name without prefix to float32 tensor, the table already at `grid`.
         grid: Token grid (height, width) the reference is to take.
-        raw: The config's part on the image tower.
+        raw: Of the config's part on the image tower, what the gate admits.
     """
     import torch
     import transformers
 
     form, kind = plan.architecture, getattr(transformers, plan.scheme.reference)
     size = tuple(side * step for side, step in zip(grid, form.patch_size, strict=True))
-    fields = {k: v for k, v in raw.items() if k not in _FOREIGN and not k.startswith("_")}
-    fields |= {"image_size": size[0] if size[0] == size[1] else size}
+    fields = {**raw, "image_size": size[0] if size[0] == size[1] else size}
+    unused = ("pooler.", "head.", "embeddings.mask_token")
     names = [kept.sources[0] for kept in plan.kept if kept.name == "pos_embed"]
     table = state[names[0].removeprefix(plan.prefix)]
+    encoder = {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     bars = transformers.utils.logging.is_progress_bar_enabled()
@@ -265,7 +265,7 @@ def transformers_reference(
             warnings.simplefilter("ignore")
             config = kind.config_class(**fields)
             model, info = kind.from_pretrained(
-                None, config=config, state_dict=dict(state), dtype=torch.float32,
+                None, config=config, state_dict=encoder, dtype=torch.float32,
                 attn_implementation="eager", output_loading_info=True,
             )  # fmt: skip
     except (ValueError, TypeError, RuntimeError, NotImplementedError, ImportError):
@@ -274,7 +274,6 @@ def transformers_reference(
         transformers.logging.set_verbosity(verbosity)
         if bars:
             transformers.utils.logging.enable_progress_bar()
-    unused = ("pooler.", "head.", "embeddings.mask_token")
     lacking = [name for name in info["missing_keys"] if not name.startswith(unused)]
     if lacking or info["mismatched_keys"] or info.get("error_msgs"):
         return None
