@@ -27,7 +27,7 @@ TOML_DOTS = 2_000  # a dotted key takes the parser time with the square of its p
 FRONT_MATTER_BYTES = 64 * 1024
 PATTERN_CHARACTERS, PATTERN_REPEATS, PATTERN_UNBOUNDED = 200, 8, 3
 PICKLE_BYTES = 25 * MB  # beside its tensors
-PICKLE_STEPS = 2_000_000
+PICKLE_STEPS = 1_000_000  # a second
 PICKLE_WORK = 10_000_000  # values hashed
 ARCHIVE_MEMBERS = 250_000
 

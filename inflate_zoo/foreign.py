@@ -114,7 +114,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _require_shallow(value: Any) -> None:
-    level, depth = [value], 0
+    level, depth = [[value]], 0
     while level := [inner for outer in level for inner in _children(outer)]:
         depth += 1
         if depth > budgets.JSON_DEPTH:
