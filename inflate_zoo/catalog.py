@@ -1,6 +1,5 @@
 """Finds and parses definition files, in an installed wheel or in a checkout."""
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -8,8 +7,11 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from inflate_zoo.budgets import TOML_BYTES
 from inflate_zoo.definitions import NamingScheme
 from inflate_zoo.errors import ConfigError
+from inflate_zoo.files import read_bytes
+from inflate_zoo.foreign import reason_of, toml_table
 
 
 def data_folder(kind: str) -> Path:
@@ -28,19 +30,20 @@ def parse_scheme(path: Path) -> NamingScheme:
     Raises:
         ConfigError: The file is no TOML, or its content does not fit; names the field.
     """
+    hint = "converters/README.md describes the format"
+
+    def refused(lines: list[str]) -> ConfigError:
+        return ConfigError(f"{path.name} is no valid naming scheme", details=lines, hint=hint)
+
+    content = read_bytes(path, TOML_BYTES, hint)
+    table = toml_table(content, lambda error: refused([reason_of(error)]))
+    if "name" in table:
+        raise refused(["name: remove it, the file's name is it"])
     try:
-        return NamingScheme(name=path.stem, **tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError, TypeError) as error:
-        lines = (
-            [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-            if isinstance(error, ValidationError)
-            else [str(error)]
-        )
-        raise ConfigError(
-            f"{path.name} is no valid naming scheme",
-            details=lines,
-            hint="converters/README.md describes the format",
-        ) from error
+        return NamingScheme.model_validate({"name": path.stem, **table})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
+        raise refused(lines) from error
 
 
 @cache

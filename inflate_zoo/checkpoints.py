@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inflate_zoo.errors import CheckpointError, UsageError
-from inflate_zoo.files import read_json, require_regular
+from inflate_zoo.files import read_json, reading, require_regular
+from inflate_zoo.foreign import parsing, reason_of
 from inflate_zoo.naming import Header, TensorInfo
 from inflate_zoo.pickles import load_pickle
 from inflate_zoo.safetensors_header import read_header
@@ -50,19 +51,21 @@ class SafetensorsCheckpoint:
 
     def read(self, name: str) -> Tensor:
         """One tensor, mapped from its file."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
         path = self._file_of[name]
-        try:
+
+        def refused(error: Exception) -> CheckpointError:
+            return CheckpointError(
+                f"'{path.name}' is damaged, or of a kind that safetensors cannot read",
+                details=[f"tensor '{name}': {reason_of(error)}"],
+                hint="download the file again and compare its size with the repo's",
+            )
+
+        with reading(path), parsing(refused):
             if path not in self._open:
                 self._open[path] = safe_open(path, framework="pt")
             return self._open[path].get_tensor(name)  # type: ignore[no-any-return]
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"'{path.name}' is damaged, or of a kind that safetensors cannot read",
-                details=[f"tensor '{name}': {error}"],
-                hint="download the file again and compare its size with the repo's",
-            ) from error
 
 
 class PickleCheckpoint:
@@ -157,7 +160,7 @@ def weight_paths(path: Path, inside: Path | None = None) -> list[Path]:
     require_regular(path, inside)
     if not path.name.endswith(".index.json"):
         return [path]
-    shards = shard_names(read_json(path), path.name)
+    shards = shard_names(read_json(path, "index"), path.name)
     missing = [shard for shard in shards if not (path.parent / shard).exists()]
     if missing:
         raise CheckpointError(
@@ -194,7 +197,7 @@ def open_checkpoint(path: Path, inside: Path | None = None) -> Checkpoint:
 
 
 def _check_index(path: Path, shards: Mapping[Path, Iterable[str]]) -> None:
-    weight_map = read_json(path)["weight_map"]
+    weight_map = read_json(path, "index")["weight_map"]
     problems, seen = [], dict[str, str]()
     for shard, names in shards.items():
         for name in names:

@@ -261,13 +261,13 @@ def verify(
         )
     found = find_source(str(source), revision)
     digests = Digests(found.files())
-    options = Options(
+    options = checked_options(
         wanted["scheme"],
         wanted["patch_depth"],
-        tuple(wanted["volume"]),
+        wanted["volume"],
         wanted["channels"],
-        wanted["fold_normalization"],
         wanted["dtype"],
+        fold_normalization=wanted["fold_normalization"],
     )
     is_timm_file = origin["arch"] and not (found.config or {}).get("architecture")
     family = None if origin["arch"] else origin["family"]

@@ -1,19 +1,28 @@
 """Reading files that somebody else wrote: regular ones only, never more than expected."""
 
 import hashlib
-import json
 import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from inflate_zoo.budgets import JSON_BYTES, MB, Kind
 from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
+from inflate_zoo.foreign import json_value, parsing, reason_of
 
-_JSON_LIMIT = 100 << 20
 # Large, as every piece waits for the interpreter's lock while another thread imports torch.
 _CHUNK = 4 << 20
+_REPAIRS: Mapping[Kind, str] = MappingProxyType(
+    {
+        "config": "take {name} from the repo the weights came from",
+        "index": "take {name} from the repo the weights came from",
+        "dataset": "correct {name}, or take it from where the data set is published",
+        "record": "make the folder anew with the command that wrote it",
+    }
+)
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -33,6 +42,10 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _no_name(path: Path) -> UsageError:
+    return UsageError(f"'{path.name}' is no name of a file", hint="check the path")
+
+
 def require_regular(path: Path, inside: Path | None = None) -> None:
     """Refuse what is no regular file, or leads out of its folder.
 
@@ -43,7 +56,7 @@ def require_regular(path: Path, inside: Path | None = None) -> None:
     Raises:
         UsageError: Missing, a folder, FIFO or device, a link that leads outside.
     """
-    with reading(path):
+    with reading(path), parsing(lambda _: _no_name(path)):  # ValueError: a zero byte in the name
         mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
@@ -72,29 +85,44 @@ def disguise(start: bytes) -> str | None:
     return None
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path, kind: Kind = "config") -> Mapping[str, Any]:
     """Read a JSON object.
 
+    Args:
+        path: The file.
+        kind: How much of it is taken: see `budgets`.
+
     Raises:
-        ConfigError: Not JSON, not an object, or nested too deeply.
+        ConfigError: Not JSON, not an object, too large or nested too deeply.
     """
-    require_regular(path)
-    hint = f"take {path.name} from the repo the weights came from"
-    with reading(path), path.open("rb") as file:
-        content = file.read(_JSON_LIMIT + 1)
-    if len(content) > _JSON_LIMIT:
-        raise ConfigError(f"{path.name} is larger than 100 MB", hint=hint)
+    hint = _REPAIRS[kind].format(name=path.name)
+
+    def refused(error: Exception) -> ConfigError:
+        return ConfigError(f"{path.name}: {reason_of(error)}", hint=hint)
+
+    content = read_bytes(path, JSON_BYTES[kind], hint)
     if content.startswith(_LFS):
         raise ConfigError(f"{path.name} is {disguise(content)}", hint="then convert again")
-    try:
-        value = json.loads(content)
-    except RecursionError as error:
-        raise ConfigError(f"{path.name} is nested too deeply", hint=hint) from error
-    except ValueError as error:
-        raise ConfigError(f"{path.name} is no valid JSON: {error}", hint=hint) from error
+    value = json_value(content, refused)
     if not isinstance(value, dict):
         raise ConfigError(f"{path.name} must be an object, found {type(value).__name__}", hint=hint)
     return value
+
+
+def read_bytes(path: Path, limit: int, hint: str) -> bytes:
+    """Read a small file whole.
+
+    Raises:
+        ConfigError: It is larger than the limit, in bytes.
+        UsageError: No regular file, or it cannot be read.
+    """
+    require_regular(path)
+    with reading(path), path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        shown = f"{limit // MB} MB" if limit >= MB else f"{limit // 1024} KB"
+        raise ConfigError(f"{path.name} is larger than {shown}", hint=hint)
+    return content
 
 
 def sha256(path: Path) -> str:

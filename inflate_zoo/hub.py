@@ -16,8 +16,10 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from .errors import UsageError, WriteError
+from .errors import CheckpointError, UsageError, WriteError
+from .foreign import parsing
 from .hub_faults import Question, UnreachableError, fault_of, no_file, no_hub, no_safetensors
+from .safetensors_header import read_header as checked_header
 
 __all__ = ["Snapshot", "fetch", "parse_repo", "read_header", "resolve"]
 
@@ -106,20 +108,19 @@ def fetch(snapshot: Snapshot, names: Sequence[str]) -> list[Path]:
 def read_header(snapshot: Snapshot, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Read dtype and shape of every tensor of a safetensors file, by range where not cached."""
     from huggingface_hub import HfApi
-    from safetensors import SafetensorError, safe_open
 
     question = _file_question(snapshot, name)
     cached = snapshot.folder / name
     read = partial(HfApi().parse_safetensors_file_metadata, snapshot.repo, name)
+    if cached.is_file():
+        return {name: (info.dtype, info.shape) for name, info in checked_header(cached).items()}
     try:
-        if cached.is_file():
-            with safe_open(cached, framework="numpy") as file:
-                slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-                return {k: (v.get_dtype(), tuple(v.get_shape())) for k, v in slices.items()}
-        found = ask(question, partial(read, revision=snapshot.commit))
-        return {key: (info.dtype, tuple(info.shape)) for key, info in found.tensors.items()}
-    except (SafetensorError, AttributeError, TypeError):  # the client expects JSON of one shape
-        raise no_safetensors(question) from None
+        # The client expects JSON of one shape; its errors hold the request, see above.
+        with parsing(lambda _: no_safetensors(question)):
+            found = ask(question, partial(read, revision=snapshot.commit))
+            return {key: (info.dtype, tuple(info.shape)) for key, info in found.tensors.items()}
+    except CheckpointError as error:
+        raise error from None
 
 
 def _file_question(snapshot: Snapshot, name: str) -> Question:

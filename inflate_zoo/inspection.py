@@ -154,7 +154,9 @@ def _read(
     fetch_extras(snapshot)
     index = [weights] if weights.endswith(".index.json") else []
     hub.fetch(snapshot, index)
-    files = shard_names(read_json(snapshot.folder / weights), weights) if index else [weights]
+    files = (
+        shard_names(read_json(snapshot.folder / weights, "index"), weights) if index else [weights]
+    )
     if not files[0].endswith(".safetensors"):
         revised = f"{repo} --revision {quote(revision)}" if revision else repo
         folder = repo.split("/")[-1]

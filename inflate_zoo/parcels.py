@@ -6,7 +6,6 @@ or just a network that was saved.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import read_json, reading, require_regular
+from inflate_zoo.foreign import json_value
 from inflate_zoo.hub_upload import Part
 from inflate_zoo.writing import json_text
 
@@ -137,7 +137,7 @@ def read_parcel(folder: Path, kind: Kind, token: str | None) -> Parcel:
     for name in FILES[kind]:
         require_regular(folder / name, folder)
         if name.endswith(".json"):
-            tables[name] = read_json(folder / name)
+            tables[name] = read_json(folder / name, "record")
         if name != WEIGHTS:
             with reading(folder / name):
                 contents[name] = (folder / name).read_bytes()
@@ -228,7 +228,8 @@ def _require_public(name: str, content: bytes, token: str | None) -> None:
             hint="take it out, and revoke it in the Hub's settings",
         )
     if name.endswith(".json"):
-        texts = _texts(json.loads(text), "")
+        value = json_value(content, lambda _: _incomplete(Path(name).parent, name))
+        texts = _texts(value, "")
         found = [place for place, value in texts if _PATH.search(_ADDRESS.sub("", value))]
     else:
         home = f"{Path.home()}/"

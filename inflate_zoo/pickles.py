@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inflate_zoo.budgets import PICKLE_BYTES
 from inflate_zoo.errors import CheckpointError
 from inflate_zoo.files import reading, refuse_disguise, require_regular
+from inflate_zoo.foreign import BudgetError, parsing, reason_of
+from inflate_zoo.pickle_steps import ForbiddenError, UnknownStepError, follow
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_PICKLES_OF_OLD_FORM = 5  # magic number, version, machine, the content, names of storages
 _LEVELS = 12  # deeper nests are no checkpoint's
 _MOST_VALUES = 5_000_000  # a pickle can name one list a thousand times, on each level
 _NUMBERS = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -44,7 +48,11 @@ def load_pickle(path: Path) -> dict[str, Tensor]:
     zipped = start.startswith(b"PK\x03\x04")
     if zipped:
         _check_archive(path)
-    content = _load(path, zipped=zipped, is_pickle=zipped or start.startswith(b"\x80"))
+    elif start.startswith(b"\x80"):
+        _check_old_form(path)
+    else:
+        raise _damaged(path, "it is no checkpoint that torch can read")
+    content = _load(path, zipped=zipped)
     tensors = _collect(path, content)
     if not tensors:
         raise CheckpointError(f"'{path.name}' holds no tensors", hint="name a file of weights")
@@ -58,26 +66,67 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
     )
 
 
+def _refused(path: Path, error: Exception) -> CheckpointError:
+    """What a file that cannot be followed or loaded is told."""
+    hint = "take the safetensors file of the model, or save its state_dict alone with torch.save"
+    if isinstance(error, ForbiddenError):
+        return CheckpointError(
+            f"'{path.name}' needs the global '{error.name[:200]}', which loading would run or "
+            "build; nothing was run",
+            hint=hint,
+        )
+    if isinstance(error, UnknownStepError):
+        return CheckpointError(
+            f"'{path.name}' is a pickle with instruction {error.code}, which safe loading "
+            "does not know; nothing was run",
+            hint=hint,
+        )
+    return _damaged(path, _without_folder(path, reason_of(error)))
+
+
+def _without_folder(path: Path, text: str) -> str:
+    """What torch said, without the folder, which its messages may name."""
+    for folder in {str(path.parent.resolve()), str(path.parent)} - {"."}:
+        text = text.replace(f"{folder.removesuffix('/')}/", "")
+    return text
+
+
 def _check_archive(path: Path) -> None:
-    """Refuse what torch would not have written: code, or entries that unpack to more."""
-    try:
-        with reading(path), zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        raise _damaged(path, "its zip directory is missing or broken") from error
+    """Refuse what torch would not have written: code, entries that unpack to more, odd steps."""
+
+    def broken(error: Exception) -> CheckpointError:  # noqa: ARG001 - zipfile's words help nobody
+        return _damaged(path, "its zip directory is missing or broken")
+
+    with reading(path), parsing(broken), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
     names = [entry.filename for entry in entries]
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise CheckpointError(
             f"'{path.name}' is a TorchScript archive, which holds code",
             hint="convert the repo of the weights instead, e.g. openai/clip-vit-base-patch16",
         )
-    if not any(name.endswith("/data.pkl") for name in names):
+    pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+    if not pickles:
         raise CheckpointError(
             f"'{path.name}' is a zip archive, not a checkpoint",
             hint="unpack it and name the file of weights in it",
         )
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise _damaged(path, "its entries are compressed, which torch never does")
+    if len(pickles) > 1:
+        raise _damaged(path, "it holds two pickles of one name")
+    with reading(path), parsing(partial(_refused, path)), zipfile.ZipFile(path) as archive:
+        if pickles[0].file_size > PICKLE_BYTES:
+            raise BudgetError(f"it holds {pickles[0].file_size:,} bytes beside its tensors")
+        follow(archive.read(pickles[0]), room=path.stat().st_size)
+
+
+def _check_old_form(path: Path) -> None:
+    """Follow the pickles of a file older than torch 1.6: four, then the storages' names."""
+    with reading(path), parsing(partial(_refused, path)), path.open("rb") as file:
+        data, position = file.read(PICKLE_BYTES), 0
+        for _ in range(_PICKLES_OF_OLD_FORM):
+            position = follow(data, position, room=path.stat().st_size)
 
 
 def _harmless() -> list[Any]:
@@ -89,58 +138,19 @@ def _harmless() -> list[Any]:
     return [argparse.Namespace, scalar, (scalar, "numpy.core.multiarray.scalar"), *kinds]
 
 
-def _load(path: Path, *, zipped: bool, is_pickle: bool) -> Any:
-    import pickle
+def _load(path: Path, *, zipped: bool) -> Any:
     import warnings
 
     import torch
 
-    try:
-        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # notes on old formats are of no use to our users
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        raise _refused(path, str(error), is_pickle=is_pickle) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise _damaged(path, _first_line(path, error)) from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError,
-            OverflowError, RecursionError) as error:  # fmt: skip
-        raise _damaged(path, "it is no checkpoint that torch can read") from error
-
-
-def _first_line(path: Path, error: BaseException) -> str:
-    """What torch said, without the folder, which its messages may name."""
-    text = error.strerror or "" if isinstance(error, OSError) else str(error)
-    for folder in {str(path.parent.resolve()), str(path.parent)} - {"."}:
-        text = text.replace(f"{folder.removesuffix('/')}/", "")
-    lines = text.strip().splitlines() or ["it ends too early"]
-    return lines[0][:160]
-
-
-_GLOBALS = (
-    r"GLOBAL (\S+)",
-    r"``(\S+)`` must be imported",
-    r"got <class '([^']+)'>",
-    r"unrecognized function (.+)",
-)
-
-
-def _refused(path: Path, text: str, *, is_pickle: bool) -> CheckpointError:
-    found = next((match for sign in _GLOBALS if (match := re.search(sign, text))), None)
-    hint = "take the safetensors file of the model, or save its state_dict alone with torch.save"
-    if found is not None:
-        return CheckpointError(
-            f"'{path.name}' needs the global '{found.group(1)[:200]}', which loading would run or "
-            "build; nothing was run",
-            hint=hint,
-        )
-    if is_pickle and (operand := re.search(r"Unsupported operand (\d+)", text)):
-        return CheckpointError(
-            f"'{path.name}' is a pickle with instruction {operand.group(1)}, which safe loading "
-            "does not know; nothing was run",
-            hint=hint,
-        )
-    return _damaged(path, "it is no checkpoint that torch can read")
+    with (
+        reading(path),
+        parsing(partial(_refused, path)),
+        torch.serialization.safe_globals(_harmless()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # notes on old formats are of no use to our users
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
 
 
 def _collect(path: Path, content: Any) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inflate_zoo.backbones import Backbone
+from inflate_zoo.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.inflate import Recipe, compute, outputs, stacked
 from inflate_zoo.originals import network_in_memory, original_of
@@ -131,27 +132,22 @@ def prove(
 
 
 def _table_in(folder: Path) -> Tensor:
-    from safetensors import safe_open
-
-    with safe_open(folder / "model.safetensors", framework="pt") as file:
-        return file.get_tensor("pos_embed").float()  # type: ignore[no-any-return]
+    return SafetensorsCheckpoint([folder / "model.safetensors"]).read("pos_embed").float()
 
 
 def _rounded_exactly(
     folder: Path, understood: Understood, checkpoint: Checkpoint, recipe: Recipe
 ) -> bool:
-    from safetensors import safe_open
-
     def read(kept: Kept) -> Tensor:
         return stacked(kept, [checkpoint.read(source) for source in kept.sources])
 
     dtype = getattr(torch, recipe.dtype or "float32")
-    with safe_open(folder / "model.safetensors", framework="pt") as file:
-        made = outputs(understood.plan, recipe)
-        return set(file.keys()) == {output.name for output in made} and all(
-            torch.equal(compute(output, recipe, read).to(dtype), file.get_tensor(output.name))
-            for output in made
-        )
+    written = SafetensorsCheckpoint([folder / "model.safetensors"])
+    made = outputs(understood.plan, recipe)
+    return set(written.header) == {output.name for output in made} and all(
+        torch.equal(compute(output, recipe, read).to(dtype), written.read(output.name))
+        for output in made
+    )
 
 
 def _for_reference(slices: Tensor, recipe: Recipe, channels: int) -> Tensor:

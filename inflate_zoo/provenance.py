@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.cards import render_card
 from inflate_zoo.checkpoints import Checkpoint
+from inflate_zoo.conversion_record import read_conversion
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import read_json, sha256
+from inflate_zoo.files import sha256
 from inflate_zoo.inflate import Recipe, backbone_config
 from inflate_zoo.plan import Plan
 from inflate_zoo.preparation import Understood
@@ -163,17 +164,8 @@ def read_record(folder: Path) -> Mapping[str, Any]:
             f"'{folder.name}' holds no conversion.json",
             hint="name a folder that 'inflate-zoo convert' wrote",
         )
-    record = read_json(folder / "conversion.json")
-    try:
-        digests = {name: entry["sha256"] for name, entry in record["files"].items()}
-        complete = {"repo", "commit", "name", "arch", "family", "sha256"} <= set(record["source"])
-        complete = complete and {"scheme", "volume", "dtype"} <= set(record["recipe"])
-    except (KeyError, TypeError, AttributeError):
-        complete, digests = False, {}
-    if not complete or record.get("format_version") != 1:
-        raise UsageError(
-            f"'{folder.name}': conversion.json is incomplete", hint="convert the source again"
-        )
+    record = read_conversion(folder)
+    digests = {name: entry["sha256"] for name, entry in record["files"].items()}
     read_header(folder / "model.safetensors")
     changed = [n for n, d in digests.items() if n in FILES and sha256(folder / n) != d]
     if changed:

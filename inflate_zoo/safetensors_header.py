@@ -5,35 +5,22 @@ safetensors library accepts duplicate and empty names; a header that cannot be t
 here before anything is mapped.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from inflate_zoo.budgets import SAFETENSORS_HEADER
 from inflate_zoo.errors import CheckpointError
 from inflate_zoo.files import reading, refuse_disguise, require_regular
+from inflate_zoo.foreign import json_value, parsing, reason_of
 from inflate_zoo.naming import TensorInfo
 
-HEADER_LIMIT = 100_000_000
 _MOST_DIMENSIONS = 64  # torch's own limit
 ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2,
     "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
-
-
-class _DuplicateError(ValueError):
-    pass
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in seen:
-            raise _DuplicateError(f"'{name}' occurs twice")
-        seen[name] = value
-    return seen
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
@@ -61,17 +48,20 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 hint="rename it to end in .pth or .bin and convert that",
             )
         length = int.from_bytes(start[:8], "little")
-        if length > HEADER_LIMIT:
-            raise _damaged(path, f"its header claims {length} bytes; the limit is {HEADER_LIMIT}")
+        if length > SAFETENSORS_HEADER:
+            raise _damaged(
+                path, f"its header claims {length} bytes; the limit is {SAFETENSORS_HEADER}"
+            )
         if length > size - 8:
             raise _damaged(path, f"its header claims {length} bytes, the file has {size}")
         file.seek(8)
         text = file.read(length)
-    try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, _DuplicateError) else "it is no valid JSON"
-        raise _damaged(path, f"bad header: {reason}") from error
+
+    def refused(error: Exception) -> CheckpointError:
+        return _damaged(path, f"bad header: {reason_of(error)}")
+
+    with parsing(lambda _: _damaged(path, "bad header: it is no valid JSON")):
+        header = json_value(text.decode("utf-8"), refused, unique=True)
     return _checked(path, header, size - 8 - length)
 
 

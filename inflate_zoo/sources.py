@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from inflate_zoo import hub
+from inflate_zoo.budgets import FRONT_MATTER_BYTES
 from inflate_zoo.catalog import data_folder
 from inflate_zoo.checkpoints import WEIGHT_FILES, find_weights, shard_names, weight_paths
 from inflate_zoo.errors import ConfigError, HubError, UnknownNameError, UsageError
 from inflate_zoo.files import read_json, require_regular
+from inflate_zoo.foreign import front_matter, reason_of
 
 BUILTIN = "builtin/"
 EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
@@ -164,7 +164,7 @@ def _remote(repo: str, revision: str | None) -> Source:
     fetch_extras(snapshot)
     hub.fetch(snapshot, [weights])
     if weights.endswith(".index.json"):
-        shards = shard_names(read_json(snapshot.folder / weights), weights)
+        shards = shard_names(read_json(snapshot.folder / weights, "index"), weights)
         hub.fetch(snapshot, shards)
     name = repo.rsplit("/", 1)[-1]
     origin = (repo, revision, snapshot.commit)
@@ -261,24 +261,32 @@ def check_config(config: Mapping[str, Any]) -> None:
         )
 
 
+class _NoMatterError(Exception):
+    """Holds what the parser of a card said."""
+
+
 def license_fields(card: Path) -> dict[str, str]:
     """The license fields of a model card's front matter; empty where it has none.
 
-    Only plain text is taken, also as a list of one; whatever else stands there is left alone.
+    Only plain text is taken, also as a list of one; whatever else stands there is left alone. A
+    front matter that cannot be read is told as a warning: the card states nothing then.
     """
     try:
         with card.open(encoding="utf-8-sig", errors="replace") as file:
-            text = file.read(1_000_000)
+            text = file.read(FRONT_MATTER_BYTES + 16)
     except OSError:
         return {}
-    found = re.match(r"---[ \t]*\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
-    if found is None:
+    start = re.match(r"---[ \t]*\n", text)
+    if start is None:
         return {}
+    end = re.compile(r"^---[ \t]*$", re.MULTILINE).search(text, start.end())
     try:
-        matter = yaml.safe_load(found.group(1))
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return {}
-    if not isinstance(matter, dict):
+        if end is None and len(text) < FRONT_MATTER_BYTES:
+            return {}
+        matter = front_matter(text[start.end() : end.start() if end else None], _NoMatterError)
+    except _NoMatterError as error:
+        reason = reason_of(error.args[0])
+        warnings.warn(f"{card.name}: its front matter is not read: {reason}", stacklevel=2)
         return {}
     fields = {key: _plain_text(matter.get(key)) for key in _LICENSE_FIELDS}
     return {key: text for key, text in fields.items() if text}

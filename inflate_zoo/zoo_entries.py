@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,10 +17,13 @@ from pydantic import (
     model_validator,
 )
 
+from inflate_zoo.budgets import JSON_BYTES
 from inflate_zoo.errors import ConfigError
-from inflate_zoo.files import reading
+from inflate_zoo.files import read_bytes
+from inflate_zoo.foreign import front_matter, parsing, reason_of
 from inflate_zoo.sources import BUILTIN
 
+_HELP = "model_cards/README.md describes the fields"
 _FRONT = re.compile(r"---\n(.*?)^---\n(.*)", re.DOTALL | re.MULTILINE)
 _KEY = re.compile(r"^(\w+)[ \t]*:", re.MULTILINE)  # what goes on below is indented
 
@@ -152,31 +154,31 @@ def read_card(path: Path) -> tuple[ZooEntry, str]:
     Raises:
         ConfigError: The file has no front matter, or its content does not fit; names the field.
     """
+
+    def refused(error: Exception) -> ConfigError:
+        return _invalid(path, [f"front matter: {reason_of(error)}"])
+
+    content = read_bytes(path, JSON_BYTES["config"], _HELP)
+    with parsing(refused):
+        found = _FRONT.fullmatch(content.decode("utf-8").replace("\r\n", "\n"))
+    if found is None:
+        raise _invalid(path, ["no front matter between two lines '---'"])
+    _require_once(path, found.group(1))
+    fields = front_matter(found.group(1), refused)
     try:
-        with reading(path):
-            found = _FRONT.fullmatch(path.read_text(encoding="utf-8"))
-        if found is None:
-            raise _invalid(path, ["no front matter between two lines '---'"])
-        fields = _fields(path, found.group(1))
         entry = ZooEntry.model_validate(fields)
     except ValidationError as error:
         raise _invalid(path, [_problem(found) for found in error.errors()]) from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise _invalid(path, [f"front matter: {' '.join(str(error).split())}"]) from error
     if entry.name != path.stem:
         raise _invalid(path, [f"name: '{entry.name}' is not the file's, '{path.stem}'"])
     return entry, found.group(2).strip()
 
 
-def _fields(path: Path, matter: str) -> dict[str, Any]:
+def _require_once(path: Path, matter: str) -> None:
     keys = _KEY.findall(matter)
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
         # YAML would take the last one without a word.
         raise _invalid(path, [f"{key}: stands there twice" for key in repeated])
-    fields = yaml.safe_load(matter)
-    if not isinstance(fields, dict):
-        raise _invalid(path, ["front matter: must be fields, one 'name: value' a line"])
-    return fields
 
 
 def _problem(error: Mapping[str, Any]) -> str:
@@ -188,5 +190,5 @@ def _invalid(path: Path, problems: list[str]) -> ConfigError:
     return ConfigError(
         f"model_cards/{path.name} is no valid entry of the zoo",
         details=problems,
-        hint="model_cards/README.md describes the fields",
+        hint=_HELP,
     )

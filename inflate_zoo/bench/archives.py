@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import shutil
 import tarfile
 import tempfile
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, cast
 
+from inflate_zoo.budgets import ARCHIVE_MEMBERS
 from inflate_zoo.errors import UsageError, WriteError
+from inflate_zoo.files import reading
+from inflate_zoo.foreign import BudgetError, parsing, reason_of
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 _PIECE = 1 << 20  # bytes
@@ -76,30 +80,69 @@ def extract(
 
 @contextmanager
 def _readable(archive: Path) -> Iterator[None]:
-    try:
+    def refused(error: Exception) -> UsageError:
+        return UsageError(f"'{archive.name}' is damaged: {reason_of(error)}", hint=_AGAIN)
+
+    with reading(archive), parsing(refused):
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UsageError(f"'{archive.name}' is damaged: {error}", hint=_AGAIN) from error
-    except NotImplementedError as error:  # a method of compression that zipfile does not know
-        raise UsageError(f"'{archive.name}' cannot be unpacked: {error}", hint=_AGAIN) from error
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[list[_Member]]:
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as file:
+            _require_few(archive, len(file.infolist()), 0)
             yield [
                 _Member(_safe(archive, info.filename), info.file_size, partial(file.open, info))
                 for info in file.infolist()
                 if not info.is_dir() and not _is_junk(info.filename) and _plain_entry(archive, info)
             ]
         return
-    with tarfile.open(archive) as tar:
+    with _unpacked(archive) as content, tarfile.TarFile(fileobj=_Bounded(content)) as tar:
         yield [
             _Member(_safe(archive, info.name), info.size, partial(tar.extractfile, info))
-            for info in tar
+            for info in _counted(archive, tar)
             if not info.isdir() and not _is_junk(info.name) and _plain_member(archive, info)
         ]
+
+
+@contextmanager
+def _unpacked(archive: Path) -> Iterator[IO[bytes]]:
+    with archive.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not packed:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as content:
+            yield cast("IO[bytes]", content)
+
+
+class _Bounded(io.RawIOBase):
+    """A tar's bytes, of which tarfile takes names and fields at one go, however long they are."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place, whence)
+
+    def read(self, count: int = -1) -> bytes:
+        if not 0 <= count <= _PIECE:
+            raise BudgetError(f"a name or field of it has {count:,} bytes")
+        return self._file.read(count)
+
+
+def _counted(archive: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The members, until they are more than an archive of that size can honestly hold."""
+    total = 0
+    for count, info in enumerate(tar):
+        total += info.size
+        _require_few(archive, count, total)
+        yield info
 
 
 def _plain_entry(archive: Path, info: zipfile.ZipInfo) -> bool:
@@ -108,6 +151,8 @@ def _plain_entry(archive: Path, info: zipfile.ZipInfo) -> bool:
         raise _refused(archive, info.filename, "is a link or a device")
     if info.flag_bits & 1:
         raise _refused(archive, info.filename, "needs a password")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _refused(archive, info.filename, "is compressed in a way that is not read")
     return True
 
 
@@ -146,6 +191,16 @@ def _require_sane(archive: Path, members: list[_Member], total: int) -> None:
         if name in seen:
             raise _refused(archive, str(member.path), "stands there twice")
         seen.add(name)
+    _require_few(archive, len(members), total)
+
+
+def _require_few(archive: Path, members: int, total: int) -> None:
+    """Refuse more members, or more bytes in all of them, than are taken."""
+    if members > ARCHIVE_MEMBERS:
+        raise UsageError(
+            f"'{archive.name}' is not unpacked: it has more than {ARCHIVE_MEMBERS:,} members",
+            hint="take the archive from where its makers publish it",
+        )
     packed = archive.stat().st_size
     if total > max(_SMALL, _RATIO * packed):
         raise UsageError(
@@ -165,12 +220,9 @@ def _require_room(target: Path, total: int) -> None:
 
 def _write(member: _Member, path: Path, archive: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    source = member.open()
-    if source is None:
-        raise _refused(archive, str(member.path), "is no plain file")
     left = member.size
-    with source, path.open("xb") as file:
-        while piece := source.read(_PIECE):
+    with path.open("xb") as file:
+        for piece in _pieces(member, archive):
             left -= len(piece)
             if left < 0:
                 break
@@ -178,6 +230,17 @@ def _write(member: _Member, path: Path, archive: Path) -> None:
     if left:
         what = f"its member '{member.path}' is not as long as it promises"
         raise UsageError(f"'{archive.name}' is damaged: {what}", hint=_AGAIN)
+
+
+def _pieces(member: _Member, archive: Path) -> Iterator[bytes]:
+    """A member's content; what goes wrong in here is the archive's fault, not the disk's."""
+    with _readable(archive):
+        source = member.open()
+        if source is None:
+            raise _refused(archive, str(member.path), "is no plain file")
+        with source:
+            while piece := source.read(_PIECE):
+                yield piece
 
 
 def _publish(stage: Path, target: Path) -> None:

@@ -19,8 +19,9 @@ from inflate_zoo.bench.records import ArmSpec
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.conversion import run as convert
+from inflate_zoo.conversion_record import read_conversion
 from inflate_zoo.errors import OutputExistsError, UnknownNameError, UsageError
-from inflate_zoo.files import read_json, sha256
+from inflate_zoo.files import sha256
 from inflate_zoo.inspection import inspect_source, propose_patch_depth
 from inflate_zoo.network_files import read_backbone_config
 from inflate_zoo.preparation import Options, understand
@@ -155,7 +156,7 @@ class _Maker:
         found = self._find(source)
         scheme = None
         if (found.folder / RECIPE).exists():
-            recipe = read_json(found.folder / RECIPE)["recipe"]
+            recipe = read_conversion(found.folder)["recipe"]
             scheme = recipe["scheme"]
             wanted = self._protocol.network.fold_normalization
             if wanted and not recipe["fold_normalization"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -13,11 +12,19 @@ from pydantic import BaseModel, ValidationError
 
 from inflate_zoo.bench.protocols import Protocol, Suite
 from inflate_zoo.bench.tasks import Task
+from inflate_zoo.budgets import TOML_BYTES
 from inflate_zoo.catalog import data_folder
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
-from inflate_zoo.files import reading, require_regular
+from inflate_zoo.files import read_bytes, reading
+from inflate_zoo.foreign import reason_of, toml_table
 
 Form = TypeVar("Form", bound=BaseModel)
+
+
+class _NoTomlError(ValueError):
+    """What was written after `--set key=` is a text of its own."""
+
+
 _HELP = "compare it with the files under benchmarks"
 
 
@@ -94,13 +101,10 @@ def _find(kind: str, name_or_path: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    require_regular(path)
-    try:
-        with reading(path):
-            return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ConfigError(f"'{path.name}' is no valid TOML: {reason}", hint=_HELP) from error
+    def refused(error: Exception) -> ConfigError:
+        return ConfigError(f"'{path.name}' is no valid TOML: {reason_of(error)}", hint=_HELP)
+
+    return toml_table(read_bytes(path, TOML_BYTES, _HELP), refused)
 
 
 def _fit(form: type[Form], path: Path, table: Mapping[str, Any]) -> Form:
@@ -147,7 +151,8 @@ def _extended(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"'{path.name}': extends is no name", hint='write extends = "volume"')
     beside = path.parent / f"{base}.toml"
-    own = base != path.stem and Path(base).name == base and beside.is_file()
+    with reading(beside):  # a name may be longer than the file system takes
+        own = base != path.stem and Path(base).name == base and beside.is_file()
     parent = beside if own else _find("protocol", base.removesuffix(".toml"))
     return _merge(_extended(parent, (*below, path.resolve())), table)
 
@@ -176,8 +181,8 @@ def _parse_override(text: str) -> dict[str, Any]:
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:12])}, ..."
         raise UsageError(f"a protocol has no field '{key}'", hint=hint)
     try:
-        value = tomllib.loads(f"value = {written}")
-    except tomllib.TOMLDecodeError:
+        value = toml_table(f"value = {written}".encode(), _NoTomlError)
+    except _NoTomlError:  # a bare word
         value = {"value": written}
     nested: Any = value["value"] if value.keys() == {"value"} else written
     for part in reversed(key.split(".")):

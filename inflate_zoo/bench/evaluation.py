@@ -20,6 +20,7 @@ from inflate_zoo.bench.metrics import case_scores
 from inflate_zoo.bench.preprocessing import restore
 from inflate_zoo.bench.protocols import Evaluation, Voxels
 from inflate_zoo.bench.tasks import Task
+from inflate_zoo.files import read_json
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.writing import json_text
 
@@ -165,7 +166,7 @@ def score_case(
     """
     path = folder / "cases" / f"{index:04d}.json"
     if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return dict(read_json(path, "record"))
     path.parent.mkdir(exist_ok=True)
     reference = np.asarray(case.reference)
     found = restore(seer.probabilities(case.image), reference.shape)
@@ -179,7 +180,7 @@ def score_case(
         path,
         json_text({**scored, "mean_dice": float(np.mean(dice)) if dice else None, "slice": state}),
     )
-    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return dict(read_json(path, "record"))
 
 
 def _overlay(case: CachedCase, reference: np.ndarray, found: np.ndarray, path: Path) -> int:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.tasks import Millimetres, Slices
 from inflate_zoo.errors import UsageError
+from inflate_zoo.foreign import parsing, reason_of
 
 MOST_VOXELS = 2**33
 _SPACINGS = (1e-3, 1e3)  # mm
@@ -82,14 +82,10 @@ def checked_grid(path: Path, header: Any) -> Grid:
         raise damaged(path, f"has the shape {tuple(dims)}", "3-D, or 4-D with channels, is needed")
     if prod(dims) > MOST_VOXELS:
         raise damaged(path, f"claims {prod(dims):,} voxels: its header is damaged")
-    try:
+    with parsing(lambda error: damaged(path, f"has a damaged header: {reason_of(error)}")):
         dtype = header.get_data_dtype()
         header.get_slope_inter()
         affine = np.asarray(header.get_best_affine(), np.float64)
-    except (HeaderDataError, ValueError) as error:
-        raise damaged(path, f"has a damaged header: {error}") from error
-    except KeyError as error:
-        raise damaged(path, f"has a damaged header: no voxel type has code {error}") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise damaged(path, f"holds {dtype} voxels", "real numbers of up to 64 bits are needed")
     _check_spacing(path, header, affine)

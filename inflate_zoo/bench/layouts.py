@@ -88,7 +88,7 @@ def read_dataset(folder: Path) -> Dataset:
             return published
         what = "has no dataset.json" if folder.is_dir() else "is no folder"
         raise UsageError(f"'{folder.name}' {what}", hint=_LAYOUTS)
-    table = read_json(path)
+    table = read_json(path, "dataset")
     reader = _Reader(folder, table)
     if {"channel_names", "file_ending"} <= table.keys():
         channels = _read_nnunet(reader)

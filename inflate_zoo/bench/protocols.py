@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from inflate_zoo.bench.tasks import Intensity, Millimetres, Strict
+from inflate_zoo import budgets
+from inflate_zoo.bench.tasks import Count, Intensity, Millimetres, Pixels, Strict
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Voxels = tuple[PositiveInt, PositiveInt, PositiveInt]
+NonNegative = Annotated[float, Field(ge=0, le=budgets.MOST_FACTOR)]
+Voxels = tuple[Pixels, Pixels, Pixels]
+Positive = Annotated[float, Field(gt=0, le=budgets.MOST_FACTOR)]
+Steps = Annotated[int, Field(gt=0, le=budgets.MOST_STEPS)]
+Windows = Annotated[int, Field(gt=0, le=budgets.MOST_WINDOWS)]
+Width = Annotated[int, Field(gt=0, le=budgets.MOST_WIDTH)]
 ChannelRule = Literal["sum", "rgb"]
 
 
@@ -53,10 +58,10 @@ class Network(Strict):
     """
 
     decoder: Literal["unetr", "linear", "upernet"]
-    features: PositiveInt
+    features: Width
     norm: Literal["group", "batch"] = "group"
-    window: tuple[PositiveInt | Literal["spacing"], PositiveInt, PositiveInt]
-    patch_depth: PositiveInt | Literal["spacing"]
+    window: tuple[Pixels | Literal["spacing"], Pixels, Pixels]
+    patch_depth: Pixels | Literal["spacing"]
     fold_normalization: bool = True
     drop_path: float = Field(ge=0, lt=1)
     freeze: bool
@@ -97,12 +102,12 @@ class Augment(Strict):
     quarter_turn: Fraction = 0.0
     turn: Fraction
     degrees: float = Field(ge=0, le=180)
-    zoom: tuple[PositiveFloat, PositiveFloat]
+    zoom: tuple[Positive, Positive]
     zoom_law: Literal["log", "uniform"] = "log"
     zoom_depth: bool = False
     intensity: Fraction
     brightness: NonNegative
-    gamma: tuple[PositiveFloat, PositiveFloat]
+    gamma: tuple[Positive, Positive]
     noise: NonNegative
 
 
@@ -148,23 +153,23 @@ class Train(Strict):
         checkpoint_every: Steps between checkpoints.
     """
 
-    steps: PositiveInt
-    batch: PositiveInt
-    dice_group: PositiveInt
+    steps: Steps
+    batch: Windows
+    dice_group: Windows
     foreground: Fraction
-    windows_per_case: PositiveInt
-    learning_rate: PositiveFloat
+    windows_per_case: Windows
+    learning_rate: Positive
     layer_decay: float = Field(gt=0, le=1)
     weight_decay: NonNegative
     decay_norms: bool = False
     schedule: Literal["cosine", "linear"]
     warmup_ratio: float = Field(ge=0, lt=1)
-    clip: PositiveFloat
+    clip: Positive
     precision: Literal["bf16", "fp32"]
-    validate_every: int = Field(ge=0)
-    validation_cases: PositiveInt
+    validate_every: int = Field(ge=0, le=budgets.MOST_STEPS)
+    validation_cases: Count
     select: Literal["last", "best"]
-    checkpoint_every: PositiveInt
+    checkpoint_every: Steps
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:
@@ -184,7 +189,7 @@ class Evaluation(Strict):
     """
 
     overlap: float = Field(ge=0, lt=1)
-    batch: PositiveInt
+    batch: Windows
 
 
 class Protocol(Strict):
@@ -204,7 +209,7 @@ class Protocol(Strict):
     overrides: tuple[str, ...] = ()
     backbone: str
     deviations: tuple[str, ...] = ()
-    task_steps: Mapping[str, PositiveInt] = {}
+    task_steps: Mapping[str, Steps] = {}
     data: Data = Data()
     network: Network
     augment: Augment

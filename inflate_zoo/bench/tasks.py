@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -11,30 +10,34 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
-Millimetres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+from inflate_zoo import budgets
+from inflate_zoo.foreign import pattern, reason_of
+
+Length = Annotated[float, Field(ge=budgets.LEAST_MM, le=budgets.MOST_MM)]
+Millimetres = tuple[Length, Length, Length]
 
 
 def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from error
+    pattern(text, lambda error: ValueError(f"is no regular expression: {reason_of(error)}"))
     return text
 
 
 Pattern = Annotated[str, AfterValidator(_pattern)]
+Intensities = Annotated[float, Field(ge=-budgets.MOST_INTENSITY, le=budgets.MOST_INTENSITY)]
+Count = Annotated[int, Field(gt=0, le=budgets.MOST_CASES)]
+Pixels = Annotated[int, Field(gt=0, le=budgets.MOST_PIXELS)]
 Slices = Literal["axial", "coronal", "sagittal"]
 
 
 class Strict(BaseModel):
-    """Unknown fields are errors."""
+    """Unknown fields are errors, and so are numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=budgets.MOST_LETTERS
+    )
 
 
 class Intensity(Strict):
@@ -48,8 +51,8 @@ class Intensity(Strict):
     """
 
     rule: Literal["window", "percentiles"]
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
+    low: Intensities
+    high: Intensities
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -73,7 +76,7 @@ class Split(Strict):
     """
 
     rule: Literal["hash"] = "hash"
-    folds: int = Field(ge=2, default=5)
+    folds: int = Field(ge=2, le=budgets.MOST_CASES, default=5)
     patient: Pattern | None = None
     digest: str | None = None
 
@@ -91,7 +94,7 @@ class PaperSplit(Strict):
     """
 
     rule: Literal["shuffle", "list"]
-    before: tuple[PositiveInt, ...] = ()
+    before: tuple[Count, ...] = ()
     first: str | None = None
     test: tuple[str, ...] = ()
     digest: str | None = None
@@ -139,10 +142,10 @@ class Task(Strict):
     intensity: Intensity
     spacing: Millimetres
     slices: Slices = "axial"
-    slice_size: PositiveInt = 512
+    slice_size: Pixels = 512
     whole_slices: bool = False
-    surface_tolerance_mm: PositiveFloat = 1.0
-    cases: PositiveInt | None = None
+    surface_tolerance_mm: Length = 1.0
+    cases: Count | None = None
     split: Split = Split()
     paper_split: PaperSplit | None = None
     license: str = "unknown"

@@ -26,6 +26,7 @@ from inflate_zoo.bench.checkpointing import (
     load_checkpoint,
     save_checkpoint,
 )
+from inflate_zoo.bench.events import Events
 from inflate_zoo.bench.failures import DeadWorkerError, NotFiniteError, WindowError
 from inflate_zoo.bench.features import FeatureWindows
 from inflate_zoo.bench.graphs import Graph, GraphedUpdate, can_be_graphed
@@ -118,8 +119,6 @@ class Trainer:
 
     def run(self) -> State:
         """Train to the end; the network then holds the selected weights."""
-        from torch.utils.tensorboard import SummaryWriter
-
         if (self._folder / CHECKPOINT).exists():
             path = self._folder / CHECKPOINT
             self.state = load_checkpoint(path, self._network, self._optimizer)
@@ -128,7 +127,7 @@ class Trainer:
         if self._accelerator.is_main_process:
             # What a killed attempt wrote after its last checkpoint is purged.
             after = self.state.step + 1
-            writer = SummaryWriter(str(self._folder / "events"), purge_step=after)
+            writer = Events(self._folder / "events", after)
         try:
             self._steps(writer)
         finally:
@@ -146,7 +145,7 @@ class Trainer:
         best = self.state.best if self._settings.select == "best" else None
         return self._settings.steps if best is None else best
 
-    def _steps(self, writer: Any) -> None:
+    def _steps(self, writer: Events | None) -> None:
         settings, state, world = self._settings, self.state, self._accelerator
         sampler = Groups(settings, state.step, world.process_index, world.num_processes)
         loader = DataLoader(
@@ -191,12 +190,12 @@ class Trainer:
             keys = {self._windows.key(number) for number in numbers}
             raise DeadWorkerError(sorted(names.get(key, key) for key in keys)) from error
 
-    def _note(self, writer: Any, loss: float) -> None:
+    def _note(self, writer: Events | None, loss: float) -> None:
         """Curves, validation and checkpoint after a step."""
         settings, state = self._settings, self.state
         last = state.step == settings.steps
         if writer is not None:
-            writer.add_scalar("loss", loss, state.step)
+            writer.scalar("loss", loss, state.step)
         if state.step % max(1, settings.steps // 200) == 0 or last:
             state.loss.append((state.step, sum(state.recent) / len(state.recent)))
             state.recent = []
@@ -208,14 +207,14 @@ class Trainer:
         if state.step % settings.checkpoint_every == 0 or last or state.best == state.step:
             self._save()
 
-    def _validated(self, writer: Any) -> None:
+    def _validated(self, writer: Events) -> None:
         dice = self._validate()
         if dice is None:
             return
         state = self.state
         earlier = max((value for _, value in state.validation_dice), default=-1.0)
         state.validation_dice.append((state.step, dice))
-        writer.add_scalar("validation_dice", dice, state.step)
+        writer.scalar("validation_dice", dice, state.step)
         self._watcher.dice(dice)
         if self._settings.select == "best" and dice > earlier:
             state.best = state.step

@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,10 +23,12 @@ from numpy.typing import NDArray
 
 from inflate_zoo.bench.grids import Grid, checked_grid, damaged, to_file_grid, to_our_axes
 from inflate_zoo.bench.tasks import Millimetres, Slices
-from inflate_zoo.errors import WriteError
+from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.files import disguise, reading, require_regular
+from inflate_zoo.foreign import parsing, reason_of
 
 SUPPORTED = (".nii.gz", ".nii")
+_MEMORY = "check it on a machine with more memory, or take the case out"
 _PIECE = 1 << 20  # bytes
 _EXPANSION = 1040  # deflate cannot do better than 1032:1
 _LARGEST_OFFSET = 64 << 20  # bytes before the voxels: header and extensions
@@ -66,6 +69,10 @@ def _pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
         raise damaged(path, "is cut off: its compressed data ends early")
 
 
+def _broken(path: Path, error: Exception) -> UsageError:
+    return damaged(path, f"is damaged: {reason_of(error)}")
+
+
 class _Stream:
     """Counted reading of one file's content."""
 
@@ -76,7 +83,8 @@ class _Stream:
     def fill(self, buffer: memoryview) -> int:
         """Fill a buffer of bytes; returns how many there were."""
         position = 0
-        try:
+        wrong = "is damaged: its compressed data or their checksum is wrong"
+        with parsing(lambda _: damaged(self._path, wrong)):
             while position < len(buffer):
                 if not self._rest:
                     self._rest = memoryview(next(self._pieces, b""))
@@ -85,9 +93,6 @@ class _Stream:
                 count = min(len(self._rest), len(buffer) - position)
                 buffer[position : position + count] = self._rest[:count]
                 self._rest, position = self._rest[count:], position + count
-        except zlib.error as error:
-            wrong = "checksum" if "check" in str(error) else "compressed data"
-            raise damaged(self._path, f"is damaged: its {wrong} is wrong") from error
         return position
 
     def take(self, count: int) -> bytes:
@@ -106,9 +111,11 @@ def _parse(path: Path, stream: _Stream) -> tuple[Any, int]:
     if 540 in sizes:
         kind, magic = nib.Nifti2Header, start[4:8]
         start += stream.take(540 - 348)
-    if magic not in (b"n+1\0", b"n+2\0") or not sizes & {348, 540} or len(start) not in (348, 540):
+    whole = len(start) == kind.template_dtype.itemsize
+    if magic not in (b"n+1\0", b"n+2\0") or not sizes & {348, 540} or not whole:
         raise damaged(path, "is no NIfTI file", "only single NIfTI files (.nii, .nii.gz) are read")
-    return kind(start, check=False), len(start)
+    with parsing(partial(_broken, path)):
+        return kind(start, check=False), len(start)
 
 
 def _open(path: Path, file: BinaryIO) -> tuple[_Stream, Grid, int]:
@@ -164,7 +171,8 @@ def read_volume(path: Path, slices: Slices) -> Volume:
         _require_supported(path)
         with path.open("rb") as file:
             raw, grid = _read_voxels(path, file)
-    slope, inter = grid.header.get_slope_inter()
+    with parsing(partial(_broken, path)):
+        slope, inter = grid.header.get_slope_inter()
     if slope is not None and (slope, inter) != (1.0, 0.0):
         raw = raw.astype(np.float32)
         raw *= np.float32(slope)
@@ -184,7 +192,8 @@ def _read_voxels(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Grid]:
     if promised > room:
         raise damaged(path, f"is too small: {claim}, the file has {size:,} bytes")
     stream.take(skip)
-    buffer = np.empty(promised, np.uint8)
+    with parsing(lambda _: damaged(path, f"does not fit into memory: {claim}", _MEMORY)):
+        buffer = np.empty(promised, np.uint8)
     found = stream.fill(buffer.data)
     if found < promised:
         raise damaged(path, f"is cut off: {claim}, it holds {found:,}")

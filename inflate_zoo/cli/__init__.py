@@ -22,6 +22,7 @@ from inflate_zoo.cli import (
     verify,
     zoo,
 )
+from inflate_zoo.cli.output import whole_output
 from inflate_zoo.version import __version__
 
 app = typer.Typer(
@@ -71,7 +72,13 @@ def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
     sys.exit(128 + signum)  # unwinds, so that staging folders are removed
 
 
+def command_line() -> None:
+    """The whole command line, its output told where it is lost."""
+    with whole_output():
+        app()
+
+
 def main() -> None:
     """Entry point of the `inflate-zoo` command."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    command_line()

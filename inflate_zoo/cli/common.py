@@ -5,6 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn, ParamSpec
 
@@ -83,7 +84,8 @@ def needs_bench() -> None:
 def say(text: str) -> None:
     """Advice and errors, on stderr."""
     lines = "\n".join(printable(line) for line in text.split("\n"))
-    sys.stderr.write(f"{lines}\n")  # not typer.echo, which writes into Rich's bars
+    with suppress(OSError):  # there is nobody left to tell
+        sys.stderr.write(f"{lines}\n")  # not typer.echo, which writes into Rich's bars
 
 
 def printable(line: str) -> str:
@@ -123,9 +125,6 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
         except KeyboardInterrupt:
             say("interrupted; nothing half-written was left")
             raise typer.Exit(130) from None
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise typer.Exit(1) from None
         except typer.Exit:  # an exception as well, but no error
             raise
         except InflateZooError as error:

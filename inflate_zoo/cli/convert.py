@@ -1,8 +1,7 @@
 """`inflate-zoo convert`."""
 
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,15 +98,19 @@ def command(
             force=force,
             progress=progress,
         )
-    record = json.loads((folder / "conversion.json").read_text(encoding="utf-8"))
+    from inflate_zoo.files import read_json
+
+    record = read_json(folder / "conversion.json")
     if format is OutputFormat.json:
         print_json({"folder": str(folder), **record})
     else:
         _report(folder, record)
 
 
-def _report(folder: Path, record: dict[str, Any]) -> None:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+def _report(folder: Path, record: Mapping[str, Any]) -> None:
+    from inflate_zoo.files import read_json
+
+    config = read_json(folder / "config.json")
     source, recipe = record["source"], record["recipe"]
     origin = f"{source['repo']} at {source['commit'][:12]}" if source["repo"] else source["name"]
     patch = "x".join(map(str, (config["patch_depth"], *config["patch_size"])))

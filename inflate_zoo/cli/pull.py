@@ -1,6 +1,5 @@
 """`inflate-zoo pull`: an entry of the zoo into a folder."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +30,9 @@ def command(
     from inflate_zoo.registry import find_card, pull
 
     folder = pull(name, out, force=force, say=say)
-    record = json.loads((folder / "conversion.json").read_text(encoding="utf-8"))
+    from inflate_zoo.files import read_json
+
+    record = read_json(folder / "conversion.json")
     if format is OutputFormat.json:
         print_json({"folder": str(folder), **record})
         return

@@ -19,13 +19,14 @@ from inflate_zoo.bench import sampling, training
 from inflate_zoo.bench.building import build, window_of
 from inflate_zoo.bench.checkpointing import CHECKPOINT, State
 from inflate_zoo.bench.devices import Resources
+from inflate_zoo.bench.events import Events
 from inflate_zoo.bench.failures import NotFiniteError, WindowError
 from inflate_zoo.bench.features import FeatureWindows, encode_windows
 from inflate_zoo.bench.progress import Silent
 from inflate_zoo.bench.sampling import WindowRule, Windows
 from inflate_zoo.bench.training import Trainer
 from inflate_zoo.bench.trial import run_trial
-from inflate_zoo.errors import UsageError
+from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.nets import layers, norms
 from tests.support.trials import FROZEN, LINEAR, one_thread, tiny_run
 
@@ -678,3 +679,16 @@ def test_more_processes_than_groups_are_refused(plan):
             trial.spec, network_of(trial), Doubled(None), trial.folder, world,
             watcher=Log(), guard=lambda: None, validate=lambda: None, workers=0,
         )  # fmt: skip
+
+
+def test_a_full_disk_under_the_curves_is_one_sentence(tmp_path, monkeypatch, capfd):
+    events = Events(tmp_path / "events", 1)
+    (written,) = (tmp_path / "events").iterdir()
+    events.close()
+    whole = Path.open
+    full = Path("/dev/full")
+    monkeypatch.setattr(Path, "open", lambda *_, **__: whole(full, "wb", buffering=0))
+    with pytest.raises(WriteError, match=r"the curves in 'events' .* No space left on device"):
+        Events(tmp_path / "events", 1)
+    assert written.stat().st_size > 50
+    assert capfd.readouterr().err == ""

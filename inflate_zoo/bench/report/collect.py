@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.bench.protocols import Protocol
 from inflate_zoo.bench.tasks import Task
+from inflate_zoo.budgets import JSON_BYTES
 from inflate_zoo.errors import ConfigError, UsageError
-from inflate_zoo.files import reading, require_regular
+from inflate_zoo.files import read_bytes, reading
+from inflate_zoo.foreign import parsing, reason_of, require_few_values
 
 Form = TypeVar("Form", bound=BaseModel)
 # Not Mapping, whose checking is not compiled.
@@ -219,10 +221,13 @@ def _read(place: Path) -> Trial:
 
 
 def _form(path: Path, form: type[Form]) -> Form:
-    with reading(path):
-        require_regular(path)
-        content = path.read_bytes()
+    content = read_bytes(path, JSON_BYTES["record"], _REMOVE)
+    with parsing(lambda error: ConfigError(f"{path.name}: {reason_of(error)}", hint=_REMOVE)):
+        require_few_values(content)
     return form.model_validate_json(content)  # ten times as quick as by way of dictionaries
+
+
+_REMOVE = "move its folder away"
 
 
 def _damaged(place: Path, reason: str, error: Exception) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,9 @@ from inflate_zoo.bench.report.results import Study
 from inflate_zoo.bench.report.text import number
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
+from inflate_zoo.files import reading
+from inflate_zoo.foreign import json_value, parsing
+from inflate_zoo.safetensors_header import read_header
 
 Bytes = NDArray[np.uint8]
 _PLACES = ("worst", "median", "best")
@@ -58,20 +60,24 @@ def read(path: Path, trial: str) -> Slices:
     Raises:
         UsageError: It is damaged; names the trial's folder.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
+
+    def refused(_: Exception) -> UsageError:
+        return _damaged(trial)
 
     try:
-        with safe_open(path, framework="numpy") as file:
-            state = json.loads((file.metadata() or {}).get("state", "{}"))
-            names = set(file.keys())
-            pictures = {
-                (place, what): file.get_tensor(f"{place}.{what}")
-                for place in _PLACES
-                if all(f"{place}.{what}" in names for what in _SHOWN)
-                for what in _SHOWN
-            }
-    except (OSError, ValueError, SafetensorError) as error:
+        read_header(path)
+    except UsageError as error:
         raise _damaged(trial) from error
+    with reading(path), parsing(refused), safe_open(path, framework="numpy") as file:
+        state = json_value((file.metadata() or {}).get("state", "{}"), refused)
+        names = set(file.keys())
+        pictures = {
+            (place, what): file.get_tensor(f"{place}.{what}")
+            for place in _PLACES
+            if all(f"{place}.{what}" in names for what in _SHOWN)
+            for what in _SHOWN
+        }
     for place in _PLACES:
         kept = [pictures[place, what] for what in _SHOWN if (place, what) in pictures]
         if any(p.ndim != 2 or p.dtype != np.uint8 or p.shape != kept[0].shape for p in kept):

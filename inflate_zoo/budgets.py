@@ -1,0 +1,43 @@
+"""How much of each kind is taken from strangers: one table, so that no reader has its own.
+
+Sizes are in bytes. What is larger is refused before it is read, by its size and by counting the
+signs that make a parser build something; real files stay far below.
+"""
+
+from types import MappingProxyType
+from typing import Literal
+
+Kind = Literal["config", "index", "dataset", "record"]
+
+MB = 1_000_000
+
+SAFETENSORS_HEADER = 25 * MB  # 200 bytes a tensor: a hundred thousand of them
+JSON_BYTES = MappingProxyType[Kind, int](
+    {
+        "config": 8 * MB,  # 21,841 labels, there and back, are 1.7 MB
+        "index": 25 * MB,
+        "dataset": 25 * MB,
+        "record": 64 * MB,  # every score of ten thousand cases
+    }
+)
+JSON_VALUES = 1_000_000  # an empty object takes 64 bytes, one with a field three times as much
+JSON_DEPTH = 64
+TOML_BYTES = 256 * 1024
+TOML_DOTS = 2_000  # a dotted key takes the parser time with the square of its parts
+FRONT_MATTER_BYTES = 64 * 1024
+PATTERN_CHARACTERS, PATTERN_REPEATS, PATTERN_UNBOUNDED = 200, 8, 3
+PICKLE_BYTES = 25 * MB  # beside its tensors
+PICKLE_STEPS = 1_000_000  # a second
+PICKLE_WORK = 10_000_000  # values hashed
+ARCHIVE_MEMBERS = 250_000
+
+# Greatest numbers in definitions, above any real one.
+LEAST_MM, MOST_MM = 1e-3, 1e3
+MOST_INTENSITY = 1e9
+MOST_FACTOR = 1e6  # of a rate, a weight, a norm
+MOST_PIXELS = 4096  # of a side
+MOST_STEPS = 100_000_000
+MOST_WINDOWS = 1_000_000
+MOST_CASES = 10_000_000
+MOST_WIDTH = 65_536
+MOST_LETTERS = 10_000  # of a text in a definition

@@ -1,0 +1,251 @@
+"""Foreign parsers: one wrapper, one table of budgets, and nothing around them elsewhere."""
+
+import ast
+import json
+import os
+import re
+import resource
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from inflate_zoo import budgets
+from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
+from inflate_zoo.files import read_json
+from inflate_zoo.foreign import front_matter, json_value, parsing, pattern, reason_of, toml_table
+from inflate_zoo.safetensors_header import read_header
+from inflate_zoo.sources import license_fields
+
+PACKAGE = Path(__file__).parents[1] / "inflate_zoo"
+
+
+def refuse(error):
+    return UsageError(f"'file' is damaged: {reason_of(error)}", hint="download it again")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RecursionError(),
+        MemoryError(),
+        OverflowError("too big"),
+        KeyError("x"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+        EOFError(),
+        OSError("not a gzip file"),
+        ZeroDivisionError(),
+        StopIteration(),
+    ],
+)
+def test_whatever_a_parser_raises_becomes_ours(error):
+    with pytest.raises(UsageError, match=r"'file' is damaged: ..") as caught, parsing(refuse):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(3), ConfigError("ours", hint="h"), OSError(5, "I/O")]
+)
+def test_what_is_no_answer_to_the_input_passes(error):
+    with pytest.raises(type(error)) as caught, parsing(refuse):
+        raise error
+    assert caught.value is error
+
+
+# Where others' parsers begin; every call of one stands inside `parsing`, or in `foreign` itself.
+PARSERS = {
+    "yaml.load", "yaml.safe_load", "tomllib.load", "tomllib.loads", "json.load", "json.loads",
+    "torch.load", "zipfile.ZipFile", "tarfile.open", "tarfile.TarFile", "nib.load", "safe_open",
+    "load_file", "timm.create_model", "kind.from_pretrained", "kind.config_class",
+    "header.get_data_dtype", "header.get_slope_inter", "grid.header.get_slope_inter",
+}  # fmt: skip
+# Still to be brought in by those who are at work on them.
+LATER = {
+    "references.py", "bench/cache.py", "bench/fetching.py", "bench/records.py", "bench/features.py",
+    "bench/checkpointing.py", "bench/leases.py", "bench/training.py", "bench/evaluation.py",
+    "bench/atomic.py",
+}  # fmt: skip
+NAMES_OF_PARSERS = re.compile(
+    r"YAMLError|TOMLDecodeError|JSONDecodeError|TarError|ReadError|BadZipFile|BadGzipFile|zlib|"
+    r"struct\.error|re\.error|UnpicklingError|HeaderDataError|SafetensorError|RecursionError|"
+    r"OverflowError|EOFError|UnicodeError"
+)
+
+
+def guarded(node):
+    """Whether a `with` statement holds `parsing`, or one of the functions made of it."""
+    calls = [item.context_expr for item in node.items]
+    names = [ast.unparse(call.func) for call in calls if isinstance(call, ast.Call)]
+    return {"parsing", "_readable"} & set(names)
+
+
+def unguarded_calls(tree):
+    found = []
+
+    def visit(node, inside):
+        if isinstance(node, ast.With) and guarded(node):
+            inside = True
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in PARSERS and not inside:
+            found.append(f"{node.lineno}: {ast.unparse(node.func)}")
+        for child in ast.iter_child_nodes(node):
+            visit(child, inside)
+
+    visit(tree, False)
+    return found
+
+
+@cache
+def modules():
+    paths = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "foreign.py"]
+    named = [(path.relative_to(PACKAGE).as_posix(), path) for path in paths]
+    return [(name, ast.parse(path.read_text())) for name, path in named if name not in LATER]
+
+
+def test_every_call_of_a_foreign_parser_is_wrapped():
+    trees = modules()
+    found = {name: calls for name, tree in trees if (calls := unguarded_calls(tree))}
+    # Their caller wraps them: `extract` enters `_readable` first.
+    found.pop("bench/archives.py")
+    assert found == {}
+
+
+def test_no_list_of_a_parsers_exceptions_stands_anywhere():
+    found = [
+        f"{name}:{node.lineno} {ast.unparse(node.type)}"
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and node.type is not None
+        if NAMES_OF_PARSERS.search(ast.unparse(node.type))
+    ]
+    assert found == ["claims.py:68 (RecursionError, ValueError)"]  # of `repr`, which parses nothing
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":' * 65 + "1" + "}" * 65,
+        "[" + "1," * budgets.JSON_VALUES + "1]",
+        '{"a":1}}',
+        "[" * 100_000,
+        "9" * 5000,
+    ],
+    ids=len,
+)
+def test_json_beyond_a_budget_is_refused(text):
+    with pytest.raises(UsageError):
+        json_value(text, refuse)
+    with pytest.raises(UsageError):
+        json_value(text.encode(), refuse)
+
+
+def test_the_labels_of_the_largest_real_config_are_read(tmp_path):
+    names = {str(i): f"n{i:08d}, synset of wordnet, number {i}" for i in range(21_841)}
+    config = {"id2label": names, "label2id": {name: int(i) for i, name in names.items()}}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config, indent=2))
+    assert len(read_json(path)["id2label"]) == 21_841
+    path.write_text(" " * (8 << 20) + "{}")
+    with pytest.raises(ConfigError, match=r"config\.json is larger than 8 MB"):
+        read_json(path)
+
+
+def cost(call):
+    """Seconds and MB that a call takes, in a process of its own."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+            try:
+                call()
+            except UsageError:
+                after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                told = [time.process_time() - began, (after - before) / 1024]
+                os.write(writer, json.dumps(told).encode())
+                code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    return json.loads(os.read(reader, 100))
+
+
+@pytest.mark.parametrize("piece", [b"[],", b'{"a":1},', b'"\\ud83d\\ude00",'], ids=repr)
+def test_the_worst_header_and_config_within_their_size_cost_little(tmp_path, piece):
+    body = b'{"a":[' + piece * (24_900_000 // len(piece)) + b"1]}"
+    (tmp_path / "a.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
+    seconds, megabytes = cost(lambda: read_header(tmp_path / "a.safetensors"))
+    assert seconds < 2
+    assert megabytes < 300
+    (tmp_path / "config.json").write_bytes(body[: 7 << 20])
+    seconds, megabytes = cost(lambda: read_json(tmp_path / "config.json"))
+    assert seconds < 2
+    assert megabytes < 300
+
+
+def test_a_header_over_25_mb_is_refused_unread(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with path.open("wb") as file:
+        file.write((25_000_001).to_bytes(8, "little"))
+        file.truncate(30_000_000)
+    with pytest.raises(CheckpointError, match="claims 25000001 bytes; the limit is 25000000"):
+        read_header(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: !!timestamp x", "x: !!bool x", "x: !!int ''", "a: [" * 500, "&a [*a]", "- a", "a: *b",
+        "a: &a {x: 1}\nb: {<<: *a}", "x: 1:" + "59:" * 20_000 + "1", "a: " + "x" * (64 << 10),
+        "? [a, b]\n: c", "a: \udcff", "x: !!float 1:1e400",
+    ],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_hostile_front_matter_is_refused_or_read_quickly(text):
+    began = time.process_time()
+    with suppress(UsageError):
+        assert isinstance(front_matter(text, refuse), dict)
+    assert time.process_time() - began < 2
+
+
+def test_front_matter_beyond_its_budget_is_told_and_states_no_licence(tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text("---\nlicense: mit\na: [" + "x, " * 330_000 + "]\n---\n")
+    with pytest.warns(UserWarning, match="README.md: its front matter .* larger than 64 KB"):
+        assert license_fields(card) == {}
+    card.write_text("---\nlicense: mit\na: [" + "x, " * 20_000 + "]\n---\n")
+    assert license_fields(card) == {"license": "mit"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a = inf", "a = [1.0, nan]", "a.b = {c = -inf}", "a = 1e999", "a" + ".a" * 2100 + " = 1",
+     "a = " + "9" * 5000, "a = " + "[" * 5000, "#" * (257 << 10), "a = \udcff", "a"],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_hostile_toml_is_refused(text):
+    with pytest.raises(UsageError, match="'file' is damaged"):
+        toml_table(text.encode("utf-8", "surrogatepass"), refuse)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a{99999999999}", "(" * 5000 + ")" * 5000, "(a+)+$", "(?:a|a)*b", "([a-z]+){9}", "a?" * 9,
+     "[", ".*.*.*.*x", r"(?P<x>a)(?P<x>b)", "a" * 201],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_a_pattern_that_can_take_for_ever_is_refused(text):
+    with pytest.raises(UsageError):
+        pattern(text, refuse)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["patient[0-9]+", r"^(?:sub|case)-(\d+)_ses-\d+", "[*+?{]x", r"\(\+\)*", "a(?=b)", "(a)?"],
+)
+def test_patterns_that_people_write_are_taken(text):
+    assert pattern(text, refuse).pattern == text
