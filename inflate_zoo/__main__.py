@@ -1,5 +1,20 @@
-"""`python -m inflate_zoo`."""
+"""What `inflate-zoo` and `python -m inflate_zoo` start."""
 
-from inflate_zoo.cli import main
+from typing import NoReturn
 
-main()
+from inflate_zoo.interrupts import program
+
+
+def main() -> NoReturn:
+    """Entry point: signals are listened to before anything heavy is imported."""
+    program(_command)
+
+
+def _command() -> None:
+    from inflate_zoo.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

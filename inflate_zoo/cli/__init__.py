@@ -1,9 +1,7 @@
 """The command line: one module per command. Nothing heavy is imported before it is needed."""
 
-import signal
 import sys
-from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -22,6 +20,7 @@ from inflate_zoo.cli import (
     verify,
     zoo,
 )
+from inflate_zoo.interrupts import run
 from inflate_zoo.version import __version__
 
 app = typer.Typer(
@@ -67,11 +66,6 @@ def _root(
     """
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal's form
-    sys.exit(128 + signum)  # unwinds, so that staging folders are removed
-
-
-def main() -> None:
-    """Entry point of the `inflate-zoo` command."""
-    signal.signal(signal.SIGTERM, _terminate)
-    app()
+def main() -> NoReturn:
+    """Run the command line in a process that goes on; `__main__` ends it as well."""
+    sys.exit(run(app))

@@ -6,11 +6,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn, ParamSpec
+from signal import SIGINT
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
 from inflate_zoo.errors import InflateZooError, UsageError
+from inflate_zoo.interrupts import received
 
 Parameters = ParamSpec("Parameters")
 
@@ -98,13 +100,6 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _fail(error: InflateZooError) -> NoReturn:
-    first, *rest = error.lines()
-    for line in (f"error: {first}", *rest):
-        say("".join(char if char.isprintable() else " " for char in line))
-    raise typer.Exit(error.exit_code)
-
-
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     say(f"warning: {message}")
 
@@ -120,28 +115,37 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
                 warnings.filterwarnings("always", module="inflate_zoo", category=UserWarning)
                 warnings.showwarning = _show_warning
                 command(*args, **kwargs)
-        except KeyboardInterrupt:
-            say("interrupted; nothing half-written was left")
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            sys.stderr.close()
-            raise typer.Exit(1) from None
-        except typer.Exit:  # an exception as well, but no error
-            raise
-        except InflateZooError as error:
-            if kwargs.get("debug"):
+        except BaseException as error:
+            code = _answer(error, debug=bool(kwargs.get("debug")))
+            if code is None:
                 raise
-            _fail(error)
-        except Exception as error:
-            if kwargs.get("debug"):
-                raise
-            # torch says so with a RuntimeError of its allocator.
-            if isinstance(error, MemoryError) or "alloc" in str(error):
-                say("error: out of memory")
-                say("close other programs, or convert on a larger machine; --no-verify needs least")
-                raise typer.Exit(1) from None
-            say(f"error: unexpected {type(error).__name__}; this is a bug of inflate-zoo")
-            say("run the same command with --debug and report what it prints")
-            raise typer.Exit(1) from None
+            raise typer.Exit(code) from None
 
     return run
+
+
+def _answer(error: BaseException, *, debug: bool) -> int | None:
+    """Say what went wrong; the exit code, or `None` where that is not ours to answer."""
+    if (number := received(error)) is not None:
+        how = "interrupted" if number == SIGINT else "terminated"
+        say(f"{how}; nothing half-written was left")
+        return 128 + number
+    if isinstance(error, BrokenPipeError):
+        sys.stderr.close()
+        return 1
+    # An exit is an exception as well, but no error.
+    if debug or isinstance(error, typer.Exit) or not isinstance(error, Exception):
+        return None
+    if isinstance(error, InflateZooError):
+        first, *rest = error.lines()
+        for line in (f"error: {first}", *rest):
+            say("".join(char if char.isprintable() else " " for char in line))
+        return error.exit_code
+    # torch says so with a RuntimeError of its allocator.
+    if isinstance(error, MemoryError) or "alloc" in str(error):
+        say("error: out of memory")
+        say("close other programs, or convert on a larger machine; --no-verify needs least")
+    else:
+        say(f"error: unexpected {type(error).__name__}; this is a bug of inflate-zoo")
+        say("run the same command with --debug and report what it prints")
+    return 1
