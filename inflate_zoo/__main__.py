@@ -1,12 +1,16 @@
 """What `inflate-zoo` and `python -m inflate_zoo` start."""
 
-from typing import NoReturn
+import os
+import signal
 
-from inflate_zoo.interrupts import program
 
+def main() -> None:
+    """Entry point: signals are answered before anything else is imported."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+    from inflate_zoo.interrupts import program
 
-def main() -> NoReturn:
-    """Entry point: signals are listened to before anything heavy is imported."""
     program(_command)
 
 

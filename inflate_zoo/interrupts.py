@@ -23,6 +23,7 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 _PAUSE = 0.02  # seconds until a signal that had to wait is raised again
+_PATIENCE = 1.0  # seconds of an import after which it is said what is waited for
 _BRIEF = 2.0  # seconds; a resource that takes longer waits for another process
 
 
@@ -94,10 +95,15 @@ class _Listener:
 
     def _repeat(self) -> None:
         """Send the signal again until the command ends; never into an import's system calls."""
+        told = False
         while not self.over:
             time.sleep(_PAUSE)
             frame = sys._current_frames().get(self._thread)
             if self.over or self._importing(frame):
+                if not told and time.monotonic() - self._since > _PATIENCE:
+                    told = True
+                    with contextlib.suppress(OSError):
+                        os.write(2, b"\nstopping as soon as a library is imported\n")
                 continue
             if hasattr(signal, "pthread_kill"):  # it also ends what the thread waits for
                 signal.pthread_kill(self._thread, self.received or signal.SIGINT)

@@ -109,7 +109,8 @@ def segmenter(
     """Put a segmentation decoder on a backbone.
 
     Args:
-        backbone: As `load` gives it; it is trained on, not copied.
+        backbone: As `load` gives it; it is trained on, not copied. Norms that the decoder does not
+            read are frozen.
         classes: Classes with the background, at least 2.
         decoder: `unetr` (3D convolutions with skips from four depths and from the volume, after
             Hatamizadeh et al. 2022), `linear` (one layer on the final tokens) or `upernet` (2D,

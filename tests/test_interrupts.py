@@ -65,6 +65,61 @@ def test_a_signal_inside_an_import_waits_for_its_end(answer, number, tmp_path):
     assert program(body, tmp_path, number) == (128 + number, "True\ncleaned up\n")
 
 
+def test_a_long_import_says_that_the_signal_was_heard(tmp_path):
+    (tmp_path / "library.py").write_text("import builtins, time; builtins.press(); time.sleep(0.3)")
+    body = """
+        from inflate_zoo import interrupts
+        interrupts._PATIENCE = 0.05
+        os.dup2(1, 2)
+        import library
+        time.sleep(10)
+    """
+    code, printed = program(body, tmp_path)
+    assert (code, printed.split("\n")) == (
+        130,
+        ["", "stopping as soon as a library is imported", ""],
+    )
+
+
+# The command itself, with a signal as soon as a module is looked for.
+AT_IMPORT = """
+awaited = sys.argv[1]
+class Presser:
+    def find_spec(self, name, *_):
+        if name == awaited:
+            sys.meta_path.remove(self)
+            press()
+sys.meta_path.insert(0, Presser())
+from inflate_zoo.__main__ import main
+sys.argv = ["inflate-zoo", "convert", "builtin/dino", "--out", "above/out"]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("inflate_zoo.interrupts", signal.SIGINT),
+        ("inflate_zoo.interrupts", signal.SIGTERM),
+        ("inflate_zoo.cli", signal.SIGINT),
+        ("typer", signal.SIGTERM),
+        ("timm", signal.SIGINT),
+    ],
+)
+def test_a_signal_at_an_import_of_the_command(name, number, tmp_path):
+    heavy = name == "timm"  # the weights are staged by then
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", START + AT_IMPORT, name],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBER": str(int(number))},
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 128 + number, done.stderr
+    told = [line for line in done.stderr.split("\n") if "stopping" not in line and line]
+    assert told == (["interrupted; nothing half-written was left"] if heavy else [])
+    assert not done.stdout
+    assert not list(tmp_path.iterdir())
+
+
 SWALLOWED = {
     "a bare except": """
         try:
