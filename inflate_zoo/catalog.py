@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from inflate_zoo.definitions import NamingScheme
 from inflate_zoo.errors import ConfigError
+from inflate_zoo.validation import problems_of
 
 
 def data_folder(kind: str) -> Path:
@@ -31,11 +32,7 @@ def parse_scheme(path: Path) -> NamingScheme:
     try:
         return NamingScheme(name=path.stem, **tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError, TypeError) as error:
-        lines = (
-            [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-            if isinstance(error, ValidationError)
-            else [str(error)]
-        )
+        lines = problems_of(error, "file") if isinstance(error, ValidationError) else [str(error)]
         raise ConfigError(
             f"{path.name} is no valid naming scheme",
             details=lines,

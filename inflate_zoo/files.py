@@ -79,13 +79,15 @@ def read_json(path: Path) -> Mapping[str, Any]:
         ConfigError: Not JSON, not an object, or nested too deeply.
     """
     require_regular(path)
-    hint = f"take {path.name} from the repo the weights came from"
+    hint = f"correct {path.name}, or take it from where its folder came from"
     with reading(path), path.open("rb") as file:
         content = file.read(_JSON_LIMIT + 1)
     if len(content) > _JSON_LIMIT:
         raise ConfigError(f"{path.name} is larger than 100 MB", hint=hint)
     if content.startswith(_LFS):
-        raise ConfigError(f"{path.name} is {disguise(content)}", hint="then convert again")
+        raise ConfigError(
+            f"{path.name} is {disguise(content)}", hint="then run the same command again"
+        )
     try:
         value = json.loads(content)
     except RecursionError as error:

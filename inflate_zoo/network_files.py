@@ -19,6 +19,7 @@ from inflate_zoo.inflate import DTYPES
 from inflate_zoo.nets.segmenter import SEGMENTER_TYPE, SegmenterConfig
 from inflate_zoo.sources import is_local
 from inflate_zoo.staging import MARKER, staged
+from inflate_zoo.validation import problems_of
 from inflate_zoo.writing import json_text, write_safetensors, write_text
 
 NetworkConfig = BackboneConfig | SegmenterConfig
@@ -105,11 +106,6 @@ def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
             details=problems_of(error),
             hint=f"correct it, or {_AGAIN[noun]}",
         ) from error
-
-
-def problems_of(error: ValidationError) -> list[str]:
-    """A line for each field that is wrong."""
-    return [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
 
 
 def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:

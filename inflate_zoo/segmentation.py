@@ -22,11 +22,11 @@ from inflate_zoo.nets.segmenter import SegmentationNetwork, SegmenterConfig
 from inflate_zoo.nets.upernet import Norm
 from inflate_zoo.network_files import (
     folder_of,
-    problems_of,
     read_config,
     read_tensors,
     write_network,
 )
+from inflate_zoo.validation import problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,6 +21,7 @@ from pydantic import (
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files import reading
 from inflate_zoo.sources import BUILTIN
+from inflate_zoo.validation import problems_of
 
 _FRONT = re.compile(r"---\n(.*?)^---\n(.*)", re.DOTALL | re.MULTILINE)
 _KEY = re.compile(r"^(\w+)[ \t]*:", re.MULTILINE)  # what goes on below is indented
@@ -160,7 +161,7 @@ def read_card(path: Path) -> tuple[ZooEntry, str]:
         fields = _fields(path, found.group(1))
         entry = ZooEntry.model_validate(fields)
     except ValidationError as error:
-        raise _invalid(path, [_problem(found) for found in error.errors()]) from error
+        raise _invalid(path, problems_of(error, "entry")) from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise _invalid(path, [f"front matter: {' '.join(str(error).split())}"]) from error
     if entry.name != path.stem:
@@ -177,11 +178,6 @@ def _fields(path: Path, matter: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise _invalid(path, ["front matter: must be fields, one 'name: value' a line"])
     return fields
-
-
-def _problem(error: Mapping[str, Any]) -> str:
-    place = ".".join(map(str, error["loc"])) or "entry"
-    return f"{place}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _invalid(path: Path, problems: list[str]) -> ConfigError:

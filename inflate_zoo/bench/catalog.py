@@ -16,6 +16,7 @@ from inflate_zoo.bench.tasks import Task
 from inflate_zoo.catalog import data_folder
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files import reading, require_regular
+from inflate_zoo.validation import message_of
 
 Form = TypeVar("Form", bound=BaseModel)
 _HELP = "compare it with the files under benchmarks"
@@ -124,8 +125,7 @@ def _problems(error: ValidationError) -> list[str]:
         # Members of a union stand in the path, under their type's name.
         field = ".".join(part for part in path if part.isidentifier() or part.isdigit())
         field = field.removesuffix(".Intensity").replace(".Intensity.", ".")
-        message = entry["msg"].removeprefix("Value error, ")
-        told.setdefault(field or "file", []).append(message)
+        told.setdefault(field or "file", []).append(message_of(entry))
     # Where a part of a value is told to be wrong, its other possible forms only distract.
     whole = {field for field in told if any(other.startswith(f"{field}.") for other in told)}
     return [

@@ -4,17 +4,19 @@ import functools
 import json
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from signal import SIGINT
 from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from inflate_zoo.errors import InflateZooError, UsageError
+from inflate_zoo.errors import InflateZooError, UsageError, printable
+from inflate_zoo.extras import install_hint
 from inflate_zoo.interrupts import received
 
 Parameters = ParamSpec("Parameters")
+_LISTED = 6  # names of a list that is only to give an idea
 
 BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "psutil", "scipy",
                    "surface_distance", "tensorboard")  # fmt: skip
@@ -77,9 +79,7 @@ def needs_bench() -> None:
 
     missing = [name for name in BENCH_LIBRARIES if find_spec(name) is None]
     if missing:
-        raise UsageError(
-            f"this command needs {', '.join(missing)}", hint='pip install "inflate-zoo[bench]"'
-        )
+        raise UsageError(f"this command needs {', '.join(missing)}", hint=install_hint(missing))
 
 
 def say(text: str) -> None:
@@ -88,16 +88,25 @@ def say(text: str) -> None:
     sys.stderr.write(f"{lines}\n")  # not typer.echo, which writes into Rich's bars
 
 
-def printable(line: str) -> str:
-    """A line without line breaks, direction marks and other things that would forge one."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
-    )
+def tell(line: str) -> None:
+    """A line of a result, on stdout."""
+    typer.echo(printable(line))
+
+
+def listed(names: Sequence[str], what: str) -> str:
+    """How many there are of something, and the first of them by name."""
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    noun = what if len(names) == 1 else f"{what}s"
+    return f"{len(names)} {noun}: {', '.join(names[:_LISTED])}{more}"
 
 
 def print_json(value: object) -> None:
     """A result for programs, on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    kept = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    typer.echo("".join(kept))
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -139,7 +148,7 @@ def _answer(error: BaseException, *, debug: bool) -> int | None:
     if isinstance(error, InflateZooError):
         first, *rest = error.lines()
         for line in (f"error: {first}", *rest):
-            say("".join(char if char.isprintable() else " " for char in line))
+            say(line)
         return error.exit_code
     # torch says so with a RuntimeError of its allocator.
     if isinstance(error, MemoryError) or "alloc" in str(error):

@@ -15,6 +15,7 @@ from inflate_zoo.bench.protocols import Protocol
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import ConfigError, UsageError
 from inflate_zoo.files import reading, require_regular
+from inflate_zoo.validation import problems_of
 
 Form = TypeVar("Form", bound=BaseModel)
 # Not Mapping, whose checking is not compiled.
@@ -210,9 +211,7 @@ def _read(place: Path) -> Trial:
         if "failure.json" in held:
             failure = _form(place / "failure.json", Failure)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        _damaged(place, f"{where}: {first['msg']}" if where else first["msg"], error)
+        _damaged(place, problems_of(error, "file")[0], error)
     except ConfigError as error:
         _damaged(place, error.message, error)
     return Trial(described.hash or place.name, described, None, failure, kept)
