@@ -17,6 +17,38 @@ _CHUNK = 4 << 20
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
+def called(path: Path) -> str:
+    """What to call a path in a message: as it was typed, of an absolute one the last part."""
+    if path.name in ("", ".."):
+        return path.resolve().name or str(path)
+    return path.name if path.is_absolute() else str(path)
+
+
+def lacking(path: Path) -> str:
+    """What to add to a message on a path that is not there, where its last part is not at fault."""
+    missing, above = path, path.absolute()
+    try:  # from the end of the path upwards, to what is there
+        while not above.exists():
+            missing, above = above, above.parent
+    except OSError:
+        return ""
+    if above in (path.absolute(), path.absolute().parent):
+        return ""
+    if above.is_dir():
+        return f": '{above.name or above}' holds no folder '{missing.name}'"
+    return f": '{above.name}' is a file"
+
+
+def require_folder(path: Path, hint: str = "check the path") -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        UsageError: It is not there, or is something else.
+    """
+    if not path.is_dir():
+        raise UsageError(f"'{called(path)}' is no folder{lacking(path)}", hint=hint)
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Say which file it was where the system refuses to read one.
@@ -29,7 +61,8 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UsageError(
-            f"'{path.name}' cannot be read: {reason}", hint="check the path and its permissions"
+            f"'{path.name}' cannot be read: {reason}{lacking(path)}",
+            hint="check the path and its permissions",
         ) from error
 
 

@@ -13,8 +13,11 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
+
+from inflate_zoo.errors import without_password
 
 Millimetres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
@@ -150,6 +153,13 @@ class Task(Strict):
     address: str = ""
     checksum: str = ""
     access: str = ""
+
+    @field_validator("address")
+    @classmethod
+    def _address_is_public(cls, address: str) -> str:
+        if without_password(address) != address:
+            raise ValueError("it names a user or a password, and stands in every record")
+        return address
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:

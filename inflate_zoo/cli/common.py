@@ -49,7 +49,21 @@ def parse_spacing(text: str) -> tuple[float, float, float]:
     return _triple(text, float, "5,0.8,0.8")
 
 
-Format = Annotated[OutputFormat, typer.Option("--format", help="Output for people or programs.")]
+def _format(text: str) -> OutputFormat:
+    if text not in list(OutputFormat):
+        raise typer.BadParameter(f"'{text}' is not {' or '.join(OutputFormat)}")
+    return OutputFormat(text)
+
+
+Format = Annotated[
+    OutputFormat,
+    typer.Option(
+        "--format",
+        parser=_format,
+        metavar=f"[{'|'.join(OutputFormat)}]",
+        help="Output for people or programs.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Scheme = Annotated[str, typer.Option(help="How the stem gains depth: see 'inflate-zoo schemes'.")]
 PatchDepth = Annotated[

@@ -14,7 +14,7 @@ from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.bench.protocols import Protocol
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import ConfigError, UsageError
-from inflate_zoo.files import reading, require_regular
+from inflate_zoo.files import called, reading, require_folder, require_regular
 from inflate_zoo.validation import problems_of
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -185,9 +185,10 @@ def _places(folder: Path) -> list[Path]:
             if (place / "trial.json").exists() or (place / "record.json").exists()
         ]
     except OSError as error:
-        raise UsageError(f"'{folder.name}' holds no folder of trials", hint=hint) from error
+        require_folder(folder, hint)
+        raise UsageError(f"'{called(folder)}' holds no folder of trials", hint=hint) from error
     if not places:
-        raise UsageError(f"'{folder.name}' holds no trials", hint=hint)
+        raise UsageError(f"'{called(folder)}' holds no trials", hint=hint)
     return places
 
 
