@@ -15,6 +15,7 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.nets.vit import VisionTransformer
 from inflate_zoo.network_files import folder_of, read_backbone_config, read_tensors, write_network
 from inflate_zoo.positions import resize_depth, resize_in_plane
+from inflate_zoo.validation import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ def fitted_config(config: BackboneConfig, volume: Sequence[int] | None) -> Backb
     except ValidationError as error:
         raise UsageError(
             f"volume {'x'.join(map(str, chosen))} does not fit: "
-            + "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors()),
+            + "; ".join(message_of(entry) for entry in error.errors()),
             hint="give depth, height, width in voxels, each a multiple of the patch",
         ) from error
     return sized.model_copy(update={"position_grid": sized.grid_size[1:]})

@@ -65,7 +65,7 @@ def render_card(
         name=one_line(name),
         facts="\n".join(f"| {one_line(key)} | {one_line(value)} |" for key, value in facts),
         notes="\n".join(f"- {one_line(note)}" for note in notes),
-        load_from=Path(load_from).name.replace('"', "").replace("\\", ""),
+        load_from="".join(c for c in Path(load_from).name if c.isprintable() and c not in '"\\'),
         shape=", ".join(map(str, volume_shape)),
     )
     return front_matter(fields) + "\n" + body

@@ -12,6 +12,7 @@ from inflate_zoo.definitions import NamingScheme
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files import read_bytes
 from inflate_zoo.foreign import reason_of, toml_table
+from inflate_zoo.validation import problems_of
 
 
 def data_folder(kind: str) -> Path:
@@ -42,8 +43,7 @@ def parse_scheme(path: Path) -> NamingScheme:
     try:
         return NamingScheme.model_validate({"name": path.stem, **table})
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
-        raise refused(lines) from error
+        raise refused(problems_of(error, "file")) from error
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inflate_zoo.errors import CheckpointError, UsageError
-from inflate_zoo.files import read_json, reading, require_regular
+from inflate_zoo.files import called, read_json, reading, require_regular
 from inflate_zoo.foreign import parsing, reason_of
 from inflate_zoo.naming import Header, TensorInfo
 from inflate_zoo.pickles import load_pickle
@@ -113,12 +113,12 @@ def find_weights(folder: Path, names: Sequence[str]) -> str:
             return found[0]
         if found:
             raise UsageError(
-                f"'{folder.name}' holds several weight files",
+                f"'{called(folder)}' holds several weight files",
                 details=found,
                 hint="name the file itself",
             )
     raise UsageError(
-        f"'{folder.name}' holds no weights",
+        f"'{called(folder)}' holds no weights",
         details=[f"looked for: {', '.join(WEIGHT_FILES)}, or one *{', *'.join(_SUFFIXES)}"],
         hint="name a folder, file or Hub repo with weights",
     )

@@ -31,6 +31,22 @@ ACTIVATION_NAMES: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """What states the claims.
+
+    Attributes:
+        name: What to call it in a message.
+        hint: What to do where it and the tensors disagree.
+    """
+
+    name: str
+    hint: str
+
+
+CONFIG_FILE = Statement("config.json", "take both files from the same repo and revision")
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """The values claimed, by field of the architecture, and what to call each in a message."""
 
@@ -169,7 +185,13 @@ def _claim(entry: ConfigEntry, raw: Raw, embed_dim: int) -> Any:
     return raw.get(entry.path, entry.default)
 
 
-def read_claims(scheme: NamingScheme, raw: Raw, section: str, embed_dim: int) -> Claims:
+def read_claims(
+    scheme: NamingScheme,
+    raw: Raw,
+    section: str,
+    embed_dim: int,
+    statement: Statement = CONFIG_FILE,
+) -> Claims:
     """Read the fields a scheme takes from a config.
 
     Args:
@@ -177,6 +199,7 @@ def read_claims(scheme: NamingScheme, raw: Raw, section: str, embed_dim: int) ->
         raw: The part of config.json that describes the image tower, or timm's own description.
         section: What to put before a field in messages, e.g. `vision_config.`.
         embed_dim: Width as the tensors have it, for rules on sources without a config.
+        statement: What made the claims, for messages.
 
     Returns:
         Typed values; activations under our names.
@@ -201,8 +224,8 @@ def read_claims(scheme: NamingScheme, raw: Raw, section: str, embed_dim: int) ->
     width, heads = values.get("embed_dim", embed_dim), values["num_heads"]
     if width % heads:
         raise ConfigError(
-            f"config.json: {labels.get('embed_dim', 'embed_dim')} {width} is not divisible by "
+            f"{statement.name}: {labels.get('embed_dim', 'embed_dim')} {width} is not divisible by "
             f"{labels['num_heads']} {heads}",
-            hint="correct config.json, or take it from the repo the weights came from",
+            hint=statement.hint,
         )
     return Claims(values, labels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
-from inflate_zoo.files import Digests
+from inflate_zoo.files import Digests, called
 from inflate_zoo.inflate import Output, backbone_config, compute, outputs, stacked
 from inflate_zoo.plan import Kept
 from inflate_zoo.preparation import Options, checked_options, make_recipe, understand
@@ -256,8 +256,8 @@ def verify(
         source = origin["repo"] or builtin_of(origin["name"])
     if source is None:
         raise UsageError(
-            f"'{folder.name}' was made from a local source, '{origin['name']}'",
-            hint=f"name it: inflate-zoo verify {folder.name} --source PATH",
+            f"'{called(folder)}' was made from a local source, '{origin['name']}'",
+            hint=f"name it: inflate-zoo verify {called(folder)} --source PATH",
         )
     found = find_source(str(source), revision)
     digests = Digests(found.files())
@@ -276,7 +276,7 @@ def verify(
     known = set(origin["sha256"].values())
     if differing or not known & set(digests.result().values()):
         raise UsageError(
-            f"'{found.name}' is not the source '{folder.name}' was made from",
+            f"'{found.name}' is not the source '{called(folder)}' was made from",
             details=[f"differs: {name}" for name in differing],
             hint="name the same files and revision the conversion records",
         )

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import read_json
+from inflate_zoo.files import called, read_json
+from inflate_zoo.validation import problems_of
 
 RECORD = "conversion.json"
 Count = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -58,10 +59,8 @@ def read_conversion(folder: Path) -> Mapping[str, Any]:
     try:
         _Record.model_validate(record)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
         raise UsageError(
-            f"'{folder.name}': {RECORD} is incomplete: {place}: {first['msg']}",
+            f"'{called(folder)}': {RECORD} is incomplete: {problems_of(error)[0]}",
             hint="convert the source again",
         ) from error
     return record

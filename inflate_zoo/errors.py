@@ -17,15 +17,32 @@ InflateZooError                 one sentence, details, the next step; `exit_code
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 _LONGEST = 1000  # characters of a line
 
 
-def _printable(line: str) -> str:
-    """One line without control characters: names in a message come from files of strangers."""
-    line = line if len(line) <= _LONGEST else line[:_LONGEST] + "..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+_USER = re.compile(r"(?<=://)[^\s/?#]*@")  # of an address, with the password
+
+
+def without_password(text: str) -> str:
+    """A text whose addresses name neither user nor password."""
+    return _USER.sub("", text)
+
+
+def printable(text: str) -> str:
+    """One line that forges nothing and gives nothing away.
+
+    Names come from files of strangers: line breaks, control characters and direction marks are
+    escaped. Addresses lose user and password.
+    """
+    shown = without_password(text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def _line(text: str) -> str:
+    return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")
 
 
 class InflateZooError(Exception):
@@ -41,9 +58,9 @@ class InflateZooError(Exception):
 
     def __init__(self, message: str, *, hint: str, details: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.details = tuple(details)
+        self.message = without_password(message)
+        self.hint = without_password(hint)
+        self.details = tuple(map(without_password, details))
 
     def lines(self, most: int = 10) -> list[str]:
         """The error as at most `most` lines, long details counted."""
@@ -51,7 +68,7 @@ class InflateZooError(Exception):
         shown = list(self.details)
         if len(shown) > room:
             shown = [*shown[: room - 1], f"... and {len(shown) - room + 1} more"]
-        return [_printable(line) for line in (self.message, *(f"  {s}" for s in shown), self.hint)]
+        return [_line(text) for text in (self.message, *(f"  {s}" for s in shown), self.hint)]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -17,13 +17,45 @@ from inflate_zoo.foreign import json_value, parsing, reason_of
 _CHUNK = 4 << 20
 _REPAIRS: Mapping[Kind, str] = MappingProxyType(
     {
-        "config": "take {name} from the repo the weights came from",
+        "config": "correct {name}, or take it from where its folder came from",
         "index": "take {name} from the repo the weights came from",
         "dataset": "correct {name}, or take it from where the data set is published",
         "record": "make the folder anew with the command that wrote it",
     }
 )
 _LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def called(path: Path) -> str:
+    """What to call a path in a message: as it was typed, of an absolute one the last part."""
+    if path.name in ("", ".."):
+        return path.resolve().name or str(path)
+    return path.name if path.is_absolute() else str(path)
+
+
+def lacking(path: Path) -> str:
+    """What to add to a message on a path that is not there, where its last part is not at fault."""
+    missing, above = path, path.absolute()
+    try:  # from the end of the path upwards, to what is there
+        while not above.exists():
+            missing, above = above, above.parent
+    except OSError:
+        return ""
+    if above in (path.absolute(), path.absolute().parent):
+        return ""
+    if above.is_dir():
+        return f": '{above.name or above}' holds no folder '{missing.name}'"
+    return f": '{above.name}' is a file"
+
+
+def require_folder(path: Path, hint: str = "check the path") -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        UsageError: It is not there, or is something else.
+    """
+    if not path.is_dir():
+        raise UsageError(f"'{called(path)}' is no folder{lacking(path)}", hint=hint)
 
 
 @contextmanager
@@ -38,7 +70,8 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UsageError(
-            f"'{path.name}' cannot be read: {reason}", hint="check the path and its permissions"
+            f"'{path.name}' cannot be read: {reason}{lacking(path)}",
+            hint="check the path and its permissions",
         ) from error
 
 
@@ -102,7 +135,9 @@ def read_json(path: Path, kind: Kind = "config") -> Mapping[str, Any]:
 
     content = read_bytes(path, JSON_BYTES[kind], hint)
     if content.startswith(_LFS):
-        raise ConfigError(f"{path.name} is {disguise(content)}", hint="then convert again")
+        raise ConfigError(
+            f"{path.name} is {disguise(content)}", hint="then run the same command again"
+        )
     value = json_value(content, refused)
     if not isinstance(value, dict):
         raise ConfigError(f"{path.name} must be an object, found {type(value).__name__}", hint=hint)

@@ -14,11 +14,12 @@ from inflate_zoo import hub
 from inflate_zoo.architecture import MODEL_TYPE, BackboneConfig
 from inflate_zoo.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.errors import AccountingError, ConfigError, UnknownNameError, UsageError
-from inflate_zoo.files import read_json, require_regular
+from inflate_zoo.files import called, lacking, read_json, require_regular
 from inflate_zoo.inflate import DTYPES
 from inflate_zoo.nets.segmenter import SEGMENTER_TYPE, SegmenterConfig
 from inflate_zoo.sources import is_local
 from inflate_zoo.staging import MARKER, staged
+from inflate_zoo.validation import problems_of
 from inflate_zoo.writing import json_text, write_safetensors, write_text
 
 NetworkConfig = BackboneConfig | SegmenterConfig
@@ -27,6 +28,7 @@ Config = TypeVar("Config", BackboneConfig, SegmenterConfig)
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _TYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _NOUNS = {MODEL_TYPE: "backbone", SEGMENTER_TYPE: "segmenter"}
+_NAME_IT = "name the folder that 'inflate-zoo convert' wrote, or a Hub repo of such weights"
 _AGAIN = {"backbone": "convert the source again", "segmenter": "save the segmenter again"}
 
 
@@ -41,14 +43,14 @@ def folder_of(source: str | Path) -> Path:
     if is_local(str(source)) and path.is_dir():
         if (path / MARKER).exists():
             raise UsageError(
-                f"'{path.name}' holds files of two conversions: a replacement was interrupted",
+                f"'{called(path)}' holds files of two conversions: a replacement was interrupted",
                 hint="convert into it again with --force",
             )
         return path
     if is_local(str(source)) or isinstance(source, Path):
         raise UsageError(
-            f"'{path.name}' is no folder of converted weights",
-            hint="name the folder that 'inflate-zoo convert' wrote, or a Hub repo of such weights",
+            f"'{called(path)}' is no folder of converted weights{lacking(path)}",
+            hint=_NAME_IT,
         )
     snapshot = hub.resolve(*hub.parse_repo(source))
     hub.fetch(snapshot, [CONFIG])
@@ -105,11 +107,6 @@ def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
             details=problems_of(error),
             hint=f"correct it, or {_AGAIN[noun]}",
         ) from error
-
-
-def problems_of(error: ValidationError) -> list[str]:
-    """A line for each field that is wrong."""
-    return [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
 
 
 def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:

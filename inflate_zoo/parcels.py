@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import read_json, reading, require_regular
+from inflate_zoo.files import called, lacking, read_json, reading, require_regular
 from inflate_zoo.foreign import json_value
 from inflate_zoo.hub_upload import Part
 from inflate_zoo.writing import json_text
@@ -102,19 +102,19 @@ def find_kind(folder: Path) -> Kind:
     """
     if not folder.is_dir():
         raise UsageError(
-            f"'{folder.resolve().name}' is no folder",
+            f"'{called(folder)}' is no folder{lacking(folder)}",
             hint="name one that 'inflate-zoo convert' wrote, or one with a trained network",
         )
     kind = kind_of([name for names in FILES.values() for name in names if (folder / name).exists()])
     if kind is None:
         raise UsageError(
-            f"'{folder.resolve().name}' holds no conversion and no trained network",
+            f"'{called(folder)}' holds no conversion and no trained network",
             hint=f"a trained one has {CONFIG} and {WEIGHTS}, as save_pretrained writes them",
         )
     missing = [name for name in FILES[kind] if not (folder / name).exists() and name != CARD]
     if missing:
         raise UsageError(
-            f"'{folder.resolve().name}' holds no {' and no '.join(missing)}",
+            f"'{called(folder)}' holds no {' and no '.join(missing)}",
             hint="convert the source again, with --force"
             if kind == "conversion"
             else "let the trial end first: 'inflate-zoo bench' goes on with what is not done",
@@ -163,7 +163,7 @@ def read_parcel(folder: Path, kind: Kind, token: str | None) -> Parcel:
 
 def _incomplete(folder: Path, name: str) -> UsageError:
     return UsageError(
-        f"'{folder.resolve().name}': {name} is incomplete",
+        f"'{called(folder)}': {name} is incomplete",
         hint="make the folder anew with the command that wrote it",
     )
 
@@ -177,7 +177,7 @@ def _matching_record(folder: Path, table: Mapping[str, Any], parts: Mapping[str,
     changed = [name for name, digest in listed.items() if parts[name].sha256 != digest]
     if set(changed) - {CARD}:
         raise UsageError(
-            f"files in '{folder.resolve().name}' are not the ones that were written",
+            f"files in '{called(folder)}' are not the ones that were written",
             details=changed,
             hint="convert the source again, with --force; push a trained network without "
             f"{CONVERSION}",
@@ -196,7 +196,7 @@ def _public_record(
     run = record.get("run")
     if record.get("hash") != trial or not isinstance(run, dict):
         raise UsageError(
-            f"'{folder.resolve().name}': {RECORD} and {TRIAL} are not of one trial",
+            f"'{called(folder)}': {RECORD} and {TRIAL} are not of one trial",
             hint="take both from the same folder",
         )
     if "host" not in run:

@@ -12,12 +12,13 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from inflate_zoo.architecture import Architecture, tensor_shapes
-from inflate_zoo.claims import Claims, read_claims
+from inflate_zoo.claims import CONFIG_FILE, Claims, Statement, read_claims
 from inflate_zoo.definitions import NamingScheme, Role
 from inflate_zoo.detection import best_matching
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.facts import Facts, either, gather, leftover_lines
 from inflate_zoo.naming import Header, Matching, expected_parts, sources_of
+from inflate_zoo.validation import problems_of
 
 FLOATS = ("F32", "F16", "BF16")
 
@@ -63,7 +64,11 @@ class Plan:
 
 
 def make_plan(
-    scheme: NamingScheme, header: Header, raw: Mapping[str, Any], section: str = ""
+    scheme: NamingScheme,
+    header: Header,
+    raw: Mapping[str, Any],
+    section: str = "",
+    statement: Statement = CONFIG_FILE,
 ) -> Plan:
     """Account for every tensor of a header and derive the architecture.
 
@@ -72,6 +77,7 @@ def make_plan(
         header: Names, types and shapes.
         raw: The config's part on the image tower; empty where the source has none.
         section: What to put before its fields in messages.
+        statement: What made the claims, for messages.
 
     Returns:
         The plan.
@@ -82,9 +88,9 @@ def make_plan(
     """
     matching = best_matching(scheme, header)
     facts = gather(scheme, matching, header)
-    claims = read_claims(scheme, raw, section, facts.values["embed_dim"])
-    _compare(facts, claims)
-    architecture = _architecture(facts, claims)
+    claims = read_claims(scheme, raw, section, facts.values["embed_dim"], statement)
+    _compare(facts, claims, statement)
+    architecture = _architecture(facts, claims, statement)
     kept = _account(scheme, matching, header, architecture)
     return Plan(
         scheme,
@@ -96,7 +102,7 @@ def make_plan(
     )
 
 
-def _compare(facts: Facts, claims: Claims) -> None:
+def _compare(facts: Facts, claims: Claims, statement: Statement) -> None:
     """Claims against facts.
 
     Raises:
@@ -114,9 +120,7 @@ def _compare(facts: Facts, claims: Claims) -> None:
             )
     if details:
         raise ConfigError(
-            "config.json and the tensors disagree",
-            details=details,
-            hint="take both files from the same repo and revision",
+            f"{statement.name} and the tensors disagree", details=details, hint=statement.hint
         )
 
 
@@ -126,7 +130,7 @@ def _plain(value: Any) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
-def _architecture(facts: Facts, claims: Claims) -> Architecture:
+def _architecture(facts: Facts, claims: Claims, statement: Statement) -> Architecture:
     """Facts and claims together.
 
     Raises:
@@ -137,7 +141,7 @@ def _architecture(facts: Facts, claims: Claims) -> Architecture:
     pool = claims.values["pool"]
     if pool == "cls" and not known["cls_token"]:
         pool = "mean"
-    grid, prefix = _grid(facts, claims)
+    grid, prefix = _grid(facts, claims, statement)
     try:
         return Architecture(
             **known,
@@ -153,12 +157,12 @@ def _architecture(facts: Facts, claims: Claims) -> Architecture:
     except ValidationError as error:
         raise ConfigError(
             "the source describes no vision transformer that can be built",
-            details=[f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors()],
-            hint="is the file complete, and config.json from the same repo and revision?",
+            details=problems_of(error, "it"),
+            hint=f"is the file complete? {statement.hint}",
         ) from error
 
 
-def _grid(facts: Facts, claims: Claims) -> tuple[tuple[int, int], int]:
+def _grid(facts: Facts, claims: Claims, statement: Statement) -> tuple[tuple[int, int], int]:
     """The table's grid and how many prefix tokens own a row of it."""
     values, table = facts.values, facts.table
     first = values["cls_token"] + values["dist_token"]
@@ -182,12 +186,12 @@ def _grid(facts: Facts, claims: Claims) -> tuple[tuple[int, int], int]:
         label = claims.labels["image_size"]
         expected = " or ".join(str(grid[0] * grid[1] + own) for own in owned)
         raise ConfigError(
-            "config.json and the tensors disagree",
+            f"{statement.name} and the tensors disagree",
             details=[
                 f"{label} is {_plain(image)} with patch {_plain(patch)}: {expected} position rows, "
                 f"'{table}' has {facts.rows}"
             ],
-            hint="take both files from the same repo and revision",
+            hint=statement.hint,
         )
     return grid, prefix
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from inflate_zoo.catalog import naming_schemes
+from inflate_zoo.claims import CONFIG_FILE, Statement
 from inflate_zoo.definitions import NamingScheme, Normalization
 from inflate_zoo.detection import choose_scheme, section_of
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
@@ -109,7 +110,8 @@ def understand(
         raw, section = section_of(scheme, config or {})
         if scheme.library == "transformers":
             raw = transformers_fields(config or {}, raw, section)
-        return Understood(make_plan(scheme, header, raw, section), raw, "", {})
+        told = CONFIG_FILE if config is not None else _taken_for_granted(scheme)
+        return Understood(make_plan(scheme, header, raw, section, told), raw, "", {})
     name = arch or (config or {}).get("architecture")
     if not isinstance(name, str):
         raise ConfigError(
@@ -118,7 +120,23 @@ def understand(
         )
     base, arguments = timm_arguments(name, {} if arch else config or {})
     raw = describe_timm(base, arguments)
-    return Understood(make_plan(scheme, header, raw, f"{base}: "), raw, base, arguments)
+    told = CONFIG_FILE if arch is None else _named(arch)
+    return Understood(make_plan(scheme, header, raw, f"{base}: ", told), raw, base, arguments)
+
+
+def _named(arch: str) -> Statement:
+    return Statement(
+        f"--arch {arch}",
+        "name the architecture that the file was saved from; one with arguments of its own needs "
+        "its config.json beside the file",
+    )
+
+
+def _taken_for_granted(scheme: NamingScheme) -> Statement:
+    return Statement(
+        f"what {scheme.name} takes for granted",
+        "is it the right family? 'inflate-zoo families' lists them; --family overrides",
+    )
 
 
 def find_normalization(

@@ -12,7 +12,7 @@ from inflate_zoo.cards import render_card
 from inflate_zoo.checkpoints import Checkpoint
 from inflate_zoo.conversion_record import read_conversion
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import sha256
+from inflate_zoo.files import called, require_folder, sha256
 from inflate_zoo.inflate import Recipe, backbone_config
 from inflate_zoo.plan import Plan
 from inflate_zoo.preparation import Understood
@@ -160,8 +160,9 @@ def read_record(folder: Path) -> Mapping[str, Any]:
         CheckpointError: The weights are damaged.
     """
     if not (folder / "conversion.json").is_file():
+        require_folder(folder, "name a folder that 'inflate-zoo convert' wrote")
         raise UsageError(
-            f"'{folder.name}' holds no conversion.json",
+            f"'{called(folder)}' holds no conversion.json",
             hint="name a folder that 'inflate-zoo convert' wrote",
         )
     record = read_conversion(folder)
@@ -170,7 +171,7 @@ def read_record(folder: Path) -> Mapping[str, Any]:
     changed = [n for n, d in digests.items() if n in FILES and sha256(folder / n) != d]
     if changed:
         raise UsageError(
-            f"files in '{folder.name}' are not the ones that were written",
+            f"files in '{called(folder)}' are not the ones that were written",
             details=changed,
             hint="convert the source again, with --force",
         )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from inflate_zoo import hub
 from inflate_zoo.errors import ConfigError, HubError, UsageError
-from inflate_zoo.files import read_json
+from inflate_zoo.files import called, read_json
 from inflate_zoo.hub_upload import Part, Remote, Target
 from inflate_zoo.licenses import may_pass_on, non_commercial
 from inflate_zoo.parcels import (
@@ -78,9 +78,9 @@ def push(folder: str | Path, repo: str, *, private: bool = False, dry_run: bool 
         HubError: No login, no connection, or the Hub refused.
     """
     path = Path(folder)
-    target = Target(_repo_id(repo), path.resolve().name, writing=not dry_run)
-    token = target.login()
+    target = Target(_repo_id(repo), called(path), writing=not dry_run)
     kind = find_kind(path)
+    token = target.login()
     _require_license(path, kind)
     parcel = read_parcel(path, kind, token)
     before = target.look()
@@ -184,7 +184,7 @@ def _require_license(folder: Path, kind: Kind) -> None:
     if not shown:
         example = known if may_pass_on(known) else "<its identifier, e.g. apache-2.0>"
         raise UsageError(
-            f"no license is stated in {CARD} of '{folder.resolve().name}'",
+            f"no license is stated in {CARD} of '{called(folder)}'",
             details=["---", f"license: {example}", "---"],
             hint=f"write these lines at the top of {CARD}, with the license that the source's "
             "asks for, then push again",
@@ -208,7 +208,7 @@ def _recorded_source(folder: Path) -> Mapping[str, Any]:
     source = read_json(folder / CONVERSION).get("source")
     if not isinstance(source, dict) or not isinstance(source.get("license", {}), dict):
         raise UsageError(
-            f"'{folder.resolve().name}': {CONVERSION} is incomplete",
+            f"'{called(folder)}': {CONVERSION} is incomplete",
             hint="convert the source again, with --force",
         )
     return source

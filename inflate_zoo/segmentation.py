@@ -22,11 +22,11 @@ from inflate_zoo.nets.segmenter import SegmentationNetwork, SegmenterConfig
 from inflate_zoo.nets.upernet import Norm
 from inflate_zoo.network_files import (
     folder_of,
-    problems_of,
     read_config,
     read_tensors,
     write_network,
 )
+from inflate_zoo.validation import problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +109,8 @@ def segmenter(
     """Put a segmentation decoder on a backbone.
 
     Args:
-        backbone: As `load` gives it; it is trained on, not copied.
+        backbone: As `load` gives it; it is trained on, not copied. Norms that the decoder does not
+            read are frozen.
         classes: Classes with the background, at least 2.
         decoder: `unetr` (3D convolutions with skips from four depths and from the volume, after
             Hatamizadeh et al. 2022), `linear` (one layer on the final tokens) or `upernet` (2D,

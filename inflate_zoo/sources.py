@@ -15,7 +15,7 @@ from inflate_zoo.budgets import FRONT_MATTER_BYTES
 from inflate_zoo.catalog import data_folder
 from inflate_zoo.checkpoints import WEIGHT_FILES, find_weights, shard_names, weight_paths
 from inflate_zoo.errors import ConfigError, HubError, UnknownNameError, UsageError
-from inflate_zoo.files import read_json, require_regular
+from inflate_zoo.files import called, lacking, read_json, require_regular
 from inflate_zoo.foreign import front_matter, reason_of
 
 BUILTIN = "builtin/"
@@ -95,7 +95,7 @@ def find_source(source: str, revision: str | None = None) -> Source:
     path = Path(source)
     if revision is not None:
         raise UsageError(
-            f"'{path.name}' is on this machine and has no revisions",
+            f"'{called(path)}' is on this machine and has no revisions",
             hint="leave out --revision",
         )
     if source.startswith(BUILTIN) and not _exists(path):
@@ -141,7 +141,8 @@ def _local(path: Path) -> Source:
         path = path.expanduser()
     if not _exists(path):
         raise UsageError(
-            f"there is no file or folder '{path.name}'", hint="check the path, or name a Hub repo"
+            f"there is no file or folder '{called(path)}'{lacking(path)}",
+            hint="check the path, or name a Hub repo",
         )
     if path.is_dir():
         try:

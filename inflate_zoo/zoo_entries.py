@@ -22,6 +22,7 @@ from inflate_zoo.errors import ConfigError
 from inflate_zoo.files import read_bytes
 from inflate_zoo.foreign import front_matter, parsing, reason_of
 from inflate_zoo.sources import BUILTIN
+from inflate_zoo.validation import problems_of
 
 _HELP = "model_cards/README.md describes the fields"
 _FRONT = re.compile(r"---\n(.*?)^---\n(.*)", re.DOTALL | re.MULTILINE)
@@ -168,7 +169,7 @@ def read_card(path: Path) -> tuple[ZooEntry, str]:
     try:
         entry = ZooEntry.model_validate(fields)
     except ValidationError as error:
-        raise _invalid(path, [_problem(found) for found in error.errors()]) from error
+        raise _invalid(path, problems_of(error, "entry")) from error
     if entry.name != path.stem:
         raise _invalid(path, [f"name: '{entry.name}' is not the file's, '{path.stem}'"])
     return entry, found.group(2).strip()
@@ -179,11 +180,6 @@ def _require_once(path: Path, matter: str) -> None:
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
         # YAML would take the last one without a word.
         raise _invalid(path, [f"{key}: stands there twice" for key in repeated])
-
-
-def _problem(error: Mapping[str, Any]) -> str:
-    place = ".".join(map(str, error["loc"])) or "entry"
-    return f"{place}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _invalid(path: Path, problems: list[str]) -> ConfigError:

@@ -169,4 +169,4 @@ def test_the_ranking_asks_for_all_its_libraries(monkeypatch):
     monkeypatch.setattr(common, "BENCH_LIBRARIES", ("json", "no_such_library"))
     with pytest.raises(UsageError, match="this command needs no_such_library") as caught:
         common.needs_bench()
-    assert caught.value.hint == 'pip install "inflate-zoo[bench]"'
+    assert caught.value.hint.startswith("pip install ")

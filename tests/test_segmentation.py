@@ -324,6 +324,83 @@ def test_a_fresh_process_loads_it(saved, tmp_path):
     )
 
 
+FORMS = {
+    "norm on the tokens": {},
+    "norm on the pooled": {"final_norm": "pooled", "pool": "mean"},
+    "no norm": {"final_norm": "none", "pool": "mean", "cls_token": False, "position_prefix": 0},
+    "registers, distilled": {"reg_tokens": 2, "dist_token": True, "pool": "cls_dist"},
+    "one block": {"blocks": 1, "layer_scale": True, "pre_norm": True},
+}
+
+
+def without_gradient(network):
+    """Names of parameters that wait for a gradient and get none."""
+    network(torch.rand(2, 2, *network.volume)).square().sum().backward()
+    return [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("decoder", ["linear", "unetr", "upernet"])
+def test_what_is_not_read_is_not_trained(decoder, form):
+    network = segmenter(flat(**FORMS[form]), classes=2, decoder=decoder, features=8)
+    assert not without_gradient(network)
+    assert not without_gradient(network.requires_grad_())
+    frozen = {n for n, p in network.named_parameters() if not p.requires_grad}
+    assert {n.rsplit(".", 1)[0] for n in frozen} <= {"backbone.norm", "backbone.fc_norm"}
+    if form == "norm on the tokens":
+        assert bool(frozen) == (decoder != "linear")
+    assert not any(p.requires_grad for p in network.requires_grad_(False).parameters())
+
+
+# Two processes, made from one that has imported torch.
+TOGETHER = """
+import os, sys
+import torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from inflate_zoo import Backbone, segmenter
+from inflate_zoo.architecture import BackboneConfig
+form = BackboneConfig.model_validate_json(sys.argv[1])
+def train(rank, file):
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    for decoder, norm in ("linear", "group"), ("unetr", "group"), ("upernet", "group"), \
+            ("upernet", "batch"):
+        torch.manual_seed(0)
+        network = segmenter(Backbone(form), classes=2, decoder=decoder, features=8, norm=norm)
+        shared = DistributedDataParallel(network)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            shared(torch.rand(2, 2, *form.volume) + rank).square().mean().backward()
+            optimizer.step()
+        total = sum(p.detach().double().sum() for p in network.parameters())
+        totals = [torch.zeros_like(total) for _ in range(2)]
+        dist.all_gather(totals, total)
+        assert totals[0] == totals[1], decoder
+import torch._dynamo, monai.networks.blocks.dynunet_block
+children = []
+for rank in range(2):
+    if not (child := os.fork()):
+        try:
+            train(rank, sys.argv[2])
+            os._exit(0)
+        finally:
+            import traceback; traceback.print_exc()
+            os._exit(1)
+    children.append(child)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+def test_every_decoder_trains_in_two_processes(tmp_path):
+    form = config(patch_depth=1, volume=(1, 4, 6)).model_dump_json()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TOGETHER, form, str(tmp_path / "meet")],
+        capture_output=True, text=True, cwd=ROOT, check=False, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_decoder_costs_no_more_than_twice_the_backbone():
     """ViT-S, patch 4x14x14, window 16x56x56; counted on shapes alone."""
     form = config(

@@ -45,8 +45,9 @@ def build(spec: TrialSpec, weights: Path | None) -> Segmenter:
     backbone = _backbone(spec, weights)
     settings = spec.protocol.network
     backbone.set_drop_path(settings.drop_path)
+    backbone.requires_grad_(not settings.freeze)
     torch.manual_seed(derived(spec.seed, "decoder"))
-    network = segmenter(
+    return segmenter(
         backbone,
         classes=len(spec.task.values),
         decoder=settings.decoder,
@@ -54,12 +55,6 @@ def build(spec: TrialSpec, weights: Path | None) -> Segmenter:
         norm=settings.norm,
         slice_wise=spec.arm.kind == "2d",
     )
-    backbone.requires_grad_(not settings.freeze)
-    # Processes that share a training wait for every gradient: these parts get none.
-    backbone.fc_norm.requires_grad_(False)
-    if settings.decoder != "linear":
-        backbone.norm.requires_grad_(False)
-    return network
 
 
 def _backbone(spec: TrialSpec, weights: Path | None) -> Backbone:

@@ -17,6 +17,7 @@ from inflate_zoo.catalog import data_folder
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files import read_bytes, reading
 from inflate_zoo.foreign import reason_of, toml_table
+from inflate_zoo.validation import message_of
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -128,8 +129,7 @@ def _problems(error: ValidationError) -> list[str]:
         # Members of a union stand in the path, under their type's name.
         field = ".".join(part for part in path if part.isidentifier() or part.isdigit())
         field = field.removesuffix(".Intensity").replace(".Intensity.", ".")
-        message = entry["msg"].removeprefix("Value error, ")
-        told.setdefault(field or "file", []).append(message)
+        told.setdefault(field or "file", []).append(message_of(entry))
     # Where a part of a value is told to be wrong, its other possible forms only distract.
     whole = {field for field in told if any(other.startswith(f"{field}.") for other in told)}
     return [

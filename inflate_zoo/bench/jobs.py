@@ -20,6 +20,7 @@ from inflate_zoo.bench.preprocessing import (
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.bench.volumes import SUPPORTED, read_channels, read_volume
 from inflate_zoo.errors import UsageError
+from inflate_zoo.files import called
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
 Progress = Callable[[str, int, int], None]
@@ -98,7 +99,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
             if entry.name.lower().endswith(SUPPORTED) and not entry.name.startswith(".")
         ]
         if not inside:
-            raise UsageError(f"'{path.name}' holds no .nii or .nii.gz file", hint="name another")
+            raise UsageError(f"'{called(path)}' holds no .nii or .nii.gz file", hint="name another")
         found += inside
     return found
 

@@ -15,7 +15,7 @@ from typing import Any
 from inflate_zoo.bench.dataset import Case, Dataset, Finding, refuse_problems
 from inflate_zoo.bench.published import read_published
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import read_json
+from inflate_zoo.files import called, read_json, require_folder
 
 __all__ = ["Case", "Dataset", "Finding", "read_dataset", "refuse_problems"]
 
@@ -86,8 +86,8 @@ def read_dataset(folder: Path) -> Dataset:
     if not _is_there(path):
         if folder.is_dir() and (published := read_published(folder)) is not None:
             return published
-        what = "has no dataset.json" if folder.is_dir() else "is no folder"
-        raise UsageError(f"'{folder.name}' {what}", hint=_LAYOUTS)
+        require_folder(folder, _LAYOUTS)
+        raise UsageError(f"'{called(folder)}' has no dataset.json", hint=_LAYOUTS)
     table = read_json(path, "dataset")
     reader = _Reader(folder, table)
     if {"channel_names", "file_ending"} <= table.keys():
@@ -95,7 +95,7 @@ def read_dataset(folder: Path) -> Dataset:
     elif {"training", "labels"} <= table.keys():
         channels = _read_decathlon(reader)
     else:
-        raise UsageError(f"dataset.json of '{folder.name}' fits no known layout", hint=_LAYOUTS)
+        raise UsageError(f"dataset.json of '{called(folder)}' fits no known layout", hint=_LAYOUTS)
     if not reader.regions:
         reader.complain("dataset.json: 'labels' names nothing besides the background", "name it")
     name = folder.resolve().name

@@ -20,6 +20,7 @@ from inflate_zoo.bench.preprocessing import restore
 from inflate_zoo.bench.records import SPEC, Trial, trials_of
 from inflate_zoo.bench.volumes import write_like
 from inflate_zoo.errors import UsageError, WriteError
+from inflate_zoo.files import called, require_folder
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.staging import check_target
 from inflate_zoo.writing import json_text
@@ -52,14 +53,15 @@ def find_trial(folder: Path) -> Trial:
         trial = Trial(folder)
         if not trial.done:
             raise UsageError(
-                f"trial '{folder.name}' is not done: it has no record",
+                f"trial '{called(folder)}' is not done: it has no record",
                 hint=f"train it first: inflate-zoo bench-trial {folder}",
             )
         return trial
     trials = list(trials_of(folder))
     if not trials:
+        require_folder(folder, "name a folder below <out>/trials that holds a record.json")
         raise UsageError(
-            f"'{folder.name}' is neither a trial's folder nor a run of 'inflate-zoo bench'",
+            f"'{called(folder)}' is neither a trial's folder nor a run of 'inflate-zoo bench'",
             hint="name a folder below <out>/trials that holds a record.json",
         )
     done = [trial for trial in trials if trial.done]
@@ -67,15 +69,14 @@ def find_trial(folder: Path) -> Trial:
         return done[0]
     if not done:
         raise UsageError(
-            f"none of the {len(trials)} trials of '{folder.name}' is done",
+            f"none of the {len(trials)} trials of '{called(folder)}' is done",
             hint="run the 'inflate-zoo bench' command that planned them again",
         )
-    told = [
-        f"{trial.folder}: {trial.spec.arm.label}, seed {trial.spec.seed}, fold {trial.spec.fold}"
-        for trial in done
-    ]
+    told = [f"{t.folder}: {t.spec.arm.label}, seed {t.spec.seed}, fold {t.spec.fold}" for t in done]
     raise UsageError(
-        f"'{folder.name}' holds {len(done)} trained networks", details=told, hint="name one of them"
+        f"'{called(folder)}' holds {len(done)} trained networks",
+        details=told,
+        hint="name one of them",
     )
 
 

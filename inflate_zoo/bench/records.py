@@ -22,6 +22,7 @@ from inflate_zoo.bench.atomic import replace_text
 from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
+from inflate_zoo.files import called, lacking
 from inflate_zoo.writing import json_text
 
 RESULT_VERSION = 1  # raised when the same specification would give another result
@@ -165,7 +166,7 @@ class Trial:
 
     def _unreadable(self, name: str) -> UsageError:
         return UsageError(
-            f"'{self.folder.name}' is no trial: its {name} cannot be read",
+            f"'{called(self.folder)}' is no trial: its {name} cannot be read{lacking(self.folder)}",
             hint="plan it again with the 'inflate-zoo bench' command that made it",
         )
 

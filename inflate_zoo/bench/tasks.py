@@ -10,10 +10,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    field_validator,
     model_validator,
 )
 
 from inflate_zoo import budgets
+from inflate_zoo.errors import without_password
 from inflate_zoo.foreign import pattern, reason_of
 
 Length = Annotated[float, Field(ge=budgets.LEAST_MM, le=budgets.MOST_MM)]
@@ -153,6 +155,13 @@ class Task(Strict):
     address: str = ""
     checksum: str = ""
     access: str = ""
+
+    @field_validator("address")
+    @classmethod
+    def _address_is_public(cls, address: str) -> str:
+        if without_password(address) != address:
+            raise ValueError("it names a user or a password, and stands in every record")
+        return address
 
     @model_validator(mode="after")
     def _labels_fit(self) -> Self:

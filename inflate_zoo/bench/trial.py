@@ -18,6 +18,7 @@ from inflate_zoo.bench.leases import LostLeaseError, holder, leased
 from inflate_zoo.bench.progress import Watcher
 from inflate_zoo.bench.records import FAILURE, Trial
 from inflate_zoo.errors import InflateZooError, WorkError
+from inflate_zoo.interrupts import check
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -99,6 +100,7 @@ def _attempt(
     except LostLeaseError:
         return "held"
     except Exception as error:
+        check()  # a signal may come as the death of a worker, which is no failure
         try:
             guard()
         except LostLeaseError:  # its new holder tidied up what this one was writing

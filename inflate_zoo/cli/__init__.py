@@ -1,9 +1,7 @@
 """The command line: one module per command. Nothing heavy is imported before it is needed."""
 
-import signal
 import sys
-from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,6 +21,7 @@ from inflate_zoo.cli import (
     zoo,
 )
 from inflate_zoo.cli.output import whole_output
+from inflate_zoo.interrupts import run
 from inflate_zoo.version import __version__
 
 app = typer.Typer(
@@ -68,17 +67,12 @@ def _root(
     """
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signal's form
-    sys.exit(128 + signum)  # unwinds, so that staging folders are removed
-
-
 def command_line() -> None:
     """The whole command line, its output told where it is lost."""
     with whole_output():
         app()
 
 
-def main() -> None:
-    """Entry point of the `inflate-zoo` command."""
-    signal.signal(signal.SIGTERM, _terminate)
-    command_line()
+def main() -> NoReturn:
+    """Run the command line in a process that goes on; `__main__` ends it as well."""
+    sys.exit(run(command_line))

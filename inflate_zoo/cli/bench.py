@@ -16,6 +16,7 @@ from inflate_zoo.cli.common import (
     needs_bench,
     print_json,
     say,
+    tell,
 )
 from inflate_zoo.cli.datasets import find_data
 from inflate_zoo.cli.watching import board
@@ -150,7 +151,7 @@ def command(
             print_json(estimated.plain())
         else:
             for line in estimated.lines():
-                typer.echo(line)
+                tell(line)
         return
     _finish(planned, format)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from inflate_zoo.cli.bench import Compile, Device, Workers
-from inflate_zoo.cli.common import Debug, guarded, needs_bench
+from inflate_zoo.cli.common import Debug, guarded, needs_bench, tell
 from inflate_zoo.cli.watching import board
 
 NAME = "bench-trial"
@@ -37,6 +37,6 @@ def command(
     resources = Resources(device, workers, compile)
     with board() as shown:
         tally = run_trials(trials, resources, shown.watch, shown.say)
-    typer.echo(f"{len(tally.done)} done, {len(tally.failed)} failed")
+    tell(f"{len(tally.done)} done, {len(tally.failed)} failed")
     if tally.failed:
         raise typer.Exit(1)

@@ -4,16 +4,20 @@ import functools
 import json
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn, ParamSpec
+from signal import SIGINT
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from inflate_zoo.errors import InflateZooError, UsageError
+from inflate_zoo.errors import InflateZooError, UsageError, printable
+from inflate_zoo.extras import install_hint
+from inflate_zoo.interrupts import received
 
 Parameters = ParamSpec("Parameters")
+_LISTED = 6  # names of a list that is only to give an idea
 
 BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "psutil", "scipy",
                    "surface_distance", "tensorboard")  # fmt: skip
@@ -46,7 +50,21 @@ def parse_spacing(text: str) -> tuple[float, float, float]:
     return _triple(text, float, "5,0.8,0.8")
 
 
-Format = Annotated[OutputFormat, typer.Option("--format", help="Output for people or programs.")]
+def _format(text: str) -> OutputFormat:
+    if text not in list(OutputFormat):
+        raise typer.BadParameter(f"'{text}' is not {' or '.join(OutputFormat)}")
+    return OutputFormat(text)
+
+
+Format = Annotated[
+    OutputFormat,
+    typer.Option(
+        "--format",
+        parser=_format,
+        metavar=f"[{'|'.join(OutputFormat)}]",
+        help="Output for people or programs.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Scheme = Annotated[str, typer.Option(help="How the stem gains depth: see 'inflate-zoo schemes'.")]
 PatchDepth = Annotated[
@@ -76,9 +94,7 @@ def needs_bench() -> None:
 
     missing = [name for name in BENCH_LIBRARIES if find_spec(name) is None]
     if missing:
-        raise UsageError(
-            f"this command needs {', '.join(missing)}", hint='pip install "inflate-zoo[bench]"'
-        )
+        raise UsageError(f"this command needs {', '.join(missing)}", hint=install_hint(missing))
 
 
 def say(text: str) -> None:
@@ -88,23 +104,25 @@ def say(text: str) -> None:
         sys.stderr.write(f"{lines}\n")  # not typer.echo, which writes into Rich's bars
 
 
-def printable(line: str) -> str:
-    """A line without line breaks, direction marks and other things that would forge one."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
-    )
+def tell(line: str) -> None:
+    """A line of a result, on stdout."""
+    typer.echo(printable(line))
+
+
+def listed(names: Sequence[str], what: str) -> str:
+    """How many there are of something, and the first of them by name."""
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    noun = what if len(names) == 1 else f"{what}s"
+    return f"{len(names)} {noun}: {', '.join(names[:_LISTED])}{more}"
 
 
 def print_json(value: object) -> None:
     """A result for programs, on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _fail(error: InflateZooError) -> NoReturn:
-    first, *rest = error.lines()
-    for line in (f"error: {first}", *rest):
-        say("".join(char if char.isprintable() else " " for char in line))
-    raise typer.Exit(error.exit_code)
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    kept = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    typer.echo("".join(kept))
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -122,25 +140,34 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
                 warnings.filterwarnings("always", module="inflate_zoo", category=UserWarning)
                 warnings.showwarning = _show_warning
                 command(*args, **kwargs)
-        except KeyboardInterrupt:
-            say("interrupted; nothing half-written was left")
-            raise typer.Exit(130) from None
-        except typer.Exit:  # an exception as well, but no error
-            raise
-        except InflateZooError as error:
-            if kwargs.get("debug"):
+        except BaseException as error:
+            code = _answer(error, debug=bool(kwargs.get("debug")))
+            if code is None:
                 raise
-            _fail(error)
-        except Exception as error:
-            if kwargs.get("debug"):
-                raise
-            # torch says so with a RuntimeError of its allocator.
-            if isinstance(error, MemoryError) or "alloc" in str(error):
-                say("error: out of memory")
-                say("close other programs, or convert on a larger machine; --no-verify needs least")
-                raise typer.Exit(1) from None
-            say(f"error: unexpected {type(error).__name__}; this is a bug of inflate-zoo")
-            say("run the same command with --debug and report what it prints")
-            raise typer.Exit(1) from None
+            raise typer.Exit(code) from None
 
     return run
+
+
+def _answer(error: BaseException, *, debug: bool) -> int | None:
+    """Say what went wrong; the exit code, or `None` where that is not ours to answer."""
+    if (number := received(error)) is not None:
+        how = "interrupted" if number == SIGINT else "terminated"
+        say(f"{how}; nothing half-written was left")
+        return 128 + number
+    # An exit is an exception as well, but no error.
+    if debug or isinstance(error, typer.Exit) or not isinstance(error, Exception):
+        return None
+    if isinstance(error, InflateZooError):
+        first, *rest = error.lines()
+        for line in (f"error: {first}", *rest):
+            say(line)
+        return error.exit_code
+    # torch says so with a RuntimeError of its allocator.
+    if isinstance(error, MemoryError) or "alloc" in str(error):
+        say("error: out of memory")
+        say("close other programs, or convert on a larger machine; --no-verify needs least")
+    else:
+        say(f"error: unexpected {type(error).__name__}; this is a bug of inflate-zoo")
+        say("run the same command with --debug and report what it prints")
+    return 1

@@ -20,7 +20,9 @@ from inflate_zoo.cli.common import (
     Scheme,
     Volume,
     guarded,
+    listed,
     print_json,
+    tell,
 )
 
 NAME = "convert"
@@ -33,11 +35,18 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, Task, TextColumn
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    class Amount(DownloadColumn):
+        """Bytes, once there are any."""
+
+        def render(self, task: Task) -> Text:
+            return Text() if task.total is None else super().render(task)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), Amount())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("writing")
+        task = bar.add_task("loading libraries", total=None)
 
         def update(done: int, total: int) -> None:
             label = "writing" if done < total else "verifying"
@@ -115,21 +124,17 @@ def _report(folder: Path, record: Mapping[str, Any]) -> None:
     origin = f"{source['repo']} at {source['commit'][:12]}" if source["repo"] else source["name"]
     patch = "x".join(map(str, (config["patch_depth"], *config["patch_size"])))
     size = "x".join(map(str, recipe["volume"]))
-    typer.echo(f"{folder}")
-    typer.echo(f"  source   {origin} ({source['family']}, license {source['license']['license']})")
-    typer.echo(f"  network  {config['depth']} blocks of width {config['embed_dim']}, patch {patch}")
-    typer.echo(
+    tell(f"{folder}")
+    tell(f"  source   {origin} ({source['family']}, license {source['license']['license']})")
+    tell(f"  network  {config['depth']} blocks of width {config['embed_dim']}, patch {patch}")
+    tell(
         f"  input    {recipe['channels']} channel(s), {size} voxels by default; "
         f"{'intensities in [0, 1]' if recipe['fold_normalization'] else 'normalised as the source'}"
     )
-    typer.echo(
-        f"  dropped  {len(record['dropped'])} tensors"
-        if record["dropped"]
-        else "  dropped  nothing"
-    )
+    tell(f"  dropped  {listed(record['dropped'], 'tensor')}")
     for note in record["notes"]:
-        typer.echo(f"  note     {note}")
-    typer.echo(f"  proof    {proof_text(record['verification'])}")
+        tell(f"  note     {note}")
+    tell(f"  proof    {proof_text(record['verification'])}")
 
 
 def proof_text(verification: dict[str, Any] | None) -> str:

@@ -18,7 +18,7 @@ from inflate_zoo.cli.common import (
     guarded,
     needs_bench,
     print_json,
-    printable,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading cases")
+        task = bar.add_task("reading cases", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -82,10 +82,10 @@ def _print(report: Report) -> None:
         for case, found in _by_case(findings).items():
             told = [f"{finding.what} ({finding.hint})" for finding in found]
             for line in ["; ".join(told)] if case else told:
-                typer.echo(printable(f"{mark}: {case or 'data set'}: {line}"))
+                tell(f"{mark}: {case or 'data set'}: {line}")
     bad, odd = (len(_by_case(findings).keys() - {""}) for findings in (report.bad, report.warnings))
     whole = sum(not finding.case for finding in report.bad)
-    typer.echo(
+    tell(
         f"{report.cases} cases read: {bad} bad, {odd} with warnings"
         + (f"; {whole} problem(s) of the whole data set" if whole else "")
     )

@@ -1,8 +1,6 @@
 """`inflate-zoo families`."""
 
-import typer
-
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, tell
 
 NAME = "families"
 
@@ -22,5 +20,5 @@ def command(
         return
     width = max(len(scheme.name) for scheme in schemes) + 2
     for scheme in schemes:
-        typer.echo(f"{scheme.name:<{width}}{scheme.summary}")
-        typer.echo(f"{'':<{width}}e.g. {', '.join(scheme.examples[:2])}")
+        tell(f"{scheme.name:<{width}}{scheme.summary}")
+        tell(f"{'':<{width}}e.g. {', '.join(scheme.examples[:2])}")

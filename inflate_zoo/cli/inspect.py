@@ -17,8 +17,10 @@ from inflate_zoo.cli.common import (
     Scheme,
     Volume,
     guarded,
+    listed,
     parse_spacing,
     print_json,
+    tell,
 )
 
 NAME = "inspect"
@@ -90,7 +92,7 @@ def _report(found: dict[str, Any]) -> None:
         ),
         ("parameters", f"{found['parameters_2d']:,} (2D), {made['parameters']:,} (3D)"),
         ("normalised", f"mean {mean} ({found['normalization']['from']})"),
-        ("dropped", f"{len(found['dropped'])} tensors"),
+        ("dropped", listed(found["dropped"], "tensor")),
         ("3D stem", f"{_times(made['stem'])}, {made['scheme']}"),
         (
             "volume",
@@ -108,4 +110,4 @@ def _report(found: dict[str, Any]) -> None:
         rows.append(("proposed", f"--patch-depth {found['proposed_patch_depth']} for this spacing"))
     rows += [("note", note) for note in found["notes"]]
     for key, value in rows:
-        typer.echo(f"{key:<11}{value}")
+        tell(f"{key:<11}{value}")

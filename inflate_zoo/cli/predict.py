@@ -16,8 +16,8 @@ from inflate_zoo.cli.common import (
     guarded,
     needs_bench,
     print_json,
-    printable,
     say,
+    tell,
 )
 from inflate_zoo.cli.watching import board
 
@@ -65,7 +65,7 @@ def command(
         print_json({"predictions": [asdict(entry) for entry in predicted], "summary": summary})
         return
     for entry in predicted:
-        typer.echo(_line(entry))
+        tell(_line(entry))
     if summary is not None:
         dice = summary["foreground_mean"]["Dice"]
         say(f"mean Dice {'unknown' if dice is None else f'{dice:.3f}'}: {out / 'summary.json'}")
@@ -73,4 +73,4 @@ def command(
 
 def _line(entry: Predicted) -> str:
     volumes = ", ".join(f"{name} {volume:.3f} ml" for name, volume in entry.volumes_ml.items())
-    return printable(f"{entry.file}  {volumes}")
+    return f"{entry.file}  {volumes}"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from inflate_zoo.bench.amounts import size
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
 from inflate_zoo.cli.convert import proof_text
 from inflate_zoo.cli.zoo import license_text
 
@@ -37,8 +37,8 @@ def command(
         print_json({"folder": str(folder), **record})
         return
     weights = folder / "model.safetensors"
-    typer.echo(f"{folder}")
-    typer.echo(f"  weights  {size(weights.stat().st_size)}")
-    typer.echo(f"  SHA-256  {record['files'][weights.name]['sha256']}")
-    typer.echo(f"  license  {license_text(find_card(name)[0])}")
-    typer.echo(f"  proof    {proof_text(record['verification'])}")
+    tell(f"{folder}")
+    tell(f"  weights  {size(weights.stat().st_size)}")
+    tell(f"  SHA-256  {record['files'][weights.name]['sha256']}")
+    tell(f"  license  {license_text(find_card(name)[0])}")
+    tell(f"  proof    {proof_text(record['verification'])}")

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inflate_zoo.bench.amounts import size
-from inflate_zoo.cli.common import (
-    Debug,
-    Format,
-    OutputFormat,
-    guarded,
-    print_json,
-    printable,
-    say,
-)
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
 
 if TYPE_CHECKING:
     from inflate_zoo.publishing import Pushed
@@ -77,10 +69,10 @@ def _report(pushed: Pushed, *, dry_run: bool) -> None:
     how = "there already"
     if pushed.created:
         how = "would be made" if dry_run else "made"
-    typer.echo(printable(f"{pushed.repo}"))
-    typer.echo(f"  repo     {how}, {'private' if pushed.private else 'public'}")
-    typer.echo(f"  commit   {pushed.commit or 'none'}")
+    tell(f"{pushed.repo}")
+    tell(f"  repo     {how}, {'private' if pushed.private else 'public'}")
+    tell(f"  commit   {pushed.commit or 'none'}")
     width = max(len(part.name) for part, _ in pushed.files)
     for part, state in pushed.files:
         amount = size(part.size) if part.size >= 1 << 20 else f"{part.size:,} B"
-        typer.echo(f"  {state:<8} {part.name:<{width}}  {amount}")
+        tell(f"  {state:<8} {part.name:<{width}}  {amount}")

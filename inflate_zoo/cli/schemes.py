@@ -2,9 +2,7 @@
 
 import inspect
 
-import typer
-
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, tell
 
 NAME = "schemes"
 
@@ -24,4 +22,4 @@ def command(
         print_json([{"name": name, "summary": summary} for name, summary in told.items()])
         return
     for name, summary in told.items():
-        typer.echo(f"{name:<10}{summary}")
+        tell(f"{name:<10}{summary}")

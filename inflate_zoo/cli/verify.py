@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, Revision, guarded, print_json
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, Revision, guarded, print_json, tell
 from inflate_zoo.cli.convert import proof_text
 
 NAME = "verify"
@@ -31,9 +31,9 @@ def command(
     if format is OutputFormat.json:
         print_json(found.as_dict())
     else:
-        typer.echo(f"{converted}")
-        typer.echo(f"  proof    {proof_text(found.as_dict())}")
+        tell(f"{converted}")
+        tell(f"  proof    {proof_text(found.as_dict())}")
         for case, error in found.errors.items():
-            typer.echo(f"           {case}: {error:.1e}")
+            tell(f"           {case}: {error:.1e}")
     if not found.passed:
         raise typer.Exit(1)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from inflate_zoo.cli.common import printable, say
+from inflate_zoo.cli.common import say
+from inflate_zoo.errors import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

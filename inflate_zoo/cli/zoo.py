@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inflate_zoo.bench.amounts import size
-from inflate_zoo.cli.common import (
-    Debug,
-    Format,
-    OutputFormat,
-    guarded,
-    print_json,
-    printable,
-    say,
-)
-from inflate_zoo.errors import UsageError
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
+from inflate_zoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from inflate_zoo.zoo_building import Built
@@ -84,7 +76,7 @@ def _list(wanted: str | None, format: OutputFormat) -> None:  # noqa: A002 - the
     widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-        typer.echo("".join(cells).rstrip())
+        tell("".join(cells).rstrip())
     if wanted and not rows:
         say(f"no entry has '{wanted}' in it; see them all: inflate-zoo zoo")
 
@@ -117,7 +109,7 @@ def show(
         print_json(_as_json(entry) | {"text": text})
         return
     for key, value in _facts(entry):
-        typer.echo(printable(f"{key:<11}{value}"))
+        tell(f"{key:<11}{value}")
     if text:
         typer.echo("\n" + "\n".join(printable(line) for line in text.splitlines()))
 
@@ -171,7 +163,7 @@ def build(
     for built in make_all(names or [], out):
         done.append(built)
         if format is OutputFormat.human:
-            typer.echo(printable(_outcome(built)))
+            tell(_outcome(built))
         if built.error is not None:
             say(f"{built.name}: {built.error.hint}")
     if format is OutputFormat.json:

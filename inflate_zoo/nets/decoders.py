@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.errors import UsageError
+from inflate_zoo.extras import install_hint
 from inflate_zoo.nets.norms import GroupNorm
 from inflate_zoo.nets.resizing import resize
 from inflate_zoo.nets.upernet import UpernetDecoder
@@ -155,7 +156,7 @@ def _res_block() -> Callable[[int, int], nn.Module]:
     except ImportError as error:
         raise UsageError(
             f"the 'unetr' decoder needs MONAI, which cannot be imported: {error}",
-            hint='pip install "inflate-zoo[bench]"',
+            hint=install_hint(["monai"]),
         ) from error
 
     def block(inner: int, outer: int) -> nn.Module:

@@ -65,8 +65,12 @@ class SegmenterConfig(BaseModel):
 class SegmentationNetwork(nn.Module):
     """A backbone with a decoder.
 
+    What the decoder does not read of the backbone (the norm after the pooling; for decoders of
+    inner blocks the norm after the last one too) gets no gradient and never requires one: processes
+    that share a training would wait for it.
+
     Args:
-        backbone: Trained on, not copied.
+        backbone: Trained on, not copied; its unread norms are frozen.
         config: The form; its `backbone` is the backbone's own config.
 
     Attributes:
@@ -93,6 +97,18 @@ class SegmentationNetwork(nn.Module):
         self.classes = config.classes
         self.slice_wise = config.slice_wise
         self.volume: tuple[int, int, int] = backbone.config.volume
+        self._freeze_unread()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Let all parameters that a decoder reads be trained, or none."""
+        super().requires_grad_(requires_grad)
+        self._freeze_unread()
+        return self
+
+    def _freeze_unread(self) -> None:
+        self.backbone.fc_norm.requires_grad_(False)
+        if self.decoder.blocks is not None:
+            self.backbone.norm.requires_grad_(False)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block of the backbone in the backward pass."""

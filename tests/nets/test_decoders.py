@@ -228,4 +228,4 @@ def test_without_monai_only_unetr_is_refused(monkeypatch):
     LinearDecoder(config(), 2, 8)
     with pytest.raises(UsageError, match="needs MONAI") as caught:
         UnetrDecoder(config(), 2, 8)
-    assert caught.value.hint == 'pip install "inflate-zoo[bench]"'
+    assert caught.value.hint.startswith('pip install "monai')

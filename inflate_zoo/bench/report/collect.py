@@ -15,8 +15,9 @@ from inflate_zoo.bench.protocols import Protocol
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.budgets import JSON_BYTES
 from inflate_zoo.errors import ConfigError, UsageError
-from inflate_zoo.files import read_bytes, reading
+from inflate_zoo.files import called, read_bytes, reading, require_folder
 from inflate_zoo.foreign import parsing, reason_of, require_few_values
+from inflate_zoo.validation import problems_of
 
 Form = TypeVar("Form", bound=BaseModel)
 # Not Mapping, whose checking is not compiled.
@@ -186,9 +187,10 @@ def _places(folder: Path) -> list[Path]:
             if (place / "trial.json").exists() or (place / "record.json").exists()
         ]
     except OSError as error:
-        raise UsageError(f"'{folder.name}' holds no folder of trials", hint=hint) from error
+        require_folder(folder, hint)
+        raise UsageError(f"'{called(folder)}' holds no folder of trials", hint=hint) from error
     if not places:
-        raise UsageError(f"'{folder.name}' holds no trials", hint=hint)
+        raise UsageError(f"'{called(folder)}' holds no trials", hint=hint)
     return places
 
 
@@ -212,9 +214,7 @@ def _read(place: Path) -> Trial:
         if "failure.json" in held:
             failure = _form(place / "failure.json", Failure)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        _damaged(place, f"{where}: {first['msg']}" if where else first["msg"], error)
+        _damaged(place, problems_of(error, "file")[0], error)
     except ConfigError as error:
         _damaged(place, error.message, error)
     return Trial(described.hash or place.name, described, None, failure, kept)
