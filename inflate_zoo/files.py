@@ -72,14 +72,18 @@ def disguise(start: bytes) -> str | None:
     return None
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path, hint: str | None = None) -> Mapping[str, Any]:
     """Read a JSON object.
+
+    Args:
+        path: The file.
+        hint: What to do where it cannot be used; by default, to get it where the weights were.
 
     Raises:
         ConfigError: Not JSON, not an object, or nested too deeply.
     """
     require_regular(path)
-    hint = f"take {path.name} from the repo the weights came from"
+    hint = hint or f"take {path.name} from the repo the weights came from"
     with reading(path), path.open("rb") as file:
         content = file.read(_JSON_LIMIT + 1)
     if len(content) > _JSON_LIMIT:

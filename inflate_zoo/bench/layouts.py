@@ -1,4 +1,7 @@
-"""Layouts of a data set on disk: the Decathlon's, nnU-Net's raw one, and those of `published`.
+"""Layouts of a data set on disk: the Decathlon's, nnU-Net's raw ones, and those of `published`.
+
+nnU-Net's first version has the Decathlon's dataset.json, but one file per channel: `a.nii.gz` there
+is `a_0000.nii.gz`, `a_0001.nii.gz`, ... on disk.
 
 What is wrong with single cases or fields is collected, not raised: people want the whole list.
 """
@@ -13,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from inflate_zoo.bench.dataset import Case, Dataset, Finding, refuse_problems
+from inflate_zoo.bench.label_table import Form, LabelTable, read_labels
 from inflate_zoo.bench.published import read_published
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import read_json
@@ -21,6 +25,7 @@ __all__ = ["Case", "Dataset", "Finding", "read_dataset", "refuse_problems"]
 
 _ENDINGS = (".nii.gz", ".nii")
 _MR = re.compile(r"(mri?|t1|t2|flair|dwi|adc|pd|swi|dce)\w*([ _-].*)?", re.IGNORECASE)
+_CORRECT = "correct it; 'python -m json.tool dataset.json' shows where"
 _LAYOUTS = (
     "these layouts are understood: the Decathlon's (dataset.json with 'training' and 'labels') and "
     "nnU-Net's raw one (dataset.json with 'channel_names' and 'file_ending', imagesTr, labelsTr); "
@@ -34,10 +39,11 @@ class _Reader:
 
     folder: Path
     table: Mapping[str, Any]
-    labels: dict[str, int] = field(default_factory=dict)
-    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    labels: LabelTable = field(default_factory=LabelTable)
+    channels: tuple[str, ...] = ()
     cases: dict[str, Case] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
 
     def complain(self, what: str, hint: str, case: str = "") -> None:
         self.problems.append(Finding(case, what, hint))
@@ -45,12 +51,29 @@ class _Reader:
     def text(self, *keys: str) -> str:
         return next((v for key in keys if isinstance(v := self.table.get(key), str) and v), "")
 
-    def mapping(self, key: str) -> Mapping[str, Any]:
+    def mapping(self, key: str, example: str) -> Mapping[str, Any]:
         value = self.table.get(key)
         if isinstance(value, dict) and value:
             return value
-        self.complain(f"dataset.json: '{key}' is no object with entries", "write it as an object")
+        self.complain(f"dataset.json: '{key}' is no object with entries", f"write {example}")
         return {}
+
+    def read_labels(self, layout: Form) -> None:
+        self.labels = read_labels(self.table.get("labels"), layout)
+        self.problems += self.labels.problems
+        self.warnings += self.labels.warnings
+
+    def read_channels(self, key: str) -> None:
+        example = '{"0": "CT"}'
+        names = self.mapping(key, example)
+        expected = [str(place) for place in range(len(names))]
+        if not names:
+            return
+        if set(names) != set(expected) or not all(isinstance(v, str) for v in names.values()):
+            what = f"dataset.json: '{key}' is no object from 0, 1, ... to names"
+            self.complain(what, f"write {example}")
+            return
+        self.channels = tuple(names[place] for place in expected)
 
     def add(self, case: Case) -> None:
         """Take a case in, unless a file is missing or it is there already."""
@@ -86,42 +109,56 @@ def read_dataset(folder: Path) -> Dataset:
     if not _is_there(path):
         if folder.is_dir() and (published := read_published(folder)) is not None:
             return published
-        what = "has no dataset.json" if folder.is_dir() else "is no folder"
-        raise UsageError(f"'{folder.name}' {what}", hint=_LAYOUTS)
-    table = read_json(path)
-    reader = _Reader(folder, table)
-    if {"channel_names", "file_ending"} <= table.keys():
-        channels = _read_nnunet(reader)
-    elif {"training", "labels"} <= table.keys():
-        channels = _read_decathlon(reader)
-    else:
-        raise UsageError(f"dataset.json of '{folder.name}' fits no known layout", hint=_LAYOUTS)
-    if not reader.regions:
-        reader.complain("dataset.json: 'labels' names nothing besides the background", "name it")
+        raise _no_data_set(folder)
+    reader = _Reader(folder, read_json(path, hint=_CORRECT))
+    _read_layout(reader)
+    _warn_of_unread(reader)
     name = folder.resolve().name
     return Dataset(
         folder=folder,
         name=name,
         title=reader.text("name") or name,
-        modality=_modality(channels),
-        channels=channels,
-        labels=MappingProxyType(reader.labels),
-        regions=MappingProxyType(reader.regions),
+        modality=_modality(reader.channels),
+        channels=reader.channels,
+        labels=MappingProxyType(dict(reader.labels.labels)),
+        regions=MappingProxyType(dict(reader.labels.regions)),
         cases=tuple(reader.cases[case] for case in sorted(reader.cases)),
         listed=tuple(reader.cases),
         license=reader.text("licence", "license") or "unknown",
         citation=reader.text("reference", "citation"),
         problems=tuple(reader.problems),
+        warnings=tuple(reader.warnings),
     )
 
 
-def _channels(reader: _Reader, key: str) -> tuple[str, ...]:
-    names = reader.mapping(key)
-    expected = [str(place) for place in range(len(names))]
-    if set(names) != set(expected) or not all(isinstance(name, str) for name in names.values()):
-        reader.complain(f"dataset.json: '{key}' is no object from 0, 1, ... to names", "number it")
-        return tuple(str(name) for name in names.values())
-    return tuple(names[place] for place in expected)
+def _no_data_set(folder: Path) -> UsageError:
+    """Nothing to read; a data set one folder below, or a list of another name, is named."""
+    if not folder.is_dir():
+        return UsageError(f"'{folder.name}' is no folder", hint=_LAYOUTS)
+    what = f"'{folder.name}' has no dataset.json"
+    if below := sorted(path.parent.name for path in folder.glob("*/dataset.json")):
+        more = f" and {len(below) - 1} more" if len(below) > 1 else ""
+        return UsageError(f"{what}, but '{below[0]}' in it has{more}", hint="name that folder")
+    if others := sorted(path.name for path in folder.glob("dataset*.json")):
+        hint = "rename it if it is the list of the cases"
+        return UsageError(f"{what}, but '{others[0]}'", hint=hint)
+    return UsageError(what, hint=_LAYOUTS)
+
+
+def _read_layout(reader: _Reader) -> None:
+    keys = reader.table.keys()
+    if {"channel_names", "file_ending"} <= keys:
+        _read_nnunet(reader)
+    elif {"training", "labels"} <= keys:
+        _read_decathlon(reader)
+    else:
+        nnunet = bool(keys & {"channel_names", "file_ending"})
+        needed = ("channel_names", "file_ending") if nnunet else ("training", "labels")
+        lacks = " and ".join(f"'{key}'" for key in needed if key not in keys)
+        raise UsageError(
+            f"dataset.json of '{reader.folder.name}' fits no known layout: it lacks {lacks}",
+            hint=_LAYOUTS,
+        )
 
 
 def _modality(channels: tuple[str, ...]) -> str:
@@ -133,72 +170,115 @@ def _modality(channels: tuple[str, ...]) -> str:
     return " + ".join(distinct) or "unknown"
 
 
-def _read_decathlon(reader: _Reader) -> tuple[str, ...]:
-    for value, name in reader.mapping("labels").items():
-        if not (value.isascii() and value.isdecimal() and isinstance(name, str)):
-            reader.complain(
-                f"dataset.json: label '{value}': {name!r} is not from a number to a name",
-                'write labels as "1": "liver"',
-            )
-        elif int(value) > 255 or name in reader.labels:
-            what = "above 255" if int(value) > 255 else f"named '{name}' like another"
-            reader.complain(f"dataset.json: label {value} is {what}", "change it")
-        else:
-            reader.labels[name] = int(value)
-    if 0 not in reader.labels.values():
-        reader.complain("dataset.json: no label 0", "name the background, 0")
-    reader.regions.update({name: (value,) for name, value in reader.labels.items() if value})
+def _read_decathlon(reader: _Reader) -> None:
+    reader.read_labels("decathlon")
+    reader.read_channels("modality")
     entries = reader.table["training"]
     if not isinstance(entries, list):
         reader.complain("dataset.json: 'training' is no list", "list image and label of each case")
-        entries = []
-    for place, entry in enumerate(entries):
-        paths = [
-            _inside(reader.folder, entry.get(key) if isinstance(entry, dict) else None)
-            for key in ("image", "label")
-        ]
-        image, label = paths
-        if image is None or label is None:
-            reader.complain(
-                f"dataset.json: training[{place}] does not name image and label inside the folder",
-                'write {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}',
-            )
+        return
+    named = {str(place): entry for place, entry in enumerate(entries)}
+    for _, images, label in _listed(reader, named, "training[{}]", "image"):
+        files = _channel_files(images[0], len(reader.channels)) if len(images) == 1 else images
+        reader.add(Case(_stem(label.name), files, label))
+
+
+def _listed(
+    reader: _Reader, entries: Mapping[str, object], place: str, key: str
+) -> Iterator[tuple[str, tuple[Path, ...], Path]]:
+    """Key, images and label of each entry; others are told, in one line where all are so."""
+    odd = []
+    for name, entry in entries.items():
+        table = entry if isinstance(entry, dict) else {}
+        images, labels = (_paths(reader.folder, table.get(part)) for part in (key, "label"))
+        if images and len(labels) == 1:
+            yield name, images, labels[0]
         else:
-            reader.add(Case(_stem(label.name), (image,), label))
-    return _channels(reader, "modality")
+            odd.append(f"dataset.json: {place.format(name)}")
+    hint = (
+        'write {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}; '
+        "several images are channels, of a label there is one file"
+    )
+    what = "does not name image and label inside the folder"
+    if 1 < len(odd) == len(entries):
+        reader.complain(f"{odd[0]} {what}, nor does any other of {len(odd)} entries", hint)
+    else:
+        for where in odd:
+            reader.complain(f"{where} {what}", hint)
+
+
+def _paths(folder: Path, value: object) -> tuple[Path, ...]:
+    """One path or a list of them; none where one of them cannot be used."""
+    paths = [_inside(folder, text) for text in (value if isinstance(value, list) else [value])]
+    good = tuple(path for path in paths if path is not None)
+    return good if len(good) == len(paths) else ()
 
 
 def _inside(folder: Path, text: object) -> Path | None:
-    """A path of dataset.json, unless it leads out of the folder by the rules of any system."""
+    r"""A path of dataset.json, unless it leads out of the folder by the rules of any system.
+
+    One that was written on Windows has `\\` between its parts.
+    """
     if not isinstance(text, str) or not text or "\0" in text:
         return None
     path = PureWindowsPath(text)
-    return None if path.anchor or ".." in path.parts else folder / text
+    if path.anchor or ".." in path.parts or not path.name:
+        return None
+    as_it_stands = folder / text
+    return as_it_stands if _is_there(as_it_stands) else folder / path.as_posix()
+
+
+def _channel_files(image: Path, channels: int) -> tuple[Path, ...]:
+    """The file itself, or those that nnU-Net's first version makes of it, one per channel."""
+    stem = _stem(image.name)
+    ending = image.name.removeprefix(stem)
+    if _is_there(image):
+        stem = stem.removesuffix("_0000")
+        split = channels > 1 and _is_there(image.with_name(f"{stem}_0001{ending}"))
+        if not split or stem + ending == image.name:
+            return (image,)
+    elif not _is_there(image.with_name(f"{stem}_0000{ending}")):
+        return (image,)
+    return tuple(image.with_name(f"{stem}_{c:04d}{ending}") for c in range(max(1, channels)))
 
 
 def _stem(name: str) -> str:
     return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)
 
 
-def _read_nnunet(reader: _Reader) -> tuple[str, ...]:
+def _warn_of_unread(reader: _Reader) -> None:
+    """Labelled cases under another name than 'training', such as MONAI's 'validation'."""
+    used = {case.label for case in reader.cases.values()}
+    for key, entries in reader.table.items():
+        if key == "training" or not isinstance(entries, list):
+            continue
+        tables = [entry for entry in entries if isinstance(entry, dict) and "image" in entry]
+        labels = [_paths(reader.folder, table.get("label")) for table in tables]
+        if unread := sum(bool(paths) and not used.issuperset(paths) for paths in labels):
+            what = f"dataset.json: {unread} labelled cases under '{key}' are not used"
+            hint = "folds are dealt from all cases: move them to where the others are listed"
+            reader.warnings.append(Finding("", what, hint))
+
+
+def _read_nnunet(reader: _Reader) -> None:
     ending = reader.table["file_ending"]
+    ending = f".{ending}" if isinstance(ending, str) and not ending.startswith(".") else ending
     if ending not in _ENDINGS:
         raise UsageError(
             f"the data set's files end in {ending!r}, which is not read",
             hint="convert them to NIfTI: .nii or .nii.gz",
         )
+    reader.read_labels("nnunet")
+    reader.read_channels("channel_names")
     if "dataset" in reader.table:
-        raise UsageError(
-            "dataset.json lists files under 'dataset', which is not read",
-            hint="put the files into imagesTr and labelsTr and remove 'dataset'",
-        )
-    _read_nnunet_labels(reader)
-    channels = _channels(reader, "channel_names")
+        _read_nnunet_list(reader)
+        return
     images, labels = reader.folder / "imagesTr", reader.folder / "labelsTr"
     names = set(_names(labels, ending))
     names |= {name[:-5] for name in _names(images, ending) if re.search(r"_\d{4}$", name)}
     for name in sorted(names):
-        files = tuple(images / f"{name}_{c:04d}{ending}" for c in range(len(channels)))
+        channels = range(max(1, len(reader.channels)))
+        files = tuple(images / f"{name}_{c:04d}{ending}" for c in channels)
         reader.add(Case(name, files, labels / f"{name}{ending}"))
     told = reader.table.get("numTraining", len(names))
     if told != len(names):
@@ -206,7 +286,17 @@ def _read_nnunet(reader: _Reader) -> tuple[str, ...]:
             f"dataset.json: 'numTraining' is {told!r}, the folders hold {len(names)} cases",
             "add what is missing, or correct the number",
         )
-    return channels
+
+
+def _read_nnunet_list(reader: _Reader) -> None:
+    """The cases that 'dataset' lists, wherever in the folder their files are."""
+    example = '{"a": {"images": ["imagesTr/a.nii.gz"], "label": "labelsTr/a.nii.gz"}}'
+    entries = reader.mapping("dataset", example)
+    for name, images, label in _listed(reader, entries, "dataset['{}']", "images"):
+        if name == PureWindowsPath(name).name:
+            reader.add(Case(name, images, label))
+        else:
+            reader.complain("has a name that no file can have", "rename it in dataset.json", name)
 
 
 def _names(folder: Path, ending: str) -> Iterator[str]:
@@ -214,30 +304,3 @@ def _names(folder: Path, ending: str) -> Iterator[str]:
         for path in folder.iterdir():
             if path.name.endswith(ending) and not path.name.startswith("."):  # macOS leaves ._x
                 yield path.name.removesuffix(ending)
-
-
-def _read_nnunet_labels(reader: _Reader) -> None:
-    groups: dict[str, tuple[int, ...]] = {}
-    for name, value in reader.mapping("labels").items():
-        if name == "ignore":
-            raise UsageError(
-                "the data set has an 'ignore' label: voxels nobody labelled cannot be scored",
-                hint="give these voxels a label and remove 'ignore' from dataset.json",
-            )
-        members = value if isinstance(value, list) else [value]
-        whole = all(type(member) is int and 0 <= member <= 255 for member in members)
-        if not whole or not members or (0 in members and len(members) > 1):
-            reader.complain(
-                f"dataset.json: label '{name}' is {value!r}",
-                "write a value from 0 to 255, or several",
-            )
-        else:
-            groups[name] = tuple(sorted(set(members)))
-    singles = {members[0]: name for name, members in groups.items() if len(members) == 1}
-    if len(singles) < sum(len(members) == 1 for members in groups.values()):
-        reader.complain("dataset.json: two labels have the same value", "keep one of them")
-    for value in sorted({value for members in groups.values() for value in members}):
-        reader.labels[singles.get(value, f"label {value}")] = value
-    if 0 not in reader.labels.values():
-        reader.complain("dataset.json: no label 0", 'add "background": 0')
-    reader.regions.update({name: members for name, members in groups.items() if members != (0,)})

@@ -137,7 +137,7 @@ def _checked(folder: Path, say: Say, progress: Progress) -> Dataset:
     dataset = read_dataset(folder)
     report = check(dataset, progress=lambda done, total: progress("cases checked", done, total))
     for finding in report.warnings:
-        say(f"warning: {finding.case}: {finding.what}")
+        say(f"warning: {finding.case or 'data set'}: {finding.what}")
     if report.bad:
         raise UsageError(
             f"'{folder.name}' has {len(report.bad)} bad cases or entries",
