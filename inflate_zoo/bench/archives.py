@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import tarfile
 import tempfile
@@ -13,17 +14,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Self, cast
 
 from inflate_zoo.errors import UsageError, WriteError
+from inflate_zoo.files import reading
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 _PIECE = 1 << 20  # bytes
+_BLOCK = 512  # bytes; one of zeros ends a tar's list of files
 _RATIO, _SMALL = 200, 1 << 30  # medical volumes shrink tenfold; a mask of zeros alone more
+_MOST = 1_000_000  # files and folders
 _MARGIN = 1 << 28  # bytes that stay free
 _JUNK = ("__MACOSX", ".DS_Store")
 _AGAIN = "download it again"
 Opener = Callable[[], IO[bytes] | None]
+
+
+class DamagedArchiveError(UsageError):
+    """An archive is cut off or was changed: another copy may be good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +56,12 @@ def extract(
         progress: Told bytes unpacked and bytes in all.
 
     Raises:
+        DamagedArchiveError: It is cut off, or a checksum is wrong.
         UsageError: A member leads out of the target, is a link or a device, stands twice, or there
-            is far more of them than such an archive can hold; or the archive is damaged. Nothing
-            was written.
+            is far more of them than such an archive can hold. Nothing was written.
         WriteError: Disk full, read-only folder.
     """
-    with _readable(archive), _members(archive) as members:
+    with reading(archive), _readable(archive), _members(archive) as members:
         total = sum(member.size for member in members)
         _require_sane(archive, members, total)
         _require_room(target, total)
@@ -78,10 +86,18 @@ def extract(
 def _readable(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UsageError(f"'{archive.name}' is damaged: {error}", hint=_AGAIN) from error
     except NotImplementedError as error:  # a method of compression that zipfile does not know
-        raise UsageError(f"'{archive.name}' cannot be unpacked: {error}", hint=_AGAIN) from error
+        raise _damaged(archive, f"cannot be unpacked: {error}") from error
+    except OSError as error:  # what unpackers raise has no number
+        if error.errno is not None:
+            raise
+        raise _damaged(archive, f"is damaged: {error}") from error
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise _damaged(archive, f"is damaged: {error}") from error
+
+
+def _damaged(archive: Path, what: str) -> DamagedArchiveError:
+    return DamagedArchiveError(f"'{archive.name}' {what}", hint=_AGAIN)
 
 
 @contextmanager
@@ -94,12 +110,41 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
                 if not info.is_dir() and not _is_junk(info.filename) and _plain_entry(archive, info)
             ]
         return
-    with tarfile.open(archive) as tar:
-        yield [
-            _Member(_safe(archive, info.name), info.size, partial(tar.extractfile, info))
-            for info in tar
-            if not info.isdir() and not _is_junk(info.name) and _plain_member(archive, info)
-        ]
+    last = b""
+
+    class Header(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            nonlocal last
+            last = bytes(buf)
+            return super().frombuf(buf, encoding, errors)
+
+    with tarfile.open(archive, tarinfo=Header) as tar:
+        members = list(_listed(archive, tar))
+        if last != bytes(_BLOCK):  # tarfile takes a broken header for the end
+            raise _damaged(archive, "is damaged: it is cut off, or the list of its files is broken")
+        _read_on(archive, tar)
+        yield members
+
+
+def _listed(archive: Path, tar: tarfile.TarFile) -> Iterator[_Member]:
+    total, most = 0, _most_bytes(archive)
+    for number, info in enumerate(tar):
+        total += info.size
+        if total > most or number >= _MOST:  # before its content is unpacked to be passed over
+            raise _bomb(archive, total, number + 1)
+        if not info.isdir() and not _is_junk(info.name) and _plain_member(archive, info):
+            opener = partial(tar.extractfile, info)
+            yield _Member(_safe(archive, info.name), info.size, opener)
+
+
+def _read_on(archive: Path, tar: tarfile.TarFile) -> None:
+    """Read to the end of what was compressed: its checksum comes last."""
+    stream, left = cast("IO[bytes]", tar.fileobj), _most_bytes(archive)
+    while piece := stream.read(_PIECE):
+        left -= len(piece)
+        if left < 0:
+            raise _bomb(archive, tar.offset, 0)
 
 
 def _plain_entry(archive: Path, info: zipfile.ZipInfo) -> bool:
@@ -146,12 +191,21 @@ def _require_sane(archive: Path, members: list[_Member], total: int) -> None:
         if name in seen:
             raise _refused(archive, str(member.path), "stands there twice")
         seen.add(name)
+    if total > _most_bytes(archive):
+        raise _bomb(archive, total, len(members))
+
+
+def _most_bytes(archive: Path) -> int:
+    return max(_SMALL, _RATIO * archive.stat().st_size)
+
+
+def _bomb(archive: Path, total: int, count: int) -> UsageError:
     packed = archive.stat().st_size
-    if total > max(_SMALL, _RATIO * packed):
-        raise UsageError(
-            f"'{archive.name}' is not unpacked: its {packed:,} bytes would become {total:,}",
-            hint="take the archive from where its makers publish it",
-        )
+    return UsageError(
+        f"'{archive.name}' is not unpacked: its {packed:,} bytes would become {total:,} or more, "
+        f"in {count:,} files or more",
+        hint="take the archive from where its makers publish it",
+    )
 
 
 def _require_room(target: Path, total: int) -> None:
@@ -165,19 +219,29 @@ def _require_room(target: Path, total: int) -> None:
 
 def _write(member: _Member, path: Path, archive: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    source = member.open()
+    with _readable(archive):
+        source = member.open()
     if source is None:
         raise _refused(archive, str(member.path), "is no plain file")
     left = member.size
     with source, path.open("xb") as file:
-        while piece := source.read(_PIECE):
+        for piece in _pieces(archive, source):
             left -= len(piece)
             if left < 0:
                 break
             file.write(piece)
     if left:
         what = f"its member '{member.path}' is not as long as it promises"
-        raise UsageError(f"'{archive.name}' is damaged: {what}", hint=_AGAIN)
+        raise _damaged(archive, f"is damaged: {what}")
+
+
+def _pieces(archive: Path, source: IO[bytes]) -> Iterator[bytes]:
+    while True:
+        with _readable(archive):
+            piece = source.read(_PIECE)
+        if not piece:
+            return
+        yield piece
 
 
 def _publish(stage: Path, target: Path) -> None:
