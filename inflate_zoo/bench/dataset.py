@@ -27,7 +27,7 @@ class Case:
     """One labelled image.
 
     Attributes:
-        name: File name of the label without its ending.
+        name: File name of the label without its ending, behind its folder's if such names repeat.
         images: One file with all channels, or one per channel, in channel order.
         label: File of the label.
     """

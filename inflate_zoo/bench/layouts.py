@@ -9,7 +9,7 @@ What is wrong with single cases or fields is collected, not raised: people want 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
@@ -177,34 +177,39 @@ def _read_decathlon(reader: _Reader) -> None:
     if not isinstance(entries, list):
         reader.complain("dataset.json: 'training' is no list", "list image and label of each case")
         return
-    named = {str(place): entry for place, entry in enumerate(entries)}
-    for _, images, label in _listed(reader, named, "training[{}]", "image"):
+    named = {f"training[{place}]": entry for place, entry in enumerate(entries)}
+    listed = _listed(reader.folder, named, "image")
+    labels = {label for _, label in listed.values()}
+    alike = len({label.name for label in labels}) < len(labels)  # as in `case_1/segmentation.nii`
+    for images, label in listed.values():
         files = _channel_files(images[0], len(reader.channels)) if len(images) == 1 else images
-        reader.add(Case(_stem(label.name), files, label))
+        name = _stem(label.name)
+        reader.add(Case(f"{label.parent.name}_{name}" if alike else name, files, label))
+    example = '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}'
+    _tell_others(reader, [place for place in named if place not in listed], len(named), example)
 
 
 def _listed(
-    reader: _Reader, entries: Mapping[str, object], place: str, key: str
-) -> Iterator[tuple[str, tuple[Path, ...], Path]]:
-    """Key, images and label of each entry; others are told, in one line where all are so."""
-    odd = []
-    for name, entry in entries.items():
+    folder: Path, entries: Mapping[str, object], key: str
+) -> dict[str, tuple[tuple[Path, ...], Path]]:
+    """Images, which are channels, and label of each entry that names them inside the folder."""
+    found = {}
+    for place, entry in entries.items():
         table = entry if isinstance(entry, dict) else {}
-        images, labels = (_paths(reader.folder, table.get(part)) for part in (key, "label"))
+        images, labels = (_paths(folder, table.get(part)) for part in (key, "label"))
         if images and len(labels) == 1:
-            yield name, images, labels[0]
-        else:
-            odd.append(f"dataset.json: {place.format(name)}")
-    hint = (
-        'write {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}; '
-        "several images are channels, of a label there is one file"
-    )
+            found[place] = images, labels[0]
+    return found
+
+
+def _tell_others(reader: _Reader, places: Sequence[str], count: int, example: str) -> None:
+    """Tell of entries that cannot be used, in one line where all are so."""
     what = "does not name image and label inside the folder"
-    if 1 < len(odd) == len(entries):
-        reader.complain(f"{odd[0]} {what}, nor does any other of {len(odd)} entries", hint)
-    else:
-        for where in odd:
-            reader.complain(f"{where} {what}", hint)
+    hint = f"write {example}; several images are channels, of a label there is one file"
+    if 1 < len(places) == count:
+        places, what = places[:1], f"{what}, nor does any other of {count} entries"
+    for place in places:
+        reader.complain(f"dataset.json: {place} {what}", hint)
 
 
 def _paths(folder: Path, value: object) -> tuple[Path, ...]:
@@ -290,13 +295,16 @@ def _read_nnunet(reader: _Reader) -> None:
 
 def _read_nnunet_list(reader: _Reader) -> None:
     """The cases that 'dataset' lists, wherever in the folder their files are."""
-    example = '{"a": {"images": ["imagesTr/a.nii.gz"], "label": "labelsTr/a.nii.gz"}}'
-    entries = reader.mapping("dataset", example)
-    for name, images, label in _listed(reader, entries, "dataset['{}']", "images"):
+    example = '{"images": ["imagesTr/a_0000.nii.gz"], "label": "labelsTr/a.nii.gz"}'
+    entries = reader.mapping("dataset", f'{{"a": {example}}}')
+    listed = _listed(reader.folder, entries, "images")
+    for name, (images, label) in listed.items():
         if name == PureWindowsPath(name).name:
             reader.add(Case(name, images, label))
         else:
             reader.complain("has a name that no file can have", "rename it in dataset.json", name)
+    others = [f"dataset['{name}']" for name in entries if name not in listed]
+    _tell_others(reader, others, len(entries), example)
 
 
 def _names(folder: Path, ending: str) -> Iterator[str]:

@@ -275,6 +275,15 @@ def test_a_backslash_that_a_file_really_has_stays(decathlon, tmp_path):
     assert dataset.cases[0].images == (tmp_path / "odd\\name.nii.gz",)
 
 
+def test_labels_of_one_name_are_told_apart_by_their_folders(decathlon, tmp_path):
+    names = [f"{case}/{part}.nii.gz" for case in ("case_1", "case_2") for part in ("scan", "seg")]
+    write_volumes(tmp_path, names)
+    entries = [{"image": names[n], "label": names[n + 1]} for n in (0, 2, 2)]
+    dataset = changed(decathlon, tmp_path, training=entries)
+    assert [case.name for case in dataset.cases] == ["case_1_seg", "case_2_seg"]
+    assert told(dataset) == ["case_2_seg: stands twice in the data set"]
+
+
 def test_entries_that_are_all_alike_wrong_are_one_line(decathlon, tmp_path):
     entries = [{"image": f"/home/me/{n}.nii.gz", "label": f"/home/me/{n}.nii"} for n in range(9)]
     (line,) = told(changed(decathlon, tmp_path, training=entries))
