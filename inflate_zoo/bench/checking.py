@@ -87,6 +87,7 @@ def check(
         progress(done, total)
     bad += _far_spacings(grids)
     warnings += _unusual_spacing(grids)
+    warnings.sort(key=lambda finding: bool(finding.case))  # of the whole data set first
     return Report(total, tuple(bad), tuple(warnings))
 
 

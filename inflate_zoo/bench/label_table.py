@@ -71,8 +71,8 @@ def read_labels(table: object, layout: Form) -> LabelTable:
         what = "dataset.json: 'labels' names nothing besides the background"
         problems.append(Finding("", what, "name it"))
     if form != layout:
-        what = f"dataset.json: 'labels' is read as {_EXAMPLES[form]}, the other layout's form"
-        warnings.append(Finding("", what, hint))
+        what = "dataset.json: 'labels' has the other layout's form, and is read as such"
+        warnings.append(Finding("", what, f"for other programs {hint}"))
     if problems:
         return LabelTable(problems=tuple(problems))
     return LabelTable(labels, regions, warnings=tuple(warnings))

@@ -105,7 +105,8 @@ def describe(answer: Any) -> Remote:
     length = found.get("Content-Length", "")
     mark = found.get("ETag") or found.get("Last-Modified")
     weak = mark is not None and mark.startswith("W/")
-    return Remote(int(length) if length.isdecimal() else None, None if weak else mark)
+    # Some servers say 0 where they do not know.
+    return Remote(int(length) or None if length.isdecimal() else None, None if weak else mark)
 
 
 def goes_on(answer: Any, start: int, length: int | None) -> bool:

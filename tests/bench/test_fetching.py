@@ -263,6 +263,20 @@ def test_a_part_is_the_one_that_was_asked_for(archive, root, told_range, starts)
         assert [asked for method, asked in server.seen if method == "GET"] == starts
 
 
+@pytest.mark.parametrize(
+    "headers, expected",
+    [
+        ({"Content-Length": "5", "ETag": '"a"', "Last-Modified": "b"}, (5, '"a"')),
+        ({"Content-Length": "0", "Last-Modified": "b"}, (None, "b")),
+        ({"Content-Length": "-5", "ETag": 'W/"a"'}, (None, None)),
+        ({}, (None, None)),
+    ],
+)
+def test_what_a_server_says_of_a_file(headers, expected):
+    told = web.describe(SimpleNamespace(headers=headers))
+    assert (told.length, told.mark) == expected
+
+
 def test_a_server_that_cannot_go_on_and_breaks_off_is_given_up(archive, root, pauses):
     cuts = [10, 20] * 20
     with (

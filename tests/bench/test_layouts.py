@@ -348,7 +348,7 @@ def test_labels_in_the_other_layouts_form_are_read_and_told_once(decathlon, nnun
     for dataset, form in ((one, '{"background": 0, "liver": 1}'), (other, '{"0": "background"')):
         assert not dataset.problems
         (warning,) = dataset.warnings
-        assert "the other layout's form" in warning.what
+        assert "the other layout's form, and is read" in warning.what
         assert form in warning.hint
     with pytest.raises(UsageError, match="'ignore' label"):
         read_dataset(change_table(nnunet, labels=numbered | {"3": "ignore"}))
