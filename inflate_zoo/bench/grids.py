@@ -176,7 +176,7 @@ def _cause(label: Grid, image: Grid) -> str:
         return f"; its header states {label.unit}, its image's {image.unit}"
     turned = [replace(grid, affine=_qform(grid, grid.affine)) for grid in (label, image)]
     if _geometry_difference(*turned) is None:
-        return "; their qforms agree, their sforms do not, and the sform counts, as in nibabel"
+        return "; by their qforms they agree, but the sform counts, as in nibabel"
     return ""
 
 

@@ -239,8 +239,8 @@ def _channel_files(image: Path, channels: int) -> tuple[Path, ...]:
     ending = image.name.removeprefix(stem)
     if _is_there(image):
         stem = stem.removesuffix("_0000")
-        split = channels > 1 and _is_there(image.with_name(f"{stem}_0001{ending}"))
-        if not split or stem + ending == image.name:
+        alone = not _is_there(image.with_name(f"{stem}_0001{ending}"))
+        if alone or stem + ending == image.name:
             return (image,)
     elif not _is_there(image.with_name(f"{stem}_0000{ending}")):
         return (image,)
@@ -266,19 +266,13 @@ def _warn_of_unread(reader: _Reader) -> None:
 
 
 def _read_nnunet(reader: _Reader) -> None:
-    ending = reader.table["file_ending"]
-    ending = f".{ending}" if isinstance(ending, str) and not ending.startswith(".") else ending
-    if ending not in _ENDINGS:
-        raise UsageError(
-            f"the data set's files end in {ending!r}, which is not read",
-            hint="convert them to NIfTI: .nii or .nii.gz",
-        )
+    images, labels = reader.folder / "imagesTr", reader.folder / "labelsTr"
+    ending = _file_ending(reader, labels)
     reader.read_labels("nnunet")
     reader.read_channels("channel_names")
     if "dataset" in reader.table:
         _read_nnunet_list(reader)
         return
-    images, labels = reader.folder / "imagesTr", reader.folder / "labelsTr"
     names = set(_names(labels, ending))
     names |= {name[:-5] for name in _names(images, ending) if re.search(r"_\d{4}$", name)}
     for name in sorted(names):
@@ -291,6 +285,23 @@ def _read_nnunet(reader: _Reader) -> None:
             f"dataset.json: 'numTraining' is {told!r}, the folders hold {len(names)} cases",
             "add what is missing, or correct the number",
         )
+
+
+def _file_ending(reader: _Reader, labels: Path) -> str:
+    """What the files end in: as stated, its dot forgiven, unless no label ends so."""
+    stated = reader.table["file_ending"]
+    ending = f".{stated.removeprefix('.')}" if isinstance(stated, str) else stated
+    if ending not in _ENDINGS:
+        raise UsageError(
+            f"the data set's files end in {stated!r}, which is not read",
+            hint="convert them to NIfTI: .nii or .nii.gz",
+        )
+    real = [other for other in _ENDINGS if any(_names(labels, other))]
+    if real and ending not in real:
+        what = f"dataset.json: 'file_ending' is {stated!r}, the labels end in '{real[0]}'"
+        reader.complain(what, f'write "file_ending": "{real[0]}"')
+        return real[0]
+    return str(ending)
 
 
 def _read_nnunet_list(reader: _Reader) -> None:

@@ -311,6 +311,12 @@ def test_a_file_ending_without_its_dot(nnunet):
     assert not dataset.problems
 
 
+def test_a_file_ending_that_no_file_has_is_one_line(nnunet):
+    dataset = read_dataset(change_table(nnunet, file_ending=".nii"))
+    assert told(dataset) == [": dataset.json: 'file_ending' is '.nii', the labels end in '.nii.gz'"]
+    assert len(dataset.cases) == 3
+
+
 @pytest.mark.parametrize(
     "key, extra", [("validation", {}), ("val", {"fold": 0}), ("test", {"weight": 1.0})]
 )
