@@ -82,6 +82,11 @@ def _unit(header: Any) -> tuple[str, float]:
     return _UNITS.get(int(header["xyzt_units"]) & 7, _NO_UNIT)
 
 
+def _quiet() -> np.errstate:
+    """What is no number is refused here, not warned of by numpy."""
+    return np.errstate(invalid="ignore", over="ignore")
+
+
 def _scaled(affine: NDArray[Any], by: float) -> NDArray[np.float64]:
     result = np.array(affine, np.float64)
     result[:3] *= by
@@ -111,14 +116,16 @@ def checked_grid(path: Path, header: Any) -> Grid:
     try:
         dtype = header.get_data_dtype()
         header.get_slope_inter()
-        affine = _scaled(header.get_best_affine(), _unit(header)[1])
+        with _quiet():
+            affine = _scaled(header.get_best_affine(), _unit(header)[1])
     except (HeaderDataError, ValueError) as error:
         raise damaged(path, f"has a damaged header: {error}") from error
     except KeyError as error:
         raise damaged(path, f"has a damaged header: no voxel type has code {error}") from error
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise damaged(path, f"holds {dtype} voxels", "real numbers of up to 64 bits are needed")
-    _check_spacing(path, header, affine)
+    with _quiet():
+        _check_spacing(path, header, affine)
     return Grid(
         name=short_name(path),
         header=header,
@@ -191,10 +198,13 @@ def _apart(
 def _qform(grid: Grid, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
     """The affine of the qform in mm, where the header states one that can be read."""
     try:
-        affine = grid.header.get_qform(coded=True)[0]
+        with _quiet():
+            affine = grid.header.get_qform(coded=True)[0]
     except (HeaderDataError, ValueError):
         return otherwise
-    return otherwise if affine is None else _scaled(affine, grid.millimetres)
+    if affine is None or not np.isfinite(affine).all():
+        return otherwise
+    return _scaled(affine, grid.millimetres)
 
 
 def form_difference(grid: Grid) -> str | None:

@@ -83,6 +83,10 @@ FAULTS = {
     "zero spacing": (gzip.compress(with_header(pixdim(1, 0, 1))), "spacing of 1 x 0 x 1 mm"),
     "no number as spacing": (gzip.compress(with_header(pixdim(1, np.nan, 1))), "1 x nan x 1 mm"),
     "zero affine": (gzip.compress(with_header(NO_AFFINE)), "0 x 0 x 0 mm in its affine"),
+    "no number in the qform's rotation": (
+        gzip.compress(with_header(setting(sform_code=0, qform_code=1, pixdim=[1, np.inf] * 4))),
+        "inf x 1 x inf mm in its header",
+    ),
     "flat affine": (
         gzip.compress(with_header(setting(srow_x=[1, 1, 0, 0], srow_y=[1, 1, 0, 0]))),
         "cannot be inverted",
@@ -349,11 +353,19 @@ def test_without_a_qform_the_spacing_of_the_header_is_what_differs(tmp_path):
     assert told.startswith("has a spacing of 1 x 1 x 3 mm in its header, 0.5 x 0.7 x 3 in its aff")
 
 
-def test_a_qform_that_cannot_be_read_is_passed_over(tmp_path):
-    (tmp_path / "a.nii").write_bytes(
-        with_header(setting(qform_code=1, quatern_b=1, quatern_c=1, quatern_d=1))
-    )
-    assert form_difference(read_grid(tmp_path / "a.nii")) is None
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"quatern_b": 1, "quatern_c": 1, "quatern_d": 1},
+        {"qoffset_x": np.nan},
+        {"qoffset_z": np.inf},
+    ],
+)
+def test_a_qform_that_cannot_be_read_is_passed_over(tmp_path, fields):
+    (tmp_path / "a.nii").write_bytes(with_header(setting(qform_code=1, **fields)))
+    odd = read_grid(tmp_path / "a.nii")
+    assert form_difference(odd) is None
+    assert "elsewhere" in grid_difference(read_grid(write_in(tmp_path / "b.nii", 2, 1)), odd)
 
 
 def test_a_second_writing_gives_the_same_bytes_and_leaves_no_other_file(tmp_path):
