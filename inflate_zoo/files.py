@@ -19,7 +19,7 @@ _REPAIRS: Mapping[Kind, str] = MappingProxyType(
     {
         "config": "correct {name}, or take it from where its folder came from",
         "index": "take {name} from the repo the weights came from",
-        "dataset": "correct {name}, or take it from where the data set is published",
+        "dataset": "correct it; 'python -m json.tool {name}' shows where",
         "record": "make the folder anew with the command that wrote it",
     }
 )

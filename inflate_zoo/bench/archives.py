@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, cast
+from typing import IO, Self, cast
 
 from inflate_zoo.budgets import ARCHIVE_MEMBERS
 from inflate_zoo.errors import UsageError, WriteError
@@ -23,11 +23,16 @@ from inflate_zoo.foreign import BudgetError, parsing, reason_of
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 _PIECE = 1 << 20  # bytes
+_BLOCK = 512  # bytes; one of zeros ends a tar's list of files
 _RATIO, _SMALL = 200, 1 << 30  # medical volumes shrink tenfold; a mask of zeros alone more
 _MARGIN = 1 << 28  # bytes that stay free
 _JUNK = ("__MACOSX", ".DS_Store")
 _AGAIN = "download it again"
 Opener = Callable[[], IO[bytes] | None]
+
+
+class DamagedArchiveError(UsageError):
+    """An archive is cut off or was changed: another copy may be good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +57,12 @@ def extract(
         progress: Told bytes unpacked and bytes in all.
 
     Raises:
+        DamagedArchiveError: It is cut off, or a checksum is wrong.
         UsageError: A member leads out of the target, is a link or a device, stands twice, or there
-            is far more of them than such an archive can hold; or the archive is damaged. Nothing
-            was written.
+            is far more of them than such an archive can hold. Nothing was written.
         WriteError: Disk full, read-only folder.
     """
-    with _readable(archive), _members(archive) as members:
+    with reading(archive), _readable(archive), _members(archive) as members:
         total = sum(member.size for member in members)
         _require_sane(archive, members, total)
         _require_room(target, total)
@@ -81,10 +86,16 @@ def extract(
 @contextmanager
 def _readable(archive: Path) -> Iterator[None]:
     def refused(error: Exception) -> UsageError:
-        return UsageError(f"'{archive.name}' is damaged: {reason_of(error)}", hint=_AGAIN)
+        if isinstance(error, NotImplementedError):  # a method of compression zipfile lacks
+            return _damaged(archive, f"cannot be unpacked: {reason_of(error)}")
+        return _damaged(archive, f"is damaged: {reason_of(error)}")
 
     with reading(archive), parsing(refused):
         yield
+
+
+def _damaged(archive: Path, what: str) -> DamagedArchiveError:
+    return DamagedArchiveError(f"'{archive.name}' {what}", hint=_AGAIN)
 
 
 @contextmanager
@@ -98,12 +109,44 @@ def _members(archive: Path) -> Iterator[list[_Member]]:
                 if not info.is_dir() and not _is_junk(info.filename) and _plain_entry(archive, info)
             ]
         return
-    with _unpacked(archive) as content, tarfile.TarFile(fileobj=_Bounded(content)) as tar:
-        yield [
-            _Member(_safe(archive, info.name), info.size, partial(tar.extractfile, info))
-            for info in _counted(archive, tar)
-            if not info.isdir() and not _is_junk(info.name) and _plain_member(archive, info)
-        ]
+    last = b""
+
+    class Header(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            nonlocal last
+            last = bytes(buf)
+            return super().frombuf(buf, encoding, errors)
+
+    with (
+        _unpacked(archive) as content,
+        tarfile.TarFile(fileobj=_Bounded(content), tarinfo=Header) as tar,
+    ):
+        members = list(_listed(archive, tar))
+        if last != bytes(_BLOCK):  # tarfile takes a broken header for the end
+            raise _damaged(archive, "is damaged: it is cut off, or the list of its files is broken")
+        _read_on(archive, tar)
+        yield members
+
+
+def _listed(archive: Path, tar: tarfile.TarFile) -> Iterator[_Member]:
+    """The members, until they are more than an archive of that size can honestly hold."""
+    total = 0
+    for number, info in enumerate(tar):
+        total += info.size
+        _require_few(archive, number + 1, total)  # before it is unpacked to be passed over
+        if not info.isdir() and not _is_junk(info.name) and _plain_member(archive, info):
+            opener = partial(tar.extractfile, info)
+            yield _Member(_safe(archive, info.name), info.size, opener)
+
+
+def _read_on(archive: Path, tar: tarfile.TarFile) -> None:
+    """Read to the end of what was compressed: its checksum comes last."""
+    stream, left = cast("IO[bytes]", tar.fileobj), _most_bytes(archive)
+    while piece := stream.read(_PIECE):
+        left -= len(piece)
+        if left < 0:
+            raise _bomb(archive, tar.offset, 0)
 
 
 @contextmanager
@@ -134,15 +177,6 @@ class _Bounded(io.RawIOBase):
         if not 0 <= count <= _PIECE:
             raise BudgetError(f"a name or field of it has {count:,} bytes")
         return self._file.read(count)
-
-
-def _counted(archive: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members, until they are more than an archive of that size can honestly hold."""
-    total = 0
-    for count, info in enumerate(tar):
-        total += info.size
-        _require_few(archive, count, total)
-        yield info
 
 
 def _plain_entry(archive: Path, info: zipfile.ZipInfo) -> bool:
@@ -196,17 +230,21 @@ def _require_sane(archive: Path, members: list[_Member], total: int) -> None:
 
 def _require_few(archive: Path, members: int, total: int) -> None:
     """Refuse more members, or more bytes in all of them, than are taken."""
-    if members > ARCHIVE_MEMBERS:
-        raise UsageError(
-            f"'{archive.name}' is not unpacked: it has more than {ARCHIVE_MEMBERS:,} members",
-            hint="take the archive from where its makers publish it",
-        )
+    if total > _most_bytes(archive) or members > ARCHIVE_MEMBERS:
+        raise _bomb(archive, total, members)
+
+
+def _most_bytes(archive: Path) -> int:
+    return max(_SMALL, _RATIO * archive.stat().st_size)
+
+
+def _bomb(archive: Path, total: int, count: int) -> UsageError:
     packed = archive.stat().st_size
-    if total > max(_SMALL, _RATIO * packed):
-        raise UsageError(
-            f"'{archive.name}' is not unpacked: its {packed:,} bytes would become {total:,}",
-            hint="take the archive from where its makers publish it",
-        )
+    return UsageError(
+        f"'{archive.name}' is not unpacked: its {packed:,} bytes would become {total:,} or more, "
+        f"in {count:,} files or more",
+        hint="take the archive from where its makers publish it",
+    )
 
 
 def _require_room(target: Path, total: int) -> None:
@@ -229,7 +267,7 @@ def _write(member: _Member, path: Path, archive: Path) -> None:
             file.write(piece)
     if left:
         what = f"its member '{member.path}' is not as long as it promises"
-        raise UsageError(f"'{archive.name}' is damaged: {what}", hint=_AGAIN)
+        raise _damaged(archive, f"is damaged: {what}")
 
 
 def _pieces(member: _Member, archive: Path) -> Iterator[bytes]:

@@ -163,6 +163,9 @@ def _key(task: Task, case: Case, digest: Callable[[Path], str]) -> str:
         "slices": task.slices,
         "values": task.values,
     }
+    # Until lengths in micron and metre were converted, such files were prepared as if in mm.
+    if (unit := read_grid(case.label).millimetres) != 1:
+        parts["millimetres"] = unit
     if task.whole_slices:
         parts |= {"spacing": None, "slice_size": task.slice_size}
     return hashlib.sha256(json_text(parts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
+from statistics import median_low
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.cores import in_threads, threads_for
-from inflate_zoo.bench.grids import Grid, grid_difference, short_name
+from inflate_zoo.bench.grids import Grid, form_difference, grid_difference, short_name
 from inflate_zoo.bench.layouts import Case, Dataset, Finding
 from inflate_zoo.bench.splits import FEWEST
-from inflate_zoo.bench.volumes import Volume, read_channels, read_grid, read_volume
+from inflate_zoo.bench.volumes import (
+    Volume,
+    describe_channels,
+    read_channels,
+    read_grid,
+    read_volume,
+)
 from inflate_zoo.errors import UsageError
 
 _SHOWN = 5  # odd values of a label
 _TAKE_OUT = "repair the file or take the case out"
 _MEMORY = "close other programs, or take the case out"
+_FAR = 100  # times wider voxels than those of the other cases: another unit, not another scanner
+_USUAL = (0.005, 50.0)  # mm, width of a voxel in any scan of a body
+_CORRECT_FORM = "correct whichever is wrong"
+_STATE_UNIT = "state the unit in the headers' xyzt_units, or correct their spacing"
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class Report:
 class _Verdict:
     bad: list[Finding]
     warnings: list[Finding]
+    grids: list[Grid]  # of the image's files
 
 
 def check(
@@ -57,7 +69,7 @@ def check(
         folds: Folds it is to be split into.
         progress: Called with the number of cases done and in all.
     """
-    bad, warnings = list(dataset.problems), []
+    bad, warnings = list(dataset.problems), list(dataset.warnings)
     needed = max(FEWEST, folds)
     if len(dataset.cases) < needed:
         what = f"{len(dataset.cases)} usable cases are too few for {folds} folds"
@@ -66,10 +78,16 @@ def check(
     progress(0, total)
     threads = threads_for(max(map(_voxels, dataset.cases), default=0))
     verdicts = in_threads(lambda case: _check_case(case, dataset), dataset.cases, threads)
-    for done, verdict in enumerate(verdicts, 1):
+    grids: dict[str, Grid] = {}
+    for done, (case, verdict) in enumerate(zip(dataset.cases, verdicts, strict=True), 1):
         bad += verdict.bad
         warnings += verdict.warnings
+        if verdict.grids:
+            grids[case.name] = verdict.grids[0]
         progress(done, total)
+    bad += _far_spacings(grids)
+    warnings += _unusual_spacing(grids)
+    warnings.sort(key=lambda finding: bool(finding.case))  # of the whole data set first
     return Report(total, tuple(bad), tuple(warnings))
 
 
@@ -83,8 +101,36 @@ def _voxels(case: Case) -> int:
     return max(sizes)
 
 
+def _width(grid: Grid) -> float:
+    """Mean width of a voxel in mm."""
+    return float(prod(grid.spacing_ras) ** (1 / 3))
+
+
+def _far_spacings(grids: Mapping[str, Grid]) -> list[Finding]:
+    """Cases in another unit than the rest: resampled as they stand, they would fill any memory."""
+    usual = median_low([_width(grid) for grid in grids.values()]) if grids else 1.0
+    return [
+        Finding(
+            case,
+            f"'{grid.name}' has voxels {_width(grid):.3g} mm wide, most cases {usual:.3g} mm; "
+            f"its header states {grid.unit}",
+            _STATE_UNIT,
+        )
+        for case, grid in grids.items()
+        if not 1 / _FAR < _width(grid) / usual < _FAR
+    ]
+
+
+def _unusual_spacing(grids: Mapping[str, Grid]) -> list[Finding]:
+    stated = [_width(grid) for grid in grids.values() if grid.unit in ("mm", "no unit")]
+    if not stated or _USUAL[0] <= (usual := median_low(stated)) <= _USUAL[1]:
+        return []
+    unit = "micron" if usual > 1 else "metres"
+    return [Finding("", f"voxels are {usual:.3g} mm wide: are they in {unit}?", _STATE_UNIT)]
+
+
 def _check_case(case: Case, dataset: Dataset) -> _Verdict:
-    verdict = _Verdict([], [])
+    verdict = _Verdict([], [], [])
 
     def complain(what: str, hint: str = _TAKE_OUT) -> None:
         verdict.bad.append(Finding(case.name, what, hint))
@@ -103,7 +149,7 @@ def _check_case(case: Case, dataset: Dataset) -> _Verdict:
     except MemoryError:
         complain(f"'{short_name(case.label)}' does not fit into memory", _MEMORY)
     try:
-        _check_image(case, label, dataset, complain, warn)
+        verdict.grids.extend(_check_image(case, label, dataset, complain, warn))
     except UsageError as error:
         complain(error.message, error.hint)
     except MemoryError:
@@ -117,37 +163,33 @@ def _check_image(
     dataset: Dataset,
     complain: Callable[..., None],
     warn: Callable[[str, str], None],
-) -> None:
-    found, last = 0, None
+) -> list[Grid]:
+    """Check the channels of an image against its label; the grids of its files."""
+    found, grids = 0, list[Grid]()
     for volume in read_channels(case.images, "axial"):
         grid = volume.grid
-        if grid is not last:
-            last = grid
+        if not grids or grid is not grids[-1]:
+            grids.append(grid)
             if len(case.images) > 1 and grid.channels > 1:
                 complain(f"'{grid.name}' is 4-D, one channel per file is expected")
             if label is not None and (different := grid_difference(label, grid)):
                 complain(f"its label '{label.name}' {different}", "write the label on its grid")
-            if odd := _pixdim_difference(grid):
-                warn(odd, "the affine counts; correct the header if it is the wrong one")
+            if odd := form_difference(grid):
+                warn(f"'{grid.name}' {odd}", _CORRECT_FORM)
         _check_channel(
             volume, f"'{grid.name}'" + f" channel {found}" * (grid.channels > 1), complain
         )
         found += 1
-    if found != len(dataset.channels):
-        expected = len(dataset.channels)
+    expected = len(dataset.channels)
+    if expected and found != expected:
+        first = grids[0].shape[0] == expected != grids[0].channels
         complain(
             f"the image has {found} channel(s), dataset.json names {expected}",
-            "correct dataset.json, or the image",
+            "channels come last in NIfTI: write np.moveaxis(image, 0, -1)"
+            if first
+            else "correct dataset.json, or the image",
         )
-
-
-def _pixdim_difference(grid: Grid) -> str | None:
-    stated = np.abs(np.asarray(grid.header["pixdim"][1:4], np.float64))
-    real = np.linalg.norm(grid.affine[:3, :3], axis=0)
-    if np.all(np.abs(stated - real) <= 0.01 * real):
-        return None
-    shown = [" x ".join(f"{size:g}" for size in sizes) for sizes in (stated, real)]
-    return f"'{grid.name}' has a spacing of {shown[0]} mm in its header, {shown[1]} in its affine"
+    return grids
 
 
 def _check_channel(volume: Volume, where: str, complain: Callable[..., None]) -> None:
@@ -174,8 +216,11 @@ def _check_label(
 ) -> None:
     where = f"its label '{volume.grid.name}'"
     if volume.grid.channels != 1:
-        complain(f"{where} is 4-D with {volume.grid.channels} channels, 3-D is expected")
+        what, hint = describe_channels(volume)
+        complain(f"{where} {what}", hint)
         return
+    if odd_form := form_difference(volume.grid):
+        warn(f"{where} {odd_form}", _CORRECT_FORM)
     values, nan = _values(volume.array[0])
     if nan:
         complain(f"{where} holds {nan:,} voxels that are NaN or infinite")
@@ -184,7 +229,7 @@ def _check_label(
     unknown = sorted(value for value in values if value == int(value) and value not in known)
     for kind, odd in (
         ("fractions", fractions),
-        ("values that dataset.json does not name", unknown),
+        ("values that dataset.json does not name", unknown if known else []),
     ):
         if odd:
             shown = ", ".join(f"{value:g}" for value in odd[:_SHOWN])

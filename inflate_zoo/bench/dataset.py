@@ -27,7 +27,7 @@ class Case:
     """One labelled image.
 
     Attributes:
-        name: File name of the label without its ending.
+        name: File name of the label without its ending, behind its folder's if such names repeat.
         images: One file with all channels, or one per channel, in channel order.
         label: File of the label.
     """
@@ -46,14 +46,15 @@ class Dataset:
         name: Name of the folder.
         title: What dataset.json calls it.
         modality: `CT`, `MRI`, or what dataset.json says.
-        channels: Names of the input channels, in file order.
-        labels: Label name to its value in the files.
+        channels: Names of the input channels, in file order; empty where dataset.json has none.
+        labels: Label name to its value in the files; empty where dataset.json has them wrong.
         regions: Region name to the label values it unites.
         cases: Cases whose files are all there, sorted by name.
         listed: Their names in the order of dataset.json, where it lists them.
         license: As stated, or `unknown`.
         citation: Whom to cite.
         problems: What is wrong with dataset.json, and which cases are missing or doubled.
+        warnings: What of dataset.json deserves a look, such as cases that it does not use.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Dataset:
     license: str
     citation: str
     problems: tuple[Finding, ...]
+    warnings: tuple[Finding, ...] = ()
 
 
 def refuse_problems(dataset: Dataset) -> None:

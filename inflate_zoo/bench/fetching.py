@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from inflate_zoo.bench import web
 from inflate_zoo.bench.amounts import size
-from inflate_zoo.bench.archives import ENDINGS, extract
+from inflate_zoo.bench.archives import ENDINGS, DamagedArchiveError, extract
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError, WorkError, WriteError
+from inflate_zoo.files import reading, require_regular
 from inflate_zoo.user_cache import default_cache
 
 _PIECE = 1 << 20  # bytes
-_TRIES, _TIMEOUT = 5, 60.0  # tries without a byte in between; seconds
-_BUSY = (429, 500, 502, 503, 504)
+_MEGABYTE = 10**6
+_TRIES = 5  # without a byte more than before
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 
@@ -76,27 +74,71 @@ def fetch(task: Task, root: Path, say: Say, progress: Progress) -> Path:
     with _only_one(root, name):
         if target.is_dir():
             return target
-        if not archive.exists():
-            _download(task, archive, say, progress)
-        say(f"unpacking {name}")
-        megabyte = 10**6
-
-        def unpacked(done: int, total: int) -> None:
-            progress("MB unpacked", done // megabyte, total // megabyte)
-
-        try:
-            extract(archive, target, unpacked)
-        except UsageError:
-            archive.unlink()  # another run is to fetch it anew
-            raise
-        archive.unlink()
+        if archive.exists():
+            _unpack_theirs(task, archive, target, say, progress)
+        else:
+            _unpack_ours(task, archive, target, say, progress)
     return target
+
+
+def _unpack_theirs(task: Task, archive: Path, target: Path, say: Say, progress: Progress) -> None:
+    """Unpack an archive that the user put there; it stays, whatever it is."""
+    said = f"move '{archive.name}' away, then the same command fetches it"
+    require_regular(archive)
+    say(f"{archive.name} lies there already: it is checked and used")
+    if wrong := _wrong_digest(task, archive):
+        raise UsageError(
+            f"'{archive.name}' in the folder for data sets is not the archive of task "
+            f"'{task.name}': {wrong}",
+            hint=said,
+        )
+    try:
+        _unpack(archive, target, say, progress)
+    except DamagedArchiveError as error:
+        raise UsageError(f"{error.message}; it lay there already", hint=said) from error
+
+
+def _unpack_ours(task: Task, archive: Path, target: Path, say: Say, progress: Progress) -> None:
+    """Fetch an archive and unpack it; it goes once that is done, or cannot be done.
+
+    Until then it has a folder of its own, so that it is never taken for one of the user's.
+    """
+    whole = archive.with_name(f".{archive.name}.fetched") / archive.name
+    if not whole.exists():
+        _download(task, archive, whole, say, progress)
+    try:
+        _unpack(whole, target, say, progress)
+    except DamagedArchiveError as error:
+        _remove(whole)
+        hint = "it was thrown away: run the same command again to fetch it anew"
+        raise UsageError(error.message, hint=hint) from error
+    except UsageError:
+        _remove(whole)
+        raise
+    _remove(whole)
+
+
+def _unpack(archive: Path, target: Path, say: Say, progress: Progress) -> None:
+    say(f"unpacking {archive.name}")
+
+    def unpacked(done: int, total: int) -> None:
+        progress("MB unpacked", done // _MEGABYTE, total // _MEGABYTE)
+
+    extract(archive, target, unpacked)
+
+
+def _remove(whole: Path) -> None:
+    try:
+        whole.unlink()
+        whole.parent.rmdir()
+    except OSError as error:
+        raise _unwritable(error) from error
 
 
 def _archive_name(task: Task) -> str | None:
     parts = urlsplit(task.address)
     name = parts.path.rpartition("/")[2]
-    fits = parts.scheme in ("http", "https") and name.endswith(ENDINGS) and name == Path(name).name
+    fits = parts.scheme in web.SCHEMES and name.endswith(ENDINGS) and name == Path(name).name
     return name if fits else None
 
 
@@ -122,119 +164,88 @@ def _only_one(root: Path, name: str) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True, slots=True)
-class _Remote:
-    """What a server says of a file: bytes, if it tells, and what changes with the content."""
-
-    length: int | None
-    mark: str | None
-
-
-def _download(task: Task, archive: Path, say: Say, progress: Progress) -> None:
+def _download(task: Task, archive: Path, whole: Path, say: Say, progress: Progress) -> None:
     partial, memory = (archive.with_name(archive.name + end) for end in (".partial", ".json"))
     remote = _ask(task)
     shown = size(remote.length) if remote.length else "size unknown"
     say(f"fetching {task.title}: {shown}, {task.license}, from {urlsplit(task.address).hostname}")
     known = {"length": remote.length, "mark": remote.mark}
-    if not remote.mark or _remembered(memory) != known:
-        partial.unlink(missing_ok=True)
-    _require_room(archive, remote.length or 0, partial)
     try:
+        if _bytes(partial) and (not remote.mark or _remembered(memory) != known):
+            say(f"{partial.name} is not of the file that the server has now: begun anew")
+            partial.unlink()
+        _require_room(archive, remote.length or 0, partial)
         memory.write_text(json.dumps(known), encoding="utf-8")
         _fill(task, partial, remote, progress)
         _require_checksum(task, partial)
-        partial.replace(archive)
+        whole.parent.mkdir(exist_ok=True)
+        partial.replace(whole)
         memory.unlink()
     except OSError as error:
         raise _unwritable(error) from error
 
 
-def _fill(task: Task, partial: Path, remote: _Remote, progress: Progress) -> None:
-    """Fetch until all is there; tries count anew after every byte."""
-    tries = 0
+def _fill(task: Task, partial: Path, remote: web.Remote, progress: Progress) -> None:
+    """Fetch until all is there; tries count anew whenever there is more than ever before."""
+    tries, most, in_parts = 0, _bytes(partial), remote.mark is not None
     while True:
-        before = _bytes(partial)
-        if remote.length is not None and before == remote.length:
-            return
+        if not in_parts or _bytes(partial) > (remote.length or _bytes(partial)):
+            partial.unlink(missing_ok=True)
+        if _bytes(partial) == remote.length:
+            return None
         try:
-            if _fetch_rest(task, partial, remote, progress):
-                return
-        except _BrokenOffError as error:
-            tries = tries + 1 if _bytes(partial) == before else 1
-            if tries >= _TRIES:
-                raise _unreachable(task, str(error)) from error
-            _pause(2.0**tries)
+            return _fetch_rest(task, partial, remote, progress)
+        except web.NoSuchPartError as error:
+            if error.length is not None and error.length == _bytes(partial):
+                return None
+            in_parts, why, more = False, "what it sent before is no part of what it has", False
+        except web.BrokenOffError as error:
+            why = str(error)
+            more = _bytes(partial) > most and not isinstance(error, web.TooSlowError)
+        except web.RefusedError as error:
+            raise _unreachable(task, str(error)) from error
+        tries, most = (1 if more else tries + 1), max(most, _bytes(partial))
+        if tries >= _TRIES:
+            raise _unreachable(task, why)
+        _pause(2.0**tries)
 
 
-class _BrokenOffError(Exception):
-    """The connection ended early; another try may go on."""
-
-
-def _fetch_rest(task: Task, partial: Path, remote: _Remote, progress: Progress) -> bool:
-    """Fetch what is missing; whether all is there. Only reading may fail for the net's sake."""
+def _fetch_rest(task: Task, partial: Path, remote: web.Remote, progress: Progress) -> None:
+    """Fetch what is missing. Only reading may fail for the net's sake."""
     start = _bytes(partial)
     headers = {"Range": f"bytes={start}-", "If-Range": remote.mark or ""} if start else {}
-    with _open(task, headers) as answer:
-        if start and answer.status != 206:  # the server cannot go on, or holds another file now
+    with web.ask(task.address, headers) as answer:
+        if answer.status == 206 and not web.goes_on(answer, start, remote.length):
+            raise web.NoSuchPartError(None)
+        if answer.status != 206:  # the server cannot go on, or holds another file now
             start = 0
+        done = start
         with partial.open("ab" if start else "wb") as file:
-            done = start
-            while True:
-                with _net():
-                    piece = answer.read(_PIECE)
-                if not piece:
-                    break
+            for piece in web.pieces(answer):
                 file.write(piece)
-                done += len(piece)
-                if remote.length:
-                    progress("MB fetched", done // 10**6, remote.length // 10**6)
+                before, done = done, done + len(piece)
+                if remote.length and done // _MEGABYTE > before // _MEGABYTE:
+                    progress("MB fetched", done // _MEGABYTE, remote.length // _MEGABYTE)
     if remote.length is not None and done > remote.length:
         partial.unlink()
         raise _unreachable(task, "it sends more than it promised")
     if remote.length is not None and done < remote.length:
-        raise _BrokenOffError("it ended early")
-    return True
+        raise web.BrokenOffError("it ended early")
 
 
-@contextmanager
-def _net() -> Iterator[None]:
-    try:
-        yield
-    except (http.client.HTTPException, OSError) as error:
-        raise _BrokenOffError(type(error).__name__) from error
-
-
-def _open(task: Task, headers: Mapping[str, str], method: str = "GET") -> Any:
-    request = urllib.request.Request(  # noqa: S310 - http and https alone, see `_archive_name`
-        task.address, method=method, headers={"User-Agent": "inflate-zoo", **headers}
-    )
-    try:
-        return urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code in _BUSY:
-            raise _BrokenOffError(f"status {error.code}") from error
-        raise _unreachable(task, f"status {error.code}") from error
-    except (http.client.HTTPException, OSError) as error:
-        reason = getattr(error, "reason", None)
-        raise _BrokenOffError(str(reason or type(error).__name__)) from error
-
-
-def _ask(task: Task) -> _Remote:
+def _ask(task: Task) -> web.Remote:
     """Size and mark, without the content."""
     for tries in range(1, _TRIES + 1):
         try:
             try:
-                answer = _open(task, {}, "HEAD")
-            except WorkError:  # some servers answer GET alone
-                answer = _open(task, {})
+                answer = web.ask(task.address, {}, "HEAD")
+            except web.RefusedError:  # some servers answer GET alone
+                answer = web.ask(task.address, {})
             with answer:
-                found = answer.headers
-                length = found.get("Content-Length", "")
-                mark = found.get("ETag") or found.get("Last-Modified")
-                weak = mark is not None and mark.startswith("W/")
-                return _Remote(int(length) if length.isdigit() else None, None if weak else mark)
-        except _BrokenOffError as error:
+                return web.describe(answer)
+        except web.RefusedError as error:
+            raise _unreachable(task, str(error)) from error
+        except web.BrokenOffError as error:
             if tries == _TRIES:
                 raise _unreachable(task, str(error)) from error
             _pause(2.0**tries)
@@ -275,20 +286,25 @@ def _require_room(archive: Path, length: int, partial: Path) -> None:
 
 
 def _require_checksum(task: Task, partial: Path) -> None:
-    kind, _, expected = task.checksum.partition(":")
-    if not expected:
-        return
-    digest = hashlib.new(kind, usedforsecurity=False)
-    with partial.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    if digest.hexdigest() != expected:
+    if wrong := _wrong_digest(task, partial):
         partial.unlink()
         raise WorkError(
-            f"what came from {task.address} is not the data set of task '{task.name}': its {kind} "
-            f"is {digest.hexdigest()}, expected {expected}",
+            f"what came from {task.address} is not the data set of task '{task.name}': {wrong}",
             hint="run the same command again; it was thrown away",
         )
+
+
+def _wrong_digest(task: Task, archive: Path) -> str | None:
+    """What its digest is, and what it should be; `None` where it fits or none is known."""
+    kind, _, expected = task.checksum.partition(":")
+    if not expected:
+        return None
+    digest = hashlib.new(kind, usedforsecurity=False)
+    with reading(archive), archive.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    found = digest.hexdigest()
+    return None if found == expected else f"its {kind} is {found}, expected {expected}"
 
 
 def _unwritable(error: OSError) -> WriteError:

@@ -2,14 +2,16 @@
 
 A file's own axes are (x, y, z) in any order and direction. They are turned to RAS by flips and
 permutations alone, then put in (depth, height, width) order as the plane of the slices wants it.
+Lengths are in mm from here on, whatever unit a header states; where it states none, they are mm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,11 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.foreign import parsing, reason_of
 
 MOST_VOXELS = 2**33
-_SPACINGS = (1e-3, 1e3)  # mm
+_SPACINGS = (1e-6, 1e3)  # mm
+_SAME_PLACE = 0.1  # voxels
+# NIfTI's codes of units of length (bits 0 to 2 of xyzt_units): name, mm in one.
+_UNITS = MappingProxyType({1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)})
+_NO_UNIT = ("no unit", 1.0)
 # RAS axes in (depth, height, width) order.
 PLANES: dict[Slices, tuple[int, int, int]] = {
     "axial": (2, 1, 0),
@@ -36,8 +42,8 @@ class Grid:
 
     Attributes:
         name: Folder and file name, for messages.
-        header: nibabel's header.
-        affine: Voxel to world (RAS, mm), float64 [4, 4].
+        header: nibabel's header, in the file's own unit.
+        affine: Voxel to world (RAS, mm), float64 [4, 4]: of the sform, else of the qform.
         shape: Voxels along the file's own axes.
         channels: 1, or the length of the fourth dimension.
     """
@@ -47,6 +53,16 @@ class Grid:
     affine: NDArray[np.float64]
     shape: tuple[int, int, int]
     channels: int
+
+    @property
+    def unit(self) -> str:
+        """The header's unit of length, `no unit` where it states none."""
+        return _unit(self.header)[0]
+
+    @property
+    def millimetres(self) -> float:
+        """Millimetres in one of the header's unit."""
+        return _unit(self.header)[1]
 
     @property
     def spacing_ras(self) -> Millimetres:
@@ -60,6 +76,21 @@ class Grid:
         ras = self.spacing_ras
         depth, height, width = PLANES[slices]
         return ras[depth], ras[height], ras[width]
+
+
+def _unit(header: Any) -> tuple[str, float]:
+    return _UNITS.get(int(header["xyzt_units"]) & 7, _NO_UNIT)
+
+
+def _quiet() -> np.errstate:
+    """What is no number is refused here, not warned of by numpy."""
+    return np.errstate(invalid="ignore", over="ignore")
+
+
+def _scaled(affine: NDArray[Any], by: float) -> NDArray[np.float64]:
+    result = np.array(affine, np.float64)
+    result[:3] *= by
+    return result
 
 
 def short_name(path: Path) -> str:
@@ -85,10 +116,12 @@ def checked_grid(path: Path, header: Any) -> Grid:
     with parsing(lambda error: damaged(path, f"has a damaged header: {reason_of(error)}")):
         dtype = header.get_data_dtype()
         header.get_slope_inter()
-        affine = np.asarray(header.get_best_affine(), np.float64)
+        with _quiet():
+            affine = _scaled(header.get_best_affine(), _unit(header)[1])
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise damaged(path, f"holds {dtype} voxels", "real numbers of up to 64 bits are needed")
-    _check_spacing(path, header, affine)
+    with _quiet():
+        _check_spacing(path, header, affine)
     return Grid(
         name=short_name(path),
         header=header,
@@ -99,11 +132,12 @@ def checked_grid(path: Path, header: Any) -> Grid:
 
 
 def _check_spacing(path: Path, header: Any, affine: NDArray[np.float64]) -> None:
-    hint = "write the file again with its true geometry"
+    unit = _unit(header)[0]
+    hint = f"write the file again with its true geometry; its header states {unit} (xyzt_units)"
     low, high = _SPACINGS
     axes = affine[:3, :3]
     for where, sizes in (
-        ("header", np.abs(header["pixdim"][1:4])),
+        ("header", np.abs(header["pixdim"][1:4]) * np.float64(_unit(header)[1])),
         ("affine", np.linalg.norm(axes, axis=0)),
     ):
         if not np.all((sizes >= low) & (sizes <= high)):
@@ -120,16 +154,74 @@ def grid_difference(label: Grid, image: Grid) -> str | None:
     Corners of the volume may lie up to a tenth of a voxel apart: headers round.
     """
     if label.shape != image.shape:
-        return f"is {_times(label.shape)} voxels, its image {_times(image.shape)}"
+        return f"is {times(label.shape)} voxels, its image {times(image.shape)}"
+    if (different := _geometry_difference(label, image)) is None:
+        return None
+    return different + _cause(label, image)
+
+
+def _geometry_difference(label: Grid, image: Grid) -> str | None:
     ours, theirs = (np.array(grid.spacing_ras) for grid in (label, image))
     if np.any(np.abs(ours - theirs) > 0.01 * theirs):
-        return f"has a spacing of {_times(ours)} mm, its image {_times(theirs)}"
-    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)], np.float64)
-    corners[:, :3] *= np.array(image.shape) - 1
-    apart = np.linalg.norm(corners @ (label.affine - image.affine).T, axis=1).max()
-    if apart > 0.1 * theirs.min():
+        return f"has a spacing of {times(ours)} mm, its image {times(theirs)}"
+    apart = _apart(label.affine, image.affine, image.shape)
+    if apart > _SAME_PLACE * theirs.min():
         return f"lies elsewhere than its image: {apart:.3g} mm apart by their affines"
     return None
+
+
+def _cause(label: Grid, image: Grid) -> str:
+    """What else the headers tell of two grids that differ, to be put after it."""
+    own = [
+        replace(grid, affine=_scaled(grid.affine, 1 / grid.millimetres)) for grid in (label, image)
+    ]
+    if label.unit != image.unit and _geometry_difference(*own) is None:
+        return f"; its header states {label.unit}, its image's {image.unit}"
+    turned = [replace(grid, affine=_qform(grid, grid.affine)) for grid in (label, image)]
+    if _geometry_difference(*turned) is None:
+        return "; by their qforms they agree, but the sform counts, as in nibabel"
+    return ""
+
+
+def _apart(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], shape: Sequence[int]
+) -> float:  # mm, of the corner that lies farthest
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)], np.float64)
+    corners[:, :3] *= np.array(shape) - 1
+    return float(np.linalg.norm(corners @ (ours - theirs).T, axis=1).max())
+
+
+class _NoQformError(ValueError):
+    """The header states none that can be read."""
+
+
+def _qform(grid: Grid, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The affine of the qform in mm, where the header states one that can be read."""
+    try:
+        with parsing(_NoQformError), _quiet():
+            affine = grid.header.get_qform(coded=True)[0]
+    except _NoQformError:
+        return otherwise
+    if affine is None or not np.isfinite(affine).all():
+        return otherwise
+    return _scaled(affine, grid.millimetres)
+
+
+def form_difference(grid: Grid) -> str | None:
+    """How a header contradicts itself: its qform its sform, or its spacing its affine.
+
+    `None` where it does not; the sform counts, as in nibabel.
+    """
+    stated = np.abs(np.asarray(grid.header["pixdim"][1:4], np.float64)) * grid.millimetres
+    real = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    sizes = f"{times(stated)} mm in its header, {times(real)} in its affine"
+    differs = bool(np.any(np.abs(stated - real) > 0.01 * real))
+    if int(grid.header["sform_code"]) > 0 and int(grid.header["qform_code"]) > 0:
+        apart = _apart(_qform(grid, grid.affine), grid.affine, grid.shape)
+        if differs or apart > _SAME_PLACE * real.min():
+            spacing = f": a spacing of {sizes}" if differs else f": {apart:.3g} mm apart"
+            return f"has a qform unlike its sform{spacing}; the sform counts, as in nibabel"
+    return f"has a spacing of {sizes}; the affine counts" if differs else None
 
 
 def require_same_grid(label: Grid, image: Grid) -> None:
@@ -145,7 +237,8 @@ def require_same_grid(label: Grid, image: Grid) -> None:
         )
 
 
-def _times(values: Sequence[float] | NDArray[Any]) -> str:
+def times(values: Sequence[float] | NDArray[Any]) -> str:
+    """Sizes along the axes, as people write them: `1 x 1 x 2.5`."""
     return " x ".join(f"{value:g}" for value in values)
 
 

@@ -18,7 +18,7 @@ from inflate_zoo.bench.preprocessing import (
     target_shape,
 )
 from inflate_zoo.bench.tasks import Task
-from inflate_zoo.bench.volumes import SUPPORTED, read_channels, read_volume
+from inflate_zoo.bench.volumes import SUPPORTED, describe_channels, read_channels, read_volume
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import called
 
@@ -157,7 +157,9 @@ def _check_images(job: Job, task: Task) -> Grid:
     first: Grid | None = None
     found = 0
     for volume in read_channels(job.images, task.slices):
-        first = first or volume.grid
+        if first is None:
+            first = volume.grid
+            target_shape(task, volume.array.shape[1:], volume.spacing)
         if different := grid_difference(volume.grid, first):
             raise UsageError(
                 f"channel {found} {different.replace('its image', 'the first')}", hint=""
@@ -181,7 +183,8 @@ def read_reference(path: Path, task: Task) -> tuple[NDArray[np.uint8], Grid]:
     """
     volume = read_volume(path, task.slices)
     if volume.grid.channels != 1:
-        raise UsageError(f"its reference has {volume.grid.channels} channels", hint="")
+        what, hint = describe_channels(volume)
+        raise UsageError(f"its reference '{volume.grid.name}' {what}", hint=hint)
     return class_indices(volume.array[0], task.values, volume.grid.name), volume.grid
 
 

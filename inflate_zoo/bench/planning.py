@@ -25,6 +25,7 @@ from inflate_zoo.bench.splits import (
 from inflate_zoo.bench.tasks import Split, Task
 from inflate_zoo.errors import ConfigError, UsageError
 
+_MOST_WARNINGS = 8
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 
@@ -136,8 +137,10 @@ def _checked(folder: Path, say: Say, progress: Progress) -> Dataset:
     """The data set, once every case is known to be good."""
     dataset = read_dataset(folder)
     report = check(dataset, progress=lambda done, total: progress("cases checked", done, total))
-    for finding in report.warnings:
-        say(f"warning: {finding.case}: {finding.what}")
+    for finding in report.warnings[:_MOST_WARNINGS]:
+        say(f"warning: {finding.case or 'data set'}: {finding.what}")
+    if (more := len(report.warnings) - _MOST_WARNINGS) > 0:
+        say(f"... and {more} more warnings; see all with: inflate-zoo data check {folder.name}")
     if report.bad:
         raise UsageError(
             f"'{folder.name}' has {len(report.bad)} bad cases or entries",

@@ -6,12 +6,14 @@ Resampling keeps the extent: the outer faces of the first and last voxel stay wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from inflate_zoo.bench.grids import times
 from inflate_zoo.bench.tasks import Millimetres
 from inflate_zoo.errors import UsageError
 
@@ -33,16 +35,25 @@ def resampled_shape(shape: Sequence[int], spacing: Millimetres, target: Millimet
     Raises:
         UsageError: The result would not fit into any memory.
     """
+    depth, height, width = _stretched(shape, spacing, target)
+    if depth * height * width > _MOST_VOXELS:
+        factor = 1.0
+        while prod(_stretched(shape, spacing, [size * factor for size in target])) > _MOST_VOXELS:
+            factor *= 1.5
+        fits = ",".join(f"{size * factor:g}" for size in target)
+        raise UsageError(
+            f"at {times(target)} mm a volume with voxels of {times(spacing)} mm would become "
+            f"{depth} x {height} x {width} voxels",
+            hint=f"correct its spacing if it is wrong, or add --set data.spacing=[{fits}]",
+        )
+    return depth, height, width
+
+
+def _stretched(shape: Sequence[int], spacing: Millimetres, target: Sequence[float]) -> Shape:
     depth, height, width = (
         max(1, round(size * ours / theirs))
         for size, ours, theirs in zip(shape, spacing, target, strict=True)
     )
-    if depth * height * width > _MOST_VOXELS:
-        raise UsageError(
-            f"at {' x '.join(f'{size:g}' for size in target)} mm a volume would become "
-            f"{depth} x {height} x {width} voxels",
-            hint="choose a coarser spacing, e.g. --set data.spacing=[1,1,1]",
-        )
     return depth, height, width
 
 

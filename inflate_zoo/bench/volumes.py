@@ -221,8 +221,33 @@ def read_channels(images: Sequence[Path], slices: Slices) -> Iterator[Volume]:
             yield Volume(volume.array[channel : channel + 1], volume.spacing, volume.grid)
 
 
+def describe_channels(label: Volume) -> tuple[str, str]:
+    """What a label of several channels is, and what to write in its place."""
+    count, array = label.grid.channels, label.array
+    if not all(((plane == 0) | (plane == 1)).all() for channel in array for plane in channel):
+        return f"is 4-D with {count} channels, 3-D is expected", "write one value per voxel"
+    what = f"{count} channels of 0 and 1, one value per voxel is expected"
+    together = array.sum(axis=0, dtype=np.uint32)
+    if (together == 1).all():
+        return f"is one-hot: {what}", "write np.argmax(label, axis=-1)"
+    if (together <= 1).all():
+        return (
+            f"is one-hot without the background: {what}",
+            "write np.where(label.any(-1), label.argmax(-1) + 1, 0)",
+        )
+    if any((array.sum(axis=axis, dtype=np.uint32) == 1).all() for axis in (1, 2, 3)):
+        return (
+            f"is one-hot along another axis than the last: {what}",
+            "write np.argmax(label, axis=0), or along whichever axis holds the classes",
+        )
+    return (
+        f"holds masks that overlap: {what}",
+        'write one value per voxel, and name in dataset.json what a region unites: "whole": [1, 2]',
+    )
+
+
 def write_like(path: Path, labels: NDArray[np.uint8], like: Grid, slices: Slices) -> None:
-    """Write label values onto an image's own grid, with its geometry.
+    """Write label values onto an image's own grid, with its geometry in its own unit.
 
     Args:
         path: A `.nii` or `.nii.gz` file; replaced if it exists.
@@ -241,7 +266,7 @@ def write_like(path: Path, labels: NDArray[np.uint8], like: Grid, slices: Slices
     header["cal_max"] = header["cal_min"] = 0
     kind = nib.Nifti2Image if header["sizeof_hdr"] == 540 else nib.Nifti1Image
     content = io.BytesIO()
-    kind(array, like.affine, header).to_stream(content)
+    kind(array, header.get_best_affine(), header).to_stream(content)
     packed = path.name.lower().endswith(".gz")
     data = gzip.compress(content.getvalue(), 6, mtime=0) if packed else content.getvalue()
     partial = path.with_name(f".{os.getpid()}.partial")

@@ -1,6 +1,8 @@
 """Archives of strangers: whole, or not at all."""
 
+import gzip
 import io
+import random
 import shutil
 import tarfile
 import zipfile
@@ -9,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from inflate_zoo.bench import archives
-from inflate_zoo.bench.archives import extract
+from inflate_zoo.bench.archives import DamagedArchiveError, extract
 from inflate_zoo.errors import UsageError, WriteError
 
 FILES = {"Task/dataset.json": b"{}", "Task/imagesTr/a.nii.gz": b"voxels" * 1000}
@@ -135,6 +137,81 @@ def test_a_truncated_archive_is_told(tmp_path, ending, keep):
         extract(archive, tmp_path / "out")
     assert caught.value.hint == "download it again"
     assert sorted(p.name for p in tmp_path.iterdir()) == [archive.name]
+
+
+def large(path):
+    return write_tar(path, {"Task/a": random.Random(0).randbytes(30_000), "Task/b": b"small"})
+
+
+def flipped(raw, place):
+    return raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
+
+
+@pytest.mark.parametrize("where", [-6, -2, 15_000])  # the checksum, the length, the content
+def test_a_flipped_bit_of_a_gzip_file_is_told(tmp_path, where):
+    archive = large(tmp_path / "a.tar.gz")
+    raw = archive.read_bytes()
+    archive.write_bytes(flipped(raw, where % len(raw)))
+    with pytest.raises(DamagedArchiveError, match=r"'a\.tar\.gz' is damaged"):
+        extract(archive, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [archive.name]
+
+
+SECOND = 512 + 30_208  # where the header of the second file is
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: raw[:SECOND],
+        lambda raw: raw[: SECOND + 200],
+        lambda raw: raw[: SECOND + 1024],
+        lambda raw: flipped(raw, SECOND + 3),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tar_without_its_end_is_told(tmp_path, spoil, packed):
+    raw = spoil(large(tmp_path / "whole.tar").read_bytes())
+    archive = tmp_path / ("a.tgz" if packed else "a.tar")
+    archive.write_bytes(gzip.compress(raw) if packed else raw)
+    with pytest.raises(DamagedArchiveError, match="is damaged"):
+        extract(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("extra", [b"junk behind the archive", bytes(512 * 40)])
+def test_what_follows_the_end_of_a_tar_does_not_matter(tmp_path, extra):
+    archive = large(tmp_path / "a.tar")
+    archive.write_bytes(archive.read_bytes() + extra)
+    extract(archive, tmp_path / "out")
+    assert len(contents(tmp_path / "out")) == 2
+
+
+def test_bombs_of_many_files_and_behind_the_end_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_MOST", 3)
+    many = write_tar(tmp_path / "a.tar", {f"{n}": b"" for n in range(5)})
+    with pytest.raises(UsageError, match="in 4 files or more"):
+        extract(many, tmp_path / "out")
+    monkeypatch.setattr(archives, "_SMALL", 50_000)
+    behind = tmp_path / "b.tgz"
+    behind.write_bytes(gzip.compress(write_tar(tmp_path / "b.tar").read_bytes() + bytes(10**7)))
+    with pytest.raises(UsageError, match="is not unpacked"):
+        extract(behind, tmp_path / "out")
+
+
+def test_an_archive_that_cannot_be_read_is_told(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        extract(tmp_path, tmp_path / "out")
+
+
+def test_damage_found_while_unpacking_is_no_fault_of_the_target(tmp_path):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("a", bytes(range(256)) * 50)
+    raw = archive.read_bytes()
+    archive.write_bytes(flipped(raw, raw.index(b"BZh9") + 6))
+    with pytest.raises(DamagedArchiveError, match="is damaged: Invalid data stream"):
+        extract(archive, tmp_path / "out")
 
 
 def test_a_member_with_a_wrong_checksum_is_told(tmp_path):

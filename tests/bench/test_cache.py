@@ -19,6 +19,7 @@ from inflate_zoo.errors import UsageError, WriteError
 from tests.support.datasets import (
     ABSENT,
     TASK04,
+    in_unit,
     random_volume,
     write_decathlon,
     write_nifti,
@@ -68,6 +69,28 @@ def test_an_entry_holds_the_file_in_our_axes(dataset, store):
         [np.argwhere(index == label.T) for index in (1, 2)]
     ))  # fmt: skip
     assert (np.diff(case.foreground[:, 0]) >= 0).all()
+
+
+def test_a_file_in_micron_has_an_entry_of_its_own_in_mm(tmp_path, dataset, store):
+    task = task_of(dataset)
+    (plain,) = prepare(task, dataset, ["case_01"], store).values()
+    case = dataset.cases[1]
+    for path in (*case.images, case.label):
+        in_unit(path, 1000, 3)
+    (key,) = prepare(task, dataset, ["case_01"], store).values()
+    before, found = open_case(store, plain), open_case(store, key)
+    assert found.spacing == before.spacing
+    assert np.array_equal(found.image, before.image)
+
+
+def test_the_unit_belongs_to_the_key(dataset, store, monkeypatch):
+    """Entries that were made of such files as if they were in mm are not found again."""
+    task, case = task_of(dataset), dataset.cases[1]
+    keys = set()
+    for code in (0, 2, 3):
+        in_unit(case.label, 1, code)
+        keys.add(module._key(task, case, lambda path: "the same"))
+    assert len(keys) == 2
 
 
 def test_two_channels_and_thick_slices_in_both_layouts(tmp_path, store):

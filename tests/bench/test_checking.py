@@ -17,6 +17,7 @@ from tests.support.datasets import (
     ABSENT,
     TASK04,
     change_table,
+    in_unit,
     random_volume,
     write_decathlon,
     write_nifti,
@@ -165,6 +166,90 @@ def test_a_constant_channel_of_a_4d_file_is_named(tmp_path):
     write_nifti(folder / "imagesTr" / "case_03.nii.gz", array)
     (finding,) = check(read_dataset(folder)).bad
     assert finding.what == "'imagesTr/case_03.nii.gz' channel 1 holds one value only, 3"
+
+
+def one_hot(label, classes):
+    return np.stack([label == value for value in classes], 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "array, told",
+    [
+        (one_hot(LABEL, (0, 1, 2)), "is one-hot: 3 channels of 0 and 1.*np.argmax"),
+        (one_hot(LABEL, (1, 2)), "is one-hot without the background: 2 channels"),
+        (np.moveaxis(one_hot(LABEL, (0, 1, 2)), 3, 0), "one-hot along another axis than the last"),
+        (np.stack([LABEL > 0, LABEL > 1], 3).astype(np.uint8), "masks that overlap: 2 channels"),
+        (LABEL[..., None].repeat(2, 3), "is 4-D with 2 channels, 3-D is expected"),
+    ],
+)
+def test_labels_of_several_channels_are_recognised(tmp_path, array, told):
+    folder = write_decathlon(tmp_path, 10, SHAPE)
+    write_nifti(folder / "labelsTr" / "case_03.nii.gz", array)
+    line, counts = run(folder).stdout.splitlines()
+    assert re.search(f"case_03: its label 'labelsTr/case_03.nii.gz' .*{told}", line)
+    assert counts.startswith("10 cases read: 1 bad")
+
+
+def test_channels_that_come_first_are_recognised(tmp_path):
+    folder = write_decathlon(tmp_path, 10, SHAPE, ("T1", "T2"))
+    write_nifti(folder / "imagesTr" / "case_03.nii.gz", np.stack([IMAGE, IMAGE]))
+    line, _ = run(folder).stdout.splitlines()
+    assert "8 channel(s), dataset.json names 2 (channels come last in NIfTI" in line
+
+
+def test_units_may_be_mixed_and_a_lost_one_is_told(tmp_path):
+    folder = write_decathlon(tmp_path, 10, SHAPE)
+    for kind, per_mm, code in (("images", 1000, 3), ("labels", 0.001, 1)):
+        in_unit(folder / f"{kind}Tr" / "case_03.nii.gz", per_mm, code)
+    assert check(read_dataset(folder)).bad == ()
+    for kind in ("images", "labels"):
+        in_unit(folder / f"{kind}Tr" / "case_05.nii.gz", 1000, 0)
+    line, counts = run(folder).stdout.splitlines()
+    assert "case_05.nii.gz' has voxels 1e+03 mm wide, most cases 1 mm; its header states no" in line
+    assert "xyzt_units" in line
+    assert counts.startswith("10 cases read: 1 bad")
+
+
+@pytest.mark.parametrize("per_mm, code, told", [(999, 0, "micron"), (0.001, 2, "metres")])
+def test_a_whole_data_set_in_an_unlikely_unit_is_one_warning(tmp_path, per_mm, code, told):
+    folder = write_decathlon(tmp_path, 10, (4, 4, 4))
+    for path in folder.glob("*/*.nii.gz"):
+        in_unit(path, per_mm, code)
+    line, counts = run(folder).stdout.splitlines()
+    assert re.match(f"warning: data set: voxels are .* wide: are they in {told}", line)
+    assert counts.startswith("10 cases read: 0 bad")
+
+
+def test_a_qform_unlike_its_sform_is_a_warning(tmp_path):
+    folder = write_decathlon(tmp_path, 10, SHAPE)
+    for kind in ("images", "labels"):
+        path = folder / f"{kind}Tr" / "case_02.nii.gz"
+        image = nib.load(path)
+        image.set_qform(moved(), 1)
+        image.set_sform(np.eye(4), 1)
+        nib.save(image, path)
+    result = run(folder)
+    line, _ = result.stdout.splitlines()
+    assert line.startswith("warning: case_02: ")
+    assert line.count("has a qform unlike its sform: 1 mm apart; the sform counts") == 2
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": {"a": "front", "b": "back"}},
+        {"labels": {"0": "background"}},
+        {"labels": ["front"]},
+        {"modality": "MRI"},
+        {"modality": ["MRI"]},
+    ],
+)
+def test_what_is_wrong_with_dataset_json_is_one_line_not_one_per_case(tmp_path, changes):
+    folder = change_table(write_decathlon(tmp_path, 10, (4, 4, 4)), **changes)
+    line, counts = run(folder).stdout.splitlines()
+    assert line.startswith("bad: data set: dataset.json: ")
+    assert counts.startswith("10 cases read: 0 bad")
 
 
 @pytest.mark.parametrize(

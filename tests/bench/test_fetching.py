@@ -1,16 +1,18 @@
 """Data sets from a web server that breaks off, changes its mind and lies."""
 
 import hashlib
+import io
 import json
 import multiprocessing
 import shutil
+import urllib.request
 from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from inflate_zoo import cli
-from inflate_zoo.bench import fetching
+from inflate_zoo.bench import fetching, web
 from inflate_zoo.bench.catalog import load_task
 from inflate_zoo.bench.fetching import data_root, fetch, fetched
 from inflate_zoo.errors import UsageError, WorkError, WriteError
@@ -172,6 +174,186 @@ def test_a_damaged_archive_leaves_no_folder(archive, root):
     ):
         fetch(task_at(server.address), root, quiet, quiet)
     assert left(root) == []
+
+
+def theirs(root, content):
+    """An archive that a user put there."""
+    root.mkdir()
+    (root / "data.tar").write_bytes(content)
+    return root / "data.tar"
+
+
+def test_an_archive_that_lies_there_is_checked_used_and_kept(archive, root):
+    own, said = theirs(root, archive), []
+    with FileServer(archive) as server:
+        assert whole(fetch(task_at(server.address, archive), root, said.append, quiet))
+        assert server.seen == []
+    assert said[0] == "data.tar lies there already: it is checked and used"
+    assert own.read_bytes() == archive
+
+
+@pytest.mark.parametrize("checksum_of", [b"another", None])
+def test_a_users_archive_that_is_none_of_use_is_told_and_kept(archive, root, checksum_of):
+    own = theirs(root, archive[:-20_000] if checksum_of is None else archive)
+    with FileServer(archive) as server:
+        with pytest.raises(UsageError, match=r"is not the archive of task|is damaged") as caught:
+            fetch(task_at(server.address, checksum_of), root, quiet, quiet)
+        assert caught.value.hint == "move 'data.tar' away, then the same command fetches it"
+        assert server.seen == []
+        own.rename(root / "away.tar")
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+    assert left(root) == ["away.tar", "data"]
+
+
+def test_what_was_fetched_whole_is_not_fetched_again(archive, root, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with FileServer(archive) as server:
+        task = task_at(server.address, archive)
+        with monkeypatch.context() as patch:
+            patch.setattr(fetching, "extract", stop)
+            with pytest.raises(KeyboardInterrupt):
+                fetch(task, root, quiet, quiet)
+        asked = len(server.seen)
+        assert left(root) == [".data.tar.fetched"]
+        assert whole(fetch(task, root, quiet, quiet))
+        assert len(server.seen) == asked
+    assert left(root) == ["data"]
+
+
+def begun(root, content, length, mark='"one"'):
+    """What a run that was killed leaves."""
+    root.mkdir()
+    (root / "data.tar.partial").write_bytes(content)
+    (root / "data.tar.json").write_text(json.dumps({"length": length, "mark": mark}))
+
+
+@pytest.mark.parametrize("told_range", ["bytes {start}-{last}/{length}", ""])
+def test_a_run_killed_after_the_last_byte_ends_though_no_length_is_told(archive, root, told_range):
+    begun(root, archive, None)
+    with FileServer(archive, told_length=False, told_range=told_range) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        gets = [asked for method, asked in server.seen if method == "GET"]
+    assert gets == [f"bytes={len(archive)}-", *([] if told_range else [None])]
+
+
+def test_more_than_there_is_is_begun_anew(archive, root):
+    begun(root, archive + b"more", len(archive))
+    with FileServer(archive) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert server.seen[-1] == ("GET", None)
+
+
+@pytest.mark.parametrize(
+    "told_range, starts",
+    [
+        ("bytes {start}-{last}/{length}", ["bytes=1000-"]),
+        ("bytes {start}-{last}/*", ["bytes=1000-"]),
+        ("", ["bytes=1000-"]),  # and the length of the rest is right
+        ("bytes 0-{last}/{length}", ["bytes=1000-", None]),
+        ("bytes {start}-{last}/9{length}", ["bytes=1000-", None]),
+        ("pages 1-2/3", ["bytes=1000-", None]),
+    ],
+)
+def test_a_part_is_the_one_that_was_asked_for(archive, root, told_range, starts):
+    begun(root, archive[:1000], len(archive))
+    with FileServer(archive, told_range=told_range) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert [asked for method, asked in server.seen if method == "GET"] == starts
+
+
+@pytest.mark.parametrize(
+    "headers, expected",
+    [
+        ({"Content-Length": "5", "ETag": '"a"', "Last-Modified": "b"}, (5, '"a"')),
+        ({"Content-Length": "0", "Last-Modified": "b"}, (None, "b")),
+        ({"Content-Length": "-5", "ETag": 'W/"a"'}, (None, None)),
+        ({}, (None, None)),
+    ],
+)
+def test_what_a_server_says_of_a_file(headers, expected):
+    told = web.describe(SimpleNamespace(headers=headers))
+    assert (told.length, told.mark) == expected
+
+
+def test_a_server_that_cannot_go_on_and_breaks_off_is_given_up(archive, root, pauses):
+    cuts = [10, 20] * 20
+    with (
+        FileServer(archive, ranges=False, cuts=cuts) as server,
+        pytest.raises(WorkError, match="it ended early"),
+    ):
+        fetch(task_at(server.address), root, quiet, quiet)
+    assert len(pauses) == 5  # one for the 20 bytes, which were more than before
+
+
+@pytest.mark.parametrize(
+    "location, why",
+    [
+        ("ftp://127.0.0.1/data.tar", "it redirects from http to ftp"),
+        ("file:///etc/passwd", "its redirects lead nowhere"),
+        ("/data.tar", "its redirects lead nowhere"),
+    ],
+)
+def test_redirects_that_are_not_followed(archive, root, pauses, location, why):
+    with (
+        FileServer(archive, location=location) as server,
+        pytest.raises(WorkError, match=why),
+    ):
+        fetch(task_at(server.address), root, quiet, quiet)
+    assert pauses == []
+
+
+def test_a_redirect_is_followed_but_not_from_https_to_http(archive, root):
+    with FileServer(archive) as server, FileServer(b"", location=server.address) as first:
+        assert whole(fetch(task_at(first.address, archive), root, quiet, quiet))
+    request = urllib.request.Request("https://x.org/a.tar")
+    for address, followed in (("https://y.org/a.tar", True), ("http://x.org/a.tar", False)):
+        words = (request, io.BytesIO(), 302, "Found", {}, address)
+        if followed:
+            assert web._Redirects().redirect_request(*words).full_url == address
+        else:
+            with pytest.raises(web.RefusedError, match="from https to http"):
+                web._Redirects().redirect_request(*words)
+
+
+class Trickle:
+    def __init__(self, seconds, size):
+        self.seconds, self.size, self.now, self.left = seconds, size, 0.0, 100
+
+    def read1(self, _):
+        self.now += self.seconds
+        self.left -= 1
+        return bytes(self.size) if self.left else b""
+
+
+@pytest.mark.parametrize(
+    "seconds, size, slow",
+    [(50, 1, True), (10, 9_999, True), (1, 1_000, False), (59, 99_999, False)],
+)
+def test_a_server_that_trickles_is_left(monkeypatch, seconds, size, slow):
+    answer = Trickle(seconds, size)
+    monkeypatch.setattr(web, "_now", lambda: answer.now)
+    if not slow:
+        assert sum(map(len, web.pieces(answer))) == 99 * size
+        return
+    with pytest.raises(web.TooSlowError, match=r"bytes in \d+ seconds"):
+        list(web.pieces(answer))
+    assert answer.now < 150
+
+
+def test_a_server_that_stays_slow_is_given_up(archive, root, pauses, monkeypatch):
+    def slow(_):
+        yield b"a few bytes"
+        raise web.TooSlowError("it sent 11 bytes in 60 seconds")
+
+    monkeypatch.setattr(web, "pieces", slow)
+    with (
+        FileServer(archive) as server,
+        pytest.raises(WorkError, match="it sent 11 bytes"),
+    ):
+        fetch(task_at(server.address), root, quiet, quiet)
+    assert pauses == [2.0, 4.0, 8.0, 16.0]
 
 
 def test_a_full_disk_is_told_before_anything_is_fetched(archive, root, monkeypatch):

@@ -115,7 +115,6 @@ def test_what_cannot_be_read_at_all_is_refused(nnunet):
     for changes, message in (
         ({"labels": LABELS | {"ignore": 3}}, "'ignore' label"),
         ({"file_ending": ".mha"}, "end in '.mha'"),
-        ({"dataset": {"a": {"images": ["../x"], "label": "/y"}}}, "under 'dataset'"),
     ):
         with pytest.raises(UsageError, match=message):
             read_dataset(write_table(nnunet, table | changes))
@@ -124,7 +123,7 @@ def test_what_cannot_be_read_at_all_is_refused(nnunet):
 @pytest.mark.parametrize(
     "path",
     ["../secret.nii.gz", "/etc/x.nii.gz", "imagesTr/../../x.nii.gz", "C:\\x.nii.gz", "\\\\host\\x",
-     "a\\..\\..\\x.nii.gz", "", 5, None, ["a"], "a\0b"],
+     "a\\..\\..\\x.nii.gz", "", 5, None, [], ["a", "../b"], [["a"]], ".", "a\0b"],
 )  # fmt: skip
 def test_paths_that_lead_out_of_the_folder_are_not_followed(decathlon, tmp_path, path):
     good = {"image": "imagesTr/case_00.nii.gz", "label": "labelsTr/case_00.nii.gz"}
@@ -201,6 +200,212 @@ def test_malformed_fields_are_collected(decathlon, tmp_path, changes, expected):
 def test_malformed_nnunet_labels_are_collected(nnunet, labels, expected):
     lines = "\n".join(told(read_dataset(change_table(nnunet, labels=labels))))
     assert expected.replace("\\", "") in lines
+
+
+def shown(dataset):
+    return [finding.what for finding in dataset.warnings]
+
+
+def test_nnunets_first_version(decathlon, tmp_path):
+    """`a.nii.gz` in dataset.json, `a_0000.nii.gz` and so on beside it."""
+    for name in ("a", "b"):
+        write_volumes(tmp_path, [f"imagesTr/{name}_{c:04d}.nii.gz" for c in (0, 1)])
+        write_volumes(tmp_path, [f"labelsTr/{name}.nii.gz"])
+    write_volumes(tmp_path, ["imagesTr/whole.nii.gz", "imagesTr/whole_0000.nii.gz"])
+    write_volumes(tmp_path, ["labelsTr/whole.nii.gz"])
+    table = json.loads((decathlon / "dataset.json").read_text()) | {
+        "modality": {"0": "T1", "1": "T2"},
+        "training": [
+            entry("a"),
+            entry("b") | {"image": "./imagesTr/b_0000.nii.gz"},
+            entry("whole"),
+        ],
+    }
+    dataset = read_dataset(write_table(tmp_path, table))
+    assert not dataset.problems
+    assert [[path.name for path in case.images] for case in dataset.cases] == [
+        ["a_0000.nii.gz", "a_0001.nii.gz"],
+        ["b_0000.nii.gz", "b_0001.nii.gz"],
+        ["whole.nii.gz"],
+    ]
+    (tmp_path / "imagesTr" / "a_0001.nii.gz").unlink()
+    assert told(read_dataset(tmp_path)) == ["a: missing: imagesTr/a_0001.nii.gz"]
+    one = read_dataset(change_table(tmp_path, modality={"0": "T1"}))
+    assert [path.name for case in one.cases for path in case.images] == [
+        "a_0000.nii.gz",
+        "b_0000.nii.gz",
+        "whole.nii.gz",
+    ]
+
+
+def entry(name):
+    return {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+
+
+def write_volumes(folder, names):
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+def test_paths_of_windows_and_lists_of_images(decathlon, tmp_path):
+    names = [f"imagesTr/case_0{n}.nii.gz" for n in range(3)]
+    dataset = changed(
+        decathlon,
+        tmp_path,
+        training=[
+            {"image": ".\\imagesTr\\case_00.nii.gz", "label": "labelsTr\\case_00.nii.gz"},
+            {"image": names[1:], "label": ["labelsTr/case_01.nii.gz"]},
+            {"image": names[0], "label": ["labelsTr/case_02.nii.gz"] * 2},
+        ],
+    )
+    assert [[str(path.relative_to(tmp_path)) for path in c.images] for c in dataset.cases] == [
+        names[:1],
+        names[1:],
+    ]
+    assert [problem.split(" does")[0] for problem in told(dataset)] == [
+        ": dataset.json: training[2]"
+    ]
+
+
+def test_a_backslash_that_a_file_really_has_stays(decathlon, tmp_path):
+    write_volumes(tmp_path, ["odd\\name.nii.gz"])
+    label = "labelsTr/case_00.nii.gz"
+    dataset = changed(decathlon, tmp_path, training=[{"image": "odd\\name.nii.gz", "label": label}])
+    assert dataset.cases[0].images == (tmp_path / "odd\\name.nii.gz",)
+
+
+def test_labels_of_one_name_are_told_apart_by_their_folders(decathlon, tmp_path):
+    names = [f"{case}/{part}.nii.gz" for case in ("case_1", "case_2") for part in ("scan", "seg")]
+    write_volumes(tmp_path, names)
+    entries = [{"image": names[n], "label": names[n + 1]} for n in (0, 2, 2)]
+    dataset = changed(decathlon, tmp_path, training=entries)
+    assert [case.name for case in dataset.cases] == ["case_1_seg", "case_2_seg"]
+    assert told(dataset) == ["case_2_seg: stands twice in the data set"]
+
+
+def test_entries_that_are_all_alike_wrong_are_one_line(decathlon, tmp_path):
+    entries = [{"image": f"/home/me/{n}.nii.gz", "label": f"/home/me/{n}.nii"} for n in range(9)]
+    (line,) = told(changed(decathlon, tmp_path, training=entries))
+    assert "training[0] does not name" in line
+    assert "nor does any other of 9 entries" in line
+
+
+def test_cases_that_nnunet_lists_itself(nnunet):
+    listed = {
+        "one": {"images": ["imagesTr\\case_00_0000.nii.gz"], "label": "labelsTr/case_00.nii.gz"},
+        "../two": {"images": ["imagesTr/case_01_0000.nii.gz"], "label": "labelsTr/case_01.nii.gz"},
+        "three": {"images": ["../x"], "label": "/y"},
+    }
+    dataset = read_dataset(change_table(nnunet, dataset=listed, file_ending="nii.gz"))
+    assert [(case.name, case.label.name) for case in dataset.cases] == [("one", "case_00.nii.gz")]
+    assert told(dataset) == [
+        "../two: has a name that no file can have",
+        ": dataset.json: dataset['three'] does not name image and label inside the folder",
+    ]
+
+
+def test_a_file_ending_without_its_dot(nnunet):
+    dataset = read_dataset(change_table(nnunet, file_ending="nii.gz"))
+    assert len(dataset.cases) == 3
+    assert not dataset.problems
+
+
+def test_a_file_ending_that_no_file_has_is_one_line(nnunet):
+    dataset = read_dataset(change_table(nnunet, file_ending=".nii"))
+    assert told(dataset) == [": dataset.json: 'file_ending' is '.nii', the labels end in '.nii.gz'"]
+    assert len(dataset.cases) == 3
+
+
+@pytest.mark.parametrize(
+    "key, extra", [("validation", {}), ("val", {"fold": 0}), ("test", {"weight": 1.0})]
+)
+def test_labelled_cases_that_are_not_used_are_counted(decathlon, tmp_path, key, extra):
+    entries = [
+        one | extra for one in json.loads((decathlon / "dataset.json").read_text())["training"]
+    ]
+    dataset = changed(decathlon, tmp_path, training=entries[:7], **{key: entries[5:]})
+    assert shown(dataset) == [f"dataset.json: 3 labelled cases under '{key}' are not used"]
+    assert not dataset.problems
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["./imagesTs/a.nii.gz"],
+        [{"image": "a.nii.gz"}],
+        [{"image": "a", "label": ""}],
+        [3],
+        {},
+        None,
+    ],
+)
+def test_lists_without_labels_are_none_to_warn_of(decathlon, tmp_path, value):
+    assert shown(changed(decathlon, tmp_path, validation=value)) == []
+
+
+def test_labels_in_the_other_layouts_form_are_read_and_told_once(decathlon, nnunet, tmp_path):
+    numbered = {str(value): name for name, value in LABELS.items()}
+    one = read_dataset(change_table(nnunet, labels=numbered))
+    regions = LABELS | {"both": [1, 2]}
+    other = changed(decathlon, tmp_path, labels=regions)
+    assert dict(one.labels) == dict(other.labels) == LABELS
+    assert other.regions["both"] == (1, 2)
+    for dataset, form in ((one, '{"background": 0, "liver": 1}'), (other, '{"0": "background"')):
+        assert not dataset.problems
+        (warning,) = dataset.warnings
+        assert "the other layout's form, and is read" in warning.what
+        assert form in warning.hint
+    with pytest.raises(UsageError, match="'ignore' label"):
+        read_dataset(change_table(nnunet, labels=numbered | {"3": "ignore"}))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"0": "background", "liver": 1, "tumour": 2},
+        {"background": "0", "liver": "1"},
+        {f"label{n}": {"value": n} for n in range(9)},
+        ["background", "liver"],
+        {"0": "background", "9" * 5000: "a"},
+        {"0": "background", "1": "a", "01": "b"},
+    ],
+)
+def test_labels_that_cannot_be_read_are_one_line(decathlon, nnunet, tmp_path, labels):
+    for dataset in (
+        changed(decathlon, tmp_path, labels=labels),
+        read_dataset(change_table(nnunet, labels=labels)),
+    ):
+        assert len(dataset.problems) == 1
+        assert dict(dataset.labels) == {}
+
+
+def test_what_a_dataset_json_lacks_is_named(tmp_path):
+    for table, lacks in (
+        ({"modality": {"0": "CT"}, "labels": LABELS, "file_ending": ".nii"}, "'channel_names'"),
+        ({"training": [], "modality": {}}, "'labels'"),
+        ({}, "'training' and 'labels'"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            read_dataset(write_table(tmp_path, table))
+        assert caught.value.message.endswith(f"it lacks {lacks}")
+
+
+def test_a_folder_above_and_a_list_of_another_name_are_told(tmp_path):
+    write_table(tmp_path / "nnUNet_raw_data" / "Task500_Name", {})
+    with pytest.raises(UsageError, match="but 'Task500_Name' in it has"):
+        read_dataset(tmp_path / "nnUNet_raw_data")
+    (tmp_path / "dataset_0.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"no dataset\.json, but 'dataset_0\.json'"):
+        read_dataset(tmp_path)
+
+
+def test_a_dataset_json_that_is_no_json_has_nothing_to_do_with_weights(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"labels": {},}')
+    with pytest.raises(UsageError, match="no valid JSON") as caught:
+        read_dataset(tmp_path)
+    assert "weights" not in str(caught.value)
+    assert "python -m json.tool" in caught.value.hint
 
 
 @pytest.mark.skipif(not TASK04.is_dir(), reason=ABSENT)

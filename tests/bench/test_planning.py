@@ -3,13 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from inflate_zoo.bench.arms import Wanted
-from inflate_zoo.bench.planning import Request, plan
+from inflate_zoo.bench.planning import Request, _checked, plan
 from inflate_zoo.errors import ConfigError, UsageError
 from tests.support.checkpoints import save_transformers
-from tests.support.datasets import write_decathlon, write_nnunet
+from tests.support.datasets import change_table, write_decathlon, write_nifti, write_nnunet
 from tests.support.trials import SHAPE, VIT, tiny_protocol
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license")
@@ -53,6 +54,18 @@ def test_trials_are_balanced_from_the_start(request_):
     name = planned.trials[0][0].protocol.name
     assert planned.out == Path("runs") / f"task99-b-xes-{name}"
     assert planned.trials[0][0].task.name == "task99-b-xes"
+
+
+def test_many_warnings_are_counted_those_of_the_whole_first(tmp_path):
+    folder = write_decathlon(tmp_path / "Boxes", 12, SHAPE)
+    for path in (folder / "labelsTr").iterdir():
+        write_nifti(path, np.zeros(SHAPE, np.uint8))
+    change_table(folder, validation=[{"image": "a.nii", "label": "b.nii"}])
+    said = []
+    _checked(folder, said.append, lambda *_: None)
+    assert len(said) == 9
+    assert said[0].startswith("warning: data set: dataset.json: 1 labelled cases")
+    assert said[-1] == "... and 5 more warnings; see all with: inflate-zoo data check Boxes"
 
 
 def test_all_folds_test_every_case_once(request_):

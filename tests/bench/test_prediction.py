@@ -19,7 +19,7 @@ from inflate_zoo.bench.progress import Silent
 from inflate_zoo.bench.records import Trial
 from inflate_zoo.bench.trial import run_trial
 from inflate_zoo.errors import UsageError
-from tests.support.datasets import change_table, write_decathlon, write_nifti
+from tests.support.datasets import change_table, in_unit, write_decathlon, write_nifti
 from tests.support.trials import one_thread, tiny_run
 
 CHANGES = ("train.validate_every=0", "train.learning_rate=1e-2", "data.spacing=[1.4, 0.8, 1.1]")
@@ -154,6 +154,35 @@ def test_numbers_belong_to_names_where_there_is_one_channel(run, tmp_path):
     with pytest.raises(UsageError) as caught:
         find_jobs([tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz"], None, task)
     assert "b: has the channels 0000, 0001, the task has 1" in str(caught.value)
+
+
+def test_an_image_in_micron_gets_the_same_prediction_in_micron(run, tmp_path):
+    trial = run.trial().folder
+    for folder in ("imagesTr", "labelsTr"):
+        shutil.copytree(run.data / folder, tmp_path / folder)
+    for path in (tmp_path / "imagesTr").iterdir():
+        in_unit(path, 1000, 3)
+    told = []
+    for images, out in ((run.data, "a"), (tmp_path, "b")):
+        words = (images / "imagesTr" / "case_00.nii.gz", "--out", tmp_path / out)
+        result = predict(trial, *words, "--references", tmp_path / "labelsTr", "--format", "json")
+        assert result.exit_code == 0, result.output
+        told.append(json.loads(result.stdout))
+    assert told[0] == told[1]
+    plain, found = (nib.load(tmp_path / out / "case_00.nii.gz") for out in "ab")
+    np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(plain.dataobj))
+    np.testing.assert_allclose(found.affine[:3], 1000 * plain.affine[:3])
+    assert found.header.get_xyzt_units()[0] == "micron"
+
+
+def test_an_image_that_lost_its_unit_is_told_before_the_first_is_segmented(run, tmp_path):
+    for name in ("case_00", "case_01"):
+        shutil.copy(run.data / "imagesTr" / f"{name}.nii.gz", tmp_path)
+    in_unit(tmp_path / "case_01.nii.gz", 400, 0)
+    result = predict(run.trial().folder, tmp_path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "case_01: at 1.4 x 0.8 x 1.1 mm a volume with voxels of" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_bad_image_is_told_before_the_first_is_segmented(run, tmp_path):

@@ -1,5 +1,7 @@
 """Intensities, resampling there and back, derived tasks."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,7 @@ from inflate_zoo.bench.volumes import read_volume
 from inflate_zoo.errors import UsageError
 from tests.support.datasets import (
     change_table,
+    in_unit,
     random_volume,
     write_decathlon,
     write_nifti,
@@ -280,3 +283,30 @@ def test_whole_slices_are_resized_in_the_plane_alone(tmp_path):
     assert target_shape(task, (7, 512, 300), (5, 1, 1)) != (7, 16, 16)
     whole = resolve(task, Data(whole_slices=True))
     assert target_shape(whole, (7, 512, 300), (5, 1, 1)) == (7, 16, 16)
+
+
+def test_a_coarser_spacing_that_is_proposed_fits():
+    huge = ((20, 24, 16), (1000.0, 1000.0, 1000.0), (1.0, 2.0, 1.0))
+    for shape, spacing, target in (huge, ((1, 9000, 9000), (0.01, 100.0, 1e5), (1.0, 1.0, 1.0))):
+        with pytest.raises(UsageError, match="a volume with voxels of") as caught:
+            resampled_shape(shape, spacing, target)
+        proposed = json.loads(caught.value.hint.rpartition("=")[2])
+        resampled_shape(shape, spacing, proposed)
+
+
+@pytest.mark.parametrize("unit, per_mm", [(3, 1e3), (1, 1e-3)])
+def test_a_task_from_files_in_another_unit_is_in_mm(tmp_path, unit, per_mm):
+    def task_of(name, *unit):
+        folder = tmp_path / name / "Boxes"
+        write_decathlon(folder, 2, (6, 6, 4), affine=np.diag([0.7, 0.7, 3, 1]))
+        for path in folder.glob("*/*.nii.gz"):
+            in_unit(path, *unit)
+        return derive_task(read_dataset(folder), ["case_00", "case_01"], "boxes")
+
+    converted = task_of("a", per_mm, unit)
+    assert converted == task_of("b", 1, 2)
+    assert converted.spacing == (3, 0.7, 0.7)
+    fine = task_of("c", 0.1, 3)
+    assert fine.spacing == (0.0003, 7e-05, 7e-05)
+    assert fine.surface_tolerance_mm == 0.0006  # else any surface would be within it
+    assert converted.surface_tolerance_mm == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 
-from inflate_zoo.bench.grids import PLANES, grid_difference, require_same_grid
+from inflate_zoo.bench.grids import PLANES, form_difference, grid_difference, require_same_grid
 from inflate_zoo.bench.volumes import read_channels, read_grid, read_volume, write_like
 from inflate_zoo.errors import UsageError, WriteError
 from tests.support.datasets import write_nifti
@@ -83,6 +83,10 @@ FAULTS = {
     "zero spacing": (gzip.compress(with_header(pixdim(1, 0, 1))), "spacing of 1 x 0 x 1 mm"),
     "no number as spacing": (gzip.compress(with_header(pixdim(1, np.nan, 1))), "1 x nan x 1 mm"),
     "zero affine": (gzip.compress(with_header(NO_AFFINE)), "0 x 0 x 0 mm in its affine"),
+    "no number in the qform's rotation": (
+        gzip.compress(with_header(setting(sform_code=0, qform_code=1, pixdim=[1, np.inf] * 4))),
+        "inf x 1 x inf mm in its header",
+    ),
     "flat affine": (
         gzip.compress(with_header(setting(srow_x=[1, 1, 0, 0], srow_y=[1, 1, 0, 0]))),
         "cannot be inverted",
@@ -258,6 +262,110 @@ def test_an_oblique_sagittal_file_with_scaling_and_codes_returns_exactly(tmp_pat
     assert np.array_equal(written.affine, source.affine)
     assert (written.header["qform_code"], written.header["sform_code"]) == (1, 2)
     assert np.unique(np.asarray(written.dataobj)).tolist() == [3]
+
+
+MICRON, METRE, SECONDS = 3, 1, 8
+
+
+def write_in(path, unit, per_mm, array=ARRAY, kind=nib.Nifti1Image):
+    """The same volume in another unit: `per_mm` of it make one mm."""
+    affine = SPACED.copy()
+    affine[:3, 3] = 7, -8, 9
+    affine[:3] *= per_mm
+    image = kind(array, affine)
+    image.header["xyzt_units"] = unit
+    path.parent.mkdir(exist_ok=True)
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize(
+    "unit, per_mm, name",
+    [(0, 1, "no unit"), (2, 1, "mm"), (MICRON, 1e3, "micron"), (METRE + SECONDS, 1e-3, "metre"),
+     (7, 1, "no unit")],
+)  # fmt: skip
+def test_units_of_length_become_mm_and_come_back(tmp_path, unit, per_mm, name, kind):
+    path = write_in(tmp_path / "a.nii.gz", unit, per_mm, kind=kind)
+    volume = read_volume(path, "axial")
+    assert volume.grid.unit == name
+    np.testing.assert_allclose(volume.spacing, (3, 0.7, 0.5), rtol=1e-6)
+    np.testing.assert_allclose(volume.grid.affine[:3, 3], (7, -8, 9), rtol=1e-6)
+    plain = read_grid(write_in(tmp_path / "plain.nii", 2, 1))
+    require_same_grid(volume.grid, plain)
+    assert form_difference(volume.grid) is None
+    write_like(tmp_path / "b.nii", volume.array[0].astype(np.uint8), volume.grid, "axial")
+    written, source = nib.load(tmp_path / "b.nii"), nib.load(path)
+    assert np.array_equal(written.affine, source.affine)
+    for field in ("xyzt_units", "pixdim", "srow_x", "sform_code", "qform_code"):
+        assert np.array_equal(written.header[field], source.header[field]), field
+    require_same_grid(read_grid(tmp_path / "b.nii"), plain)
+
+
+def test_a_microscopes_voxels_are_read_and_what_no_unit_explains_is_not(tmp_path):
+    small = read_grid(write_in(tmp_path / "a.nii", MICRON, 1))
+    assert small.spacing("axial") == pytest.approx((0.003, 0.0007, 0.0005))
+    with pytest.raises(UsageError, match="spacing of 1000 x 1400 x 6000 mm in its header"):
+        read_grid(write_in(tmp_path / "a.nii", METRE, 2))
+
+
+def test_a_label_that_lost_its_unit_is_told_as_that(tmp_path):
+    image = read_grid(write_in(tmp_path / "a.nii", METRE, 1e-3))
+    label = read_grid(write_in(tmp_path / "b.nii", 0, 1e-3))
+    assert grid_difference(label, image) == (
+        "has a spacing of 0.0005 x 0.0007 x 0.003 mm, its image 0.5 x 0.7 x 3; "
+        "its header states no unit, its image's metre"
+    )
+    with pytest.raises(UsageError, match="spacing of 500 x 700 x 3000 mm") as caught:
+        read_grid(write_in(tmp_path / "c.nii", 0, 1e3))
+    assert "states no unit (xyzt_units)" in caught.value.hint
+
+
+def with_forms(path, qform, sform, codes=(1, 1)):
+    image = nib.Nifti1Image(ARRAY, SPACED)
+    image.set_qform(qform, codes[0])
+    image.set_sform(sform, codes[1])
+    nib.save(image, path)
+    return read_grid(path)
+
+
+def test_a_qform_unlike_its_sform_is_named_and_the_sform_counts(tmp_path):
+    moved = SPACED.copy()
+    moved[0, 3] = 4
+    turned = SPACED @ np.diag([-1, -1, 1, 1])
+    odd = with_forms(tmp_path / "a.nii", moved, SPACED)
+    assert np.array_equal(odd.affine, nib.load(tmp_path / "a.nii").affine)
+    same = "; the sform counts, as in nibabel"
+    assert form_difference(odd) == f"has a qform unlike its sform: 4 mm apart{same}"
+    flipped = form_difference(with_forms(tmp_path / "b.nii", turned, SPACED))
+    assert "has a qform unlike its sform" in flipped
+    wide = form_difference(with_forms(tmp_path / "c.nii", np.diag([1, 1, 3, 1.0]), SPACED))
+    assert wide.startswith("has a qform unlike its sform: a spacing of 1 x 1 x 3 mm in its header")
+    for codes in ((0, 1), (1, 0)):
+        assert form_difference(with_forms(tmp_path / "d.nii", moved, SPACED, codes)) is None
+    label = with_forms(tmp_path / "e.nii", moved, moved)
+    assert "; by their qforms they agree, but the sform counts" in grid_difference(label, odd)
+
+
+def test_without_a_qform_the_spacing_of_the_header_is_what_differs(tmp_path):
+    (tmp_path / "a.nii").write_bytes(with_header(pixdim(1, 1, 3)))
+    told = form_difference(read_grid(tmp_path / "a.nii"))
+    assert told.startswith("has a spacing of 1 x 1 x 3 mm in its header, 0.5 x 0.7 x 3 in its aff")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"quatern_b": 1, "quatern_c": 1, "quatern_d": 1},
+        {"qoffset_x": np.nan},
+        {"qoffset_z": np.inf},
+    ],
+)
+def test_a_qform_that_cannot_be_read_is_passed_over(tmp_path, fields):
+    (tmp_path / "a.nii").write_bytes(with_header(setting(qform_code=1, **fields)))
+    odd = read_grid(tmp_path / "a.nii")
+    assert form_difference(odd) is None
+    assert "elsewhere" in grid_difference(read_grid(write_in(tmp_path / "b.nii", 2, 1)), odd)
 
 
 def test_a_second_writing_gives_the_same_bytes_and_leaves_no_other_file(tmp_path):

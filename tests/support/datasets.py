@@ -21,6 +21,17 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray = ISOTROPIC) -
     return path
 
 
+def in_unit(path: Path, per_mm: float, code: int) -> Path:
+    """Write a file's geometry in another unit, NIfTI's `code`, of which `per_mm` make one mm."""
+    image = nib.load(path)
+    affine = image.affine.copy()
+    affine[:3] *= per_mm
+    changed = nib.Nifti1Image(np.asarray(image.dataobj), affine)
+    changed.header["xyzt_units"] = code
+    nib.save(changed, path)
+    return path
+
+
 def random_volume(seed: int, shape: Sequence[int], channels: int) -> tuple[np.ndarray, np.ndarray]:
     """A float32 image [x, y, z, channels] and a uint8 label [x, y, z] of two touching boxes.
 
