@@ -188,7 +188,7 @@ def test_what_follows_the_end_of_a_tar_does_not_matter(tmp_path, extra):
 
 
 def test_bombs_of_many_files_and_behind_the_end_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "_MOST", 3)
+    monkeypatch.setattr(archives, "ARCHIVE_MEMBERS", 3)
     many = write_tar(tmp_path / "a.tar", {f"{n}": b"" for n in range(5)})
     with pytest.raises(UsageError, match="in 4 files or more"):
         extract(many, tmp_path / "out")
