@@ -45,6 +45,7 @@ def inspect_source(
     revision: str | None = None,
     family: str | None = None,
     arch: str | None = None,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Describe a source without reading its weights; of a Hub repo only headers are fetched.
 
@@ -58,6 +59,7 @@ def inspect_source(
         revision: Of a Hub repo.
         family: Naming scheme.
         arch: timm architecture of a bare file.
+        weights: Which of several complete copies in a training file.
 
     Returns:
         Plain values for display or JSON.
@@ -74,7 +76,7 @@ def inspect_source(
         )
     facts, header, extras, licence = _read(str(source), revision)
     config, preprocessor = extras
-    understood = understand(header, config, family, arch)
+    understood = understand(header, config, family, arch, weights)
     plan = understood.plan
     proposed = propose_patch_depth(plan.architecture.patch_size, spacing) if spacing else None
     if proposed is not None and patch_depth is None and volume is None:
@@ -90,6 +92,8 @@ def inspect_source(
         "architecture": plan.architecture.model_dump(mode="json"),
         "parameters_2d": _parameters(tensor_shapes(plan.architecture)),
         "normalization": {**normalization.model_dump(mode="json"), "from": where},
+        "taken": plan.prefix,
+        "copies": list(plan.copies),
         "dropped": list(plan.dropped),
         "notes": list(plan.notes),
         "proposed_patch_depth": proposed,

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from inflate_zoo.architecture import Architecture, tensor_shapes
 from inflate_zoo.claims import Claims, read_claims
 from inflate_zoo.definitions import NamingScheme, Role
-from inflate_zoo.detection import best_matching
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.facts import Facts, either, gather, leftover_lines
-from inflate_zoo.naming import Header, Matching, expected_parts, sources_of
+from inflate_zoo.naming import Header, Matching, bare_name, expected_parts, sources_of
+from inflate_zoo.towers import best_matching
 
 FLOATS = ("F32", "F16", "BF16")
 
@@ -50,8 +50,9 @@ class Plan:
         prefix: Prefix of the kept source names.
         architecture: The 2D network.
         kept: One entry per tensor of the 2D network, in the order of the forward pass.
-        dropped: Source tensors left out on purpose, sorted.
+        dropped: All source tensors that are left out, sorted.
         notes: What a user should know, one sentence each.
+        copies: Prefixes of the other complete towers of the file.
     """
 
     scheme: NamingScheme
@@ -60,10 +61,17 @@ class Plan:
     kept: tuple[Kept, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
+    copies: tuple[str, ...] = ()
 
 
 def make_plan(
-    scheme: NamingScheme, header: Header, raw: Mapping[str, Any], section: str = ""
+    scheme: NamingScheme,
+    header: Header,
+    raw: Mapping[str, Any],
+    section: str = "",
+    *,
+    weights: str | None = None,
+    arch: str | None = None,
 ) -> Plan:
     """Account for every tensor of a header and derive the architecture.
 
@@ -72,6 +80,8 @@ def make_plan(
         header: Names, types and shapes.
         raw: The config's part on the image tower; empty where the source has none.
         section: What to put before its fields in messages.
+        weights: Which of several complete towers.
+        arch: The architecture that the claims are of, where not config.json makes them.
 
     Returns:
         The plan.
@@ -80,23 +90,24 @@ def make_plan(
         AccountingError: Tensors are left over, missing, of an unexpected shape or type.
         ConfigError: The config is malformed, or disagrees with the tensors.
     """
-    matching = best_matching(scheme, header)
+    matching = best_matching(scheme, header, weights)
     facts = gather(scheme, matching, header)
     claims = read_claims(scheme, raw, section, facts.values["embed_dim"])
-    _compare(facts, claims)
-    architecture = _architecture(facts, claims)
+    _compare(facts, claims, arch)
+    architecture = _architecture(facts, claims, arch)
     kept = _account(scheme, matching, header, architecture)
     return Plan(
         scheme,
         matching.prefix,
         architecture,
         kept,
-        tuple(sorted(matching.dropped)),
+        tuple(sorted([*matching.dropped, *matching.beside])),
         _notes(scheme, matching, architecture, raw),
+        matching.copies,
     )
 
 
-def _compare(facts: Facts, claims: Claims) -> None:
+def _compare(facts: Facts, claims: Claims, arch: str | None) -> None:
     """Claims against facts.
 
     Raises:
@@ -113,11 +124,21 @@ def _compare(facts: Facts, claims: Claims) -> None:
                 f"{claims.labels[field]} is {_plain(claimed)}, {by} {_plain(known[field])}"
             )
     if details:
-        raise ConfigError(
-            "config.json and the tensors disagree",
+        raise _disagreement(details, arch)
+
+
+def _disagreement(details: list[str], arch: str | None) -> ConfigError:
+    if arch is not None:
+        return ConfigError(
+            f"the tensors are not those of a {arch}",
             details=details,
-            hint="take both files from the same repo and revision",
+            hint="name the architecture they are of: --arch NAME",
         )
+    return ConfigError(
+        "config.json and the tensors disagree",
+        details=details,
+        hint="take both files from the same repo and revision",
+    )
 
 
 def _plain(value: Any) -> str:
@@ -126,7 +147,7 @@ def _plain(value: Any) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
-def _architecture(facts: Facts, claims: Claims) -> Architecture:
+def _architecture(facts: Facts, claims: Claims, arch: str | None) -> Architecture:
     """Facts and claims together.
 
     Raises:
@@ -137,7 +158,7 @@ def _architecture(facts: Facts, claims: Claims) -> Architecture:
     pool = claims.values["pool"]
     if pool == "cls" and not known["cls_token"]:
         pool = "mean"
-    grid, prefix = _grid(facts, claims)
+    grid, prefix = _grid(facts, claims, arch)
     try:
         return Architecture(
             **known,
@@ -158,13 +179,15 @@ def _architecture(facts: Facts, claims: Claims) -> Architecture:
         ) from error
 
 
-def _grid(facts: Facts, claims: Claims) -> tuple[tuple[int, int], int]:
+def _grid(facts: Facts, claims: Claims, arch: str | None) -> tuple[tuple[int, int], int]:
     """The table's grid and how many prefix tokens own a row of it."""
     values, table = facts.values, facts.table
     first = values["cls_token"] + values["dist_token"]
     owned = sorted({0, first, first + values["reg_tokens"]}, reverse=True)
     if "position_prefix" in claims.values:
-        owned = [claims.values["position_prefix"]]
+        claimed = claims.values["position_prefix"]
+        # timm adds the cls token's row of a DINOv2 with registers to the token: originals have it.
+        owned = [claimed] if claimed else sorted({0, first}, reverse=True)
     image = claims.values.get("image_size")
     if image is None:  # no config: published tables of that kind are square
         for prefix in owned:
@@ -181,14 +204,8 @@ def _grid(facts: Facts, claims: Claims) -> tuple[tuple[int, int], int]:
     if prefix not in owned or 0 in grid:
         label = claims.labels["image_size"]
         expected = " or ".join(str(grid[0] * grid[1] + own) for own in owned)
-        raise ConfigError(
-            "config.json and the tensors disagree",
-            details=[
-                f"{label} is {_plain(image)} with patch {_plain(patch)}: {expected} position rows, "
-                f"'{table}' has {facts.rows}"
-            ],
-            hint="take both files from the same repo and revision",
-        )
+        line = f"{label} is {_plain(image)} with patch {_plain(patch)}: {expected} position rows"
+        raise _disagreement([f"{line}, '{table}' has {facts.rows}"], arch)
     return grid, prefix
 
 
@@ -285,5 +302,5 @@ def _notes(
 
 
 def _pools(scheme: NamingScheme, prefix: str, name: str) -> bool:
-    bare = name.removeprefix(prefix)
+    bare = bare_name(prefix, name)
     return any(fnmatchcase(bare, pattern) for pattern in scheme.pooling_head)

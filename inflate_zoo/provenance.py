@@ -17,6 +17,7 @@ from inflate_zoo.plan import Plan
 from inflate_zoo.preparation import Understood
 from inflate_zoo.safetensors_header import read_header
 from inflate_zoo.sources import Source
+from inflate_zoo.towers import counted, left_out
 from inflate_zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -85,9 +86,11 @@ def card_text(name: str, job: Job, verification: Verification | None) -> str:
         mean, std = list(recipe.normalization.mean), list(recipe.normalization.std)
         folded = f"folded into the stem (mean {mean}, std {std}): feed intensities in [0, 1]"
     dropped = job.plan.dropped
-    shown = ", ".join(dropped[:6]) + (f" and {len(dropped) - 6} more" if len(dropped) > 6 else "")
+    groups = [counted(name, n) for name, n in left_out(job.plan.prefix, dropped).items()]
+    shown = ", ".join(groups[:6]) + (f" and {len(groups) - 6} more" if len(groups) > 6 else "")
+    taken = f", its {job.plan.prefix}*" if job.plan.prefix else ""
     facts = [
-        ("Source", origin),
+        ("Source", origin + taken),
         ("Naming scheme", f"{job.plan.scheme.name}: {job.plan.scheme.summary}"),
         ("Scheme", recipe.scheme),
         ("Geometry", _geometry(recipe, config)),
@@ -128,6 +131,8 @@ def record_of(
             "revision": source.revision,
             "commit": source.commit,
             "weights": source.weights.name,
+            "taken": job.plan.prefix,
+            "copies": list(job.plan.copies),
             "sha256": dict(digests),
             "license": dict(job.license) or {"license": "unknown"},
             "family": job.plan.scheme.name,

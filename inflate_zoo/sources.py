@@ -14,12 +14,13 @@ import yaml
 
 from inflate_zoo import hub
 from inflate_zoo.catalog import data_folder
-from inflate_zoo.checkpoints import WEIGHT_FILES, find_weights, shard_names, weight_paths
+from inflate_zoo.checkpoints import SUFFIXES, WEIGHT_FILES, find_weights, shard_names, weight_paths
 from inflate_zoo.errors import ConfigError, HubError, UnknownNameError, UsageError
 from inflate_zoo.files import read_json, require_regular
 
 BUILTIN = "builtin/"
 EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
+_ENDINGS = r"(\.(pth|pt|ckpt)(?=\.tar$))?\.[^.]*$"
 _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
 
@@ -155,7 +156,7 @@ def _local(path: Path) -> Source:
         return _assemble(path.resolve().name, path, weights)
     require_regular(path)
     name = path.name.removesuffix(".index.json")
-    return _assemble(name.rsplit(".", 1)[0], path.parent, path)
+    return _assemble(re.sub(_ENDINGS, "", name), path.parent, path)
 
 
 def _remote(repo: str, revision: str | None) -> Source:
@@ -181,8 +182,7 @@ def remote_weights(snapshot: hub.Snapshot) -> str:
     try:
         return find_weights(Path(snapshot.repo), snapshot.files)
     except UsageError:
-        suffixes = tuple({Path(name).suffix for name in WEIGHT_FILES[::2]} | {".pth", ".pt"})
-        if not snapshot.from_cache or any(name.endswith(suffixes) for name in snapshot.files):
+        if not snapshot.from_cache or any(name.endswith(SUFFIXES) for name in snapshot.files):
             raise
     raise HubError(
         f"the weights of '{snapshot.repo}' are not cached, and the Hub is offline or out of order",

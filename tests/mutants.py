@@ -87,7 +87,7 @@ depth = target.grid_size[0] ==> depth = 1
 strict=True, assign=True ==> strict=False, assign=True
 @@ inflate_zoo/naming.py | test_naming.py test_plan.py
 == prefix-late: names are looked up before the prefix is stripped
-match = match_name(scheme, name[len(prefix) :]) if ==> match = match_name(scheme, name) if
+elif match := match_name(scheme, bare): ==> elif match := match_name(scheme, name):
 == unknown-dropped: tensors nobody knows are dropped silently
 leftover.append(name) ==> dropped.append(name)
 == qkv-by-name: joined parts stand in the order of their names: key, query, value

@@ -20,8 +20,11 @@ from inflate_zoo.cli.common import (
     Revision,
     Scheme,
     Volume,
+    Weights,
+    dropped_text,
     guarded,
     print_json,
+    taken_text,
 )
 
 NAME = "convert"
@@ -66,6 +69,7 @@ def command(
     ] = None,
     family: Family = None,
     arch: Arch = None,
+    weights: Weights = None,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Prove the conversion.")
     ] = True,
@@ -95,6 +99,7 @@ def command(
             revision=revision,
             family=family,
             arch=arch,
+            weights=weights,
             verify=verify,
             force=force,
             progress=progress,
@@ -114,16 +119,14 @@ def _report(folder: Path, record: dict[str, Any]) -> None:
     size = "x".join(map(str, recipe["volume"]))
     typer.echo(f"{folder}")
     typer.echo(f"  source   {origin} ({source['family']}, license {source['license']['license']})")
+    if taken := taken_text(source["taken"], source["copies"], source["weights"]):
+        typer.echo(f"  weights  {taken}")
     typer.echo(f"  network  {config['depth']} blocks of width {config['embed_dim']}, patch {patch}")
     typer.echo(
         f"  input    {recipe['channels']} channel(s), {size} voxels by default; "
         f"{'intensities in [0, 1]' if recipe['fold_normalization'] else 'normalised as the source'}"
     )
-    typer.echo(
-        f"  dropped  {len(record['dropped'])} tensors"
-        if record["dropped"]
-        else "  dropped  nothing"
-    )
+    typer.echo(f"  dropped  {dropped_text(source['taken'], record['dropped'])}")
     for note in record["notes"]:
         typer.echo(f"  note     {note}")
     typer.echo(f"  proof    {proof_text(record['verification'])}")

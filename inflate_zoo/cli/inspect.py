@@ -16,9 +16,12 @@ from inflate_zoo.cli.common import (
     Revision,
     Scheme,
     Volume,
+    Weights,
+    dropped_text,
     guarded,
     parse_spacing,
     print_json,
+    taken_text,
 )
 
 NAME = "inspect"
@@ -40,6 +43,7 @@ def command(
     revision: Revision = None,
     family: Family = None,
     arch: Arch = None,
+    weights: Weights = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
@@ -59,6 +63,7 @@ def command(
         revision=revision,
         family=family,
         arch=arch,
+        weights=weights,
     )
     if format is OutputFormat.json:
         print_json(found)
@@ -90,7 +95,7 @@ def _report(found: dict[str, Any]) -> None:
         ),
         ("parameters", f"{found['parameters_2d']:,} (2D), {made['parameters']:,} (3D)"),
         ("normalised", f"mean {mean} ({found['normalization']['from']})"),
-        ("dropped", f"{len(found['dropped'])} tensors"),
+        ("dropped", dropped_text(found["taken"], found["dropped"])),
         ("3D stem", f"{_times(made['stem'])}, {made['scheme']}"),
         (
             "volume",
@@ -104,6 +109,8 @@ def _report(found: dict[str, Any]) -> None:
             f"{size(made['estimated_training_bytes'])}",
         ),
     ]
+    if taken := taken_text(found["taken"], found["copies"], found["weights"]):
+        rows.insert(1, ("weights", taken))
     if found["proposed_patch_depth"]:
         rows.append(("proposed", f"--patch-depth {found['proposed_patch_depth']} for this spacing"))
     rows += [("note", note) for note in found["notes"]]
