@@ -259,7 +259,8 @@ def verify(
         )
     if source is None:
         revision = origin["commit"]
-        source = origin["repo"] or builtin_of(origin["name"])
+        within = f"/{origin['inside']}" if origin.get("inside") else ""
+        source = f"{origin['repo']}{within}" if origin["repo"] else builtin_of(origin["name"])
     if source is None:
         raise UsageError(
             f"'{folder.name}' was made from a local source, '{origin['name']}'",

@@ -80,7 +80,8 @@ def card_text(name: str, job: Job, verification: Verification | None) -> str:
     """The model card of a conversion; `name` is that of its folder."""
     source, recipe = job.source, job.recipe
     config = backbone_config(job.plan, recipe)
-    origin = f"{source.repo} at {source.commit}" if source.repo else f"{source.name} (a local file)"
+    local = f"{source.name} (a local file)"
+    origin = f"{source.address} at {source.commit}" if source.repo else local
     folded = "not folded: feed the network what the source was fed"
     if recipe.normalization is not None:
         mean, std = list(recipe.normalization.mean), list(recipe.normalization.std)
@@ -128,6 +129,7 @@ def record_of(
         "source": {
             "name": source.name,
             "repo": source.repo,
+            "inside": source.inside,
             "revision": source.revision,
             "commit": source.commit,
             "weights": source.weights.name,

@@ -114,7 +114,8 @@ def command(
 def _report(folder: Path, record: dict[str, Any]) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     source, recipe = record["source"], record["recipe"]
-    origin = f"{source['repo']} at {source['commit'][:12]}" if source["repo"] else source["name"]
+    where = "/".join(filter(None, (source["repo"], source["inside"])))
+    origin = f"{where} at {source['commit'][:12]}" if source["repo"] else source["name"]
     patch = "x".join(map(str, (config["patch_depth"], *config["patch_size"])))
     size = "x".join(map(str, recipe["volume"]))
     typer.echo(f"{folder}")
