@@ -117,7 +117,7 @@ def understand(
     name = arch or (config or {}).get("architecture")
     if not isinstance(name, str):
         raise ConfigError(
-            "a timm checkpoint needs its architecture's name: config.json has none",
+            "a timm checkpoint needs its architecture's name, which no config.json states",
             hint="name it, e.g. --arch vit_base_patch16_224",
         )
     base, arguments = timm_arguments(name, {} if arch else config or {})

@@ -24,7 +24,8 @@ from inflate_zoo.naming import (
 from inflate_zoo.unsupported import unfinished
 
 _STEM = "patch_embed.weight"
-_AVERAGE = frozenset({"ema", "momentum", "swa", "averaged"})  # words of a wrapper's name
+# Words of a wrapper's name that say it is an average of another network's weights.
+_AVERAGE = frozenset({"ema", "momentum", "swa", "averaged", "average", "avg", "shadow", "polyak"})
 _MOST = 64  # stems in one file; more are no training file's
 _READ = 4000  # names of a broken file that are looked at; each costs some microseconds
 
@@ -96,8 +97,8 @@ def choose_tower(prefixes: Sequence[str], wanted: str | None) -> str:
             hint=f"choose with {_flags(prefixes)}, or leave out --weights",
         )
     left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named
-    if any("teacher" in _parts(prefix) for prefix in left):
-        left = [prefix for prefix in left if "student" not in _parts(prefix)] or left
+    if any("teacher" in _words(prefix) for prefix in left):
+        left = [prefix for prefix in left if "student" not in _words(prefix)] or left
     if len(left) > 1:
         shown = " and ".join(f"'{prefix}*'" for prefix in left)
         raise AmbiguousSourceError(
@@ -119,10 +120,6 @@ def _named(prefixes: Sequence[str], wanted: str) -> list[str]:
     )
     found = ([prefix for prefix in prefixes if rule(prefix)] for rule in rules)
     return next(filter(None, found), [])
-
-
-def _parts(prefix: str) -> list[str]:
-    return prefix.lower().split(".")[:-1]
 
 
 def _words(prefix: str) -> set[str]:

@@ -110,6 +110,8 @@ def test_a_copy_inside_the_tower_is_beside_it():
         (["m.base_encoder.", "m.momentum_encoder."], None, "m.base_encoder."),
         (["student.module.backbone.", "teacher.backbone."], None, "teacher.backbone."),
         (["student.x.", "teacher.x.", "ema.x."], None, "teacher.x."),
+        (["student_model.", "teacher_model."], None, "teacher_model."),
+        (["net.", "shadow.net."], None, "net."),
         (["model.", "model_ema."], "model", "model."),
         (["model.", "model_ema."], "ema", "model_ema."),
         (["model.", "model.ema."], "model", "model."),

@@ -28,14 +28,25 @@ def find_any(source: str) -> Source:
     if "/" not in source and not is_local(source):
         with suppress(UnknownNameError):
             source = str(kept(find_card(source)[0], _LOG.warning))
-    if not is_local(source):
-        refuse_mistyped(source, (RANDOM, *(entry.name for entry in matching(""))))
+    refuse_misspelt(source)
     try:
         return find_source(source)
     except ConfigError:
         if (found := _converted(source)) is None:
             raise
         return found
+
+
+def refuse_misspelt(source: str) -> None:
+    """Refuse a name that is plainly another's, without asking the Hub.
+
+    Raises:
+        UsageError: Says what was meant.
+    """
+    if not is_local(source) and source != RANDOM:
+        names = [entry.name for entry in matching("")]
+        if source not in names:
+            refuse_mistyped(source, (RANDOM, *names))
 
 
 def _converted(source: str) -> Source | None:

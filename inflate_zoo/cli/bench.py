@@ -186,11 +186,15 @@ def _finish(planned: Planned, format: OutputFormat) -> None:  # noqa: A002 - the
 
 
 def _wanted(source: list[str] | None, scheme: list[str] | None, suite: str | None) -> Wanted:
+    from inflate_zoo.bench.any_source import refuse_misspelt
+    from inflate_zoo.bench.arm_sources import parse_arm
     from inflate_zoo.bench.arms import Wanted
     from inflate_zoo.bench.catalog import load_suite
 
     if source and suite:
         raise UsageError("--source and --suite name two comparisons", hint="give one of them")
+    for text in source or ():
+        refuse_misspelt(parse_arm(text).plain)  # before data are looked for
     if source:
         return Wanted(tuple(source), tuple(scheme or ["center"]))
     found = load_suite(suite or DEFAULT_SUITE)

@@ -1,9 +1,11 @@
 """What stands behind a source's colons."""
 
 import pytest
+from typer.testing import CliRunner
 
 from inflate_zoo.bench.any_source import find_any
 from inflate_zoo.bench.arm_sources import ArmSource, parse_arm
+from inflate_zoo.cli import app
 from inflate_zoo.errors import UsageError
 
 ARCH = "vit_base_patch16_224.mae"
@@ -76,3 +78,10 @@ def test_a_misspelt_source_is_answered_without_the_hub(source, meant):
     with pytest.raises(UsageError) as caught:
         find_any(source)
     assert caught.value.hint == f"did you mean '{meant}'?"
+
+
+@pytest.mark.parametrize("source", ["randm", "builtin/dino:2D"])
+def test_a_misspelt_source_is_told_before_data_are_looked_for(source):
+    done = CliRunner().invoke(app, ["bench", "--source", source])
+    assert done.exit_code == 2
+    assert "did you mean" in done.stderr
