@@ -13,8 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import torch
+
 from inflate_zoo import convert
-from tests.support.checkpoints import save_dino_pth, save_timm, save_transformers
+from tests.support.checkpoints import moco_v3, save_dino_pth, save_timm, save_transformers
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
 _VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
@@ -36,11 +38,15 @@ SOURCES = {
     "timm_vit, dinov2": ("DINOv2-B/14 + 4 registers", "dinov2_reg4", _TIMM | {"patch_size": 14}),
     "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
+    "moco_v3": ("MoCo v3's .pth.tar, width 48 (small)", "", {}),
 }
 
 
 def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     folder.mkdir()
+    if name == "moco_v3":
+        torch.save(moco_v3(), folder / "vit-s-300ep.pth.tar")
+        return folder / "vit-s-300ep.pth.tar"
     if not kind:
         return save_dino_pth(folder)
     if name.startswith("timm"):

@@ -24,7 +24,7 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".tar")  # .tar: model_best.pth.tar
 
 
 class Checkpoint(Protocol):
@@ -107,7 +107,7 @@ def find_weights(folder: Path, names: Sequence[str]) -> str:
     for name in WEIGHT_FILES:
         if name in names:
             return name
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         found = sorted(name for name in names if name.endswith(suffix) and "/" not in name)
         if len(found) == 1:
             return found[0]
@@ -119,7 +119,7 @@ def find_weights(folder: Path, names: Sequence[str]) -> str:
             )
     raise UsageError(
         f"'{called(folder)}' holds no weights",
-        details=[f"looked for: {', '.join(WEIGHT_FILES)}, or one *{', *'.join(_SUFFIXES)}"],
+        details=[f"looked for: {', '.join(WEIGHT_FILES)}, or one *{', *'.join(SUFFIXES)}"],
         hint="name a folder, file or Hub repo with weights",
     )
 
@@ -189,10 +189,10 @@ def open_checkpoint(path: Path, inside: Path | None = None) -> Checkpoint:
     index = path if path.name.endswith(".index.json") else None
     if paths[0].suffix == ".safetensors":
         return SafetensorsCheckpoint(paths, index)
-    if paths[0].suffix in _SUFFIXES:
+    if paths[0].suffix in SUFFIXES:
         return PickleCheckpoint(paths, index)
     raise UsageError(
-        f"'{path.name}' is of no known kind", hint=f"known endings: {', '.join(_SUFFIXES)}"
+        f"'{path.name}' is of no known kind", hint=f"known endings: {', '.join(SUFFIXES)}"
     )
 
 

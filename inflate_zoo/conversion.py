@@ -39,6 +39,7 @@ def convert(
     dtype: str | None = None,
     family: str | None = None,
     arch: str | None = None,
+    weights: str | None = None,
     verify: bool = True,
     force: bool = False,
 ) -> Path:
@@ -59,6 +60,8 @@ def convert(
             writes the stem in float32.
         family: Naming scheme, where it cannot be told from the source.
         arch: timm architecture of a bare file.
+        weights: Which of several complete copies in a training file: the name of a wrapper, e.g.
+            `teacher`, `student` or `ema`.
         verify: Compare the written network with the 2D original.
         force: Replace our own files in a folder that holds something.
 
@@ -81,6 +84,7 @@ def convert(
         revision=revision,
         family=family,
         arch=arch,
+        weights=weights,
         verify=verify,
         force=force,
     )
@@ -94,6 +98,7 @@ def run(
     revision: str | None,
     family: str | None,
     arch: str | None,
+    weights: str | None = None,
     verify: bool,
     force: bool,
     progress: Progress | None = None,
@@ -115,7 +120,7 @@ def run(
             f"'{target.name}' is the source's own folder", hint="choose another with --out"
         )
     digests = Digests(found.files())
-    job = _prepare(found, options, family, arch, license)
+    job = _prepare(found, options, family, arch, weights, license)
     if not job.license:
         warnings.warn(
             "the source states no license; the card says 'unknown'. Find out before you pass "
@@ -134,10 +139,11 @@ def _prepare(
     options: Options,
     family: str | None,
     arch: str | None,
+    weights: str | None = None,
     license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
 ) -> Job:
     checkpoint = open_checkpoint(source.weights, source.folder)
-    understood = understand(checkpoint.header, source.config, family, arch)
+    understood = understand(checkpoint.header, source.config, family, arch, weights)
     recipe, found = make_recipe(options, understood.plan, source.config, source.preprocessor)
     shown = source.license if license is None else license
     return Job(source, checkpoint, understood, recipe, found, shown)
@@ -253,7 +259,8 @@ def verify(
         )
     if source is None:
         revision = origin["commit"]
-        source = origin["repo"] or builtin_of(origin["name"])
+        within = f"/{origin['inside']}" if origin.get("inside") else ""
+        source = f"{origin['repo']}{within}" if origin["repo"] else builtin_of(origin["name"])
     if source is None:
         raise UsageError(
             f"'{called(folder)}' was made from a local source, '{origin['name']}'",
@@ -271,7 +278,8 @@ def verify(
     )
     is_timm_file = origin["arch"] and not (found.config or {}).get("architecture")
     family = None if origin["arch"] else origin["family"]
-    job = _prepare(found, options, family, origin["arch"] if is_timm_file else None)
+    arch, taken = origin["arch"] if is_timm_file else None, origin.get("taken")
+    job = _prepare(found, options, family, arch, f"{taken}*" if taken is not None else None)
     differing = [n for n, d in digests.result().items() if origin["sha256"].get(n, d) != d]
     known = set(origin["sha256"].values())
     if differing or not known & set(digests.result().values()):

@@ -83,8 +83,9 @@ class NamingScheme(_Strict):
         reference: Class of that library which the proof compares with.
         model_types: `model_type` values of config.json that choose this scheme.
         sections: Model type to the part of config.json that describes the image tower.
-        prefixes: Prefixes of the kept tensors; one of them, the same for all.
-        drop: Tensors that are left out, with or without the prefix.
+        wrappers: Parts of the path under which files of this kind keep the tower, by which they
+            are known among kinds with the same names; `*` is any path, or none.
+        drop: Tensors of the tower that are left out.
         pooling_head: Those of the dropped that pooled the tokens in the original.
         optional: Our names that may be absent, from every block or from none.
         rename: Source pattern to our name.
@@ -101,7 +102,7 @@ class NamingScheme(_Strict):
     reference: str
     model_types: tuple[str, ...] = ()
     sections: Mapping[str, str] = Field(default_factory=dict)
-    prefixes: tuple[str, ...] = ("",)
+    wrappers: tuple[str, ...] = ("*",)
     drop: tuple[str, ...] = ()
     pooling_head: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()

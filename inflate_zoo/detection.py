@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inflate_zoo.definitions import NamingScheme
-from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError
-from inflate_zoo.naming import Header, Matching, is_optional, match_header
-from inflate_zoo.unsupported import unsupported
+from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
+from inflate_zoo.naming import Header, match_header
+from inflate_zoo.towers import complete_towers
+from inflate_zoo.unsupported import is_known, unsupported
 
 
 def section_of(scheme: NamingScheme, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -35,34 +36,31 @@ def section_of(scheme: NamingScheme, config: Mapping[str, Any]) -> tuple[Mapping
     return part, f"{key}."
 
 
-def best_matching(scheme: NamingScheme, header: Header) -> Matching:
-    """Sort the header's names under the prefix that explains most of them.
-
-    Raises:
-        AmbiguousSourceError: Two prefixes explain equally many.
-    """
-    found = [match_header(scheme, prefix, header) for prefix in scheme.prefixes]
-    counts = [sum(map(len, matching.kept.values())) for matching in found]
-    most = max(counts)
-    best = [matching for matching, count in zip(found, counts, strict=True) if count == most]
-    if most and len(best) > 1:
-        shown = " and ".join(f"'{matching.prefix}*'" for matching in best)
-        raise AmbiguousSourceError(
-            f"the file holds the tensors of {scheme.name} twice, as {shown}",
-            hint="save one of the two into a file of its own and convert that",
-        )
-    return best[0]
+def known_by_wrapper(schemes: Mapping[str, NamingScheme], prefix: str) -> list[NamingScheme]:
+    """The schemes whose files keep the tower under a wrapper that stands in the prefix."""
+    parts = set(prefix.split(".")) - {""}
+    return [scheme for scheme in schemes.values() if parts & set(scheme.wrappers)]
 
 
-def _fits(scheme: NamingScheme, header: Header) -> bool:
-    """Whether every piece that the scheme requires is there, in the first block at least."""
-    needed = [
-        target.replace("{}", "0").replace("{wb}", "weight")
-        for target in (*scheme.rename.values(), *scheme.join)
-        if not is_optional(scheme, target)
-    ]
-    found = [match_header(scheme, prefix, header).kept for prefix in scheme.prefixes]
-    return any(all(target in kept for target in needed) for kept in found)
+def _fitting(schemes: Mapping[str, NamingScheme], header: Header) -> list[NamingScheme]:
+    """The schemes that cover the file best: known by a wrapper, fewest names left over."""
+    ranks: dict[str, tuple[int, int]] = {}
+    for name, scheme in schemes.items():
+        towers = complete_towers(scheme, header)
+        for prefix in towers:
+            told = bool(known_by_wrapper({name: scheme}, prefix))
+            if told or "*" in scheme.wrappers:
+                rank = (0 if told else 1, _unknown(scheme, prefix, header, towers))
+                ranks[name] = min(rank, ranks.get(name, rank))
+    best = min(ranks.values(), default=None)
+    return [schemes[name] for name, rank in ranks.items() if rank == best]
+
+
+def _unknown(scheme: NamingScheme, prefix: str, header: Header, towers: Sequence[str]) -> int:
+    """How many names a scheme does not know; transformers' kinds are told by config.json alone."""
+    if scheme.library == "transformers":
+        return 0
+    return len(match_header(scheme, prefix, header, towers).leftover)
 
 
 def choose_scheme(
@@ -98,6 +96,8 @@ def choose_scheme(
     timm = [scheme for scheme in schemes.values() if scheme.library == "timm"]
     stated = config or {}
     if "architecture" in stated or (arch is not None and "model_type" not in stated):
+        if arch is not None and not complete_towers(timm[0], header):
+            _refuse_others(schemes, header)
         return timm[0]
     model_type = config.get("model_type") if config is not None else None
     if model_type is not None:
@@ -110,8 +110,24 @@ def choose_scheme(
             if model_type in scheme.model_types:
                 return scheme
         raise unsupported(model_type, header)
-    fitting = [scheme for scheme in schemes.values() if _fits(scheme, header)]
-    return _decide(fitting, header, config)
+    return _decide(_fitting(schemes, header), header, config)
+
+
+def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header) -> None:
+    """Say what a file is that --arch was given for, though its names are not timm's.
+
+    Raises:
+        UsageError: They are those of another scheme.
+        UnsupportedModelError: They are known, but of nothing that is converted.
+    """
+    others = [scheme.name for scheme in _fitting(schemes, header)]
+    if others:
+        raise UsageError(
+            f"--arch names a timm architecture, the tensors are those of {', '.join(others)}",
+            hint="leave out --arch, and put the config.json of the model beside the file",
+        )
+    if is_known(header):
+        raise unsupported(None, header)
 
 
 def _decide(

@@ -26,9 +26,10 @@ from inflate_zoo.sources import (
     fetch_extras,
     find_source,
     is_local,
-    license_fields,
+    locate_weights,
     remote_weights,
     split_revision,
+    stated_license,
 )
 
 _SMALL = ("config.json", "preprocessor_config.json")
@@ -45,6 +46,7 @@ def inspect_source(
     revision: str | None = None,
     family: str | None = None,
     arch: str | None = None,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Describe a source without reading its weights; of a Hub repo only headers are fetched.
 
@@ -58,6 +60,7 @@ def inspect_source(
         revision: Of a Hub repo.
         family: Naming scheme.
         arch: timm architecture of a bare file.
+        weights: Which of several complete copies in a training file.
 
     Returns:
         Plain values for display or JSON.
@@ -74,7 +77,7 @@ def inspect_source(
         )
     facts, header, extras, licence = _read(str(source), revision)
     config, preprocessor = extras
-    understood = understand(header, config, family, arch)
+    understood = understand(header, config, family, arch, weights)
     plan = understood.plan
     proposed = propose_patch_depth(plan.architecture.patch_size, spacing) if spacing else None
     if proposed is not None and patch_depth is None and volume is None:
@@ -90,6 +93,8 @@ def inspect_source(
         "architecture": plan.architecture.model_dump(mode="json"),
         "parameters_2d": _parameters(tensor_shapes(plan.architecture)),
         "normalization": {**normalization.model_dump(mode="json"), "from": where},
+        "taken": plan.prefix,
+        "copies": list(plan.copies),
         "dropped": list(plan.dropped),
         "notes": list(plan.notes),
         "proposed_patch_depth": proposed,
@@ -148,30 +153,27 @@ def _read(
         header = open_checkpoint(found.weights, found.folder).header
         facts = {"source": found.name, "commit": None, "weights": found.weights.name}
         return facts, header, (found.config, found.preprocessor), found.license
-    repo, revision = split_revision(source, revision)
-    snapshot = hub.resolve(repo, revision)
-    weights = remote_weights(snapshot)
-    fetch_extras(snapshot)
+    address = split_revision(source, revision)
+    place = locate_weights(address)
+    weights = remote_weights(place)
+    fetch_extras(place)
     index = [weights] if weights.endswith(".index.json") else []
-    hub.fetch(snapshot, index)
-    files = (
-        shard_names(read_json(snapshot.folder / weights, "index"), weights) if index else [weights]
-    )
+    place.fetch(index)
+    files = shard_names(read_json(place.folder / weights, "index"), weights) if index else [weights]
     if not files[0].endswith(".safetensors"):
-        revised = f"{repo} --revision {quote(revision)}" if revision else repo
-        folder = repo.split("/")[-1]
+        revised = f" --revision {quote(address.revision)}" if address.revision else ""
+        folder = address.repo.split("/")[-1]
         raise UsageError(
-            f"'{repo}' has its weights as {weights}, whose names cannot be read without them",
-            hint=f"hf download {revised} --local-dir {folder}, then inspect that folder",
+            f"'{address.repo}' has its weights as {place.start}{weights}, whose names cannot be "
+            "read without them",
+            hint=f"hf download {address.repo}{revised} --local-dir {folder}, then inspect that "
+            "folder",
         )
     header = {}
     for name in files:
-        for tensor, (dtype, shape) in hub.read_header(snapshot, name).items():
+        for tensor, (dtype, shape) in hub.read_header(place.snapshot, place.start + name).items():
             header[tensor] = TensorInfo(dtype, tuple(shape))
-    read = [
-        read_json(snapshot.folder / name) if name in snapshot.files else None for name in _SMALL
-    ]
-    card = snapshot.folder / "README.md"
-    licence = license_fields(card) if "README.md" in snapshot.files else {}
-    facts = {"source": repo, "commit": snapshot.commit, "weights": weights}
-    return facts, header, (read[0], read[1]), licence
+    read = [read_json(place.folder / name) if name in place.files else None for name in _SMALL]
+    name = "/".join(filter(None, (address.repo, place.inside)))
+    facts = {"source": name, "commit": place.snapshot.commit, "weights": weights}
+    return facts, header, (read[0], read[1]), stated_license(place)

@@ -10,6 +10,13 @@ from inflate_zoo.definitions import NamingScheme
 
 _ALTERNATIVES = re.compile(r"\{(\w+(?:,\w+)+)\}")
 _WB = ("weight", "bias")
+# Modules that torch puts around others: compiled, sharded, recomputed. They may stand anywhere.
+_TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+_NUMBER = "(?:0|[1-9][0-9]{0,3})"
+_TRAINING = re.compile(  # an optimizer by its form, the others by their usual names
+    r"(?:.*\.)?state\.\d+\.\w+"
+    r"|(?:optimizers?|optimizer_states?|optim|opt|(?:\w+_)?scalers?|(?:\w+_)?schedulers?|amp)\..*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,8 @@ def _compile(source: str, target: str) -> _Pattern:
     found = _ALTERNATIVES.search(source)
     parts = tuple(found.group(1).split(",")) if found else ()
     pieces = re.split(r"(\{[^}]*\})", source)
-    groups = {"{}": r"(?P<index>0|[1-9][0-9]{0,3})", "{wb}": "(?P<wb>weight|bias)"}
+    # A block's number may follow that of its chunk: DINOv2's originals have blocks.0.3 for block 3.
+    groups = {"{}": rf"(?:{_NUMBER}\.)?(?P<index>{_NUMBER})", "{wb}": "(?P<wb>weight|bias)"}
     regex = "".join(
         groups.get(piece, f"(?P<part>{'|'.join(parts)})")
         if piece.startswith("{")
@@ -85,48 +93,85 @@ def match_name(scheme: NamingScheme, name: str) -> Match | None:
     return None
 
 
+def bare_name(prefix: str, name: str) -> str:
+    """A name of a tower as its library has it: without prefix and without torch's own wrappers."""
+    bare = name.removeprefix(prefix)
+    parts = bare.split(".")
+    if _TRANSPARENT.isdisjoint(parts):
+        return bare
+    return ".".join(part for part in parts if part not in _TRANSPARENT)
+
+
+def ending_in(source: str) -> re.Pattern[str]:
+    """What finds a pattern without placeholders at the end of a name, torch's wrappers between.
+
+    Its group `prefix` is what stands before.
+    """
+    wrappers = f"(?:(?:{'|'.join(sorted(_TRANSPARENT))})\\.)*"
+    parts = rf"\.{wrappers}".join(map(re.escape, source.split(".")))
+    return re.compile(rf"(?P<prefix>(?:.*\.)?){parts}", re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Matching:
     """All names of a header, sorted by what becomes of them.
 
     Attributes:
         prefix: The prefix that all kept names share.
+        copies: Prefixes of the other complete towers in the file.
         kept: Our name to the source names, in the order they are stacked.
         parts: Our name to the parts of a join that were found.
-        dropped: Names left out on purpose.
-        leftover: Names nobody knows.
+        dropped: Names of the tower that are left out on purpose.
+        beside: Names of what is no part of it: heads, text towers, copies, optimizers.
+        leftover: Names of the tower that nobody knows.
     """
 
     prefix: str
+    copies: tuple[str, ...]
     kept: Mapping[str, tuple[str, ...]]
     parts: Mapping[str, tuple[int, ...]]
     dropped: tuple[str, ...]
+    beside: tuple[str, ...]
     leftover: tuple[str, ...]
 
 
-def _is_dropped(scheme: NamingScheme, prefix: str, name: str) -> bool:
-    bare = name.removeprefix(prefix)
-    return any(fnmatchcase(name, drop) or fnmatchcase(bare, drop) for drop in scheme.drop)
+def _is_dropped(scheme: NamingScheme, bare: str) -> bool:
+    return any(fnmatchcase(bare, drop) for drop in scheme.drop)
 
 
-def match_header(scheme: NamingScheme, prefix: str, names: Iterable[str]) -> Matching:
-    """Sort every name of a header under one prefix of a scheme."""
+def match_header(
+    scheme: NamingScheme, prefix: str, names: Iterable[str], copies: Iterable[str] = ()
+) -> Matching:
+    """Sort every name of a header under one prefix of a tower.
+
+    Args:
+        scheme: The naming scheme.
+        prefix: What all names of the tower begin with.
+        names: All names.
+        copies: Prefixes of other towers.
+    """
+    copies = tuple(copies)
+    inner = tuple(copy for copy in copies if len(copy) > len(prefix) and copy.startswith(prefix))
     found: dict[str, list[tuple[int, str]]] = {}
-    dropped, leftover = [], []
+    dropped, beside, leftover = [], [], []
     for name in names:
-        match = match_name(scheme, name[len(prefix) :]) if name.startswith(prefix) else None
-        if match is not None:
+        bare = bare_name(prefix, name)
+        if not name.startswith(prefix) or name.startswith(inner) or _TRAINING.fullmatch(bare):
+            beside.append(name)
+        elif match := match_name(scheme, bare):
             found.setdefault(match.target, []).append((match.part, name))
-        elif _is_dropped(scheme, prefix, name):
+        elif _is_dropped(scheme, bare):
             dropped.append(name)
         else:
             leftover.append(name)
     ordered = {target: sorted(parts) for target, parts in found.items()}
     return Matching(
         prefix,
+        copies,
         {target: tuple(name for _, name in parts) for target, parts in ordered.items()},
         {target: tuple(part for part, _ in parts) for target, parts in ordered.items()},
         tuple(dropped),
+        tuple(beside),
         tuple(leftover),
     )
 

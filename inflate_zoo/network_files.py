@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from inflate_zoo import hub
+from inflate_zoo.addresses import locate, parse_address
 from inflate_zoo.architecture import MODEL_TYPE, BackboneConfig
 from inflate_zoo.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.errors import AccountingError, ConfigError, UnknownNameError, UsageError
@@ -52,11 +52,11 @@ def folder_of(source: str | Path) -> Path:
             f"'{called(path)}' is no folder of converted weights{lacking(path)}",
             hint=_NAME_IT,
         )
-    snapshot = hub.resolve(*hub.parse_repo(source))
-    hub.fetch(snapshot, [CONFIG])
-    read_config(snapshot.folder, source)  # before anything large is fetched
-    hub.fetch(snapshot, [WEIGHTS])
-    return snapshot.folder
+    place = locate(parse_address(source))
+    place.fetch([CONFIG])
+    read_config(place.folder, source)  # before anything large is fetched
+    place.fetch([WEIGHTS])
+    return place.folder
 
 
 def read_config(folder: Path, source: str | Path) -> NetworkConfig:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from inflate_zoo.backbones import Backbone, assemble, fitted_config, fitted_tensors
 from inflate_zoo.inflate import Recipe, backbone_config, compute, outputs, stacked
+from inflate_zoo.naming import bare_name, match_header, sources_of
 from inflate_zoo.plan import FLOATS
 from inflate_zoo.references import Reference, timm_reference, transformers_reference
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.checkpoints import Checkpoint
-    from inflate_zoo.plan import Kept
+    from inflate_zoo.plan import Kept, Plan
     from inflate_zoo.preparation import Understood
 
 
@@ -31,13 +32,8 @@ def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int,
     """
     plan = understood.plan
     form = plan.architecture
-    state = {
-        name.removeprefix(plan.prefix): checkpoint.read(name).float()
-        for name, info in checkpoint.header.items()
-        if name.startswith(plan.prefix) and info.dtype in FLOATS
-    }
-    table = next(kept for kept in plan.kept if kept.name == "pos_embed")
-    name = table.sources[0].removeprefix(plan.prefix)
+    state = _state(plan, checkpoint)
+    name = _library_name(plan, next(kept for kept in plan.kept if kept.name == "pos_embed"))
     native = state[name]
     state[name] = _resized_by_timm(native, form.position_prefix, form.position_grid, grid)
     built = None
@@ -48,6 +44,28 @@ def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int,
     if built is None:
         return _own_reference(understood, checkpoint, grid, native)
     return Reference(built.built_by, built.tokens, built.pooled, native)
+
+
+def _state(plan: Plan, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The tower's tensors in float32, under the names its library has for them."""
+    inside = match_header(plan.scheme, plan.prefix, checkpoint.header, plan.copies)
+    names = [*inside.dropped, *(name for sources in inside.kept.values() for name in sources)]
+    state = {
+        bare_name(plan.prefix, name): checkpoint.read(name).float()
+        for name in names
+        if checkpoint.header[name].dtype in FLOATS
+    }
+    if plan.scheme.library != "transformers":
+        for kept in plan.kept:  # originals that timm reads under names of their own
+            state[_library_name(plan, kept)] = checkpoint.read(kept.sources[0]).float()
+    return state
+
+
+def _library_name(plan: Plan, kept: Kept) -> str:
+    """What the library calls a tensor that is kept; of a joined one the first part."""
+    if plan.scheme.library == "transformers":
+        return bare_name(plan.prefix, kept.sources[0])
+    return sources_of(plan.scheme, "", kept.name)[0]
 
 
 def _resized_by_timm(

@@ -1,4 +1,4 @@
-"""Pickle checkpoints (.bin, .pth, .pt): always weights_only, memory-mapped where possible."""
+"""Pickle checkpoints (.bin, .pth, .ckpt, ...): always weights_only, memory-mapped if possible."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def load_pickle(path: Path) -> dict[str, Tensor]:
     refuse_disguise(path, start)
     if not start:
         raise _damaged(path, "it is empty")
+    if start[257:262] == b"ustar":
+        raise CheckpointError(
+            f"'{path.name}' is a tar archive, not a checkpoint",
+            hint="unpack it and name the file of weights in it",
+        )
     zipped = start.startswith(b"PK\x03\x04")
     if zipped:
         _check_archive(path)

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 from inflate_zoo.architecture import Architecture, tensor_shapes
 from inflate_zoo.claims import CONFIG_FILE, Claims, Statement, read_claims
 from inflate_zoo.definitions import NamingScheme, Role
-from inflate_zoo.detection import best_matching
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.facts import Facts, either, gather, leftover_lines
-from inflate_zoo.naming import Header, Matching, expected_parts, sources_of
+from inflate_zoo.naming import Header, Matching, bare_name, expected_parts, sources_of
+from inflate_zoo.towers import best_matching
 from inflate_zoo.validation import problems_of
 
 FLOATS = ("F32", "F16", "BF16")
@@ -51,8 +51,9 @@ class Plan:
         prefix: Prefix of the kept source names.
         architecture: The 2D network.
         kept: One entry per tensor of the 2D network, in the order of the forward pass.
-        dropped: Source tensors left out on purpose, sorted.
+        dropped: All source tensors that are left out, sorted.
         notes: What a user should know, one sentence each.
+        copies: Prefixes of the other complete towers of the file.
     """
 
     scheme: NamingScheme
@@ -61,6 +62,7 @@ class Plan:
     kept: tuple[Kept, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
+    copies: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -68,7 +70,9 @@ def make_plan(
     header: Header,
     raw: Mapping[str, Any],
     section: str = "",
+    *,
     statement: Statement = CONFIG_FILE,
+    weights: str | None = None,
 ) -> Plan:
     """Account for every tensor of a header and derive the architecture.
 
@@ -78,6 +82,7 @@ def make_plan(
         raw: The config's part on the image tower; empty where the source has none.
         section: What to put before its fields in messages.
         statement: What made the claims, for messages.
+        weights: Which of several complete towers.
 
     Returns:
         The plan.
@@ -86,7 +91,7 @@ def make_plan(
         AccountingError: Tensors are left over, missing, of an unexpected shape or type.
         ConfigError: The config is malformed, or disagrees with the tensors.
     """
-    matching = best_matching(scheme, header)
+    matching = best_matching(scheme, header, weights)
     facts = gather(scheme, matching, header)
     claims = read_claims(scheme, raw, section, facts.values["embed_dim"], statement)
     _compare(facts, claims, statement)
@@ -97,8 +102,9 @@ def make_plan(
         matching.prefix,
         architecture,
         kept,
-        tuple(sorted(matching.dropped)),
+        tuple(sorted([*matching.dropped, *matching.beside])),
         _notes(scheme, matching, architecture, raw),
+        matching.copies,
     )
 
 
@@ -168,7 +174,9 @@ def _grid(facts: Facts, claims: Claims, statement: Statement) -> tuple[tuple[int
     first = values["cls_token"] + values["dist_token"]
     owned = sorted({0, first, first + values["reg_tokens"]}, reverse=True)
     if "position_prefix" in claims.values:
-        owned = [claims.values["position_prefix"]]
+        claimed = claims.values["position_prefix"]
+        # timm adds the cls token's row of a DINOv2 with registers to the token: originals have it.
+        owned = [claimed] if claimed else sorted({0, first}, reverse=True)
     image = claims.values.get("image_size")
     if image is None:  # no config: published tables of that kind are square
         for prefix in owned:
@@ -289,5 +297,5 @@ def _notes(
 
 
 def _pools(scheme: NamingScheme, prefix: str, name: str) -> bool:
-    bare = name.removeprefix(prefix)
+    bare = bare_name(prefix, name)
     return any(fnmatchcase(bare, pattern) for pattern in scheme.pooling_head)

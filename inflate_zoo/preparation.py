@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from inflate_zoo.catalog import naming_schemes
-from inflate_zoo.claims import CONFIG_FILE, Statement
+from inflate_zoo.claims import CONFIG_FILE, Statement, read_claims
 from inflate_zoo.definitions import NamingScheme, Normalization
-from inflate_zoo.detection import choose_scheme, section_of
+from inflate_zoo.detection import choose_scheme, known_by_wrapper, section_of
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.gate import transformers_fields
 from inflate_zoo.inflate import DTYPES, Recipe
-from inflate_zoo.naming import Header
+from inflate_zoo.naming import Header, Matching
 from inflate_zoo.plan import Plan, make_plan
 from inflate_zoo.references import describe_timm, timm_arguments
 from inflate_zoo.schemes import SCHEMES
+from inflate_zoo.towers import best_matching
 
 _LARGEST_PATCH_DEPTH, _LARGEST_CHANNELS = 1024, 1024
 
@@ -93,12 +95,16 @@ class Understood:
 
 
 def understand(
-    header: Header, config: Mapping[str, Any] | None, family: str | None, arch: str | None
+    header: Header,
+    config: Mapping[str, Any] | None,
+    family: str | None,
+    arch: str | None,
+    weights: str | None = None,
 ) -> Understood:
     """Choose the naming scheme of a source and plan its conversion.
 
     Raises:
-        UsageError: See `choose_scheme` and `make_plan`.
+        UsageError: See `choose_scheme`, `best_matching` and `make_plan`.
     """
     scheme = choose_scheme(naming_schemes(), header, config, family=family, arch=arch)
     if scheme.library != "timm":
@@ -111,17 +117,23 @@ def understand(
         if scheme.library == "transformers":
             raw = transformers_fields(config or {}, raw, section)
         told = CONFIG_FILE if config is not None else _taken_for_granted(scheme)
-        return Understood(make_plan(scheme, header, raw, section, told), raw, "", {})
+        plan = make_plan(scheme, header, raw, section, statement=told, weights=weights)
+        return Understood(plan, raw, "", {})
     name = arch or (config or {}).get("architecture")
     if not isinstance(name, str):
         raise ConfigError(
-            "a timm checkpoint needs its architecture's name: config.json has none",
+            "a timm checkpoint needs its architecture's name, which no config.json states",
             hint="name it, e.g. --arch vit_base_patch16_224",
         )
     base, arguments = timm_arguments(name, {} if arch else config or {})
+    matching = best_matching(scheme, header, weights)
+    if arch:
+        arguments = {**arguments, **_finetuned(matching)}
     raw = describe_timm(base, arguments)
     told = CONFIG_FILE if arch is None else _named(arch)
-    return Understood(make_plan(scheme, header, raw, f"{base}: ", told), raw, base, arguments)
+    plan = make_plan(scheme, header, raw, f"{base}: ", statement=told, weights=weights)
+    _warn_of_heads(plan, base)
+    return Understood(plan, raw, base, arguments)
 
 
 def _named(arch: str) -> Statement:
@@ -137,6 +149,26 @@ def _taken_for_granted(scheme: NamingScheme) -> Statement:
         f"what {scheme.name} takes for granted",
         "is it the right family? 'inflate-zoo families' lists them; --family overrides",
     )
+
+
+def _finetuned(matching: Matching) -> dict[str, Any]:
+    """What fine-tuning changed of a bare architecture: MAE's norms the mean of the tokens."""
+    pooled = "fc_norm.weight" in matching.kept and "norm.weight" not in matching.kept
+    return {"global_pool": "avg", "fc_norm": True} if pooled else {}
+
+
+def _warn_of_heads(plan: Plan, arch: str) -> None:
+    """Warn where the files of this kind have another number of heads, which no tensor tells."""
+    form = plan.architecture
+    for scheme in known_by_wrapper(naming_schemes(), plan.prefix):
+        with suppress(ConfigError):
+            heads = read_claims(scheme, {}, "", form.embed_dim).values["num_heads"]
+            if heads != form.num_heads:
+                warnings.warn(
+                    f"networks of {scheme.name} have {heads} heads at this width, {arch} has "
+                    f"{form.num_heads}; if the file is one of them, leave out --arch",
+                    stacklevel=5,
+                )
 
 
 def find_normalization(

@@ -18,6 +18,7 @@ from inflate_zoo.plan import Plan
 from inflate_zoo.preparation import Understood
 from inflate_zoo.safetensors_header import read_header
 from inflate_zoo.sources import Source
+from inflate_zoo.towers import counted, left_out
 from inflate_zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -80,15 +81,18 @@ def card_text(name: str, job: Job, verification: Verification | None) -> str:
     """The model card of a conversion; `name` is that of its folder."""
     source, recipe = job.source, job.recipe
     config = backbone_config(job.plan, recipe)
-    origin = f"{source.repo} at {source.commit}" if source.repo else f"{source.name} (a local file)"
+    local = f"{source.name} (a local file)"
+    origin = f"{source.address} at {source.commit}" if source.repo else local
     folded = "not folded: feed the network what the source was fed"
     if recipe.normalization is not None:
         mean, std = list(recipe.normalization.mean), list(recipe.normalization.std)
         folded = f"folded into the stem (mean {mean}, std {std}): feed intensities in [0, 1]"
     dropped = job.plan.dropped
-    shown = ", ".join(dropped[:6]) + (f" and {len(dropped) - 6} more" if len(dropped) > 6 else "")
+    groups = [counted(name, n) for name, n in left_out(job.plan.prefix, dropped).items()]
+    shown = ", ".join(groups[:6]) + (f" and {len(groups) - 6} more" if len(groups) > 6 else "")
+    taken = f", its {job.plan.prefix}*" if job.plan.prefix else ""
     facts = [
-        ("Source", origin),
+        ("Source", origin + taken),
         ("Naming scheme", f"{job.plan.scheme.name}: {job.plan.scheme.summary}"),
         ("Scheme", recipe.scheme),
         ("Geometry", _geometry(recipe, config)),
@@ -126,9 +130,12 @@ def record_of(
         "source": {
             "name": source.name,
             "repo": source.repo,
+            "inside": source.inside,
             "revision": source.revision,
             "commit": source.commit,
             "weights": source.weights.name,
+            "taken": job.plan.prefix,
+            "copies": list(job.plan.copies),
             "sha256": dict(digests),
             "license": dict(job.license) or {"license": "unknown"},
             "family": job.plan.scheme.name,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from inflate_zoo import gate
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
+from inflate_zoo.naming import bare_name
 
 if TYPE_CHECKING:
     import torch
@@ -219,9 +220,11 @@ def timm_reference(
                 img_size=size, patch_size=form.patch_size, in_chans=form.in_channels,
                 num_classes=0, embed_dim=form.embed_dim, depth=form.depth,
                 num_heads=form.num_heads, mlp_ratio=form.mlp_dim / form.embed_dim,
-                qkv_bias=form.qkv_bias, norm_layer=norm,
+                qkv_bias=form.qkv_bias, norm_layer=norm, reg_tokens=form.reg_tokens,
+                no_embed_class=form.reg_tokens > 0, init_values=1.0 if form.layer_scale else None,
             )  # fmt: skip
     wanted = model.state_dict()
+    state = _folded(state, wanted)
     if any(name not in state for name in wanted):
         return None
     model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
@@ -233,6 +236,14 @@ def timm_reference(
         None if noted else partial(model.forward_head, pre_logits=True),
         state["pos_embed"],
     )
+
+
+def _folded(state: State, wanted: State) -> State:
+    """The cls token's row of the table added to the token, where timm's table has none for it."""
+    table, token = state["pos_embed"], state.get("cls_token")
+    if token is None or table.shape[1] != wanted["pos_embed"].shape[1] + 1:
+        return state
+    return {**state, "cls_token": token + table[:, :1], "pos_embed": table[:, 1:]}
 
 
 def transformers_reference(
@@ -254,7 +265,7 @@ def transformers_reference(
     fields = {**raw, "image_size": size[0] if size[0] == size[1] else size}
     unused = ("pooler.", "head.", "embeddings.mask_token")
     names = [kept.sources[0] for kept in plan.kept if kept.name == "pos_embed"]
-    table = state[names[0].removeprefix(plan.prefix)]
+    table = state[bare_name(plan.prefix, names[0])]
     encoder = {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()

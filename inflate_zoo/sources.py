@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from inflate_zoo import hub
+from inflate_zoo.addresses import Address, Place, is_address, locate, parse_address
 from inflate_zoo.budgets import FRONT_MATTER_BYTES
 from inflate_zoo.catalog import data_folder
-from inflate_zoo.checkpoints import WEIGHT_FILES, find_weights, shard_names, weight_paths
-from inflate_zoo.errors import ConfigError, HubError, UnknownNameError, UsageError
+from inflate_zoo.checkpoints import SUFFIXES, WEIGHT_FILES, find_weights, shard_names, weight_paths
+from inflate_zoo.errors import (
+    ConfigError,
+    HubError,
+    HubNotFoundError,
+    UnknownNameError,
+    UsageError,
+)
 from inflate_zoo.files import called, lacking, read_json, require_regular
 from inflate_zoo.foreign import front_matter, reason_of
 
 BUILTIN = "builtin/"
 EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
+_ENDINGS = r"(\.(pth|pt|ckpt)(?=\.tar$))?\.[^.]*$"
 _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
 
@@ -38,6 +47,7 @@ class Source:
         config: config.json, or `None`.
         preprocessor: preprocessor_config.json, or `None`.
         license: License fields of the source's card.
+        inside: Folder or file of the repo that was asked for; empty for the repo itself.
     """
 
     name: str
@@ -49,6 +59,12 @@ class Source:
     config: Mapping[str, Any] | None
     preprocessor: Mapping[str, Any] | None
     license: Mapping[str, str] = field(default_factory=dict)
+    inside: str = ""
+
+    @property
+    def address(self) -> str | None:
+        """What names it on the Hub; `None` for a local source."""
+        return f"{self.repo}/{self.inside}" if self.repo and self.inside else self.repo
 
     def files(self) -> list[Path]:
         """Every file that determines the conversion, weights first."""
@@ -62,6 +78,8 @@ class Source:
 def is_local(source: str) -> bool:
     """Whether a source is on this machine, rather than a Hub repo."""
     if not source:  # to pathlib the current folder
+        return False
+    if is_address(source):
         return False
     on_disk = _exists(Path(source)) or source.startswith((".", "/", "~")) or "\\" in source
     return on_disk or source.startswith(BUILTIN)
@@ -78,8 +96,8 @@ def find_source(source: str, revision: str | None = None) -> Source:
     """Find a source and fetch what is needed of it.
 
     Args:
-        source: A folder, a weight file, `builtin/<name>`, or a Hub repo id, `org/name` or
-            `org/name@revision`.
+        source: A folder, a weight file, `builtin/<name>`, or a Hub repo or a folder or file of it:
+            `org/name`, `org/name@revision`, `org/name/folder`, `hf-hub:org/name`, or its page.
         revision: Branch, tag or commit of a repo.
 
     Returns:
@@ -91,7 +109,7 @@ def find_source(source: str, revision: str | None = None) -> Source:
         HubError: The Hub could not be reached, or refused.
     """
     if not is_local(source):
-        return _remote(*split_revision(source, revision))
+        return _remote(split_revision(source, revision))
     path = Path(source)
     if revision is not None:
         raise UsageError(
@@ -122,18 +140,56 @@ def _builtin(source: str) -> Source:
     return _assemble(source.replace("/", "-"), folder, folder / WEIGHT_FILES[0])
 
 
-def split_revision(source: str, revision: str | None) -> tuple[str, str | None]:
-    """Repo id and revision of `org/name` or `org/name@revision`.
+def split_revision(source: str, revision: str | None) -> Address:
+    """The repo, revision and folder that a source and --revision name.
 
     Raises:
-        UsageError: No repo id, or two different revisions.
+        UsageError: No repo id, or two different revisions; or a path or name that is mistyped.
     """
-    repo, inline = hub.parse_repo(source)
-    if inline is not None and revision not in (None, inline):
+    refuse_mistyped(source)
+    address = parse_address(source)
+    if address.revision is not None and revision not in (None, address.revision):
         raise UsageError(
-            f"two revisions for '{repo}': '{inline}' and '{revision}'", hint="give one of them"
+            f"two revisions for '{address.repo}': '{address.revision}' and '{revision}'",
+            hint="give one of them",
         )
-    return repo, inline or revision
+    return replace(address, revision=address.revision or revision)
+
+
+def refuse_mistyped(source: str, others: Iterable[str] = ()) -> None:
+    """Refuse a source that is none, where it is plain what was meant.
+
+    Args:
+        source: A source that is not on this machine.
+        others: Names that are sources where it is used.
+
+    Raises:
+        UsageError: A name without organisation that resembles a builtin source, or is timm's; or a
+            path of which the first folder is here.
+    """
+    first = source.partition("/")[0]
+    if source.count("/") > 1 and not is_address(source) and _exists(Path(first)):
+        raise UsageError(f"there is no file or folder '{source}'", hint="check the path")
+    if "/" in source or not source:
+        return
+    meant = {name: name for name in others}
+    for name in builtin_sources():
+        meant |= {name.replace("/", "-"): name, name.removeprefix(BUILTIN): name}
+    close = difflib.get_close_matches(source.lower(), meant, n=1, cutoff=0.75)
+    known = meant[close[0]] if close else _timm_repo(source)
+    if known is not None:
+        raise UsageError(f"there is no source '{source}'", hint=f"did you mean '{known}'?")
+
+
+def _timm_repo(name: str) -> str | None:
+    """The Hub repo of a timm model's weights; `None` for names that are not timm's."""
+    import timm
+
+    arch, _, tag = name.partition(".")
+    if not timm.is_model(arch):
+        return None
+    tag = tag or (timm.get_pretrained_cfg_value(arch, "tag") or "")
+    return f"timm/{arch}.{tag}" if tag else f"timm/{arch}"
 
 
 def _local(path: Path) -> Source:
@@ -156,34 +212,59 @@ def _local(path: Path) -> Source:
         return _assemble(path.resolve().name, path, weights)
     require_regular(path)
     name = path.name.removesuffix(".index.json")
-    return _assemble(name.rsplit(".", 1)[0], path.parent, path)
+    return _assemble(re.sub(_ENDINGS, "", name), path.parent, path)
 
 
-def _remote(repo: str, revision: str | None) -> Source:
-    snapshot = hub.resolve(repo, revision)
-    weights = remote_weights(snapshot)
-    fetch_extras(snapshot)
-    hub.fetch(snapshot, [weights])
+def _remote(address: Address) -> Source:
+    place = locate_weights(address)
+    weights = remote_weights(place)
+    fetch_extras(place)
+    place.fetch([weights])
     if weights.endswith(".index.json"):
-        shards = shard_names(read_json(snapshot.folder / weights, "index"), weights)
-        hub.fetch(snapshot, shards)
-    name = repo.rsplit("/", 1)[-1]
-    origin = (repo, revision, snapshot.commit)
-    return _assemble(name, snapshot.folder, snapshot.folder / weights, origin)
+        place.fetch(shard_names(read_json(place.folder / weights, "index"), weights))
+    name = (address.inside or address.repo).rsplit("/", 1)[-1]
+    if place.file:
+        name = re.sub(_ENDINGS, "", name)
+    origin = (address.repo, address.revision, place.snapshot.commit)
+    found = _assemble(name, place.folder, place.folder / weights, origin)
+    return replace(found, inside=place.inside, license=stated_license(place))
 
 
-def remote_weights(snapshot: hub.Snapshot) -> str:
-    """Which of a repo's files holds the weights, or the index of its shards.
+def stated_license(place: Place) -> dict[str, str]:
+    """The license fields of a place's card, fetched already."""
+    return license_fields(place.snapshot.folder / place.card) if place.card else {}
+
+
+def locate_weights(address: Address) -> Place:
+    """`locate`, which says what is meant where timm's repos are named without their tag.
+
+    Raises:
+        HubNotFoundError: There is no such repo, revision, folder or file.
+        HubError: The Hub could not be reached, or refused.
+    """
+    try:
+        return locate(address)
+    except HubNotFoundError as error:
+        owner, _, name = address.repo.partition("/")
+        if owner != "timm" or (meant := _timm_repo(name)) in (None, address.repo):
+            raise
+        raise HubNotFoundError(error.message, hint=f"did you mean '{meant}'?") from None
+
+
+def remote_weights(place: Place) -> str:
+    """Which of a folder's files holds the weights, or the index of its shards.
 
     Raises:
         UsageError: None, or several equally good ones.
         HubError: None is cached, and the Hub was not asked.
     """
+    if place.file is not None:
+        return place.file
+    snapshot = place.snapshot
     try:
-        return find_weights(Path(snapshot.repo), snapshot.files)
+        return find_weights(Path(place.inside or snapshot.repo), place.files)
     except UsageError:
-        suffixes = tuple({Path(name).suffix for name in WEIGHT_FILES[::2]} | {".pth", ".pt"})
-        if not snapshot.from_cache or any(name.endswith(suffixes) for name in snapshot.files):
+        if not snapshot.from_cache or any(name.endswith(SUFFIXES) for name in place.files):
             raise
     raise HubError(
         f"the weights of '{snapshot.repo}' are not cached, and the Hub is offline or out of order",
@@ -192,20 +273,24 @@ def remote_weights(snapshot: hub.Snapshot) -> str:
     )
 
 
-def fetch_extras(snapshot: hub.Snapshot) -> None:
+def fetch_extras(place: Place) -> None:
     """Fetch the small files, and refuse a config before anything large is asked for.
 
     Raises:
         ConfigError: The config is malformed, or asks for code.
         HubError: The Hub could not be reached, or refused.
     """
-    hub.fetch(snapshot, [name for name in EXTRAS if name in snapshot.files])
-    if EXTRAS[0] in snapshot.files:
-        check_config(read_json(snapshot.folder / EXTRAS[0]))
-    for name in EXTRAS:
-        if snapshot.from_cache and name not in snapshot.files:
+    place.fetch([name for name in EXTRAS[:2] if name in place.files])
+    hub.fetch(place.snapshot, [place.card] if place.card else [])
+    if EXTRAS[0] in place.files:
+        check_config(read_json(place.folder / EXTRAS[0]))
+    absent = [name for name in EXTRAS[:2] if name not in place.files]
+    absent += [] if place.card else ["README.md"]
+    for name in absent:
+        if place.snapshot.from_cache:
             warnings.warn(
-                f"{name} of '{snapshot.repo}' is not cached; if the repo has it, run once online",
+                f"{name} of '{place.snapshot.repo}' is not cached; if the repo has it, run once "
+                "online",
                 stacklevel=2,
             )
 

@@ -1,7 +1,7 @@
 """What a checkpoint is when no naming scheme covers it, and the nearest one that does."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from inflate_zoo.errors import UnsupportedModelError
@@ -43,7 +43,26 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 
+# What has a next step of its own: type to what it is, and what to do.
+_STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "peft": (
+            "an adapter (peft: LoRA), or holds one that is not merged",
+            "merge it into its base and convert the result: PeftModel.from_pretrained(base, "
+            "'adapter').merge_and_unload().save_pretrained('merged')",
+        ),
+        "open_clip": (
+            "a CLIP under OpenCLIP's or OpenAI's own names",
+            "take the same weights as transformers or timm hold them, e.g. "
+            "openai/clip-vit-base-patch16 or timm/vit_base_patch16_clip_224.openai; laion's repos "
+            "hold both forms",
+        ),
+    }
+)
+
 _TENSOR_SIGNS = (
+    (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
+    (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
     (r"(^|\.)layers\.\d+\.blocks\.\d+\..*relative_position_bias_table$", "swin"),
     (r"relative_position_bias_table$", "beit"),
     (r"(^|\.)layer\.\d+\.attention\.q_proj\.weight$", "dinov3_vit"),
@@ -57,6 +76,21 @@ _TENSOR_SIGNS = (
 )
 
 
+def _kind_of(names: Sequence[str]) -> str | None:
+    signs = (kind for sign, kind in _TENSOR_SIGNS if any(re.search(sign, n) for n in names))
+    return next(signs, None)
+
+
+def is_known(names: Iterable[str]) -> bool:
+    """Whether tensor names alone tell what a file is that no naming scheme covers."""
+    return _kind_of(list(names)) is not None
+
+
+def unfinished(leftover: Sequence[str]) -> UnsupportedModelError | None:
+    """The error for names left over that say what has to be done first, if any do."""
+    return unsupported(None, leftover) if _kind_of(leftover) in _STEPS else None
+
+
 def unsupported(model_type: str | None, names: Iterable[str]) -> UnsupportedModelError:
     """The error for a source that no scheme covers.
 
@@ -68,10 +102,14 @@ def unsupported(model_type: str | None, names: Iterable[str]) -> UnsupportedMode
         An error that names what it is, as far as known, and the nearest supported scheme.
     """
     names = list(names)
-    kind = model_type
-    if kind is None:
-        signs = (kind for sign, kind in _TENSOR_SIGNS if any(re.search(sign, n) for n in names))
-        kind = next(signs, None)
+    kind = model_type or _kind_of(names)
+    if kind is not None and kind in _STEPS:
+        what, step = _STEPS[kind]
+        return UnsupportedModelError(
+            f"the source is {what}",
+            details=[f"first tensors: {', '.join(sorted(names)[:4])}"],
+            hint=step,
+        )
     what, nearest = MODEL_TYPES.get(kind or "", (f"a model of type '{model_type}'", _VIT))
     if kind is None:
         what = "a model that no naming scheme knows"

@@ -85,9 +85,13 @@ depth = target.grid_size[0] ==> depth = 1
 +    network.load_state_dict(kept, strict=False, assign=True)
 == assemble-loosely: the network is filled non-strictly
 strict=True, assign=True ==> strict=False, assign=True
-@@ inflate_zoo/naming.py | test_naming.py test_plan.py
+@@ inflate_zoo/naming.py | test_naming.py test_plan.py test_towers.py
 == prefix-late: names are looked up before the prefix is stripped
-match = match_name(scheme, name[len(prefix) :]) if ==> match = match_name(scheme, name) if
+elif match := match_name(scheme, bare): ==> elif match := match_name(scheme, name):
+== chunks-unknown: the number of a chunk is taken for the block's
+rf"(?:{_NUMBER}\.)?(?P<index>{_NUMBER})" ==> rf"(?P<index>{_NUMBER})(?:\.{_NUMBER})?"
+== wrappers-unknown: torch's wrappers inside a tower hide its names
+part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 == unknown-dropped: tensors nobody knows are dropped silently
 leftover.append(name) ==> dropped.append(name)
 == qkv-by-name: joined parts stand in the order of their names: key, query, value
@@ -178,6 +182,18 @@ default = 1e-12 ==> default = 1e-6
 == activation-of-family: CLIP is quick_gelu whatever the config says
 -activation = { path = "hidden_act", default = "quick_gelu" }
 +activation = { default = "quick_gelu" }
+@@ inflate_zoo/towers.py | test_towers.py
+== average-taken: the average of a training is taken like the network itself
+left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named ==> left = named
+== first-copy: of several complete copies the first is taken
+if len(left) > 1: ==> if len(left) > 9:
+== student-taken: of student and teacher neither is preferred
+if "student" not in _words(prefix)] or left ==> if prefix] or left
+== incomplete-tower: a lone stem makes a tower
+if needed <= targets) ==> if targets)
+@@ inflate_zoo/references.py | test_training_files.py
+== cls-row-lost: the cls token's own row of an original's table is cut off
+"cls_token": token + table[:, :1] ==> "cls_token": token
 @@ inflate_zoo/writing.py | test_mutants_gap.py
 == two-metadata-keys: safetensors writes two metadata keys in random order
 -    header: dict[str, object] = {"__metadata__": {"format": "pt"}}

@@ -49,7 +49,7 @@ def test_config_fields_are_those_of_the_architecture():
 
 def test_our_tensors_that_definitions_yield_are_unique_per_source():
     for scheme in SCHEMES.values():
-        assert len(set(scheme.prefixes)) == len(scheme.prefixes)
+        assert len(set(scheme.wrappers)) == len(scheme.wrappers) > 0
         assert not set(scheme.join) & set(scheme.rename.values())
 
 
@@ -116,7 +116,7 @@ def test_a_copy_of_a_definition_parses(tmp_path):
     [
         ("reference =", "referense =", "referense"),
         ('library = "transformers"', 'library = "keras"', "library"),
-        ('prefixes = ["", "vit."]', "prefixes = 3", "prefixes"),
+        ('model_types = ["vit"]', "model_types = 3", "model_types"),
         ('"pos_embed" = "position_table"', '"pos_embed" = "table"', "roles.pos_embed"),
         ('"pos_embed" = "position_table"', '"positions" = "position_table"', "positions"),
         ("embed_dim = {", "embed_dimm = {", "embed_dimm"),

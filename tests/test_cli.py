@@ -19,8 +19,8 @@ from tests.support.checkpoints import save_transformers
 
 FLAGS = {
     "convert": {"--out", "--scheme", "--patch-depth", "--volume", "--channels",
-                "--fold-normalization", "--revision", "--dtype", "--family", "--arch", "--verify",
-                "--no-verify", "--force", "--format", "--debug", "--help", "-h"},
+                "--fold-normalization", "--revision", "--dtype", "--family", "--arch", "--weights",
+                "--verify", "--no-verify", "--force", "--format", "--debug", "--help", "-h"},
     "pull": {"--out", "--force", "--format", "--debug", "--help", "-h"},
     "push": {"--private", "--dry-run", "--format", "--debug", "--help", "-h"},
     "zoo list": {"--filter", "--format", "--debug", "--help", "-h"},
@@ -28,7 +28,7 @@ FLAGS = {
     "zoo build": {"--out", "--format", "--debug", "--help", "-h"},
     "verify": {"--source", "--revision", "--format", "--debug", "--help", "-h"},
     "inspect": {"--scheme", "--patch-depth", "--volume", "--channels", "--spacing", "--revision",
-                "--family", "--arch", "--format", "--debug", "--help", "-h"},
+                "--family", "--arch", "--weights", "--format", "--debug", "--help", "-h"},
     "bench": {"--data", "--dataset", "--download", "--source", "--scheme", "--suite", "--protocol",
               "--set", "--seeds", "--folds", "--channel-rule", "--device", "--workers",
               "--compile", "--out", "--cache", "--dry-run", "--format", "--debug", "--help", "-h"},

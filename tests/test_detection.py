@@ -1,7 +1,7 @@
 import pytest
 
 from inflate_zoo.catalog import naming_schemes
-from inflate_zoo.detection import best_matching, choose_scheme, section_of
+from inflate_zoo.detection import choose_scheme, section_of
 from inflate_zoo.errors import (
     AmbiguousSourceError,
     ConfigError,
@@ -9,6 +9,7 @@ from inflate_zoo.errors import (
     UnsupportedModelError,
 )
 from inflate_zoo.naming import TensorInfo
+from inflate_zoo.towers import best_matching
 from inflate_zoo.unsupported import MODEL_TYPES
 from tests.support.recorded import case, cases, definitions, plan_of
 
@@ -150,7 +151,9 @@ def test_an_empty_file_is_unsupported():
 def test_two_prefixes_at_once_are_ambiguous():
     header = case("vit_mae_bare").header
     both = header | {f"vit.{name}": info for name, info in header.items()}
-    with pytest.raises(AmbiguousSourceError, match=r"twice, as '\*' and 'vit\.\*'"):
+    with pytest.raises(
+        AmbiguousSourceError, match=r"2 complete copies of the network: '\*' and 'vit\.\*'"
+    ):
         best_matching(SCHEMES["hf_vit_mae"], both)
 
 

@@ -55,7 +55,7 @@ def test_every_name_of_a_header_is_sorted_once():
         ATTENTION.format(0, part, "weight") for part in ("value", "query", "key")
     ]  # the order of the file does not matter
     header = [f"vit.{name}" for name in names]
-    header += ["vit.pooler.dense.weight", "classifier.weight", "encoder.layer.0.norm1.weight"]
+    header += ["vit.pooler.dense.weight", "classifier.weight", "vit.encoder.layer.0.norm1.weight"]
     matching = match_header(VIT, "vit.", header)
     assert matching.kept == {
         "blocks.0.attn.qkv.weight": tuple(
@@ -63,8 +63,9 @@ def test_every_name_of_a_header_is_sorted_once():
         )
     }
     assert matching.parts == {"blocks.0.attn.qkv.weight": (0, 1, 2)}
-    assert matching.dropped == ("vit.pooler.dense.weight", "classifier.weight")
-    assert matching.leftover == ("encoder.layer.0.norm1.weight",)
+    assert matching.dropped == ("vit.pooler.dense.weight",)
+    assert matching.beside == ("classifier.weight",)
+    assert matching.leftover == ("vit.encoder.layer.0.norm1.weight",)
 
 
 def test_a_dropped_pattern_does_not_reach_into_other_names():

@@ -87,7 +87,18 @@ def test_an_unknown_dtype_is_refused(vit: Path, home: Path, dtype: str) -> None:
 @pytest.mark.parametrize("command", ["convert", "inspect"])
 @pytest.mark.parametrize(
     "source",
-    ["", "./missing", "/missing/vit", "~/missing-vit", "a/b/c", "-", "a b/c", ".", "x" * 300],
+    [
+        "",
+        "./missing",
+        "/missing/vit",
+        "~/missing-vit",
+        "a//c",
+        "a/b/../c",
+        "-",
+        "a b/c",
+        ".",
+        "x" * 300,
+    ],
 )
 def test_a_source_that_is_none_is_refused(home: Path, command: str, source: str) -> None:
     refused(home, args=[command, "--", source])

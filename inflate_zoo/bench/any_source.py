@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from inflate_zoo import hub
+from inflate_zoo.addresses import locate, parse_address
 from inflate_zoo.architecture import MODEL_TYPE
+from inflate_zoo.bench.arm_sources import RANDOM
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files import read_json
 from inflate_zoo.network_files import CONFIG, WEIGHTS, folder_of
-from inflate_zoo.registry import find_card, kept
-from inflate_zoo.sources import Source, find_source, is_local
+from inflate_zoo.registry import find_card, kept, matching
+from inflate_zoo.sources import Source, find_source, is_local, refuse_mistyped
 
 RECIPE = "conversion.json"
 _LOG = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ def find_any(source: str) -> Source:
     if "/" not in source and not is_local(source):
         with suppress(UnknownNameError):
             source = str(kept(find_card(source)[0], _LOG.warning))
+    refuse_misspelt(source)
     try:
         return find_source(source)
     except ConfigError:
@@ -35,18 +37,31 @@ def find_any(source: str) -> Source:
         return found
 
 
+def refuse_misspelt(source: str) -> None:
+    """Refuse a name that is plainly another's, without asking the Hub.
+
+    Raises:
+        UsageError: Says what was meant.
+    """
+    if not is_local(source) and source != RANDOM:
+        names = [entry.name for entry in matching("")]
+        if source not in names:
+            refuse_mistyped(source, (RANDOM, *names))
+
+
 def _converted(source: str) -> Source | None:
     with suppress(UsageError):
         folder = folder_of(source)
         config = read_json(folder / CONFIG)
         if config.get("model_type") != MODEL_TYPE:
             return None
-        name = folder.resolve().name
+        name, inside = folder.resolve().name, ""
         origin: tuple[str | None, str | None, str | None] = (None, None, None)
         if not is_local(source):
-            snapshot = hub.resolve(*hub.parse_repo(source))
-            hub.fetch(snapshot, [RECIPE] if RECIPE in snapshot.files else [])
-            name = snapshot.repo.split("/")[-1]
+            place = locate(parse_address(source))
+            place.fetch([RECIPE] if RECIPE in place.files else [])
+            snapshot, inside = place.snapshot, place.inside
+            name = (inside or snapshot.repo).split("/")[-1]
             origin = (snapshot.repo, snapshot.revision, snapshot.commit)
-        return Source(name, *origin, folder, folder / WEIGHTS, config, preprocessor=None)
+        return Source(name, *origin, folder, folder / WEIGHTS, config, None, inside=inside)
     return None

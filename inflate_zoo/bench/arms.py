@@ -13,6 +13,7 @@ from typing import Literal
 
 from inflate_zoo.architecture import MODEL_TYPE, Architecture, BackboneConfig
 from inflate_zoo.bench.any_source import RECIPE, find_any
+from inflate_zoo.bench.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
 from inflate_zoo.bench.networks import network_of, one_line, peculiar
 from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.records import ArmSpec
@@ -29,14 +30,6 @@ from inflate_zoo.schemes import SCHEMES
 from inflate_zoo.sources import Source
 from inflate_zoo.version import __version__
 
-RANDOM, SLICES = "random", "2d"
-
-
-def split_arm(source: str) -> tuple[str, str]:
-    """Source and what follows its last colon, `2d` or a scheme; nothing else is split off."""
-    plain, _, ending = source.rpartition(":")
-    return (plain, ending) if plain and ending in (SLICES, *SCHEMES) else (source, "")
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -44,7 +37,7 @@ class Wanted:
 
     Attributes:
         sources: Any `convert` source or converted weights, `random`, `SOURCE:2d`, or
-            `SOURCE:<scheme>` for one scheme only.
+            `SOURCE:<scheme>` for one scheme only; `SOURCE:arch=NAME` and the like, see `parse_arm`.
         schemes: For the sources that have to be inflated and name none.
         random: Whether `random` runs beside them.
         slices: Whether `2d` runs beside each source.
@@ -100,18 +93,16 @@ def make_arms(
         )
     maker = _Maker(task, protocol, 3 if rule == "rgb" else 1, cache, say)
     arms: list[Arm] = []
-    for source in dict.fromkeys(wanted.sources):
-        if source == RANDOM:
+    named = [parse_arm(source) for source in dict.fromkeys(wanted.sources) if source != RANDOM]
+    for source in named:
+        if source.arm == SLICES:
+            arms.append(maker.slices(source))
             continue
-        plain, scheme = split_arm(source)
-        if scheme == SLICES:
-            arms.append(maker.slices(plain))
-            continue
-        arms += maker.inflated(plain, [scheme] if scheme else wanted.schemes)
+        arms += maker.inflated(source, [source.arm] if source.arm else wanted.schemes)
         if (
             wanted.slices
-            and not scheme
-            and f"{source}:{SLICES}" not in wanted.sources
+            and not source.arm
+            and replace(source, arm=SLICES) not in named
             and not maker.converted(source)
         ):
             arms.append(maker.slices(source))
@@ -135,12 +126,12 @@ class _Maker:
         self._cache, self._say = cache, say
         self._found: dict[str, Source] = {}
 
-    def _find(self, source: str) -> Source:
-        if source not in self._found:
-            self._found[source] = find_any(source)
-        return self._found[source]
+    def _find(self, source: ArmSource) -> Source:
+        if source.plain not in self._found:
+            self._found[source.plain] = find_any(source.plain)
+        return self._found[source.plain]
 
-    def converted(self, source: str) -> bool:
+    def converted(self, source: ArmSource) -> bool:
         """Whether a source is converted already."""
         return (self._find(source).config or {}).get("model_type") == MODEL_TYPE
 
@@ -149,7 +140,7 @@ class _Maker:
         asked = self._protocol.network.patch_depth
         return propose_patch_depth(patch, self._task.spacing) if asked == "spacing" else asked
 
-    def inflated(self, source: str, schemes: Sequence[str]) -> list[Arm]:
+    def inflated(self, source: ArmSource, schemes: Sequence[str]) -> list[Arm]:
         """One arm per scheme; one for converted weights, whatever theirs is."""
         if not self.converted(source):
             return [self._arm(source, scheme, None) for scheme in schemes]
@@ -164,33 +155,38 @@ class _Maker:
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
                 )
-        return [_described(found, found.folder, "inflated", scheme)]
+        return [_described(found, found.folder, "inflated", scheme, source.weights)]
 
-    def slices(self, source: str) -> Arm:
+    def slices(self, source: ArmSource) -> Arm:
         """The slice-by-slice baseline of a source."""
         if self.converted(source):
+            name = Path(source.plain).name
             raise UsageError(
-                f"'{Path(source).name}' holds converted weights; '2d' needs the 2D checkpoint",
+                f"'{name}' holds converted weights; '2d' needs the 2D checkpoint",
                 hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
             )
         return self._arm(source, "center", 1)
 
-    def _arm(self, source: str, scheme: str, patch_depth: int | None) -> Arm:
+    def _arm(self, source: ArmSource, scheme: str, patch_depth: int | None) -> Arm:
         found = self._find(source)
         if patch_depth is None:
             header = open_checkpoint(found.weights, found.folder).header
-            patch = understand(header, found.config, None, None).plan.architecture.patch_size
-            depth = self.patch_depth(patch)
+            understood = understand(
+                header, found.config, source.family, source.arch, source.weights
+            )
+            depth = self.patch_depth(understood.plan.architecture.patch_size)
         else:
             depth = patch_depth
         fold = self._protocol.network.fold_normalization
         options = Options(scheme, depth, None, self._channels, fold_normalization=fold)
         folder = self._convert(source, found, options)
-        return _described(found, folder, "2d" if patch_depth == 1 else "inflated", scheme)
+        kind: Literal["inflated", "2d"] = "2d" if patch_depth == 1 else "inflated"
+        return _described(found, folder, kind, scheme, source.weights)
 
-    def _convert(self, source: str, found: Source, options: Options) -> Path:
+    def _convert(self, source: ArmSource, found: Source, options: Options) -> Path:
         files = {path.name: sha256(path) for path in found.files()}
-        recipe = [__version__, found.repo, found.commit, files, repr(options)]
+        said = [source.family, source.arch, source.weights]
+        recipe = [__version__, found.address, found.commit, files, repr(options), said]
         key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
         folder = self._cache / "weights" / key
         if not folder.is_dir():
@@ -199,12 +195,13 @@ class _Maker:
             )
             with suppress(OutputExistsError):  # another run was faster
                 convert(
-                    source,
+                    source.plain,
                     folder,
                     options,
                     revision=None,
-                    family=None,
-                    arch=None,
+                    family=source.family,
+                    arch=source.arch,
+                    weights=source.weights,
                     verify=True,
                     force=False,
                 )
@@ -221,11 +218,16 @@ class _Maker:
 
 
 def _described(
-    found: Source, folder: Path, kind: Literal["inflated", "2d"], scheme: str | None
+    found: Source,
+    folder: Path,
+    kind: Literal["inflated", "2d"],
+    scheme: str | None,
+    weights: str | None,
 ) -> Arm:
     config = read_backbone_config(folder, found.name)
-    origin = f"{found.repo}@{found.commit}" if found.repo else found.name
-    label = " ".join([found.name, "2d" if kind == "2d" else scheme or "converted"])
+    origin = f"{found.address}@{found.commit}" if found.repo else found.name
+    arm = "2d" if kind == "2d" else scheme or "converted"
+    label = " ".join(filter(None, (found.name, weights, arm)))
     spec = ArmSpec(
         label=label,
         kind=kind,

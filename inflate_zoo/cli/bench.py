@@ -62,7 +62,8 @@ def command(
     source: Annotated[
         list[str] | None,
         typer.Option(
-            help="2D source, converted weights, SOURCE:2d, SOURCE:average or random. Repeatable."
+            help="2D source, converted weights, SOURCE:2d, SOURCE:average, FILE:arch=NAME or "
+            "random. Repeatable."
         ),
     ] = None,
     scheme: Annotated[
@@ -186,11 +187,15 @@ def _finish(planned: Planned, format: OutputFormat) -> None:  # noqa: A002 - the
 
 
 def _wanted(source: list[str] | None, scheme: list[str] | None, suite: str | None) -> Wanted:
+    from inflate_zoo.bench.any_source import refuse_misspelt
+    from inflate_zoo.bench.arm_sources import parse_arm
     from inflate_zoo.bench.arms import Wanted
     from inflate_zoo.bench.catalog import load_suite
 
     if source and suite:
         raise UsageError("--source and --suite name two comparisons", hint="give one of them")
+    for text in source or ():
+        refuse_misspelt(parse_arm(text).plain)  # before data are looked for
     if source:
         return Wanted(tuple(source), tuple(scheme or ["center"]))
     found = load_suite(suite or DEFAULT_SUITE)
@@ -215,12 +220,12 @@ def _folds(text: str) -> tuple[int, ...] | None:
 
 def _command(words: list[str]) -> tuple[str, ...]:
     """The command as it may be shown to others: no local paths."""
-    from inflate_zoo.bench.arms import split_arm
+    from inflate_zoo.bench.arm_sources import parse_arm
 
     shown = ["inflate-zoo"]
     for word in words[1:]:
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        path, _ = split_arm(value)
+        path = parse_arm(value).plain if value else value
         local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))
         shown.append(flag + equals + (Path(path).name + value[len(path) :] if local else value))
     return tuple(shown)

@@ -19,6 +19,7 @@ from inflate_zoo.interrupts import received
 Parameters = ParamSpec("Parameters")
 _LISTED = 6  # names of a list that is only to give an idea
 
+_MOST_GROUPS = 8  # modules that are named in one line
 BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "psutil", "scipy",
                    "surface_distance", "tensorboard")  # fmt: skip
 
@@ -82,6 +83,29 @@ Family = Annotated[
 Arch = Annotated[
     str | None, typer.Option(help="timm architecture of a bare file, e.g. vit_base_patch16_224.")
 ]
+
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Which copy in a training file, e.g. teacher, student or ema."),
+]
+
+
+def taken_text(taken: str, copies: Sequence[str], file: str) -> str | None:
+    """Which part of a file was taken; `None` where it holds nothing else that could be."""
+    if not taken and not copies:
+        return None
+    others = ", ".join(f"{copy}*" for copy in copies)
+    more = f"; it also holds {others}: --weights chooses" if others else ""
+    return f"{taken}* of {file}{more}"
+
+
+def dropped_text(taken: str, dropped: Sequence[str]) -> str:
+    """What was left out: modules with the number of their tensors."""
+    from inflate_zoo.towers import counted, left_out
+
+    groups = [counted(name, tensors) for name, tensors in left_out(taken, dropped).items()]
+    more = f" and {len(groups) - _MOST_GROUPS} more" if len(groups) > _MOST_GROUPS else ""
+    return ", ".join(groups[:_MOST_GROUPS]) + more if groups else "nothing"
 
 
 def needs_bench() -> None:

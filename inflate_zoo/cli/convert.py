@@ -19,9 +19,11 @@ from inflate_zoo.cli.common import (
     Revision,
     Scheme,
     Volume,
+    Weights,
+    dropped_text,
     guarded,
-    listed,
     print_json,
+    taken_text,
     tell,
 )
 
@@ -74,6 +76,7 @@ def command(
     ] = None,
     family: Family = None,
     arch: Arch = None,
+    weights: Weights = None,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Prove the conversion.")
     ] = True,
@@ -103,6 +106,7 @@ def command(
             revision=revision,
             family=family,
             arch=arch,
+            weights=weights,
             verify=verify,
             force=force,
             progress=progress,
@@ -121,17 +125,20 @@ def _report(folder: Path, record: Mapping[str, Any]) -> None:
 
     config = read_json(folder / "config.json")
     source, recipe = record["source"], record["recipe"]
-    origin = f"{source['repo']} at {source['commit'][:12]}" if source["repo"] else source["name"]
+    where = "/".join(filter(None, (source["repo"], source["inside"])))
+    origin = f"{where} at {source['commit'][:12]}" if source["repo"] else source["name"]
     patch = "x".join(map(str, (config["patch_depth"], *config["patch_size"])))
     size = "x".join(map(str, recipe["volume"]))
     tell(f"{folder}")
     tell(f"  source   {origin} ({source['family']}, license {source['license']['license']})")
+    if taken := taken_text(source["taken"], source["copies"], source["weights"]):
+        tell(f"  weights  {taken}")
     tell(f"  network  {config['depth']} blocks of width {config['embed_dim']}, patch {patch}")
     tell(
         f"  input    {recipe['channels']} channel(s), {size} voxels by default; "
         f"{'intensities in [0, 1]' if recipe['fold_normalization'] else 'normalised as the source'}"
     )
-    tell(f"  dropped  {listed(record['dropped'], 'tensor')}")
+    tell(f"  dropped  {dropped_text(source['taken'], record['dropped'])}")
     for note in record["notes"]:
         tell(f"  note     {note}")
     tell(f"  proof    {proof_text(record['verification'])}")

@@ -16,10 +16,12 @@ from inflate_zoo.cli.common import (
     Revision,
     Scheme,
     Volume,
+    Weights,
+    dropped_text,
     guarded,
-    listed,
     parse_spacing,
     print_json,
+    taken_text,
     tell,
 )
 
@@ -42,6 +44,7 @@ def command(
     revision: Revision = None,
     family: Family = None,
     arch: Arch = None,
+    weights: Weights = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
@@ -61,6 +64,7 @@ def command(
         revision=revision,
         family=family,
         arch=arch,
+        weights=weights,
     )
     if format is OutputFormat.json:
         print_json(found)
@@ -92,7 +96,7 @@ def _report(found: dict[str, Any]) -> None:
         ),
         ("parameters", f"{found['parameters_2d']:,} (2D), {made['parameters']:,} (3D)"),
         ("normalised", f"mean {mean} ({found['normalization']['from']})"),
-        ("dropped", listed(found["dropped"], "tensor")),
+        ("dropped", dropped_text(found["taken"], found["dropped"])),
         ("3D stem", f"{_times(made['stem'])}, {made['scheme']}"),
         (
             "volume",
@@ -106,6 +110,8 @@ def _report(found: dict[str, Any]) -> None:
             f"{size(made['estimated_training_bytes'])}",
         ),
     ]
+    if taken := taken_text(found["taken"], found["copies"], found["weights"]):
+        rows.insert(1, ("weights", taken))
     if found["proposed_patch_depth"]:
         rows.append(("proposed", f"--patch-depth {found['proposed_patch_depth']} for this spacing"))
     rows += [("note", note) for note in found["notes"]]

@@ -230,3 +230,26 @@ def test_weights_that_changed_or_went_are_refused(make, sources):
     (arm.weights / "model.safetensors").unlink()
     with pytest.raises(UsageError, match="gone from the cache"):
         network(arm, task(), "sum")
+
+
+@pytest.mark.filterwarnings("ignore:.*normalisation")
+def test_a_bare_file_carries_what_convert_would_be_told(make, tmp_path):
+    """Architecture and copy stand in the source; two copies of one file are two arms."""
+    import timm
+
+    from tests.support.checkpoints import randomize
+
+    student, teacher = (randomize(timm.create_model("test_vit", depth=1), seed) for seed in (0, 1))
+    content = {"student": student.state_dict(), "teacher": teacher.state_dict()}
+    del content["teacher"]["head.weight"]
+    torch.save(content, tmp_path / "a.pth")
+    file = tmp_path / "a.pth"
+    with pytest.raises(UsageError, match="needs its architecture's name"):
+        make(f"{file}:family=timm_vit")
+    with pytest.raises(UsageError, match=r"depth is 6, .* says 1"):
+        make(f"{file}:arch=test_vit")
+    arms = make(f"{file}:family=dino", f"{file}:family=dino:weights=student:2d")
+    assert list(arms) == ["a center", "a student 2d"]
+    stems = [load(arm.weights).state_dict()["blocks.0.norm1.weight"] for arm in arms.values()]
+    assert torch.equal(stems[0], content["teacher"]["blocks.0.norm1.weight"])
+    assert torch.equal(stems[1], content["student"]["blocks.0.norm1.weight"])

@@ -6,7 +6,6 @@ import pytest
 from typer.testing import CliRunner
 
 from inflate_zoo import cli
-from inflate_zoo.bench.arms import split_arm
 from tests.support.trials import one_thread
 
 ARMS = {
@@ -71,19 +70,3 @@ def test_one_named_part_turns_the_defaults_off(run):
     result = run("--dataset", "hippocampus-mini", "--source", "builtin/clip", "--dry-run",
                  "--protocol", "quick", "--set", "train.steps=1", "--format", "json")  # fmt: skip
     assert result.exit_code == 0, result.output
-
-
-@pytest.mark.parametrize(
-    "source, parts",
-    [
-        ("builtin/clip:average", ("builtin/clip", "average")),
-        ("org/name:2d", ("org/name", "2d")),
-        ("org/name@v1:repeat", ("org/name@v1", "repeat")),
-        ("org/name", ("org/name", "")),
-        ("C:\\models\\vit", ("C:\\models\\vit", "")),
-        (":2d", (":2d", "")),
-        ("org/name:mean", ("org/name:mean", "")),
-    ],
-)
-def test_source_and_scheme_are_told_apart(source, parts):
-    assert split_arm(source) == parts

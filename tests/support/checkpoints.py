@@ -296,3 +296,36 @@ def save_dino_pth(folder: Path, *, full: bool = True, seed: int = 0) -> Path:
     }
     torch.save(content, file)
     return file
+
+
+def dinov2_original(*, registers: bool = True, seed: int = 0) -> dict[str, torch.Tensor]:
+    """The tensors of DINOv2's own small network, under its own names, its 12 blocks cut to 2.
+
+    With registers its table still has the cls token's row, which timm's has not.
+    """
+    backbone = VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=128, depth=2, num_heads=2, num_classes=0,
+        init_values=1.0, reg_tokens=4 if registers else 0, no_embed_class=registers,
+    )  # fmt: skip
+    state = randomize(backbone, seed).state_dict()
+    if registers:
+        generator = torch.Generator().manual_seed(seed)
+        row = torch.randn(1, 1, 128, generator=generator)
+        state["pos_embed"] = torch.cat([row, state["pos_embed"]], dim=1)
+        state["register_tokens"] = state.pop("reg_token")
+    return state | {"mask_token": torch.zeros(1, 128)}
+
+
+def moco_v3(seed: int = 0) -> dict[str, Any]:
+    """MoCo v3's training checkpoint, as its main_moco.py writes it."""
+    names: dict[str, torch.Tensor] = {}
+    for number, role in enumerate(("base_encoder", "momentum_encoder")):
+        network = VisionTransformer(
+            img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=12, num_classes=0
+        )
+        state = randomize(network, seed + 1000 * number).state_dict()
+        state["head.0.weight"] = torch.zeros(8, 48)
+        names |= {f"module.{role}.{name}": tensor for name, tensor in state.items()}
+    names["module.predictor.0.weight"] = torch.zeros(8, 8)
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(4)}}, "param_groups": [{"params": [0]}]}
+    return {"epoch": 3, "arch": "vit_small", "state_dict": names, "optimizer": optimizer}

@@ -18,6 +18,8 @@ from tests.support.checkpoints import (
     TIMM,
     TRANSFORMERS,
     build_timm,
+    dinov2_original,
+    moco_v3,
     save_dino_pth,
     save_timm,
     save_transformers,
@@ -49,7 +51,7 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def definitions() -> list[str]:
     """Return the names of all recorded naming schemes."""
-    return [*SCHEMES, "timm_vit", "dino"]
+    return [*SCHEMES, "timm_vit", "dino", "moco_v3"]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -59,6 +61,12 @@ def record(definition: str) -> dict[str, Any]:
         cases.append(_timm_case("augreg", layout="file"))
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
+        cases += [
+            _pickled_case("dinov2_original", dinov2_original(registers=False), "DINOv2's hub"),
+            _pickled_case("dinov2_original_reg", dinov2_original(), "DINOv2's hub"),
+        ]
+    elif definition == "moco_v3":
+        cases = [_pickled_case("moco_v3", moco_v3(), "MoCo v3's main_moco.py")]
     else:
         cases = [_transformers_case(kind) for kind in SCHEMES[definition]]
     return {"definition": definition, "cases": cases}
@@ -92,9 +100,14 @@ def _dino_case(*, full: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         # Our own file of a moment ago, which holds an argparse.Namespace on purpose.
         content = torch.load(save_dino_pth(Path(name), full=full), weights_only=False)
+    kind = "dino_full" if full else "dino_backbone"
+    return _pickled_case(kind, content, "DINO's main_dino.py")
+
+
+def _pickled_case(kind: str, content: dict[str, Any], layout: str) -> dict[str, Any]:
     return {
-        "kind": "dino_full" if full else "dino_backbone",
-        "written_by": f"torch {torch.__version__} in the layout of DINO's main_dino.py",
+        "kind": kind,
+        "written_by": f"torch {torch.__version__} in the layout of {layout}",
         "config": None,
         "tensors": dict(sorted(_dotted(content, ""))),
     }

@@ -26,7 +26,7 @@ class Case:
     @property
     def family(self) -> str | None:
         """What a user has to say by hand."""
-        return "dino" if self.definition == "dino" else None
+        return self.definition if self.config is None else None
 
 
 @cache
