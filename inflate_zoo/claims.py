@@ -57,12 +57,13 @@ def _number(raw: Raw, path: str, default: float) -> float:
 
 def _wrong(path: str, value: Any, expected: str) -> ConfigError:
     return ConfigError(
-        f"config.json: {path} must be {expected}, found {_short(value)}",
+        f"config.json: {path} must be {expected}, found {shortened(value)}",
         hint="correct config.json, or take it from the repo the weights came from",
     )
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """A value of a config for a message, at most 60 characters."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # ValueError: a whole number of thousands of digits

@@ -13,7 +13,7 @@ from inflate_zoo.files import Digests
 from inflate_zoo.inflate import Output, backbone_config, compute, outputs, stacked
 from inflate_zoo.plan import Kept
 from inflate_zoo.preparation import Options, checked_options, make_recipe, understand
-from inflate_zoo.provenance import FILES, Job, card_text, read_record, record_of
+from inflate_zoo.provenance import FILES, Job, card_text, given_in, read_record, record_of
 from inflate_zoo.sources import Source, builtin_of, find_source
 from inflate_zoo.staging import check_target, staged
 from inflate_zoo.writing import json_text, write_safetensors, write_text
@@ -35,6 +35,8 @@ def convert(
     volume: Sequence[int] | None = None,
     channels: int = 1,
     fold_normalization: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     revision: str | None = None,
     dtype: str | None = None,
     family: str | None = None,
@@ -54,6 +56,9 @@ def convert(
         channels: Input channels of the 3D network.
         fold_normalization: Fold the source's input normalisation into the stem; the network then
             takes intensities in [0, 1].
+        mean: What to fold instead of what the source states, in intensities of [0, 1]: one value
+            per channel of the source, or one for all.
+        std: Likewise; both or neither.
         revision: Branch, tag or commit of a Hub repo.
         dtype: `float32`, `float16` or `bfloat16` for all tensors; `None` keeps the source's, and
             writes the stem in float32.
@@ -72,8 +77,9 @@ def convert(
         VerificationError: The 3D network does not reproduce the 2D one; nothing is left behind.
     """
     options = checked_options(
-        scheme, patch_depth, volume, channels, dtype, fold_normalization=fold_normalization
-    )
+        scheme, patch_depth, volume, channels, dtype,
+        fold_normalization=fold_normalization, mean=mean, std=std,
+    )  # fmt: skip
     return run(
         source,
         out,
@@ -138,9 +144,9 @@ def _prepare(
 ) -> Job:
     checkpoint = open_checkpoint(source.weights, source.folder)
     understood = understand(checkpoint.header, source.config, family, arch)
-    recipe, found = make_recipe(options, understood.plan, source.config, source.preprocessor)
+    recipe, fed = make_recipe(options, understood, source.config, source.preprocessor)
     shown = source.license if license is None else license
-    return Job(source, checkpoint, understood, recipe, found, shown)
+    return Job(source, checkpoint, understood, recipe, fed, shown)
 
 
 def _write(
@@ -164,7 +170,7 @@ def _write(
     if verify:
         from inflate_zoo.proof import prove, require_passed
 
-        verification = prove(stage, job.understood, job.checkpoint, job.recipe)
+        verification = prove(stage, job.understood, job.checkpoint, job.recipe, job.fed)
         require_passed(verification)
     card = card_text(name, job, verification)
     files["README.md"] = write_text(stage / "README.md", card)
@@ -268,6 +274,7 @@ def verify(
         wanted["channels"],
         wanted["fold_normalization"],
         wanted["dtype"],
+        given_in(record),
     )
     is_timm_file = origin["arch"] and not (found.config or {}).get("architecture")
     family = None if origin["arch"] else origin["family"]
@@ -282,4 +289,4 @@ def verify(
         )
     from inflate_zoo.proof import prove
 
-    return prove(folder, job.understood, job.checkpoint, job.recipe)
+    return prove(folder, job.understood, job.checkpoint, job.recipe, job.fed)

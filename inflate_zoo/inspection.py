@@ -15,10 +15,16 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.files import read_json
 from inflate_zoo.inflate import backbone_config
 from inflate_zoo.naming import Header, TensorInfo
+from inflate_zoo.normalization import (
+    PREPROCESSOR_CONFIG,
+    PROCESSOR_CONFIG,
+    Preprocessor,
+    image_processor,
+)
 from inflate_zoo.preparation import (
     Understood,
     checked_options,
-    find_normalization,
+    find_feeding,
     make_recipe,
     understand,
 )
@@ -31,7 +37,7 @@ from inflate_zoo.sources import (
     split_revision,
 )
 
-_SMALL = ("config.json", "preprocessor_config.json")
+_SMALL = ("config.json", PROCESSOR_CONFIG, PREPROCESSOR_CONFIG)
 
 
 def inspect_source(
@@ -79,8 +85,8 @@ def inspect_source(
     proposed = propose_patch_depth(plan.architecture.patch_size, spacing) if spacing else None
     if proposed is not None and patch_depth is None and volume is None:
         options = checked_options(scheme, proposed, None, channels, None, fold_normalization=False)
-    recipe, _ = make_recipe(options, plan, config, preprocessor)
-    normalization, where = find_normalization(plan.scheme, config, preprocessor)
+    recipe, _ = make_recipe(options, understood, config, preprocessor)
+    fed = find_feeding(understood, config, preprocessor)
     inflated = backbone_config(plan, recipe)
     return {
         **facts,
@@ -89,9 +95,13 @@ def inspect_source(
         "arch": understood.arch or None,
         "architecture": plan.architecture.model_dump(mode="json"),
         "parameters_2d": _parameters(tensor_shapes(plan.architecture)),
-        "normalization": {**normalization.model_dump(mode="json"), "from": where},
+        "normalization": {
+            **fed.normalization.model_dump(mode="json"),
+            "from": fed.origin,
+            "basis": fed.basis,
+        },
         "dropped": list(plan.dropped),
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *fed.notes],
         "proposed_patch_depth": proposed,
         "conversion": _conversion(understood, inflated, scheme),
     }
@@ -141,7 +151,7 @@ def _conversion(understood: Understood, config: BackboneConfig, scheme: str) -> 
 
 def _read(
     source: str, revision: str | None
-) -> tuple[dict[str, Any], Header, tuple[Any, Any], Mapping[str, str]]:
+) -> tuple[dict[str, Any], Header, tuple[Any, Preprocessor | None], Mapping[str, str]]:
     """Facts of the origin, header, config and preprocessor, license; no weights are read."""
     if is_local(source):
         found = find_source(source, revision)
@@ -172,4 +182,4 @@ def _read(
     card = snapshot.folder / "README.md"
     licence = license_fields(card) if "README.md" in snapshot.files else {}
     facts = {"source": repo, "commit": snapshot.commit, "weights": weights}
-    return facts, header, (read[0], read[1]), licence
+    return facts, header, (read[0], image_processor(read[1], read[2])), licence

@@ -17,9 +17,15 @@ from inflate_zoo.catalog import data_folder
 from inflate_zoo.checkpoints import WEIGHT_FILES, find_weights, shard_names, weight_paths
 from inflate_zoo.errors import ConfigError, HubError, UnknownNameError, UsageError
 from inflate_zoo.files import read_json, require_regular
+from inflate_zoo.normalization import (
+    PREPROCESSOR_CONFIG,
+    PROCESSOR_CONFIG,
+    Preprocessor,
+    image_processor,
+)
 
 BUILTIN = "builtin/"
-EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
+EXTRAS = ("config.json", PREPROCESSOR_CONFIG, PROCESSOR_CONFIG, "README.md")
 _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
 
@@ -36,7 +42,7 @@ class Source:
         folder: Where the files are.
         weights: The weight file, or the index of its shards.
         config: config.json, or `None`.
-        preprocessor: preprocessor_config.json, or `None`.
+        preprocessor: What a file beside the weights says of feeding, or `None`.
         license: License fields of the source's card.
     """
 
@@ -47,7 +53,7 @@ class Source:
     folder: Path
     weights: Path
     config: Mapping[str, Any] | None
-    preprocessor: Mapping[str, Any] | None
+    preprocessor: Preprocessor | None
     license: Mapping[str, str] = field(default_factory=dict)
 
     def files(self) -> list[Path]:
@@ -55,7 +61,7 @@ class Source:
         paths = weight_paths(self.weights, self.folder)
         if self.weights not in paths:
             paths.append(self.weights)
-        extras = [self.folder / name for name in EXTRAS[:2]]
+        extras = [self.folder / name for name in EXTRAS[:-1]]
         return paths + [path for path in extras if path.exists()]
 
 
@@ -202,6 +208,9 @@ def fetch_extras(snapshot: hub.Snapshot) -> None:
     if EXTRAS[0] in snapshot.files:
         check_config(read_json(snapshot.folder / EXTRAS[0]))
     for name in EXTRAS:
+        # Few repos have this one, and then often the other as well.
+        if name == PROCESSOR_CONFIG and PREPROCESSOR_CONFIG in snapshot.files:
+            continue
         if snapshot.from_cache and name not in snapshot.files:
             warnings.warn(
                 f"{name} of '{snapshot.repo}' is not cached; if the repo has it, run once online",
@@ -232,7 +241,7 @@ def _assemble(
         folder=folder,
         weights=weights,
         config=config,
-        preprocessor=optional("preprocessor_config.json"),
+        preprocessor=image_processor(optional(PROCESSOR_CONFIG), optional(PREPROCESSOR_CONFIG)),
         license=license_fields(card) if card.is_file() else {},
     )
 

@@ -19,8 +19,9 @@ from tests.support.checkpoints import save_transformers
 
 FLAGS = {
     "convert": {"--out", "--scheme", "--patch-depth", "--volume", "--channels",
-                "--fold-normalization", "--revision", "--dtype", "--family", "--arch", "--verify",
-                "--no-verify", "--force", "--format", "--debug", "--help", "-h"},
+                "--fold-normalization", "--mean", "--std", "--revision", "--dtype", "--family",
+                "--arch", "--verify", "--no-verify", "--force", "--format", "--debug", "--help",
+                "-h"},
     "pull": {"--out", "--force", "--format", "--debug", "--help", "-h"},
     "push": {"--private", "--dry-run", "--format", "--debug", "--help", "-h"},
     "zoo list": {"--filter", "--format", "--debug", "--help", "-h"},
