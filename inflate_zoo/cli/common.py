@@ -69,7 +69,7 @@ Mean = Annotated[
     typer.Option(
         parser=parse_values,
         metavar="R,G,B",
-        help="Mean to fold, in intensities of [0, 1] [default: the source's].",
+        help="Mean to fold, of [0, 1] [default: the source's].",
     ),
 ]
 Std = Annotated[
