@@ -34,9 +34,7 @@ DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
 EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps [default: the best].")]
-Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes that make windows [default: by device].")
-]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes that make windows.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile networks: for long trainings on a GPU.")
 ]
