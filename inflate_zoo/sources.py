@@ -207,10 +207,8 @@ def fetch_extras(snapshot: hub.Snapshot) -> None:
     hub.fetch(snapshot, [name for name in EXTRAS if name in snapshot.files])
     if EXTRAS[0] in snapshot.files:
         check_config(read_json(snapshot.folder / EXTRAS[0]))
-    for name in EXTRAS:
-        # Few repos have this one, and then often the other as well.
-        if name == PROCESSOR_CONFIG and PREPROCESSOR_CONFIG in snapshot.files:
-            continue
+    fed = PROCESSOR_CONFIG in snapshot.files  # then the other file may well not exist
+    for name in ("config.json", *(() if fed else (PREPROCESSOR_CONFIG,)), "README.md"):
         if snapshot.from_cache and name not in snapshot.files:
             warnings.warn(
                 f"{name} of '{snapshot.repo}' is not cached; if the repo has it, run once online",
