@@ -13,7 +13,7 @@ from inflate_zoo.files import Digests, called
 from inflate_zoo.inflate import Output, backbone_config, compute, outputs, stacked
 from inflate_zoo.plan import Kept
 from inflate_zoo.preparation import Options, checked_options, make_recipe, understand
-from inflate_zoo.provenance import FILES, Job, card_text, read_record, record_of
+from inflate_zoo.provenance import FILES, Job, card_text, given_in, read_record, record_of
 from inflate_zoo.sources import Source, builtin_of, find_source
 from inflate_zoo.staging import check_target, staged
 from inflate_zoo.writing import json_text, write_safetensors, write_text
@@ -35,6 +35,8 @@ def convert(
     volume: Sequence[int] | None = None,
     channels: int = 1,
     fold_normalization: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     revision: str | None = None,
     dtype: str | None = None,
     family: str | None = None,
@@ -55,6 +57,9 @@ def convert(
         channels: Input channels of the 3D network.
         fold_normalization: Fold the source's input normalisation into the stem; the network then
             takes intensities in [0, 1].
+        mean: What to fold instead of what the source states, in intensities of [0, 1]: one value
+            per channel of the source, or one for all.
+        std: Likewise; both or neither.
         revision: Branch, tag or commit of a Hub repo.
         dtype: `float32`, `float16` or `bfloat16` for all tensors; `None` keeps the source's, and
             writes the stem in float32.
@@ -75,8 +80,9 @@ def convert(
         VerificationError: The 3D network does not reproduce the 2D one; nothing is left behind.
     """
     options = checked_options(
-        scheme, patch_depth, volume, channels, dtype, fold_normalization=fold_normalization
-    )
+        scheme, patch_depth, volume, channels, dtype,
+        fold_normalization=fold_normalization, mean=mean, std=std,
+    )  # fmt: skip
     return run(
         source,
         out,
@@ -144,9 +150,9 @@ def _prepare(
 ) -> Job:
     checkpoint = open_checkpoint(source.weights, source.folder)
     understood = understand(checkpoint.header, source.config, family, arch, weights)
-    recipe, found = make_recipe(options, understood.plan, source.config, source.preprocessor)
+    recipe, fed = make_recipe(options, understood, source.config, source.preprocessor)
     shown = source.license if license is None else license
-    return Job(source, checkpoint, understood, recipe, found, shown)
+    return Job(source, checkpoint, understood, recipe, fed, shown)
 
 
 def _write(
@@ -170,7 +176,7 @@ def _write(
     if verify:
         from inflate_zoo.proof import prove, require_passed
 
-        verification = prove(stage, job.understood, job.checkpoint, job.recipe)
+        verification = prove(stage, job.understood, job.checkpoint, job.recipe, job.fed)
         require_passed(verification)
     card = card_text(name, job, verification)
     files["README.md"] = write_text(stage / "README.md", card)
@@ -268,6 +274,7 @@ def verify(
         )
     found = find_source(str(source), revision)
     digests = Digests(found.files())
+    given = given_in(record)
     options = checked_options(
         wanted["scheme"],
         wanted["patch_depth"],
@@ -275,6 +282,8 @@ def verify(
         wanted["channels"],
         wanted["dtype"],
         fold_normalization=wanted["fold_normalization"],
+        mean=given.mean if given else None,
+        std=given.std if given else None,
     )
     is_timm_file = origin["arch"] and not (found.config or {}).get("architecture")
     family = None if origin["arch"] else origin["family"]
@@ -290,4 +299,4 @@ def verify(
         )
     from inflate_zoo.proof import prove
 
-    return prove(folder, job.understood, job.checkpoint, job.recipe)
+    return prove(folder, job.understood, job.checkpoint, job.recipe, job.fed)

@@ -1,7 +1,7 @@
 """Typed, frozen forms of the TOML files."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -28,7 +28,9 @@ ConfigField = Literal[
     "final_norm",
     "pool",
 ]
-Rgb = tuple[float, float, float]
+# Beyond these a fold leaves what float32 can hold.
+Mean = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
+Std = Annotated[float, Field(strict=True, ge=1e-6, le=1e6, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -58,16 +60,17 @@ class ConfigEntry(_Strict):
 
 
 class Normalization(_Strict):
-    """Input normalisation, in intensities of [0, 1], one value per RGB channel."""
+    """Input normalisation, in intensities of [0, 1]: one value per channel, or one for all."""
 
-    mean: Rgb
-    std: Rgb
+    mean: tuple[Mean, ...] = Field(min_length=1)
+    std: tuple[Std, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _positive(self) -> Self:
-        if min(self.std) <= 0:
-            raise ValueError("std must be positive")
-        return self
+
+class RgbNormalization(Normalization):
+    """One value per RGB channel."""
+
+    mean: tuple[Mean, Mean, Mean]
+    std: tuple[Std, Std, Std]
 
 
 class NamingScheme(_Strict):
@@ -92,7 +95,9 @@ class NamingScheme(_Strict):
         join: Our name to the source pattern whose alternatives are stacked along dimension 0.
         roles: Our name to what becomes of it; all others are copied.
         config: Field of the architecture to where it comes from.
-        normalization: Used where the source ships none.
+        processor: Image processor of transformers that feeds these models; its defaults are what
+            a source's file leaves out.
+        normalization: The guess where the source states none.
         examples: Well-known checkpoints of this scheme.
     """
 
@@ -110,7 +115,8 @@ class NamingScheme(_Strict):
     join: Mapping[str, str] = Field(default_factory=dict)
     roles: Mapping[str, Role]
     config: Mapping[ConfigField, ConfigEntry]
-    normalization: Normalization
+    processor: str | None = None
+    normalization: RgbNormalization
     examples: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -129,4 +135,6 @@ class NamingScheme(_Strict):
         absent = {"num_heads", "norm_eps", "pool"} - self.config.keys()
         if absent:
             raise ValueError(f"config lacks {', '.join(sorted(absent))}")
+        if (self.processor is not None) != (self.library == "transformers"):
+            raise ValueError("processor is named for transformers, and only there")
         return self

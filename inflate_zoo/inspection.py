@@ -15,10 +15,16 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.files import read_json
 from inflate_zoo.inflate import backbone_config
 from inflate_zoo.naming import Header, TensorInfo
+from inflate_zoo.normalization import (
+    PREPROCESSOR_CONFIG,
+    PROCESSOR_CONFIG,
+    Preprocessor,
+    image_processor,
+)
 from inflate_zoo.preparation import (
     Understood,
     checked_options,
-    find_normalization,
+    find_feeding,
     make_recipe,
     understand,
 )
@@ -32,7 +38,7 @@ from inflate_zoo.sources import (
     stated_license,
 )
 
-_SMALL = ("config.json", "preprocessor_config.json")
+_SMALL = ("config.json", PROCESSOR_CONFIG, PREPROCESSOR_CONFIG)
 
 
 def inspect_source(
@@ -82,8 +88,8 @@ def inspect_source(
     proposed = propose_patch_depth(plan.architecture.patch_size, spacing) if spacing else None
     if proposed is not None and patch_depth is None and volume is None:
         options = checked_options(scheme, proposed, None, channels, None, fold_normalization=False)
-    recipe, _ = make_recipe(options, plan, config, preprocessor)
-    normalization, where = find_normalization(plan.scheme, config, preprocessor)
+    recipe, _ = make_recipe(options, understood, config, preprocessor)
+    fed = find_feeding(understood, config, preprocessor)
     inflated = backbone_config(plan, recipe)
     return {
         **facts,
@@ -92,11 +98,15 @@ def inspect_source(
         "arch": understood.arch or None,
         "architecture": plan.architecture.model_dump(mode="json"),
         "parameters_2d": _parameters(tensor_shapes(plan.architecture)),
-        "normalization": {**normalization.model_dump(mode="json"), "from": where},
+        "normalization": {
+            **fed.normalization.model_dump(mode="json"),
+            "from": fed.origin,
+            "basis": fed.basis,
+        },
         "taken": plan.prefix,
         "copies": list(plan.copies),
         "dropped": list(plan.dropped),
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *fed.notes],
         "proposed_patch_depth": proposed,
         "conversion": _conversion(understood, inflated, scheme),
     }
@@ -146,7 +156,7 @@ def _conversion(understood: Understood, config: BackboneConfig, scheme: str) -> 
 
 def _read(
     source: str, revision: str | None
-) -> tuple[dict[str, Any], Header, tuple[Any, Any], Mapping[str, str]]:
+) -> tuple[dict[str, Any], Header, tuple[Any, Preprocessor | None], Mapping[str, str]]:
     """Facts of the origin, header, config and preprocessor, license; no weights are read."""
     if is_local(source):
         found = find_source(source, revision)
@@ -176,4 +186,4 @@ def _read(
     read = [read_json(place.folder / name) if name in place.files else None for name in _SMALL]
     name = "/".join(filter(None, (address.repo, place.inside)))
     facts = {"source": name, "commit": place.snapshot.commit, "weights": weights}
-    return facts, header, (read[0], read[1]), stated_license(place)
+    return facts, header, (read[0], image_processor(read[1], read[2])), stated_license(place)

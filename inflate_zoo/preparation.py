@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
+from inflate_zoo import normalization
 from inflate_zoo.catalog import naming_schemes
 from inflate_zoo.claims import CONFIG_FILE, Statement, read_claims
 from inflate_zoo.definitions import NamingScheme, Normalization
@@ -18,9 +17,11 @@ from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.gate import transformers_fields
 from inflate_zoo.inflate import DTYPES, Recipe
 from inflate_zoo.naming import Header, Matching
+from inflate_zoo.normalization import Feeding, Preprocessor
 from inflate_zoo.plan import Plan, make_plan
 from inflate_zoo.references import describe_timm, timm_arguments
 from inflate_zoo.schemes import SCHEMES
+from inflate_zoo.timm_tags import published_cfg
 from inflate_zoo.towers import best_matching
 
 _LARGEST_PATCH_DEPTH, _LARGEST_CHANNELS = 1024, 1024
@@ -28,7 +29,10 @@ _LARGEST_PATCH_DEPTH, _LARGEST_CHANNELS = 1024, 1024
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a user wants a source converted; the fields are those of `convert`."""
+    """How a user wants a source converted; the fields are those of `convert`.
+
+    `normalization` is what the user states of it, `mean` and `std` in one.
+    """
 
     scheme: str = "center"
     patch_depth: int | None = None
@@ -36,6 +40,7 @@ class Options:
     channels: int = 1
     fold_normalization: bool = False
     dtype: str | None = None
+    normalization: Normalization | None = None
 
 
 def checked_options(
@@ -46,12 +51,14 @@ def checked_options(
     dtype: str | None,
     *,
     fold_normalization: bool,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> Options:
     """Check what can be checked before the source is touched.
 
     Raises:
         UnknownNameError: No such scheme or type.
-        UsageError: A number is out of range.
+        UsageError: A number is out of range, or has no use.
     """
     if scheme not in SCHEMES:
         raise UnknownNameError("scheme", scheme, SCHEMES)
@@ -73,7 +80,13 @@ def checked_options(
             hint="give depth, height, width in voxels, e.g. --volume 96,224,224",
         )
     size = None if volume is None else (volume[0], volume[1], volume[2])
-    return Options(scheme, patch_depth, size, channels, fold_normalization, dtype)
+    given = normalization.given(mean, std)
+    if given is not None and not fold_normalization:
+        raise UsageError(
+            "--mean and --std have no use where no normalisation is folded",
+            hint="add --fold-normalization, or leave them out",
+        )
+    return Options(scheme, patch_depth, size, channels, fold_normalization, dtype, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +99,14 @@ class Understood:
             description for timm.
         arch: timm's architecture name; empty for others.
         arguments: Arguments of `timm.create_model`.
+        named: The architecture as it was named, with its tag if any.
     """
 
     plan: Plan
     raw: Mapping[str, Any]
     arch: str
     arguments: Mapping[str, Any]
+    named: str = ""
 
 
 def understand(
@@ -133,7 +148,7 @@ def understand(
     told = CONFIG_FILE if arch is None else _named(arch)
     plan = make_plan(scheme, header, raw, f"{base}: ", statement=told, weights=weights)
     _warn_of_heads(plan, base)
-    return Understood(plan, raw, base, arguments)
+    return Understood(plan, raw, base, arguments, name.removeprefix("timm/"))
 
 
 def _named(arch: str) -> Statement:
@@ -171,50 +186,73 @@ def _warn_of_heads(plan: Plan, arch: str) -> None:
                 )
 
 
-def find_normalization(
-    scheme: NamingScheme,
+def find_feeding(
+    understood: Understood,
     config: Mapping[str, Any] | None,
-    preprocessor: Mapping[str, Any] | None,
-) -> tuple[Normalization, str]:
-    """The source's input normalisation, and where it was found.
+    preprocessor: Preprocessor | None,
+) -> Feeding:
+    """How the original is fed: the source's own files first, then timm's registry, then a guess.
 
     Raises:
         ConfigError: The file that states it is malformed.
+        UnknownNameError: timm has no such tag.
     """
-    cfg = (config or {}).get("pretrained_cfg")
-    stated = (
-        (preprocessor, "image_mean", "image_std", "preprocessor_config.json"),
-        (cfg, "mean", "std", "config.json: pretrained_cfg"),
-        (config if scheme.library == "timm" else None, "mean", "std", "config.json"),
-    )
-    for where, mean, std, label in stated:
-        if isinstance(where, Mapping) and mean in where and std in where:
-            try:
-                found = Normalization(mean=where[mean], std=where[std])
-            except ValidationError as error:
-                raise ConfigError(
-                    f"{label}: {mean} and {std} must be three numbers each, std above 0",
-                    hint="correct the file, or take it from the repo the weights came from",
-                ) from error
-            return found, label
-    return scheme.normalization, f"default of {scheme.name}"
+    scheme = understood.plan.scheme
+    of_timm = _in_timm_config(config or {}, legacy=scheme.library == "timm")
+    of_processor = None
+    if preprocessor is not None and (of_timm is None or scheme.library != "timm"):
+        of_processor = normalization.from_preprocessor(preprocessor, scheme.processor)
+    found = of_processor or of_timm or _published(understood, config or {})
+    if found is not None:
+        return found
+    return Feeding(scheme.normalization, "guessed", f"default of {scheme.name}")
+
+
+def _in_timm_config(config: Mapping[str, Any], *, legacy: bool) -> Feeding | None:
+    """What timm's config.json states; before `pretrained_cfg` its fields stood one level up."""
+    cfg = config.get("pretrained_cfg")
+    if isinstance(cfg, Mapping):
+        return normalization.from_timm(cfg, "config.json: pretrained_cfg")
+    return normalization.from_timm(config, "config.json") if legacy else None
+
+
+def _published(understood: Understood, config: Mapping[str, Any]) -> Feeding | None:
+    """What timm says of the weights that bear this name."""
+    if not understood.arch:
+        return None
+    name, (arch, _, tag) = understood.named, understood.named.partition(".")
+    if "architecture" in config and name == config["architecture"]:
+        cfg = config.get("pretrained_cfg")
+        tag = tag or str(cfg.get("tag") or "") if isinstance(cfg, Mapping) else tag
+        try:
+            found = published_cfg(f"{arch}.{tag}" if tag else arch)
+        except UnknownNameError:  # a tag of the file's author, or of a newer timm
+            found = published_cfg(arch)
+    else:
+        found = published_cfg(name)
+    if found is None:
+        return None
+    fields, label, told = found
+    return normalization.from_timm(fields, label, "stated" if told else "guessed")
 
 
 def make_recipe(
     options: Options,
-    plan: Plan,
+    understood: Understood,
     config: Mapping[str, Any] | None,
-    preprocessor: Mapping[str, Any] | None,
-) -> tuple[Recipe, str | None]:
+    preprocessor: Preprocessor | None,
+) -> tuple[Recipe, Feeding | None]:
     """Complete the options with what the source says.
 
     Returns:
-        The recipe, and where a folded normalisation was found.
+        The recipe, and how the original is fed where that is folded.
 
     Raises:
-        UsageError: The patch does not divide the volume, or the stem takes no RGB.
+        UsageError: The patch does not divide the volume, or the normalisation has values for
+            another number of channels.
+        ConfigError: The source states a normalisation that is malformed.
     """
-    form = plan.architecture
+    form = understood.plan.architecture
     patch_depth = options.patch_depth or form.patch_size[0]
     grid, step = form.position_grid, form.patch_size
     volume = options.volume or (patch_depth, grid[0] * step[0], grid[1] * step[1])
@@ -227,19 +265,26 @@ def make_recipe(
                 f"volume {axis} {extent} is not divisible by the patch's {size}",
                 hint=f"nearest: {near}; or pad the volumes, or choose another --patch-depth",
             )
-    folded, label = None, None
-    if options.fold_normalization:
-        folded, label = find_normalization(plan.scheme, config, preprocessor)
-        if form.in_channels != len(folded.mean):
-            raise UsageError(
-                f"the stem has {form.in_channels} channels, the normalisation {len(folded.mean)}",
-                hint="leave out --fold-normalization",
-            )
-        if label.startswith("default"):
-            warnings.warn(
-                f"the source states no normalisation; folded the {label}: mean "
-                f"{list(folded.mean)}, std {list(folded.std)}",
-                stacklevel=4,
-            )
+    fed = _folded(options, understood, config, preprocessor) if options.fold_normalization else None
+    folded = normalization.for_channels(fed.normalization, form.in_channels) if fed else None
     recipe = Recipe(options.scheme, patch_depth, volume, options.channels, folded, options.dtype)
-    return recipe, label
+    return recipe, fed
+
+
+def _folded(
+    options: Options,
+    understood: Understood,
+    config: Mapping[str, Any] | None,
+    preprocessor: Preprocessor | None,
+) -> Feeding:
+    if options.normalization is not None:
+        return Feeding(options.normalization, "given", "--mean and --std")
+    fed = find_feeding(understood, config, preprocessor)
+    if fed.basis == "guessed":
+        mean, std = list(fed.normalization.mean), list(fed.normalization.std)
+        warnings.warn(
+            f"the source states no normalisation; folded a guess, the {fed.origin}: mean "
+            f"{mean}, std {std}. State what you know with --mean and --std",
+            stacklevel=5,
+        )
+    return fed

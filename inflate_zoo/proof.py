@@ -17,7 +17,9 @@ import torch
 from inflate_zoo.backbones import Backbone
 from inflate_zoo.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.errors import VerificationError
+from inflate_zoo.feeders import Feeder, feeder_of
 from inflate_zoo.inflate import Recipe, compute, outputs, stacked
+from inflate_zoo.normalization import Basis, Feeding
 from inflate_zoo.originals import network_in_memory, original_of
 from inflate_zoo.references import Reference
 
@@ -48,6 +50,9 @@ class Verification:
         tables_equal: Whether the position table in the file equals the original's bit for bit.
         rounding_error_over_rms: What narrowing by `dtype` costs; measured, not judged.
         rounded_exactly: Whether the file holds just the rounded tensors; `None` if not narrowed.
+        normalization: Who says what was folded; `None` where nothing was.
+        fed_by: What of a library fed the original; `None` where mean and std were replayed.
+        replayed: Why they were.
     """
 
     passed: bool
@@ -59,6 +64,9 @@ class Verification:
     tables_equal: bool
     rounding_error_over_rms: float | None = None
     rounded_exactly: bool | None = None
+    normalization: Basis | None = None
+    fed_by: str | None = None
+    replayed: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For conversion.json."""
@@ -76,15 +84,23 @@ def _proof_grid(native: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def prove(
-    folder: Path, understood: Understood, checkpoint: Checkpoint, recipe: Recipe
+    folder: Path,
+    understood: Understood,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    fed: Feeding | None,
 ) -> Verification:
     """Compare the network in a written file with the 2D original.
+
+    Where a normalisation is folded, both see the same pixels: the network as intensities in
+    [0, 1], the original through its library's own processor.
 
     Args:
         folder: Folder with the written `model.safetensors` and `config.json`.
         understood: The source, understood.
         checkpoint: The source's tensors.
         recipe: The recipe of the conversion.
+        fed: How the original is fed; `None` where nothing is folded.
 
     Returns:
         What was measured; nothing is raised for a failed proof.
@@ -96,11 +112,14 @@ def prove(
     volumes = [(n * recipe.patch_depth, size[0], size[1]) for n in (depth, 1)]
     original = original_of(understood, checkpoint, grid)
     narrowed = recipe.dtype in ("float16", "bfloat16")
+    feeder = None
+    if fed is not None and recipe.normalization is not None:
+        feeder = feeder_of(fed, recipe.normalization, form.in_channels)
 
     def measure(build: Callable[[tuple[int, int, int]], Backbone]) -> dict[str, float]:
         with torch.inference_mode():
-            stack = _equal_slices(build(volumes[0]).eval(), original, recipe, understood)
-            single = _any_volume(build(volumes[1]).eval(), original, recipe, understood)
+            stack = _equal_slices(build(volumes[0]).eval(), original, recipe, understood, feeder)
+            single = _any_volume(build(volumes[1]).eval(), original, recipe, understood, feeder)
         return {**stack, **single}
 
     def from_file(volume: tuple[int, int, int]) -> Backbone:
@@ -128,6 +147,9 @@ def prove(
         tables_equal=tables,
         rounding_error_over_rms=max(measure(from_file).values()) if narrowed else None,
         rounded_exactly=exact,
+        normalization=fed.basis if fed else None,
+        fed_by=feeder.built_by if feeder else None,
+        replayed=feeder.replayed if feeder else None,
     )
 
 
@@ -150,31 +172,41 @@ def _rounded_exactly(
     )
 
 
-def _for_reference(slices: Tensor, recipe: Recipe, channels: int) -> Tensor:
+def _for_reference(slices: Tensor, recipe: Recipe, channels: int, feeder: Feeder | None) -> Tensor:
     """What the 2D original must see where the 3D network sees these slices.
 
     Args:
-        slices: Shape (B, recipe.channels, H, W), in the 3D network's intensities.
+        slices: Shape (B, recipe.channels, D, H, W), as `_random` makes them; the original sees the
+            mean over D.
         recipe: The recipe.
         channels: The original's input channels.
+        feeder: Pixels to what the original takes, or `None` where nothing is folded.
 
     Returns:
-        Shape (B, channels, H, W).
+        Shape (B, channels, H, W), float32.
     """
-    if slices.shape[1] != channels:
-        slices = slices.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
-    if recipe.normalization is not None:
-        mean = slices.new_tensor(recipe.normalization.mean).view(1, -1, 1, 1)
-        std = slices.new_tensor(recipe.normalization.std).view(1, -1, 1, 1)
-        slices = (slices - mean) / std
-    return slices * (recipe.patch_depth if recipe.scheme == "repeat" else 1)
+    # Feeding is affine, so the mean may be taken after it: a processor takes whole pixels only.
+    fed: list[Tensor] = []
+    for picture in slices.unbind(dim=2):
+        own = picture.shape[1] == channels
+        for image in (picture,) if own else picture.unsqueeze(2).unbind(dim=1):
+            seen = image.expand(-1, channels, -1, -1)  # a grey one in every channel
+            fed.append((feeder.images(seen) if feeder else seen).double())
+    mean = sum(fed[1:], fed[0]) / len(fed)
+    return (mean * (recipe.patch_depth if recipe.scheme == "repeat" else 1)).float()
 
 
 def _random(shape: tuple[int, ...], recipe: Recipe) -> Tensor:
+    """Pixels of 0 to 255 where a normalisation is folded, else normal values."""
     generator = torch.Generator().manual_seed(0)
-    if recipe.normalization is not None:  # intensities in [0, 1]
-        return torch.rand(shape, generator=generator, dtype=torch.float64)
+    if recipe.normalization is not None:
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _for_network(values: Tensor, recipe: Recipe) -> Tensor:
+    """What the 3D network sees: intensities in [0, 1] where a normalisation is folded."""
+    return (values.double() / 255 if recipe.normalization is not None else values).float()
 
 
 def _error(got: Tensor, expected: Tensor, scale: Tensor) -> float:
@@ -183,13 +215,17 @@ def _error(got: Tensor, expected: Tensor, scale: Tensor) -> float:
 
 
 def _equal_slices(
-    network: Backbone, original: Reference, recipe: Recipe, understood: Understood
+    network: Backbone,
+    original: Reference,
+    recipe: Recipe,
+    understood: Understood,
+    feeder: Feeder | None,
 ) -> dict[str, float]:
     form, prefix = understood.plan.architecture, network.num_prefix_tokens
     depth, height, width = network.config.volume
-    image = _random((2, recipe.channels, height, width), recipe)
-    expected = original.tokens(_for_reference(image, recipe, form.in_channels).float())
-    volume = image.float().unsqueeze(2).repeat(1, 1, depth, 1, 1)
+    image = _random((2, recipe.channels, 1, height, width), recipe)
+    expected = original.tokens(_for_reference(image, recipe, form.in_channels, feeder))
+    volume = _for_network(image, recipe).repeat(1, 1, depth, 1, 1)
     got = network.forward_features(volume)
     scale = expected.square().mean().sqrt()
     layers = got[:, prefix:].reshape(got.shape[0], network.grid_size[0], -1, got.shape[-1])
@@ -204,14 +240,19 @@ def _equal_slices(
 
 
 def _any_volume(
-    network: Backbone, original: Reference, recipe: Recipe, understood: Understood
+    network: Backbone,
+    original: Reference,
+    recipe: Recipe,
+    understood: Understood,
+    feeder: Feeder | None,
 ) -> dict[str, float]:
     volume = _random((1, recipe.channels, *network.config.volume), recipe)
     center = recipe.scheme == "center"
-    slices = volume[:, :, recipe.patch_depth // 2] if center else volume.mean(dim=2)
+    middle = recipe.patch_depth // 2
+    slices = volume[:, :, middle : middle + 1] if center else volume
     channels = understood.plan.architecture.in_channels
-    expected = original.tokens(_for_reference(slices, recipe, channels).float())
-    got = network.forward_features(volume.float())
+    expected = original.tokens(_for_reference(slices, recipe, channels, feeder))
+    got = network.forward_features(_for_network(volume, recipe))
     scale = expected.square().mean().sqrt()
     return {f"{'centre' if center else 'mean'} slice": _error(got, expected, scale)}
 
@@ -229,9 +270,10 @@ def require_passed(verification: Verification) -> None:
         details.append("the position table in the file differs from the original's")
     if verification.rounded_exactly is False:
         details.append("the file does not hold the rounded tensors")
+    fed = f", fed by {verification.fed_by}" if verification.fed_by else ""
     raise VerificationError(
         "the 3D network does not reproduce the 2D one: error "
         f"{verification.max_error_over_rms:.1e} of the RMS, tolerance {verification.tolerance:.0e}",
-        details=[*details, f"compared with {verification.reference}"],
+        details=[*details, f"compared with {verification.reference}{fed}"],
         hint="nothing was left behind; 'inflate-zoo inspect' shows how the source was understood",
     )

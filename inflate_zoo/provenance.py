@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from inflate_zoo.cards import render_card
 from inflate_zoo.checkpoints import Checkpoint
 from inflate_zoo.conversion_record import read_conversion
+from inflate_zoo.definitions import Normalization
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import called, require_folder, sha256
 from inflate_zoo.inflate import Recipe, backbone_config
+from inflate_zoo.normalization import Basis, Feeding
 from inflate_zoo.plan import Plan
 from inflate_zoo.preparation import Understood
 from inflate_zoo.safetensors_header import read_header
@@ -25,6 +30,9 @@ if TYPE_CHECKING:
     from inflate_zoo.proof import Verification
 
 FILES = ("model.safetensors", "config.json", "README.md", "conversion.json")
+_FOUND: Mapping[Basis, str] = MappingProxyType(
+    {"stated": "stated by the source", "given": "given by the user", "guessed": "GUESSED"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class Job:
     checkpoint: Checkpoint
     understood: Understood
     recipe: Recipe
-    normalization_from: str | None
+    fed: Feeding | None  # how the original is, where that is folded
     license: Mapping[str, str]  # of the source's card, or what the zoo knows of it
 
     @property
@@ -46,7 +54,12 @@ class Job:
     @property
     def notes(self) -> list[str]:
         """What a user should know, one sentence each."""
-        notes = list(self.plan.notes)
+        notes = [*self.plan.notes, *(self.fed.notes if self.fed else ())]
+        if self.fed is not None and self.fed.basis == "guessed":
+            notes.append(
+                "The folded normalisation is a guess: the source states none. If you know it, "
+                "convert again with --mean and --std."
+            )
         stated = self.source.license.get("license")
         if stated and stated != self.license.get("license"):
             notes.append(
@@ -71,10 +84,25 @@ def _proof_line(verification: Verification | None) -> str:
     line = (
         f"greatest absolute error {verification.max_error_over_rms:.1e} of the reference's RMS "
         f"(tolerance {verification.tolerance:.0e}), against {verification.reference}"
+        f"{feeding_text(verification.as_dict())}"
     )
     if verification.rounding_error_over_rms is not None:
         line += f"; rounding by dtype adds {verification.rounding_error_over_rms:.1e} of the RMS"
     return line
+
+
+def feeding_text(verification: Mapping[str, Any]) -> str:
+    """How the original was fed, to follow what it was; empty where nothing was folded.
+
+    Args:
+        verification: A `Verification` as conversion.json holds it; old ones say nothing of it.
+    """
+    basis = verification.get("normalization")
+    if basis is None:
+        return ""
+    how = verification["fed_by"] or f"mean and std as folded ({verification['replayed']})"
+    guessed = "; the normalisation is a guess, which no proof can check"
+    return f", fed by {how}{guessed if basis == 'guessed' else ''}"
 
 
 def card_text(name: str, job: Job, verification: Verification | None) -> str:
@@ -87,6 +115,8 @@ def card_text(name: str, job: Job, verification: Verification | None) -> str:
     if recipe.normalization is not None:
         mean, std = list(recipe.normalization.mean), list(recipe.normalization.std)
         folded = f"folded into the stem (mean {mean}, std {std}): feed intensities in [0, 1]"
+    if job.fed is not None:
+        folded += f"; {_FOUND[job.fed.basis]}: {job.fed.origin}"
     dropped = job.plan.dropped
     groups = [counted(name, n) for name, n in left_out(job.plan.prefix, dropped).items()]
     shown = ", ".join(groups[:6]) + (f" and {len(groups) - 6} more" if len(groups) > 6 else "")
@@ -139,7 +169,7 @@ def record_of(
             "sha256": dict(digests),
             "license": dict(job.license) or {"license": "unknown"},
             "family": job.plan.scheme.name,
-            "arch": job.understood.arch or None,
+            "arch": job.understood.named or None,
         },
         "recipe": {
             "scheme": recipe.scheme,
@@ -149,7 +179,8 @@ def record_of(
             "dtype": recipe.dtype,
             "fold_normalization": folded is not None,
             "normalization": folded.model_dump(mode="json") if folded else None,
-            "normalization_from": job.normalization_from,
+            "normalization_from": job.fed.origin if job.fed else None,
+            "normalization_basis": job.fed.basis if job.fed else None,
         },
         "dropped": list(job.plan.dropped),
         "notes": job.notes,
@@ -157,6 +188,24 @@ def record_of(
         "versions": {"inflate-zoo": __version__} | {name: version(name) for name in packages},
         "verification": verification.as_dict() if verification else None,
     }
+
+
+def given_in(record: Mapping[str, Any]) -> Normalization | None:
+    """The normalisation that a user gave for a conversion, by its conversion.json.
+
+    Raises:
+        UsageError: It is malformed.
+    """
+    recipe = record["recipe"]
+    if recipe.get("normalization_basis") != "given":
+        return None
+    try:
+        return Normalization.model_validate(recipe.get("normalization"))
+    except ValidationError as error:
+        raise UsageError(
+            "conversion.json: recipe.normalization is no mean and std",
+            hint="convert the source again",
+        ) from error
 
 
 def read_record(folder: Path) -> Mapping[str, Any]:

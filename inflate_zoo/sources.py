@@ -25,9 +25,15 @@ from inflate_zoo.errors import (
 )
 from inflate_zoo.files import called, lacking, read_json, require_regular
 from inflate_zoo.foreign import front_matter, reason_of
+from inflate_zoo.normalization import (
+    PREPROCESSOR_CONFIG,
+    PROCESSOR_CONFIG,
+    Preprocessor,
+    image_processor,
+)
 
 BUILTIN = "builtin/"
-EXTRAS = ("config.json", "preprocessor_config.json", "README.md")
+EXTRAS = ("config.json", PREPROCESSOR_CONFIG, PROCESSOR_CONFIG)
 _ENDINGS = r"(\.(pth|pt|ckpt)(?=\.tar$))?\.[^.]*$"
 _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
@@ -45,7 +51,7 @@ class Source:
         folder: Where the files are.
         weights: The weight file, or the index of its shards.
         config: config.json, or `None`.
-        preprocessor: preprocessor_config.json, or `None`.
+        preprocessor: What a file beside the weights says of feeding, or `None`.
         license: License fields of the source's card.
         inside: Folder or file of the repo that was asked for; empty for the repo itself.
     """
@@ -57,7 +63,7 @@ class Source:
     folder: Path
     weights: Path
     config: Mapping[str, Any] | None
-    preprocessor: Mapping[str, Any] | None
+    preprocessor: Preprocessor | None
     license: Mapping[str, str] = field(default_factory=dict)
     inside: str = ""
 
@@ -71,7 +77,7 @@ class Source:
         paths = weight_paths(self.weights, self.folder)
         if self.weights not in paths:
             paths.append(self.weights)
-        extras = [self.folder / name for name in EXTRAS[:2]]
+        extras = [self.folder / name for name in EXTRAS]
         return paths + [path for path in extras if path.exists()]
 
 
@@ -280,11 +286,13 @@ def fetch_extras(place: Place) -> None:
         ConfigError: The config is malformed, or asks for code.
         HubError: The Hub could not be reached, or refused.
     """
-    place.fetch([name for name in EXTRAS[:2] if name in place.files])
+    place.fetch([name for name in EXTRAS if name in place.files])
     hub.fetch(place.snapshot, [place.card] if place.card else [])
     if EXTRAS[0] in place.files:
         check_config(read_json(place.folder / EXTRAS[0]))
-    absent = [name for name in EXTRAS[:2] if name not in place.files]
+    fed = PROCESSOR_CONFIG in place.files  # then the other file may well not exist
+    wanted = (EXTRAS[0],) if fed else (EXTRAS[0], PREPROCESSOR_CONFIG)
+    absent = [name for name in wanted if name not in place.files]
     absent += [] if place.card else ["README.md"]
     for name in absent:
         if place.snapshot.from_cache:
@@ -318,7 +326,7 @@ def _assemble(
         folder=folder,
         weights=weights,
         config=config,
-        preprocessor=optional("preprocessor_config.json"),
+        preprocessor=image_processor(optional(PROCESSOR_CONFIG), optional(PREPROCESSOR_CONFIG)),
         license=license_fields(card) if card.is_file() else {},
     )
 

@@ -127,7 +127,8 @@ class ZooEntry(BaseModel):
             origin = source["repo"] or source["name"]
             revisions = (source["revision"], source["commit"])
             found = (source["family"], *(recipe[name] for name in _RECIPE), recipe["dtype"])
-        except (KeyError, TypeError):
+            given = recipe.get("normalization_basis") == "given"  # an entry takes the source's
+        except (AttributeError, KeyError, TypeError):
             return False
         wanted = (self.family, *(getattr(self, name) for name in _RECIPE), None)
         builtin = self.source.startswith(BUILTIN)
@@ -135,6 +136,7 @@ class ZooEntry(BaseModel):
         return (
             tuple(tuple(value) if isinstance(value, list) else value for value in found) == wanted
             and origin == named
+            and not given
             and self.revision in revisions
             and self.sha256 in (None, made)
         )

@@ -130,7 +130,7 @@ def test_a_copy_of_a_definition_parses(tmp_path):
             "config.pool",
         ),
         ('optional = ["cls_token"', 'optional = ["class_token"', "class_token"),
-        ("std = [0.5, 0.5, 0.5]", "std = [0.5, 0.0, 0.5]", "std must be positive"),
+        ("std = [0.5, 0.5, 0.5]", "std = [0.5, 0.0, 0.5]", "normalization.std"),
         ("std = [0.5, 0.5, 0.5]", "std = [0.5, 0.5]", "normalization.std"),
         ("[rename]", "[rename", "line"),
         ("summary =", 'name = "x"\nsummary =', "name"),

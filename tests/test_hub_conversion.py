@@ -307,6 +307,17 @@ def test_offline(hub, files, monkeypatch, home):
     assert len(hub.requests) == count
 
 
+def test_processor_config_is_fetched_and_read(hub, files):
+    """All that transformers 5 writes of a processor for images and text."""
+    nested = {"image_processor": {"image_mean": [0.1] * 3, "image_std": [0.2] * 3}}
+    kept = {name: content for name, content in files.items() if name != "preprocessor_config.json"}
+    hub.add_repo(SMALL, kept | {"processor_config.json": json.dumps(nested).encode()})
+    result = run("inspect", SMALL)
+    assert "mean 0.1, 0.1, 0.1; std 0.2, 0.2, 0.2 (processor_config.json" in result.stdout
+    recipe = converted(SMALL, "--fold-normalization", "--no-verify")["recipe"]
+    assert recipe["normalization"]["mean"] == [0.1] * 3
+
+
 def test_offline_after_inspect_alone(hub, files, monkeypatch, home):
     hub.add_repo(SMALL, files)
     assert run("inspect", SMALL).exit_code == 0

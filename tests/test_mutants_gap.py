@@ -14,7 +14,7 @@ from inflate_zoo.errors import AccountingError
 from inflate_zoo.inflate import Output, Recipe, backbone_config, compute, outputs
 from inflate_zoo.naming import TensorInfo
 from inflate_zoo.plan import Kept
-from inflate_zoo.preparation import Options, make_recipe
+from inflate_zoo.preparation import Options, Understood, make_recipe
 from inflate_zoo.schemes import SCHEMES
 from inflate_zoo.writing import write_safetensors
 from tests.support.recorded import case, plan_of
@@ -69,7 +69,8 @@ def test_another_tensor_of_rank_4_is_copied():
 
 
 def test_the_patch_is_as_deep_as_high_unless_said_otherwise():
-    recipe, _ = make_recipe(Options(), plan_of(case("vit_rectangular_patch")), None, None)
+    plan = plan_of(case("vit_rectangular_patch"))
+    recipe, _ = make_recipe(Options(), Understood(plan, {}, "", {}), None, None)
     assert recipe.patch_depth == 8  # patch 8 x 4, grid 4 x 8
     assert recipe.volume == (8, 32, 32)
 

@@ -1,6 +1,7 @@
 """A real DINOv2 checkpoint and real MRI volumes, where they are at hand beside the checkout."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,39 @@ def test_features_on_a_real_volume_equal_transformers_slice_by_slice(tmp_path, p
             got = backbone.forward_features(block)
             scale = expected.square().mean().sqrt()
             assert (got - expected).abs().max() / scale < 1e-4
+
+
+@pytest.mark.skipif(not VOLUMES.is_dir(), reason="the real volumes are not at hand")
+@pytest.mark.parametrize(
+    "fields",
+    [{"do_normalize": False}, {"do_rescale": False, "image_mean": [123.675] * 3}],
+    ids=["not normalised", "not rescaled"],
+)
+def test_a_real_slice_fed_by_the_processor_of_its_files(tmp_path, fields):
+    """The 3D network in [0, 1] against transformers' model behind transformers' processor."""
+    import transformers
+
+    source = tmp_path / "source"
+    shutil.copytree(CHECKPOINT, source)
+    size = {"do_resize": False, "do_center_crop": False, "image_std": [58.4] * 3}
+    transformers.BitImageProcessor(**size, **fields).save_pretrained(source)
+    folder = inflate_zoo.convert(
+        source, tmp_path / "out", patch_depth=1, fold_normalization=True, verify=False
+    )
+    raw = read_nifti(sorted(VOLUMES.glob("*.nii.gz"))[0])
+    low, high = np.percentile(raw, [0.5, 99.5])
+    intensities = np.clip((raw[:, :, raw.shape[2] // 2] - low) / (high - low), 0, 1)
+    slice_hw = torch.nn.functional.interpolate(
+        torch.from_numpy(intensities)[None, None], size=(224, 224), mode="bilinear"
+    )
+    pixels = (slice_hw * 255).round().byte()
+    processor = transformers.AutoImageProcessor.from_pretrained(source)
+    fed = processor(pixels[0].expand(3, -1, -1), return_tensors="pt")["pixel_values"]
+    backbone = inflate_zoo.load(folder, volume=(1, 224, 224)).eval()
+    model = transformers.Dinov2Model.from_pretrained(source, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        # The libraries resize tables differently: both take the one of the 3D network.
+        model.embeddings.interpolate_pos_encoding = lambda *_: backbone.pos_embed
+        expected = model(fed.float()).last_hidden_state
+        got = backbone.forward_features(pixels.float().unsqueeze(2) / 255)
+    assert (got - expected).abs().max() / expected.square().mean().sqrt() < 1e-4

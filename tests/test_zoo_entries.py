@@ -183,6 +183,7 @@ def test_a_builtin_entry_knows_its_record(tmp_path, repo, name, fits):
         ("recipe", "channels", 3),
         ("recipe", "fold_normalization", False),
         ("recipe", "dtype", "float16"),
+        ("recipe", "normalization_basis", "given"),
         ("files", "model.safetensors", {"sha256": "e" * 64}),
         ("files", "model.safetensors", None),
     ],

@@ -9,22 +9,24 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from inflate_zoo.architecture import MODEL_TYPE, Architecture, BackboneConfig
 from inflate_zoo.bench.any_source import RECIPE, find_any
 from inflate_zoo.bench.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
 from inflate_zoo.bench.networks import network_of, one_line, peculiar
 from inflate_zoo.bench.protocols import ChannelRule, Protocol
-from inflate_zoo.bench.records import ArmSpec
+from inflate_zoo.bench.records import ArmSpec, Fed
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.conversion import run as convert
 from inflate_zoo.conversion_record import read_conversion
+from inflate_zoo.definitions import Normalization
 from inflate_zoo.errors import OutputExistsError, UnknownNameError, UsageError
 from inflate_zoo.files import sha256
 from inflate_zoo.inspection import inspect_source, propose_patch_depth
 from inflate_zoo.network_files import read_backbone_config
+from inflate_zoo.normalization import Basis
 from inflate_zoo.preparation import Options, understand
 from inflate_zoo.schemes import SCHEMES
 from inflate_zoo.sources import Source
@@ -41,12 +43,14 @@ class Wanted:
         schemes: For the sources that have to be inflated and name none.
         random: Whether `random` runs beside them.
         slices: Whether `2d` runs beside each source.
+        normalization: What is folded instead of what the source states; there is one source then.
     """
 
     sources: tuple[str, ...]
     schemes: tuple[str, ...]
     random: bool = False
     slices: bool = False
+    normalization: Normalization | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +95,11 @@ def make_arms(
             f"--channel-rule rgb needs 3 channels, '{task.name}' has {len(task.channels)}",
             hint="leave it out, or use sum",
         )
-    maker = _Maker(task, protocol, 3 if rule == "rgb" else 1, cache, say)
-    arms: list[Arm] = []
+    channels = 3 if rule == "rgb" else 1
+    maker = _Maker(task, protocol, channels, cache, say, wanted.normalization)
     named = [parse_arm(source) for source in dict.fromkeys(wanted.sources) if source != RANDOM]
+    _require_one_use(wanted, named, protocol, maker)
+    arms: list[Arm] = []
     for source in named:
         if source.arm == SLICES:
             arms.append(maker.slices(source))
@@ -120,10 +126,16 @@ class _Maker:
     """Makes arms of one task and protocol; every source is found once."""
 
     def __init__(
-        self, task: Task, protocol: Protocol, channels: int, cache: Path, say: Callable[[str], None]
+        self,
+        task: Task,
+        protocol: Protocol,
+        channels: int,
+        cache: Path,
+        say: Callable[[str], None],
+        normalization: Normalization | None,
     ) -> None:
         self._task, self._protocol, self._channels = task, protocol, channels
-        self._cache, self._say = cache, say
+        self._cache, self._say, self._normalization = cache, say, normalization
         self._found: dict[str, Source] = {}
 
     def _find(self, source: ArmSource) -> Source:
@@ -155,7 +167,7 @@ class _Maker:
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
                 )
-        return [_described(found, found.folder, "inflated", scheme, source.weights)]
+        return [self._described(found, found.folder, "inflated", scheme, source.weights)]
 
     def slices(self, source: ArmSource) -> Arm:
         """The slice-by-slice baseline of a source."""
@@ -178,10 +190,41 @@ class _Maker:
         else:
             depth = patch_depth
         fold = self._protocol.network.fold_normalization
-        options = Options(scheme, depth, None, self._channels, fold_normalization=fold)
+        options = Options(
+            scheme,
+            depth,
+            None,
+            self._channels,
+            fold_normalization=fold,
+            normalization=self._normalization,
+        )
         folder = self._convert(source, found, options)
         kind: Literal["inflated", "2d"] = "2d" if patch_depth == 1 else "inflated"
-        return _described(found, folder, kind, scheme, source.weights)
+        return self._described(found, folder, kind, scheme, source.weights)
+
+    def _described(
+        self,
+        found: Source,
+        folder: Path,
+        kind: Literal["inflated", "2d"],
+        scheme: str | None,
+        weights: str | None,
+    ) -> Arm:
+        config = read_backbone_config(folder, found.name)
+        origin = f"{found.address}@{found.commit}" if found.repo else found.name
+        arm = "2d" if kind == "2d" else scheme or "converted"
+        label = " ".join(filter(None, (found.name, weights, arm)))
+        spec = ArmSpec(
+            label=label,
+            kind=kind,
+            source=origin,
+            scheme=scheme,
+            architecture=one_line(config),
+            config=config,
+            weights=sha256(folder / "model.safetensors"),
+            normalization=_fed(folder) if self._protocol.network.fold_normalization else None,
+        )
+        return Arm(spec, folder)
 
     def _convert(self, source: ArmSource, found: Source, options: Options) -> Path:
         files = {path.name: sha256(path) for path in found.files()}
@@ -189,7 +232,10 @@ class _Maker:
         recipe = [__version__, found.address, found.commit, files, repr(options), said]
         key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
         folder = self._cache / "weights" / key
-        if not folder.is_dir():
+        if folder.is_dir():
+            if _fed(folder) == "guessed":  # as its conversion said
+                self._say(f"warning: the input normalisation of {found.name} is a guess")
+        else:
             self._say(
                 f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
             )
@@ -217,27 +263,45 @@ class _Maker:
         return BackboneConfig(**{**form.model_dump(), **own, "volume": grid})
 
 
-def _described(
-    found: Source,
-    folder: Path,
-    kind: Literal["inflated", "2d"],
-    scheme: str | None,
-    weights: str | None,
-) -> Arm:
-    config = read_backbone_config(folder, found.name)
-    origin = f"{found.address}@{found.commit}" if found.repo else found.name
-    arm = "2d" if kind == "2d" else scheme or "converted"
-    label = " ".join(filter(None, (found.name, weights, arm)))
-    spec = ArmSpec(
-        label=label,
-        kind=kind,
-        source=origin,
-        scheme=scheme,
-        architecture=one_line(config),
-        config=config,
-        weights=sha256(folder / "model.safetensors"),
-    )
-    return Arm(spec, folder)
+def _fed(folder: Path) -> Fed:
+    """Who says which normalisation converted weights hold."""
+    if not (folder / RECIPE).exists():
+        return "unknown"
+    recipe = read_conversion(folder)["recipe"]
+    if not recipe["fold_normalization"]:
+        return "unfolded"
+    basis: Fed = recipe.get("normalization_basis")
+    return basis if basis in get_args(Basis) else "unknown"
+
+
+def _require_one_use(
+    wanted: Wanted, named: Sequence[ArmSource], protocol: Protocol, maker: _Maker
+) -> None:
+    """Refuse a normalisation that is not that of the one source whose weights are made here.
+
+    Raises:
+        UsageError: It would be folded nowhere, or into weights of different origin.
+    """
+    if wanted.normalization is None:
+        return
+    what = "--mean and --std"
+    sources = {source.plain: source for source in named}
+    if not protocol.network.fold_normalization:
+        raise UsageError(
+            f"{what} have no use: protocol '{protocol.name}' folds no normalisation",
+            hint="leave them out, or add --set network.fold_normalization=true",
+        )
+    if len(sources) != 1:
+        raise UsageError(
+            f"{what} are those of one source, and {len(sources)} are compared",
+            hint=f"convert each with its own {what} and --fold-normalization, and name the folders",
+        )
+    (source,) = sources.values()
+    if maker.converted(source):
+        raise UsageError(
+            f"{what} have no use: '{Path(source.plain).name}' holds converted weights",
+            hint="name the 2D source, or convert it again with them",
+        )
 
 
 def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:

@@ -23,6 +23,7 @@ from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import called, lacking
+from inflate_zoo.normalization import Basis
 from inflate_zoo.writing import json_text
 
 RESULT_VERSION = 1  # raised when the same specification would give another result
@@ -32,9 +33,12 @@ _WORDS: Any = {
     "task": {"title", "license", "citation", "address", "checksum", "access"}
     | {"cases", "split", "paper_split"},  # the parts stand by name in the specification
     "protocol": {"summary", "overrides", "deviations"},
-    "arm": {"label"},
+    "arm": {"label", "normalization"},  # the weights hold what was folded
 }
 Form = TypeVar("Form", bound=BaseModel)
+Fed = Basis | Literal["unknown", "unfolded"]
+"""Who says how a source is fed. Of weights that were converted before nothing may be recorded, or
+nothing folded, although the network is fed intensities in [0, 1]."""
 
 
 class _Strict(BaseModel):
@@ -52,6 +56,8 @@ class ArmSpec(_Strict):
         architecture: The network in one line.
         config: The backbone, for one input channel unless the channels are RGB.
         weights: SHA-256 of the backbone's file; empty for random weights.
+        normalization: Who says which normalisation was folded; `None` for random weights, and
+            where the protocol folds none.
     """
 
     label: str
@@ -61,6 +67,7 @@ class ArmSpec(_Strict):
     architecture: str
     config: BackboneConfig
     weights: str
+    normalization: Fed | None = None
 
 
 class CaseNames(_Strict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,9 @@ import typer
 from inflate_zoo.cli.common import (
     Debug,
     Format,
+    Mean,
     OutputFormat,
+    Std,
     guarded,
     needs_bench,
     print_json,
@@ -31,12 +34,8 @@ DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
 # Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
 EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
 
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1 or mps [default: the best there is].")
-]
-Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes that make windows [default: by device].")
-]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps [default: the best].")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes that make windows.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile networks: for long trainings on a GPU.")
 ]
@@ -69,12 +68,14 @@ def command(
     scheme: Annotated[
         list[str] | None, typer.Option(help="Inflation scheme. Repeatable [default: center].")
     ] = None,
+    mean: Mean = None,
+    std: Std = None,
     suite: Annotated[
-        str | None, typer.Option(help="Suite or suite file [default without sources: objectives].")
+        str | None, typer.Option(help="Suite or suite file [default: objectives].")
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="volume, quick, probe, paper or a protocol file [default: volume]."),
+        typer.Option(help="volume, quick, probe, paper or a file [default: volume]."),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change the protocol: train.steps=500.")
@@ -115,6 +116,7 @@ def command(
     from inflate_zoo.bench.catalog import load_protocol
     from inflate_zoo.bench.devices import Resources, device_kind
     from inflate_zoo.bench.planning import Request, plan
+    from inflate_zoo.normalization import given
     from inflate_zoo.user_cache import default_cache
 
     if channel_rule not in ("sum", "rgb"):
@@ -124,7 +126,7 @@ def command(
     if data is None and dataset is None and not source and suite is None:
         dataset, suite, protocol = EMBEDDED_TASK, EMBEDDED_SUITE, protocol or EMBEDDED_PROTOCOL
     chosen = load_protocol(protocol or DEFAULT_PROTOCOL, set_ or [])
-    wanted = _wanted(source, scheme, suite)
+    wanted = replace(_wanted(source, scheme, suite), normalization=given(mean, std))
     with board() as shown:
         folder = find_data(data, dataset, shown, download=download)
     request = Request(

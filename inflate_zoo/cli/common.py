@@ -51,6 +51,14 @@ def parse_spacing(text: str) -> tuple[float, float, float]:
     return _triple(text, float, "5,0.8,0.8")
 
 
+def parse_values(text: str) -> tuple[float, ...]:
+    """One number, or one for each channel, from `R,G,B`."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no number and no list R,G,B, e.g. 0.5") from None
+
+
 def _format(text: str) -> OutputFormat:
     if text not in list(OutputFormat):
         raise typer.BadParameter(f"'{text}' is not {' or '.join(OutputFormat)}")
@@ -76,6 +84,20 @@ Volume = Annotated[
     typer.Option(parser=parse_volume, metavar="D,H,W", help="Volume in voxels the network takes."),
 ]
 Channels = Annotated[int, typer.Option(help="Input channels of the 3D network.")]
+Mean = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_values,
+        metavar="R,G,B",
+        help="Mean to fold, of [0, 1] [default: the source's].",
+    ),
+]
+Std = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_values, metavar="R,G,B", help="Standard deviation to fold, likewise."
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repo.")]
 Family = Annotated[
     str | None, typer.Option(help="Naming scheme, if it cannot be told: see 'families'.")

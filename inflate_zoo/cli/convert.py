@@ -14,10 +14,12 @@ from inflate_zoo.cli.common import (
     Debug,
     Family,
     Format,
+    Mean,
     OutputFormat,
     PatchDepth,
     Revision,
     Scheme,
+    Std,
     Volume,
     Weights,
     dropped_text,
@@ -70,6 +72,8 @@ def command(
     fold_normalization: Annotated[
         bool, typer.Option("--fold-normalization", help="Fold the input normalisation in.")
     ] = False,
+    mean: Mean = None,
+    std: Std = None,
     revision: Revision = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, float16 or bfloat16 [default: the source's].")
@@ -96,8 +100,9 @@ def command(
     from inflate_zoo.preparation import checked_options
 
     options = checked_options(
-        scheme, patch_depth, volume, channels, dtype, fold_normalization=fold_normalization
-    )
+        scheme, patch_depth, volume, channels, dtype,
+        fold_normalization=fold_normalization, mean=mean, std=std,
+    )  # fmt: skip
     with _progress() as progress:
         folder = run(
             source,
@@ -146,12 +151,15 @@ def _report(folder: Path, record: Mapping[str, Any]) -> None:
 
 def proof_text(verification: dict[str, Any] | None) -> str:
     """One sentence on a verification."""
+    from inflate_zoo.provenance import feeding_text
+
     if verification is None:
         return "none (--no-verify)"
     text = (
         f"{_verdict(verification)}: greatest error "
         f"{verification['max_error_over_rms']:.1e} of the RMS (tolerance "
         f"{verification['tolerance']:.0e}), against {verification['reference']}"
+        f"{feeding_text(verification)}"
     )
     if verification["rounding_error_over_rms"] is not None:
         text += f"; rounding costs {verification['rounding_error_over_rms']:.1e} of the RMS"

@@ -78,7 +78,9 @@ def _times(values: list[int]) -> str:
 
 def _report(found: dict[str, Any]) -> None:
     form, made = found["architecture"], found["conversion"]
-    mean = ", ".join(f"{value:g}" for value in found["normalization"]["mean"])
+    fed = found["normalization"]
+    mean, std = (", ".join(f"{value:g}" for value in fed[name]) for name in ("mean", "std"))
+    guessed = "a guess, " if fed["basis"] == "guessed" else ""
     commit = f" at {found['commit'][:12]}" if found["commit"] else ""
     rows = [
         ("source", f"{found['source']}{commit} ({found['weights']})"),
@@ -95,7 +97,7 @@ def _report(found: dict[str, Any]) -> None:
             f"{made['prefix_tokens']} prefix",
         ),
         ("parameters", f"{found['parameters_2d']:,} (2D), {made['parameters']:,} (3D)"),
-        ("normalised", f"mean {mean} ({found['normalization']['from']})"),
+        ("normalised", f"mean {mean}; std {std} ({guessed}{fed['from']})"),
         ("dropped", dropped_text(found["taken"], found["dropped"])),
         ("3D stem", f"{_times(made['stem'])}, {made['scheme']}"),
         (

@@ -62,6 +62,7 @@ def as_json(results: "Results") -> dict[str, Any]:
                     {
                         "arm": standing.arm,
                         "kind": study.arms[standing.arm].kind,
+                        "normalization": study.arms[standing.arm].normalization,
                         "rank": None if standing.missing else standing.rank,
                         "group": None if standing.missing else standing.group,
                         "missing": standing.missing,

@@ -1,6 +1,7 @@
 """What is compared: sources found once, converted once, told apart."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from inflate_zoo.bench.building import build
 from inflate_zoo.bench.records import CaseNames, TrialSpec
 from inflate_zoo.bench.tasks import Intensity, Task
 from inflate_zoo.conversion import convert
+from inflate_zoo.definitions import Normalization
 from inflate_zoo.errors import HubError, UnknownNameError, UsageError
 from tests.support.checkpoints import save_transformers
 from tests.support.hub_standin import HubStandIn, use_hub
@@ -155,6 +157,53 @@ def test_converted_weights_are_taken_as_they_are(make, sources, tmp_path):
     convert(sources / "vit", three, patch_depth=2, channels=3)
     with pytest.raises(UsageError, match="takes 3 channels, 'boxes' has 1"):
         make(three)
+
+
+def test_who_says_how_an_arm_is_fed(make, sources, tmp_path):
+    """Also of weights that were converted before, as far as their record goes."""
+    assert make(sources / "vit")["vit center"].spec.normalization == "stated"
+    plain = ["network.fold_normalization=false"]
+    assert make(sources / "vit", changes=plain)["vit center"].spec.normalization is None
+    silent = tmp_path / "silent"
+    shutil.copytree(sources / "vit", silent)
+    (silent / "preprocessor_config.json").unlink()
+    with pytest.warns(UserWarning, match="a guess, the default of hf_vit"):
+        arms = make(silent, random=True, slices=True)
+    fed = {label: arm.spec.normalization for label, arm in arms.items()}
+    assert fed == {"silent center": "guessed", "silent 2d": "guessed", "random": None}
+    make(silent)
+    assert make.said == ["warning: the input normalisation of silent is a guess"]
+    half = Normalization(mean=(0.5,), std=(0.25,))
+    given = make(silent, random=True, normalization=half)["silent center"]
+    assert given.spec.normalization == "given"
+    assert given.spec.weights != arms["silent center"].spec.weights
+    taken = make(given.weights)
+    assert [arm.spec.normalization for arm in taken.values()] == ["given"]
+    record = given.weights / "conversion.json"
+    content = json.loads(record.read_text())
+    for change, expected in (
+        ({"normalization_basis": None}, "unknown"),
+        ({"fold_normalization": False}, "unfolded"),
+    ):
+        changed = {**content, "recipe": {**content["recipe"], **change}}
+        record.write_text(json.dumps(changed))
+        assert [arm.spec.normalization for arm in make(given.weights).values()] == [expected]
+    record.unlink()
+    assert [arm.spec.normalization for arm in make(given.weights).values()] == ["unknown"]
+
+
+def test_a_normalisation_is_that_of_one_source_which_is_converted_here(make, sources, tmp_path):
+    half = Normalization(mean=(0.5,), std=(0.25,))
+    with pytest.raises(UsageError, match="those of one source, and 2 are compared"):
+        make(sources / "vit", sources / "deep", normalization=half)
+    plain = ["network.fold_normalization=false"]
+    with pytest.raises(UsageError, match="folds no normalisation"):
+        make(sources / "vit", changes=plain, normalization=half)
+    ready = convert(sources / "vit", tmp_path / "r", patch_depth=2, fold_normalization=True)
+    with pytest.raises(UsageError, match="'r' holds converted weights"):
+        make(ready, normalization=half)
+    both = make(sources / "vit", f"{sources / 'vit'}:2d", normalization=half)
+    assert {arm.spec.normalization for arm in both.values()} == {"given"}
 
 
 def test_what_cannot_be_compared(make, sources):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from inflate_zoo.bench.report import content, overlays, results, tables
+from inflate_zoo.bench.report import content, markdown, overlays, page, results, tables, terminal
 from inflate_zoo.bench.report.baselines import to_baselines
 from inflate_zoo.bench.report.collect import collect
-from inflate_zoo.bench.report.document import Bullets, Fold
+from inflate_zoo.bench.report.document import Bullets, Fold, Picture
+from inflate_zoo.cli.report import as_json
 from inflate_zoo.errors import UsageError
 from tests.support import records
 
@@ -41,6 +42,54 @@ def test_every_arm_is_compared_with_random_and_its_own_2d(tmp_path):
             np.mean([*results.case_means(study, arm, row[2], metric).values()]) for arm in row[:2]
         ]
         assert row[5] == f"{means[0] - means[1]:+.3f}"
+
+
+FED = {"vit-one center": "guessed", "vit-two center": "stated", "vit-one 2d": "guessed"}
+
+
+def test_an_arm_whose_normalisation_is_a_guess_is_marked(tmp_path):
+    """In the terminal's table, on the page, in the Markdown and in JSON."""
+    run = records.save_run(tmp_path, arms=ARMS, seeds=1, cases=2, incomplete=False, overlays=False)
+    for path in run.glob("trials/*/trial.json"):
+        told = json.loads(path.read_text())
+        told["arm"]["normalization"] = FED.get(told["arm"]["label"])
+        path.write_text(json.dumps(told))
+    made = results.evaluate(collect([run]))
+    study = made.studies[0]
+    shown = tables.standings(study, pooled=False)
+    place = shown.columns.index("normalisation")
+    assert place < shown.words
+    marks = {row[2]: row[place] for row in shown.rows}
+    guessed = {arm for arm, fed in FED.items() if fed == "guessed"}
+    assert {arm for arm, mark in marks.items() if mark == "GUESSED"} == guessed
+    assert marks["vit-two center"] == "stated"
+    assert {shown.rows[i][2] for i in shown.marked} == guessed
+    told = "the input normalisation of 'vit-one 2d', 'vit-one center' is a guess"
+    assert any(caveat.startswith(told) for caveat in study.caveats)
+    assert "GUESSED" in terminal.table(made)
+    blocks, _ = content.compose(made)
+    for text in (
+        page.render("t", blocks, NoPictures()),
+        markdown.render("t", blocks, NoPictures()),
+    ):
+        assert "GUESSED" in text
+        assert "-mean" in text
+    fed = {s["arm"]: s["normalization"] for s in as_json(made)["tasks"][0]["standings"]}
+    assert fed == {arm: FED.get(arm) for arm in fed}
+    assert tables.arms(study).columns[4] == "normalisation"
+
+
+class NoPictures(dict):
+    """Stands for any drawing."""
+
+    def __missing__(self, name):
+        return Picture(name, "<svg ></svg>", b"")
+
+
+def test_without_a_doubtful_arm_there_is_no_such_column(tmp_path):
+    study = study_of(tmp_path, seeds=1, cases=2)
+    assert "normalisation" not in tables.standings(study, pooled=True).columns
+    assert not any("normalisation" in caveat for caveat in study.caveats)
 
 
 def configured(arm, seed=0, fold=0, **changes):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.bench.protocols import Protocol
+from inflate_zoo.bench.records import Fed
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.budgets import JSON_BYTES
 from inflate_zoo.errors import ConfigError, UsageError
@@ -39,6 +40,7 @@ class Arm(_Read):
     architecture: str = ""
     config: BackboneConfig
     weights: str = ""
+    normalization: Fed | None = None
 
 
 class Cases(_Read):

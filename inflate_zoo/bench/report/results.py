@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from inflate_zoo.bench.ranking import Outcome, Ranking, TaskRanking, rank
+from inflate_zoo.bench.records import Fed
 from inflate_zoo.bench.report.collect import Arm, Cases, Described, Trial
 from inflate_zoo.bench.report.text import plural, visible
 from inflate_zoo.bench.tasks import Task
@@ -19,6 +21,25 @@ from inflate_zoo.bench.verdicts import NOT_A_RANKING
 
 Floats = NDArray[np.float64]
 _RESAMPLES = 2000
+# Arms whose network may see other intensities than its weights were made for: how they are marked,
+# and why.
+DOUBTFUL: Mapping[Fed | None, tuple[str, str]] = MappingProxyType(
+    {
+        "guessed": (
+            "GUESSED",
+            "is a guess, as the source states none; if you know it, give --mean and --std",
+        ),
+        "unknown": (
+            "UNKNOWN",
+            "is not recorded beside its converted weights; convert the 2D source again",
+        ),
+        "unfolded": (
+            "NOT FOLDED",
+            "was not folded into its converted weights; convert the 2D source again with "
+            "--fold-normalization",
+        ),
+    }
+)
 _MEASURED = {"intensity", "spacing"}  # by a derived task, on the training cases of each fold
 
 
@@ -88,7 +109,7 @@ def evaluate(trials: Sequence[Trial]) -> Results:
             if (trial.described.task.name, trial.described.protocol.name)
             == (task.task, task.protocol)
         )
-        extra = (*_unlike(own), *_absent(own), *_unknown(task, own))
+        extra = (*_unlike(own), *_absent(own), *_unknown(task, own), *_doubtful(own))
         known = tuple(dict.fromkeys((*task.caveats, *extra)))
         ordered = sorted(known, key=lambda caveat: not caveat.startswith(NOT_A_RANKING))
         studies.append(Study(task, own, tuple(ordered)))
@@ -130,6 +151,18 @@ def _unknown(task: TaskRanking, trials: Sequence[Trial]) -> Iterator[str]:
         if absent := standing.missing - len(known):
             who = visible(standing.arm)
             yield f"trial missing: '{who}' lacks {plural(absent, 'trial')} that others have"
+
+
+def _doubtful(trials: Sequence[Trial]) -> Iterator[str]:
+    """Arms that may be fed otherwise than their weights were."""
+    found: dict[Fed | None, dict[str, None]] = {}
+    for arm in (trial.described.arm for trial in trials):
+        if arm.normalization in DOUBTFUL:
+            found.setdefault(arm.normalization, {})[f"'{visible(arm.label)}'"] = None
+    for fed, arms in found.items():
+        names = list(arms)
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        yield f"the input normalisation of {shown} {DOUBTFUL[fed][1]}"
 
 
 def _unlike(trials: Sequence[Trial]) -> Iterator[str]:

@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 
 from inflate_zoo.bench.ranking import Comparison, Ranking, Standing
-from inflate_zoo.bench.report.collect import Record
+from inflate_zoo.bench.report.collect import Arm, Record
 from inflate_zoo.bench.report.document import Table
-from inflate_zoo.bench.report.results import Results, Study, differing, flattened
+from inflate_zoo.bench.report.results import DOUBTFUL, Results, Study, differing, flattened
 from inflate_zoo.bench.report.text import (
     NONE,
     amount,
@@ -44,6 +44,7 @@ def standings(study: Study, *, pooled: bool, narrow: bool = False) -> Table:
     else:
         heads = [f"{NAMES.get(metric, metric)} {region}" for region, metric in cells]
     pools = study.regions if pooled and not narrow else ()
+    doubtful = {name for name, arm in arms.items() if arm.normalization in DOUBTFUL}
     rows = []
     for standing in study.ranking.standings:
         values = (
@@ -58,16 +59,26 @@ def standings(study: Study, *, pooled: bool, narrow: bool = False) -> Table:
                 "not ranked" if standing.missing else standing.group,
                 standing.arm,
                 arms[standing.arm].kind,
+                *([normalization(arms[standing.arm])] if doubtful else []),
                 *values,
                 NONE if standing.missing else str(sum(standing.points.values())),
                 *(number(_pooled(study, standing, region)) for region in pools),
                 missing,
             )
         )
-    columns = ("rank", "places", "arm", "kind", *heads, "points",
+    words = ("rank", "places", "arm", "kind", *(["normalisation"] if doubtful else []))
+    columns = (*words, *heads, "points",
                *(f"pooled Dice {region}" for region in pools), "trials missing")  # fmt: skip
-    marked = frozenset(i for i, s in enumerate(study.ranking.standings) if s.missing)
-    return Table(columns, tuple(rows), 4, marked)
+    marked = frozenset(
+        i for i, s in enumerate(study.ranking.standings) if s.missing or s.arm in doubtful
+    )
+    return Table(columns, tuple(rows), len(words), marked)
+
+
+def normalization(arm: Arm) -> str:
+    """Who says which normalisation an arm's weights hold; in capitals where that is doubtful."""
+    known = arm.normalization or NONE
+    return DOUBTFUL[arm.normalization][0] if arm.normalization in DOUBTFUL else known
 
 
 def _cells(study: Study) -> list[tuple[str, str]]:
@@ -238,12 +249,16 @@ def arms(study: Study) -> Table:
             told.kind,
             "random weights" if told.kind == "random" else told.source or NONE,
             told.scheme or NONE,
+            normalization(told),
             told.architecture,
             told.weights[:16] or NONE,
         )
         for arm, told in study.arms.items()
     )
-    return Table(("arm", "kind", "source", "scheme", "network", "SHA-256 of the weights"), rows, 6)
+    columns = ("arm", "kind", "source", "scheme", "normalisation", "network",
+               "SHA-256 of the weights")  # fmt: skip
+    marked = frozenset(i for i, a in enumerate(study.arms.values()) if a.normalization in DOUBTFUL)
+    return Table(columns, rows, len(columns), marked)
 
 
 def splits(study: Study) -> Table:
