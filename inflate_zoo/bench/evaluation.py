@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inflate_zoo.bench.atomic import replace_tensors, replace_text
+from inflate_zoo.bench.atomic import replace_tensors
 from inflate_zoo.bench.augmentation import crop
 from inflate_zoo.bench.cache import CachedCase, open_case
 from inflate_zoo.bench.metrics import case_scores
@@ -21,6 +21,7 @@ from inflate_zoo.bench.preprocessing import restore
 from inflate_zoo.bench.protocols import Evaluation, Voxels
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.segmentation import Segmenter
+from inflate_zoo.whole_files import replace_text
 from inflate_zoo.writing import json_text
 
 _SLAB = 2**20  # voxels; a multiple of any vector width, or slabs would round unlike the whole

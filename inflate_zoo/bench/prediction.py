@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from inflate_zoo.bench.atomic import replace_text
 from inflate_zoo.bench.building import window_of
 from inflate_zoo.bench.devices import Resources, make_accelerator
 from inflate_zoo.bench.evaluation import Seer, class_regions
@@ -22,6 +21,7 @@ from inflate_zoo.bench.volumes import write_like
 from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.staging import check_target
+from inflate_zoo.whole_files import remove_partial, replace_text
 from inflate_zoo.writing import json_text
 
 SUMMARY = "summary.json"
@@ -154,9 +154,7 @@ def _open_folder(out: Path) -> None:
     """Make the folder; clear what a killed run left, and a summary of other predictions."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path in out.glob(".*.partial"):
-            if path.stem[1:].isdecimal():
-                path.unlink()
+        remove_partial(out)
         (out / SUMMARY).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(

@@ -18,10 +18,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inflate_zoo.architecture import BackboneConfig
-from inflate_zoo.bench.atomic import replace_text
 from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
+from inflate_zoo.whole_files import replace_text
 from inflate_zoo.writing import json_text
 
 RESULT_VERSION = 1  # raised when the same specification would give another result

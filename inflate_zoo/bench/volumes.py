@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from numpy.typing import NDArray
 
 from inflate_zoo.bench.grids import Grid, checked_grid, damaged, to_file_grid, to_our_axes
 from inflate_zoo.bench.tasks import Millimetres, Slices
-from inflate_zoo.errors import WriteError
 from inflate_zoo.files import disguise, reading, require_regular
+from inflate_zoo.whole_files import replacing
 
 SUPPORTED = (".nii.gz", ".nii")
 _PIECE = 1 << 20  # bytes
@@ -235,14 +234,5 @@ def write_like(path: Path, labels: NDArray[np.uint8], like: Grid, slices: Slices
     kind(array, like.affine, header).to_stream(content)
     packed = path.name.lower().endswith(".gz")
     data = gzip.compress(content.getvalue(), 6, mtime=0) if packed else content.getvalue()
-    partial = path.with_name(f".{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        raise WriteError(
-            f"cannot write '{path.name}': {error.strerror}; nothing half-written was left",
-            hint="free space or choose another folder, then run the same command again",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
