@@ -187,7 +187,7 @@ def _result(
 ) -> dict[str, Any]:
     """The record's `result`: on a CPU the same bits for the same specification."""
     from inflate_zoo.bench.building import window_of
-    from inflate_zoo.bench.metrics import means, pooled
+    from inflate_zoo.scores import means, pooled
 
     state = trainer.state
     shape = (len(spec.task.channels), *window_of(spec))

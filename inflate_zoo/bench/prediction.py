@@ -16,7 +16,7 @@ from inflate_zoo.bench.evaluation import Seer, class_regions
 from inflate_zoo.bench.jobs import Job, Progress, check_jobs, prepared, read_reference
 from inflate_zoo.bench.nnunet_summary import score, summarize
 from inflate_zoo.bench.preprocessing import restore
-from inflate_zoo.bench.records import SPEC, Trial, trials_of
+from inflate_zoo.bench.records import RECORD, SPEC, Trial, trials_of
 from inflate_zoo.bench.volumes import write_like
 from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.segmentation import Segmenter
@@ -50,11 +50,12 @@ def find_trial(folder: Path) -> Trial:
     """
     if (folder / SPEC).exists():
         trial = Trial(folder)
-        if not trial.done:
+        if not (folder / RECORD).exists():
             raise UsageError(
                 f"trial '{folder.name}' is not done: it has no record",
                 hint=f"train it first: inflate-zoo bench-trial {folder}",
             )
+        trial.believed(moved=True)
         return trial
     trials = list(trials_of(folder))
     if not trials:

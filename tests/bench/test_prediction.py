@@ -241,7 +241,7 @@ def test_a_trial_moved_elsewhere_predicts_without_cache_and_place(run, tmp_path)
     gone = predict(kept, image, "--out", tmp_path / "other")
     assert gone.exit_code == 2
     assert not (tmp_path / "other").exists()
-    assert Trial(kept).done
+    assert Trial(kept).believed(moved=True)
 
 
 def test_what_dies_half_way_leaves_whole_files(run, tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 
 from inflate_zoo.bench.ranking import Comparison, Ranking, Standing
-from inflate_zoo.bench.report.collect import Record
 from inflate_zoo.bench.report.document import Table
 from inflate_zoo.bench.report.results import Results, Study, differing, flattened
 from inflate_zoo.bench.report.text import (
@@ -22,6 +21,7 @@ from inflate_zoo.bench.report.text import (
     signed,
     with_spread,
 )
+from inflate_zoo.trial_records import Record
 
 MOST_REGIONS = 3  # beside each other; more give one column of means, and a table of their own
 NAMES = {"dice": "Dice", "surface_dice": "surface Dice"}
@@ -273,5 +273,7 @@ def missing(results: Results) -> str | None:
         return None
     failed = sum(trial.failure is not None for trial in absent)
     total = plural(len(results.trials), "trial")
-    states = f"{failed} failed, {len(absent) - failed} not run"
+    doubted = sum(trial.doubt is not None for trial in absent)
+    states = f"{failed} failed, {len(absent) - failed - doubted} not run"
+    states += f", {doubted} left out" if doubted else ""
     return f"{len(absent)} of {total} have no record: {states}"
