@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.bench.atomic import remove_partial
-from inflate_zoo.bench.checkpointing import BEST, CHECKPOINT
+from inflate_zoo.bench.checkpointing import ASIDE, BEST, CHECKPOINT
 from inflate_zoo.bench.devices import (
     Resources,
     device_name,
@@ -82,7 +82,8 @@ def run_attempt(
 
 def tidy(trial: Trial) -> None:
     """Remove what a done trial needs no more."""
-    for name in (CHECKPOINT, BEST, LOCK):  # nobody takes a lease on a done trial
+    aside = (f"{ASIDE}{CHECKPOINT}", f"{ASIDE}{BEST}")
+    for name in (CHECKPOINT, BEST, *aside, LOCK):  # nobody takes a lease on a done trial
         (trial.folder / name).unlink(missing_ok=True)
     shutil.rmtree(trial.folder / "cases", ignore_errors=True)
     remove_partial(trial.folder)
