@@ -36,6 +36,7 @@ from inflate_zoo.backbones import Backbone
 from inflate_zoo.bench.cache import open_case
 from inflate_zoo.bench.catalog import load_protocol
 from inflate_zoo.bench.evaluation import Seer
+from inflate_zoo.bench.graphs import Graph, GraphedUpdate
 from inflate_zoo.bench.losses import GroupLoss
 from inflate_zoo.bench.protocols import Evaluation
 from inflate_zoo.bench.sampling import WindowRule, Windows, collate
@@ -43,6 +44,8 @@ from inflate_zoo.optimization import param_groups
 
 CLASSES = 3
 Cast = Callable[[], Any]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[[Tensor, Tensor], None]
 
 
 def ours(size: Size) -> nn.Module:
@@ -75,32 +78,46 @@ def paper(side: int) -> nn.Module:
 
 
 def step_of(
-    net: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], groups: Any, cast: Cast
-) -> Callable[[Tensor, Tensor], None]:
-    """A whole optimiser step."""
-    optimizer = torch.optim.AdamW(groups, lr=1e-5, fused=True)
+    net: nn.Module, loss: Loss, groups: list[dict[str, Any]], cast: Cast, *, graphed: bool = False
+) -> Step:
+    """A whole optimiser step that looks at its loss, as trainings do; as CUDA graphs, or eager."""
+    if graphed:
+        groups = [{**group, "lr": torch.tensor(1e-5, device="cuda")} for group in groups]
+    optimizer = torch.optim.AdamW(groups, lr=1e-5, fused=True, capturable=graphed)
+    graphs: dict[torch.Size, Graph] = {}
+    update = GraphedUpdate(optimizer) if graphed else optimizer
 
-    def step(images: Tensor, labels: Tensor) -> None:
+    def gradients(images: Tensor, labels: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         with cast():
             logits = net(images)
-        loss(logits.float(), labels).backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
+        found = loss(logits.float(), labels.long())
+        found.backward()
+        return torch.stack([found.detach(), nn.utils.clip_grad_norm_(net.parameters(), 1.0)])
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        if graphed and not graphs:
+            graphs[images.shape] = Graph(gradients, images, labels)
+        found = graphs[images.shape](images, labels) if graphed else gradients(images, labels)
+        found.tolist()
+        update.step()
 
     return step
 
 
-def our_step(net: nn.Module, protocol: str, cast: Cast) -> Callable[[Tensor, Tensor], None]:
+def our_step(net: nn.Module, protocol: str, cast: Cast, *, graphed: bool = False) -> Step:
+    """Our step; `graphed` as the bench trains on a GPU."""
     settings = load_protocol(protocol)
     loss = GroupLoss(settings.loss)
     groups = param_groups(net, learning_rate=1e-5, weight_decay=0.05, layer_decay=0.85)
-    return step_of(net, loss, groups, cast)
+    return step_of(net, loss, groups, cast, graphed=graphed)
 
 
-def monai_step(net: nn.Module, cast: Cast) -> Callable[[Tensor, Tensor], None]:
+def monai_step(net: nn.Module, cast: Cast) -> Step:
+    """The same with MONAI's network and loss."""
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False, batch=True)
-    return step_of(net, lambda x, y: loss(x, y[:, None]), list(net.parameters()), cast)
+    groups = [{"params": list(net.parameters())}]
+    return step_of(net, lambda x, y: loss(x, y[:, None]), groups, cast)
 
 
 def line(what: str, times: dict[str, list[float]]) -> str:
@@ -119,7 +136,7 @@ def training(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> str
     labels = torch.randint(CLASSES, (options.batch, *(size.extent,) * 3), device=device)
     cast = caster(device, dtype)
     steps = {
-        OURS: our_step(nets[OURS], "volume", cast),
+        OURS: our_step(nets[OURS], "volume", cast, graphed=device == "cuda"),
         "MONAI": monai_step(nets["MONAI"], cast),
     }
     arms = {name: lambda step=step: step(images, labels) for name, step in steps.items()}
@@ -133,25 +150,34 @@ def caster(device: str, dtype: torch.dtype) -> Cast:
     return lambda: torch.autocast(device, dtype)
 
 
-def sliding(size: Size, options: argparse.Namespace) -> str:
-    """Sliding windows with our network, by us and by MONAI's inferer."""
-    device, window = torch.device(options.device), (size.extent,) * 3
-    net = ours(size).to(device).eval()
-    volume = np.random.default_rng(0).random((1, 144, 192, 192)).astype(np.float16)
-    seer = Seer(net, window, Evaluation(overlap=0.5, batch=4), device, nullcontext)
+def sliders(
+    size: Size, device: str, dtype: torch.dtype, shape: tuple[int, ...]
+) -> dict[str, Callable[[], Tensor]]:
+    """Sliding windows over a random volume with our network, by us and by MONAI's inferer."""
+    place, window = torch.device(device), (size.extent,) * 3
+    net = ours(size).to(place).eval()
+    volume = np.random.default_rng(0).random((1, *shape)).astype(np.float16)
+    cast = caster(device, dtype)
+    seer = Seer(net, window, Evaluation(overlap=0.5, batch=4), place, cast)
     inferer = SlidingWindowInferer(
-        window, 4, 0.5, mode="gaussian", sw_device=device, device=torch.device("cpu")
+        window, 4, 0.5, mode="gaussian", sw_device=place, device=torch.device("cpu")
     )
 
     def by_monai() -> Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), cast():
             whole = torch.from_numpy(volume.astype(np.float32))[None]
-            return inferer(whole, net).softmax(1)[0]
+            return inferer(whole, lambda windows: net(windows).float()).softmax(1)[0]
 
     arms = {OURS: lambda: seer.probabilities(volume), "MONAI": by_monai}
     error = (arms[OURS]() - arms["MONAI"]()).abs().max().item()
     if error > 1e-3:
         raise SystemExit(f"probabilities differ by {error:.1e}")
+    return arms
+
+
+def sliding(size: Size, options: argparse.Namespace) -> str:
+    """Sliding windows in float32."""
+    arms = sliders(size, options.device, torch.float32, (144, 192, 192))
     return line("sliding windows, float32", measure(arms, max(3, options.rounds // 2), 1, "cpu"))
 
 
@@ -179,16 +205,18 @@ def write_cases(cache: Path, count: int, extent: int) -> list[str]:
 
 
 def loader(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> float:
-    """Seconds of steps on windows from the loader / on one batch that stays on the device."""
+    """Seconds of steps on windows from the loader / on one batch that stays; median of rounds."""
     device, protocol = options.device, load_protocol("volume")
-    step = our_step(ours(size).to(device), "volume", caster(device, dtype))
-    steps = 60 if device == "cuda" else 6
+    on_cuda = device == "cuda"
+    step = our_step(ours(size).to(device), "volume", caster(device, dtype), graphed=on_cuda)
+    steps, draining = (40, 20) if on_cuda else (6, 0)
     with tempfile.TemporaryDirectory() as folder:
         keys = write_cases(Path(folder), 8, 160)
         rule = WindowRule((size.extent,) * 3, protocol.train.foreground, protocol.augment)
         windows = Windows(Path(folder), keys, rule, 0)
         count = options.batch
-        plan = [list(range(at * count, (at + 1) * count)) for at in range(2 * steps)]
+        each = options.rounds * (draining + steps) + 4
+        plan = [list(range(at * count, (at + 1) * count)) for at in range(each)]
         feed = iter(
             DataLoader(
                 windows,
@@ -202,7 +230,7 @@ def loader(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> float
 
         def move(batch: Any) -> tuple[Tensor, Tensor]:
             images, labels = (part.to(device, non_blocking=True) for part in batch[:2])
-            return images, labels.long()
+            return images, labels
 
         images, labels = move(next(feed))
         for _ in range(3):
@@ -217,19 +245,24 @@ def loader(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> float
             synchronise(device)
             return time.perf_counter() - began
 
-        resident = timed(lambda: (images, labels))
-        return timed(lambda: move(next(feed))) / resident
+        ratios = []
+        for _ in range(options.rounds):
+            resident = timed(lambda: (images, labels))
+            for _ in range(draining):  # what the workers made ahead meanwhile
+                step(*move(next(feed)))
+            ratios.append(timed(lambda: move(next(feed))) / resident)
+        return statistics.median(ratios)
 
 
 def achieved(
     name: str, net: nn.Module, images: Tensor, labels: Tensor, dtype: torch.dtype, compiled: bool
 ) -> tuple[float, float]:
     """TFLOP/s of a training step, and its seconds."""
-    step = our_step(net, name, caster("cuda", dtype))
     with FlopCounterMode(display=False) as counter:
-        step(images, labels)
+        our_step(net, name, caster("cuda", dtype))(images, labels)
     if compiled:
         net.compile(dynamic=False)
+    step = our_step(net, name, caster("cuda", dtype), graphed=True)
     spent = statistics.median(measure({"": lambda: step(images, labels)}, 3, 3, "cuda")[""])
     return counter.get_total_flops() / spent / 1e12, spent
 

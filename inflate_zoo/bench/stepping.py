@@ -57,30 +57,43 @@ class Groups:
             yield from self.of(step)
 
 
-def fix_drops(network: SegmentationNetwork, seed: int, windows: Sequence[int], copies: int) -> None:
-    """Decide what of which windows is dropped, whatever shares their micro-batch.
+class Drops:
+    """What is dropped of which windows, whatever shares their micro-batch.
 
-    Branches of the backbone's blocks, and channels of a decoder that drops some.
+    Branches of the backbone's blocks, and channels of a decoder that drops some. The draws stay in
+    the same memory as long as the number of windows does.
 
     Args:
         network: The network.
         seed: The trial's seed.
-        windows: Numbers of the windows, in the order in which they come.
         copies: Rows of the backbone's batch per window: its slices, or 1.
     """
-    blocks, decoder = network.backbone.blocks, network.decoder
-    device = next(network.parameters()).device
 
-    def drawn(what: str, axis: int, *shape: int) -> Tensor:
-        seeds = (derived(seed, what, window) for window in windows)
+    def __init__(self, network: SegmentationNetwork, seed: int, copies: int) -> None:
+        self._network, self._seed, self._copies = network, seed, copies
+        self._held: dict[str, Tensor] = {}
+
+    def fix(self, windows: Sequence[int]) -> None:
+        """Decide it for the windows of these numbers, in the order in which they come."""
+        blocks, decoder = self._network.backbone.blocks, self._network.decoder
+        if any(block.drop_path for block in blocks):
+            drawn = self._drawn("drop path", windows, 2, len(blocks), 2, self._copies)
+            for block, rows in zip(blocks, drawn, strict=True):
+                block.drop_draws = rows
+        if isinstance(decoder, UpernetDecoder):
+            channels = decoder.head.in_channels
+            decoder.drop_draws = self._drawn("dropout", windows, 0, self._copies, channels)
+
+    def _drawn(self, what: str, windows: Sequence[int], axis: int, *shape: int) -> Tensor:
+        """Uniform draws of each window, joined along `axis`, on the network's device."""
+        seeds = (derived(self._seed, what, window) for window in windows)
         parts = [torch.rand(*shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return torch.cat(parts, axis).to(device)  # one copy, and not one in every block
-
-    if any(block.drop_path for block in blocks):
-        for index, rows in enumerate(drawn("drop path", 2, len(blocks), 2, copies)):
-            blocks[index].drop_draws = rows
-    if isinstance(decoder, UpernetDecoder):
-        decoder.drop_draws = drawn("dropout", 0, copies, decoder.head.in_channels)
+        drawn = torch.cat(parts, axis)
+        held = self._held.get(what)
+        if held is None or held.shape != drawn.shape:
+            device = next(self._network.parameters()).device
+            self._held[what] = held = torch.empty_like(drawn, device=device)
+        return held.copy_(drawn)  # one copy, and not one in every block
 
 
 class Body(nn.Module):

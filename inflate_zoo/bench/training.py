@@ -29,11 +29,12 @@ from inflate_zoo.bench.checkpointing import (
 )
 from inflate_zoo.bench.failures import DeadWorkerError, NotFiniteError, WindowError
 from inflate_zoo.bench.features import FeatureWindows
+from inflate_zoo.bench.graphs import Graph, GraphedUpdate, can_be_graphed
 from inflate_zoo.bench.losses import GroupLoss
 from inflate_zoo.bench.progress import Watcher
 from inflate_zoo.bench.records import TrialSpec
 from inflate_zoo.bench.sampling import Broken, Windows, collate
-from inflate_zoo.bench.stepping import Body, Groups, fix_drops, learning_rate_factor
+from inflate_zoo.bench.stepping import Body, Drops, Groups, learning_rate_factor
 from inflate_zoo.errors import UsageError
 from inflate_zoo.optimization import param_groups
 from inflate_zoo.segmentation import Segmenter
@@ -93,8 +94,20 @@ class Trainer:
             layer_decay=settings.layer_decay,
             decay_norms=settings.decay_norms,
         )
-        self._optimizer = torch.optim.AdamW(groups, fused=accelerator.device.type == "cuda")
+        device = accelerator.device
+        self._graphed = can_be_graphed(device, processes)
         self._peaks = [group["lr"] for group in groups]
+        # A graph would hold a number as it is now.
+        self._rates = torch.tensor(self._peaks, device=device) if self._graphed else None
+        if self._rates is not None:
+            groups = [{**g, "lr": r} for g, r in zip(groups, self._rates.unbind(), strict=True)]
+        self._optimizer = torch.optim.AdamW(
+            groups, fused=device.type == "cuda", capturable=self._graphed
+        )
+        self._update = GraphedUpdate(self._optimizer) if self._graphed else self._optimizer
+        self._graph: Graph | None = None
+        slices = window_of(spec)[0] if spec.arm.kind == "2d" else 1
+        self._drops = Drops(network, spec.seed, slices)
         self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
         body = Body(network, spec.protocol.network.freeze)
         if compiled:
@@ -214,76 +227,99 @@ class Trainer:
             numbers: Numbers of their windows.
         """
         state, world = self.state, self._accelerator
-        factor = learning_rate_factor(state.step, self._settings)
-        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
+        self._set_learning_rates()
         # A CPU has no allocator that says so before the system kills, and one group is as fast.
         single = world.device.type == "cpu" or world.num_processes > 1
         state.groups_at_once = state.groups_at_once or (1 if single else len(batch))
         self._network.train()
         if self._spec.protocol.network.freeze:
             self._network.backbone.eval()
-        while (total := self._attempt(batch, numbers)) is None:
+        while (found := self._attempt(batch, numbers)) is None:
             # Not where the error is caught: until then it holds what did not fit.
             state.groups_at_once //= 2
             torch.cuda.empty_cache()
-        norm = nn.utils.clip_grad_norm_(
-            [p for p in self._network.parameters() if p.grad is not None], self._settings.clip
-        )
         # Together: each look at a number of the device waits for it.
-        loss, size = (float(value) for value in torch.stack([total, norm.to(total)]).tolist())
+        loss, size = (float(value) for value in found.tolist())
         if not (math.isfinite(loss) and math.isfinite(size)):
             raise NotFiniteError(state.step, sorted({c for group in batch for c in group[2]}))
-        self._optimizer.step()
+        self._update.step()
         return loss
 
+    def _set_learning_rates(self) -> None:
+        factor = learning_rate_factor(self.state.step, self._settings)
+        rates = [peak * factor for peak in self._peaks]
+        if self._rates is not None:
+            self._rates.copy_(torch.tensor(rates))
+            return
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
     def _attempt(self, batch: list[Any], numbers: list[list[int]]) -> Tensor | None:
-        """Loss with gradients, or `None` where memory does not hold so many groups at once."""
-        self._optimizer.zero_grad()
+        """Loss and size of the gradients, or `None` where memory does not hold so many groups."""
         try:
             return self._gradients(batch, numbers)
         except torch.OutOfMemoryError:
             if self.state.groups_at_once == 1:
                 raise
+            self._graph = None
             self._optimizer.zero_grad()
             return None
 
     def _gradients(self, batch: list[Any], numbers: list[list[int]]) -> Tensor:
-        """Accumulate the gradients of the mean loss over all groups of the step; gives the loss."""
-        settings, world = self._settings, self._accelerator
-        count = settings.batch // settings.dice_group
+        """Gradients of the mean loss over all groups of the step, clipped; [loss, their size]."""
         at_once = self.state.groups_at_once
-        total = torch.zeros((), device=world.device)
+        if self._graphed and at_once >= len(batch):
+            inputs = self._moved(batch, numbers)
+            self._graph = self._graph or Graph(self._whole_step, *inputs)
+            return self._graph(*inputs)
+        self._optimizer.zero_grad()
+        total = torch.zeros((), device=self._accelerator.device)
         for first in range(0, len(batch), at_once):
-            micro = batch[first : first + at_once]
-            pinned = world.device.type == "cuda"  # other copies must be waited for
-            inputs, labels = (
-                torch.cat([group[part].to(world.device, non_blocking=pinned) for group in micro])
-                for part in (0, 1)
-            )
-            labels = labels.long()
-            self._fix_drops(numbers[first : first + at_once])
-            last = first + at_once >= len(batch)
+            inputs = self._moved(batch[first : first + at_once], numbers[first : first + at_once])
             # Processes average their gradients, once, in the last backward pass.
-            with nullcontext() if last else world.no_sync(self._body):
-                with world.autocast():
-                    logits = self._body(inputs, labels.shape[1]).float()
-                parts = zip(
-                    torch.split(logits, settings.dice_group),
-                    torch.split(labels, settings.dice_group),
-                    strict=True,
-                )
-                loss = torch.stack([self._loss(*part) for part in parts]).sum() / count
-                world.backward(loss * world.num_processes)
-            total += loss.detach()
-        reduced: Tensor = world.reduce(total, "sum")
-        return reduced
+            last = first + at_once >= len(batch)
+            with nullcontext() if last else self._accelerator.no_sync(self._body):
+                total += self._backward(*inputs)
+        return torch.stack([self._accelerator.reduce(total, "sum"), self._clipped()])
 
-    def _fix_drops(self, groups: list[list[int]]) -> None:
+    def _whole_step(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """`_gradients` of one micro-batch that is the whole step."""
+        self._optimizer.zero_grad()
+        loss = self._backward(inputs, labels)
+        return torch.stack([loss, self._clipped()])
+
+    def _moved(self, groups: list[Any], numbers: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of a micro-batch on the device; what it drops is decided."""
+        device = self._accelerator.device
+        pinned = device.type == "cuda"  # other copies must be waited for
+        inputs, labels = (
+            torch.cat([group[part].to(device, non_blocking=pinned) for group in groups])
+            for part in (0, 1)
+        )
         if not self._spec.protocol.network.freeze:
-            slices = window_of(self._spec)[0] if self._spec.arm.kind == "2d" else 1
-            windows = [number for group in groups for number in group]
-            fix_drops(self._network, self._spec.seed, windows, slices)
+            self._drops.fix([number for group in numbers for number in group])
+        return inputs, labels
+
+    def _backward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Add the gradients of a micro-batch; its part of the loss."""
+        settings, world = self._settings, self._accelerator
+        labels = labels.long()
+        with world.autocast():
+            logits = self._body(inputs, labels.shape[1]).float()
+        parts = zip(
+            torch.split(logits, settings.dice_group),
+            torch.split(labels, settings.dice_group),
+            strict=True,
+        )
+        count = settings.batch // settings.dice_group
+        loss = torch.stack([self._loss(*part) for part in parts]).sum() / count
+        world.backward(loss * world.num_processes)
+        return loss.detach()
+
+    def _clipped(self) -> Tensor:
+        """Clip the gradients; their size before."""
+        found = [p for p in self._network.parameters() if p.grad is not None]
+        return nn.utils.clip_grad_norm_(found, self._settings.clip)
 
     def _save(self) -> None:
         if self._accelerator.is_main_process:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inflate_zoo.backbones import Backbone
-from inflate_zoo.bench.stepping import Groups, fix_drops, learning_rate_factor
+from inflate_zoo.bench.stepping import Drops, Groups, learning_rate_factor
 from inflate_zoo.segmentation import segmenter
 from tests.support.trials import one_thread, tiny_protocol
 from tests.test_segmentation import config
@@ -88,7 +88,7 @@ def test_drops_do_not_depend_on_what_shares_the_micro_batch(slice_wise):
     copies = 6 if slice_wise else 1
 
     def run(places):
-        fix_drops(net, 3, [numbers[place] for place in places], copies)
+        Drops(net, 3, copies).fix([numbers[place] for place in places])
         with torch.no_grad():
             return net(x[list(places)])
 
@@ -101,7 +101,7 @@ def test_drops_do_not_depend_on_what_shares_the_micro_batch(slice_wise):
         undropped = net.eval()(x)
     changed = (whole - undropped).abs().amax(dim=(1, 3, 4) if slice_wise else (1, 2, 3, 4)) > 1e-4
     assert changed.any()
-    fix_drops(net.train(), 4, numbers, copies)
+    Drops(net.train(), 4, copies).fix(numbers)
     with torch.no_grad():
         assert (net(x) - whole).abs().max() > 1e-3
 
@@ -109,7 +109,7 @@ def test_drops_do_not_depend_on_what_shares_the_micro_batch(slice_wise):
 def test_slices_of_a_window_drop_by_themselves():
     net = network(slice_wise=True)
     same = torch.rand(1, 2, 1, 4, 6).expand(1, 2, 6, 4, 6)
-    fix_drops(net, 0, [1], 6)
+    Drops(net, 0, 6).fix([1])
     with torch.no_grad():
         logits = net(same)[0].transpose(0, 1).flatten(1)
     assert len({tuple(row.round(decimals=3).tolist()) for row in logits}) > 1
@@ -117,7 +117,7 @@ def test_slices_of_a_window_drop_by_themselves():
 
 def test_the_share_of_drops_grows_with_the_block():
     net = network()
-    fix_drops(net, 0, list(range(3000)), 1)
+    Drops(net, 0, 1).fix(list(range(3000)))
     for block in net.backbone.blocks:
         assert block.drop_draws.shape == (2, 3000)
         share = (block.drop_draws >= 1 - block.drop_path).float().mean(dim=1)
