@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,14 +76,13 @@ def save_checkpoint(
 
 
 def save_best(path: Path, network: nn.Module, state: State) -> None:
-    """Write the weights of the best validation so far, atomically.
+    """Write the weights of now, the best so far, atomically.
 
     Raises:
         WriteError: They cannot be written.
     """
-    tensors = dict(network.state_dict())
-    replace_tensors(path, tensors, json.dumps(asdict(State(state.step, trial=state.trial))),
-                    durable=True)  # fmt: skip
+    known = json.dumps(asdict(State(state.step, trial=state.trial)))
+    replace_tensors(path, network.state_dict(), known, durable=True)
 
 
 def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.AdamW) -> State:
@@ -93,25 +93,7 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.AdamW
         UsageError: The system refuses to read it.
     """
     state, found = _read(path)
-    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
-    own = {name: t for name, t in network.state_dict().items() if name not in frozen}
-    weights = {n.removeprefix("network."): t for n, t in found.items() if n.startswith("network.")}
-    _require_fitting(path, weights, own)
-    kept = {}
-    for name, parameter in network.named_parameters():
-        if f"optimizer.step.{name}" in found:
-            moments = {key: found.get(f"optimizer.{key}.{name}") for key in _MOMENTS}
-            shapes = [parameter.shape, parameter.shape, torch.Size()]
-            if [None if m is None else m.shape for m in moments.values()] != shapes:
-                raise _unfit(path, f"the moments of '{name}'")
-            kept[parameter] = moments
-    network.load_state_dict(weights, strict=False)  # the frozen ones stay as they were built
-    fused = bool(optimizer.defaults["fused"])  # such a one counts its steps on the device
-    for parameter, moments in kept.items():
-        optimizer.state[parameter] = {
-            key: value if key == "step" and not fused else value.to(parameter.device)
-            for key, value in moments.items()
-        }
+    _put_back(path, found, network, optimizer)
     return state
 
 
@@ -122,16 +104,7 @@ def load_best(path: Path, network: nn.Module, state: State) -> None:
         CheckpointError: They are damaged, or not those of this network and training.
         UsageError: The system refuses to read them.
     """
-    network.load_state_dict(read_best(path, network, state))
-
-
-def read_best(path: Path, network: nn.Module, state: State) -> dict[str, Tensor]:
-    """The weights of the best validation; the errors are those of `load_best`."""
-    written, found = _read(path)
-    if written.trial and (written.trial, written.step) != (state.trial, state.best):
-        raise _unfit(path, "its step or trial")
-    _require_fitting(path, found, network.state_dict())
-    return found
+    network.load_state_dict(_read_best(path, network, state))
 
 
 def resume(
@@ -143,31 +116,62 @@ def resume(
         folder: The trial's, named by its hash.
         network: As it was built.
         optimizer: Of its parameters.
-        main: Whether this process may move files: one of those that share the trial.
+        main: Whether this process, of those that share the trial, is to move files.
 
     Returns:
         Where the training stands; `None` where it begins anew, as there is no checkpoint or it
         cannot be used. It is put aside then, with a warning, and what was scored is forgotten.
     """
-    path = folder / CHECKPOINT
-    reason = None
+    path, reason = folder / CHECKPOINT, None
     if path.exists():
-        weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         try:
-            state = load_checkpoint(path, network, optimizer)
+            state, found = _read(path)
             if state.trial not in ("", folder.name):
-                raise _unfit(path, "its trial")
+                raise _unfit(path, "it is another trial's")
             if state.best not in (None, state.step):  # that of now is written by the caller
-                read_best(folder / BEST, network, state)
+                _read_best(folder / BEST, network, state)
+            _put_back(path, found, network, optimizer)
         except UsageError as error:
             reason = error.message
-            network.load_state_dict(weights)
-            optimizer.state.clear()
         else:
             return state
     if main:
         _forget(folder, reason)
     return None
+
+
+def _put_back(
+    path: Path, found: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.AdamW
+) -> None:
+    """Put tensors back once all of them fit."""
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    own = {name: t for name, t in network.state_dict().items() if name not in frozen}
+    weights = {n.removeprefix("network."): t for n, t in found.items() if n.startswith("network.")}
+    _require_fitting(path, weights, own)
+    kept = {}
+    for name, parameter in network.named_parameters():
+        if f"optimizer.step.{name}" in found:
+            wanted = dict.fromkeys(_MOMENTS, parameter) | {"step": torch.zeros(())}
+            stored = {key: f"optimizer.{key}.{name}" for key in _MOMENTS}
+            moments = {key: found[stored[key]] for key in wanted if stored[key] in found}
+            _require_fitting(path, moments, wanted)
+            kept[parameter] = moments
+    network.load_state_dict(weights, strict=False)  # the frozen ones stay as they were built
+    fused = bool(optimizer.defaults["fused"])  # such a one counts its steps on the device
+    for parameter, moments in kept.items():
+        optimizer.state[parameter] = {
+            key: value if key == "step" and not fused else value.to(parameter.device)
+            for key, value in moments.items()
+        }
+
+
+def _read_best(path: Path, network: nn.Module, state: State) -> dict[str, Tensor]:
+    """The weights of the best validation; the errors are those of `load_best`."""
+    written, found = _read(path)
+    if written.trial and (written.trial, written.step) != (state.trial, state.best):
+        raise _unfit(path, "it is another step's")
+    _require_fitting(path, found, network.state_dict())
+    return found
 
 
 def _forget(folder: Path, reason: str | None) -> None:
@@ -192,18 +196,22 @@ def _read(path: Path) -> tuple[State, dict[str, Tensor]]:
             state = _STATE.validate_json((file.metadata() or {}).get("state", ""))
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, ValidationError) as error:
-        raise _unfit(path, "its state") from error
+        raise _unfit(path, "it tells no state") from error
     return state, found
 
 
-def _require_fitting(path: Path, found: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+def _require_fitting(path: Path, found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     for name in sorted(found.keys() | own.keys()):
-        if name not in found or name not in own or found[name].shape != own[name].shape:
-            raise _unfit(path, f"'{name}'")
+        if name not in found or name not in own:
+            raise _unfit(path, f"'{name}' is {'missing' if name in own else 'left over'}")
+        if found[name].shape != own[name].shape:
+            raise _unfit(path, f"'{name}' has another shape")
+        if not torch.isfinite(found[name].sum(dtype=torch.float64)):
+            raise _unfit(path, f"'{name}' holds values that are NaN or infinite")
 
 
 def _unfit(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
-        f"'{path.name}' is not of this training: {what}",
+        f"'{path.name}' cannot be used: {what}",
         hint="move it away, then run the same command again",
     )

@@ -201,3 +201,21 @@ def test_a_record_that_is_not_to_be_believed_is_put_aside_and_the_trial_runs_aga
     assert trial.record()["digest"] == first["digest"]
     assert aside.read_text() == spoiled
     assert run_trial(trial, CPU, Silent()) == "done"
+
+
+def test_a_training_whose_checkpoint_is_torn_begins_anew_and_ends_as_any(home):
+    class Stops(Silent):
+        def step(self, step, *_):
+            if step == 5:
+                raise ValueError("stop")
+
+    changes = ("train.checkpoint_every=2", "train.validate_every=0")
+    whole, torn = (tiny_run(home, *changes, name=name).trial() for name in ("unbroken", "torn"))
+    assert run_trial(whole, CPU, Silent()) == "done"
+    assert run_trial(torn, CPU, Stops()) == "failed"
+    checkpoint = torn.folder / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match=r"is damaged: .*; the training starts anew"):
+        assert run_trial(torn, CPU, Silent()) == "done"
+    assert torn.record()["result"] == whole.record()["result"]
+    assert not list(torn.folder.glob("*checkpoint*"))
