@@ -24,6 +24,7 @@ from inflate_zoo.bench.devices import (
 from inflate_zoo.bench.leases import LOCK
 from inflate_zoo.bench.progress import Watcher
 from inflate_zoo.bench.records import Trial, TrialSpec
+from inflate_zoo.version import __version__
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from inflate_zoo.bench.training import Trainer
     from inflate_zoo.segmentation import Segmenter
 
-VERSIONS = ("inflate-zoo", "torch", "monai", "accelerate", "numpy", "scipy", "surface-distance")
+VERSIONS = ("torch", "monai", "accelerate", "numpy", "scipy", "surface-distance")
 
 
 def run_attempt(
@@ -108,7 +109,11 @@ def _circumstances(
         "device": device_name(accelerator.device),
         "processes": accelerator.num_processes,
         "host": socket.gethostname(),
-        "versions": {"python": sys.version.split()[0], **{n: version(n) for n in VERSIONS}},
+        "versions": {
+            "python": sys.version.split()[0],
+            "inflate-zoo": __version__,  # a checkout need not be installed
+            **{name: version(name) for name in VERSIONS},
+        },
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

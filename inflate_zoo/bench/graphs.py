@@ -42,7 +42,7 @@ class Graph:
                 run(*self._inputs)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=side):
+        with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
             self._output = run(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -73,6 +73,8 @@ class GraphedUpdate:
             return
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):  # what is captured does not run yet
+            with torch.cuda.graph(
+                self._graph, capture_error_mode="thread_local"
+            ):  # what is captured does not run yet
                 self._optimizer.step()
         self._graph.replay()

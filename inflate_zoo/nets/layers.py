@@ -38,9 +38,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 # On a CPU the fused kernel in bfloat16 takes three times as long as plain products at 216 tokens
 # (forward and backward; as long at 2744), and in float32 less: measured on an AMD EPYC, torch 2.15.
 PLAIN_TOKENS = 2048
-# On CUDA repeating keys takes 13 small kernels per block, whose launches the flash kernel must make
-# up for: estimated from its and the other kernel's speed, not measured.
-MASKED_TOKENS = 512
+# On CUDA repeating keys takes 13 small kernels per block, which the flash kernel must make up for:
+# in bfloat16, as graphs, it takes twice as long as a mask at 128 tokens, as long at 2,048 and 0.8
+# times as long at 4,096 (measured on an H200, torch 2.11; eager a mask is always quicker).
+MASKED_TOKENS = 2048
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, prefix: int, copies: int) -> Tensor:

@@ -53,14 +53,21 @@ def resize_plane(x: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear interpolation of (B, C, H, W) to `size`, pixels being boxes, not corners."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    height, width = _each(_weights, x, size)
-    return height @ x @ width.mT
+    return _plane(x, *_each(_weights, x, size))
 
 
 def pool_plane(x: Tensor, parts: int) -> Tensor:
     """Means of (B, C, H, W) over `parts` times `parts` boxes, as torch's adaptive pooling."""
-    height, width = _each(_means, x, (parts, parts))
-    return height @ x @ width.mT
+    return _plane(x, *_each(_means, x, (parts, parts)))
+
+
+def _plane(x: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """(B, C, H, W) times a matrix (H', H) and one (W', W); channels stay last where they are."""
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return height @ x @ width.mT
+    batch, channels, _, columns = x.shape
+    lines = height @ x.permute(0, 2, 3, 1).reshape(batch, -1, columns * channels)
+    return (width @ lines.view(batch, -1, columns, channels)).permute(0, 3, 1, 2)
 
 
 @made_once

@@ -173,7 +173,7 @@ def test_the_record_tells_its_circumstances(home):
     assert run["host"] == socket.gethostname()
     assert run["device"] == "cpu"
     assert run["command"] == ["inflate-zoo", "bench"]
-    assert set(attempt.VERSIONS) | {"python"} == set(run["versions"])
+    assert set(attempt.VERSIONS) | {"python", "inflate-zoo"} == set(run["versions"])
     assert run["seconds"]["training"] > 0
     text = (trial.folder / "record.json").read_text()
     assert str(home) not in text

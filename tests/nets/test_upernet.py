@@ -117,12 +117,30 @@ def test_taps_stand_at_a_third_a_half_two_thirds_and_the_end():
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 6])
 @pytest.mark.parametrize("size", [(5, 8), (1, 3), (12, 6)])
-def test_pooling_and_resizing_are_torchs(parts, size):
-    x = torch.randn(2, 3, *size)
-    torch.testing.assert_close(pool_plane(x, parts), F.adaptive_avg_pool2d(x, parts))
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pooling_and_resizing_are_torchs(parts, size, layout):
+    x = torch.randn(2, 3, *size).contiguous(memory_format=layout)
+    pooled = pool_plane(x, parts)
+    torch.testing.assert_close(pooled, F.adaptive_avg_pool2d(x, parts))
+    assert pooled.is_contiguous(memory_format=layout)
     for target in ((7, 7), (2, 30), size):
         expected = F.interpolate(x, target, mode="bilinear")
-        torch.testing.assert_close(resize_plane(x, target), expected)
+        resized = resize_plane(x, target)
+        torch.testing.assert_close(resized, expected)
+        assert resized.is_contiguous(memory_format=layout)
+
+
+def test_channels_are_last_throughout():
+    """As tokens have them: convolutions on a GPU would have to turn them round."""
+    decoder = UpernetDecoder(form(), 3, WIDTH)
+    seen = []
+    for module in decoder.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    tokens = [torch.randn(2, 1 + 4 * 5, DIM) for _ in range(4)]
+    decoder([each[:, 1:].mT.view(2, DIM, 1, 4, 5) for each in tokens], None)
+    assert len(seen) > 10
+    assert all(each.stride(1) == 1 for each in seen)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,9 @@ def test_attention_gradients(function):
     close(got, expected)
 
 
-@pytest.mark.parametrize("tokens, repeats", [(512, 0), (513, 1)])
+@pytest.mark.parametrize(
+    "tokens, repeats", [(layers.MASKED_TOKENS, 0), (layers.MASKED_TOKENS + 1, 1)]
+)
 def test_on_a_gpu_few_tokens_are_masked(monkeypatch, tokens, repeats):
     calls = []
     repeated = layers.attend_repeated
