@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,13 +18,15 @@ from inflate_zoo.bench.records import ArmSpec
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.conversion import run as convert
-from inflate_zoo.errors import OutputExistsError, UnknownNameError, UsageError
-from inflate_zoo.files import read_json, sha256
+from inflate_zoo.errors import UnknownNameError, UsageError
+from inflate_zoo.files import read_json, reading, sha256
 from inflate_zoo.inspection import inspect_source, propose_patch_depth
 from inflate_zoo.network_files import read_backbone_config
 from inflate_zoo.preparation import Options, understand
+from inflate_zoo.provenance import FILES
 from inflate_zoo.schemes import SCHEMES
 from inflate_zoo.sources import Source
+from inflate_zoo.store import store_of
 from inflate_zoo.version import __version__
 
 RANDOM, SLICES = "random", "2d"
@@ -188,25 +189,31 @@ class _Maker:
         return _described(found, folder, "2d" if patch_depth == 1 else "inflated", scheme)
 
     def _convert(self, source: str, found: Source, options: Options) -> Path:
-        files = {path.name: sha256(path) for path in found.files()}
+        store = store_of(self._cache)
+        files = {}
+        for path in found.files():
+            with reading(path):
+                files[path.name] = store.digests.of(path)
         recipe = [__version__, found.repo, found.commit, files, repr(options)]
         key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
         folder = self._cache / "weights" / key
-        if not folder.is_dir():
+
+        def make() -> None:
             self._say(
                 f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
             )
-            with suppress(OutputExistsError):  # another run was faster
-                convert(
-                    source,
-                    folder,
-                    options,
-                    revision=None,
-                    family=None,
-                    arch=None,
-                    verify=True,
-                    force=False,
-                )
+            convert(
+                source,
+                folder,
+                options,
+                revision=None,
+                family=None,
+                arch=None,
+                verify=True,
+                force=False,
+            )
+
+        store.keep(folder, FILES, make)
         return folder
 
     def lone_config(self) -> BackboneConfig:
