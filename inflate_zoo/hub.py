@@ -20,6 +20,7 @@ from .errors import CheckpointError, UsageError, WriteError
 from .foreign import parsing
 from .hub_faults import Question, UnreachableError, fault_of, no_file, no_hub, no_safetensors
 from .safetensors_header import read_header as checked_header
+from .whole_files import replace_text
 
 __all__ = ["Snapshot", "fetch", "parse_repo", "read_header", "resolve"]
 
@@ -151,9 +152,9 @@ def _remember_revision(snapshot: Snapshot) -> None:
     ref = snapshot.folder.parent.parent / "refs" / revision
     known = _cached_commit(ref.parents[revision.count("/") + 1], revision)
     if known != snapshot.commit and not _COMMIT.fullmatch(revision):
-        with suppress(OSError):  # a shared cache may be read-only
+        with suppress(OSError, WriteError):  # a shared cache may be read-only
             ref.parent.mkdir(parents=True, exist_ok=True)
-            ref.write_text(snapshot.commit)
+            replace_text(ref, snapshot.commit)
 
 
 def ask(question: Question, call: Callable[[], _Answer]) -> _Answer:

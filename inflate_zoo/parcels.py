@@ -16,6 +16,7 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.files import called, lacking, read_json, reading, require_regular
 from inflate_zoo.foreign import json_value
 from inflate_zoo.hub_upload import Part
+from inflate_zoo.trial_records import read_record, trial_hash, unbelieved
 from inflate_zoo.writing import json_text
 
 Kind = Literal["conversion", "trial", "network"]
@@ -146,7 +147,7 @@ def read_parcel(folder: Path, kind: Kind, token: str | None) -> Parcel:
     if kind != "network" and identity_of(kind, table) is None:
         raise _incomplete(folder, first)
     if kind == "trial":
-        contents[RECORD] = _public_record(folder, contents[RECORD], tables, table["hash"])
+        contents[RECORD] = _public_record(folder, contents[RECORD], tables)
     parts = {name: Part.of(name, content) for name, content in contents.items()}
     parts[WEIGHTS] = Part.of(WEIGHTS, folder / WEIGHTS)
     if kind == "conversion":
@@ -188,17 +189,14 @@ def _matching_record(folder: Path, table: Mapping[str, Any], parts: Mapping[str,
     return Part.of(CONVERSION, json_text({**table, "files": files}).encode())
 
 
-def _public_record(
-    folder: Path, content: bytes, tables: Mapping[str, Mapping[str, Any]], trial: str
-) -> bytes:
-    """record.json without the name of the machine."""
-    record = tables[RECORD]
-    run = record.get("run")
-    if record.get("hash") != trial or not isinstance(run, dict):
-        raise UsageError(
-            f"'{called(folder)}': {RECORD} and {TRIAL} are not of one trial",
-            hint="take both from the same folder",
-        )
+def _public_record(folder: Path, content: bytes, tables: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """record.json without the name of the machine, once it is to be believed."""
+    name, table, record = called(folder), tables[TRIAL], tables[RECORD]
+    spec = {key: value for key, value in table.items() if key != "hash"}
+    if trial_hash(spec) != table["hash"]:
+        raise unbelieved(name, f"its {TRIAL} is of trial {trial_hash(spec)}")
+    read_record(spec, content, name)
+    run = record["run"]
     if "host" not in run:
         return content
     kept = {key: value for key, value in run.items() if key != "host"}

@@ -26,6 +26,7 @@ from inflate_zoo.provenance import FILES, read_record
 from inflate_zoo.safetensors_header import read_header
 from inflate_zoo.sources import is_local
 from inflate_zoo.staging import MARKER, check_target, staged
+from inflate_zoo.store import store_of
 from inflate_zoo.user_cache import default_cache
 from inflate_zoo.version import __version__
 from inflate_zoo.writing import json_text
@@ -171,16 +172,11 @@ def kept(entry: ZooEntry, say: Say) -> Path:
     """
     recipe = json_text([__version__, entry.model_dump(mode="json", include=_DETERMINING)])
     key = hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    folder = default_cache() / "zoo" / key / entry.name
-    if record_in(folder, entry) is not None:
-        return folder
-    if folder.is_dir():
-        shutil.rmtree(folder, ignore_errors=True)  # somebody deleted or damaged files in it
+    cache = default_cache()
+    folder = cache / "zoo" / key / entry.name
     try:
-        _obtain(entry, folder, force=False, say=say)
+        store_of(cache).keep(folder, FILES, lambda: _obtain(entry, folder, force=False, say=say))
     except (OutputExistsError, WriteError) as error:
-        if record_in(folder, entry) is not None:
-            return folder  # another process was faster
         if "--out" not in error.hint:  # of the Hub's cache, say
             raise
         raise type(error)(

@@ -1,28 +1,27 @@
 """Staging: a whole folder or nothing.
 
-Everything is written into a staging folder beside the target. A new target appears by one rename;
-an existing one (`force`) gets its files by renames, one by one, while a marker folder inside it
-says so: a folder that holds the marker was left by a killed replacement.
+Everything is written into a staging folder: beside the target, or inside it where it is a mount
+point or its parent cannot be written. A new target appears by one rename; an existing one gets its
+files by renames, one by one, while a marker folder inside it says so: a folder that holds the
+marker was left by a killed replacement. Where the target was empty before, the marker holds `new`.
 """
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import shutil
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from inflate_zoo.errors import OutputExistsError, WriteError
+from inflate_zoo.whole_files import short_name, sync, umask, writing
 
 MARKER = ".inflate-zoo-replacing"
-_UMASK = threading.Lock()  # it can be read by setting it alone
-_LONGEST_NAME = 200  # bytes; file systems take 255, and the staging folder's name is longer
+_NEW = "new"
 
 
 def check_target(target: Path, *, force: bool) -> None:
@@ -36,7 +35,7 @@ def check_target(target: Path, *, force: bool) -> None:
     try:
         name = target.name if target.is_symlink() else target.resolve().name
         if target.is_dir() and not target.is_symlink():
-            if not force and any(target.iterdir()):
+            if not force and _holds_something(target):
                 raise OutputExistsError(
                     f"the output folder '{name}' is not empty",
                     hint=f"{hint}, or replace our files in it with --force",
@@ -71,13 +70,16 @@ def _require_ours(target: Path, order: Sequence[str]) -> None:
 
 
 @contextmanager
-def staged(target: Path, order: Sequence[str], *, force: bool) -> Iterator[Path]:
+def staged(
+    target: Path, order: Sequence[str], *, force: bool, durable: bool = True
+) -> Iterator[Path]:
     """A staging folder whose files become the target's when the block ends well.
 
     Args:
         target: The output folder.
         order: The files to publish, the one that vouches for the others last.
         force: Replace these files in a folder that holds something.
+        durable: Wait until all is on the disk: after a power loss the target is old or whole.
 
     Raises:
         OutputExistsError: The target holds something, now or when the block ends.
@@ -89,18 +91,13 @@ def staged(target: Path, order: Sequence[str], *, force: bool) -> Iterator[Path]
     made: list[Path] = []
     stage, lock = None, None
     try:
-        _make_parents(target, made)
-        _remove_stale(target)
-        stage, lock = _make_stage(target)
-        yield stage
-        _publish(stage, target, order, force=force)
-        made.clear()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise WriteError(
-            f"cannot write '{target.name}': {reason}; nothing half-written was left",
-            hint="free space or choose another folder with --out, then run the same command again",
-        ) from error
+        with writing(target.name, "free space or choose another folder with --out"):
+            _make_parents(target, made)
+            _remove_stale(target)
+            stage, lock = _make_stage(target)
+            yield stage
+            _publish(stage, target, order, force=force, durable=durable)
+            made.clear()
     finally:
         if stage is not None:
             shutil.rmtree(stage, ignore_errors=True)
@@ -120,14 +117,25 @@ def _make_parents(target: Path, made: list[Path]) -> None:
 
 
 def _stage_start(target: Path) -> str:
-    name = os.fsencode(target.name)
-    short = target.name if len(name) <= _LONGEST_NAME else hashlib.sha256(name).hexdigest()
-    return f".{short}."
+    return f".{short_name(target.name)}."
 
 
 def _make_stage(target: Path) -> tuple[Path, int | None]:
+    """A new staging folder, locked, from which files can be renamed into the target.
+
+    Beside the target where that can be: there it is in nobody's way.
+    """
+    if not target.is_dir():
+        return _new_stage(target, target.parent)
+    if _mount(target) == _mount(target.parent):
+        with suppress(OSError):
+            return _new_stage(target, target.parent)
+    return _new_stage(target, target)
+
+
+def _new_stage(target: Path, home: Path) -> tuple[Path, int | None]:
     while True:
-        made = tempfile.mkdtemp(prefix=_stage_start(target), suffix=".partial", dir=target.parent)
+        made = tempfile.mkdtemp(prefix=_stage_start(target), suffix=".partial", dir=home)
         stage = Path(made)
         try:
             lock = _lock(stage, wait=True)
@@ -140,6 +148,22 @@ def _make_stage(target: Path) -> tuple[Path, int | None]:
             return stage, lock
         if lock is not None:
             os.close(lock)
+
+
+def _mount(folder: Path) -> object:
+    """What a folder shares with those between which files can be renamed.
+
+    Numbers of devices do not tell where a folder of the same file system is mounted.
+    """
+    if hasattr(os, "O_PATH"):
+        with suppress(OSError, StopIteration):
+            descriptor = os.open(folder, os.O_PATH)
+            try:
+                facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+            finally:
+                os.close(descriptor)
+            return next(fact for fact in facts if fact.startswith("mnt_id"))
+    return folder.stat().st_dev
 
 
 def _lock(folder: Path, *, wait: bool) -> int | None:
@@ -164,74 +188,113 @@ def _lock(folder: Path, *, wait: bool) -> int | None:
 
 def _remove_stale(target: Path) -> None:
     """Remove staging folders of killed processes: the kernel released their locks."""
-    for stage in target.parent.glob(f"{glob.escape(_stage_start(target))}*.partial"):
-        try:
-            lock = _lock(stage, wait=False)
-        except OSError:
-            continue  # its writer is alive
-        if lock is not None:
-            shutil.rmtree(stage, ignore_errors=True)
-            os.close(lock)
+    for home in (target.parent, target):
+        for stage in home.glob(_stages_of(target)):
+            try:
+                lock = _lock(stage, wait=False)
+            except OSError:
+                continue  # its writer is alive
+            if lock is not None:
+                shutil.rmtree(stage, ignore_errors=True)
+                os.close(lock)
 
 
-def _holds_something(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+def _stages_of(target: Path) -> str:
+    return f"{glob.escape(_stage_start(target))}*.partial"
 
 
-def _publish(stage: Path, target: Path, order: Sequence[str], *, force: bool) -> None:
-    with _UMASK:
-        mask = os.umask(0)
-        os.umask(mask)
+def _holds_something(target: Path) -> bool:
+    """Whether a folder holds more than what a killed filling of it left."""
+    if not target.is_dir() or (target / MARKER / _NEW).exists():
+        return False
+    ours = {MARKER} | {stage.name for stage in target.glob(_stages_of(target.resolve()))}
+    return any(path.name not in ours for path in target.iterdir())
+
+
+def _publish(
+    stage: Path, target: Path, order: Sequence[str], *, force: bool, durable: bool
+) -> None:
+    mask = umask()
     for name in order:  # temporary files are private; the published ones follow the umask
         (stage / name).chmod(0o666 & ~mask)
+        if durable:
+            sync(stage / name)
     stage.chmod(0o777 & ~mask)
+    if durable:
+        sync(stage)
     # The current folder is filled instead: a shell that stands in it must not lose it.
-    if not _holds_something(target) and target != Path.cwd():
+    if stage.parent == target.parent and not _any(target) and target != Path.cwd():
         try:
             stage.rename(target)
         except OSError:
             if not target.is_dir():
                 raise
         else:
+            _sync_names(durable, target.parent)
             return
     lock = _lock(target, wait=True)
     try:
-        if not force and _holds_something(target):
+        filled = _holds_something(target)
+        if not force and filled:
             raise OutputExistsError(
                 f"another process filled the output folder '{target.name}' meanwhile",
                 hint="choose another with --out",
             )
-        _replace(stage, target, order)
+        _replace(stage, target, order, new=not filled, durable=durable)
     finally:
         if lock is not None:
             os.close(lock)
 
 
-def _replace(stage: Path, target: Path, order: Sequence[str]) -> None:
+def _any(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _sync_names(durable: bool, *folders: Path) -> None:
+    """Wait for renames that are done: they stand, whether or not the disk says so."""
+    for folder in folders if durable else ():
+        with suppress(OSError):
+            sync(folder)
+
+
+def _replace(stage: Path, target: Path, order: Sequence[str], *, new: bool, durable: bool) -> None:
     """Replace files one by one; on an error all are put back as they were."""
     marker, old = target / MARKER, stage / "replaced"
     was_marked = marker.exists()
     undo: list[tuple[Path, Path]] = []  # where a file is now, where it was
     try:
         old.mkdir()
-        marker.mkdir(exist_ok=True)
+        if not was_marked:
+            (stage / "marker" / _NEW if new else stage / "marker").mkdir(parents=True)
+            (stage / "marker").rename(marker)
         for name in order:
             undo.append((old / name, target / name))
             with suppress(FileNotFoundError):
                 (target / name).rename(old / name)
             undo.append((target / name, stage / name))
             (stage / name).rename(target / name)
-        marker.rmdir()
+        _sync_names(durable, target)
+        marker.rename(old / MARKER)
+        _sync_names(durable, target, target.parent)
     except BaseException as error:
-        try:
-            for now, before in reversed(undo):
-                with suppress(FileNotFoundError):
-                    now.rename(before)
-            if not was_marked and marker.exists():
-                marker.rmdir()
-        except OSError:
+        if (old / MARKER).exists():  # all was done: the interruption came a moment too late
+            raise
+        if not _undone(undo, None if was_marked else marker, old):
             raise WriteError(
                 f"replacing the files of '{target.name}' failed half-way: it cannot be loaded now",
                 hint="free space or repair the disk, then run the same command again",
             ) from error
         raise
+
+
+def _undone(undo: Sequence[tuple[Path, Path]], marker: Path | None, old: Path) -> bool:
+    """Put files back and take the marker away; whether that worked."""
+    try:
+        for now, before in reversed(undo):
+            if now.exists():
+                now.rename(before)
+        if marker is not None and marker.exists():
+            marker.rename(old / MARKER)
+    except OSError:
+        return False
+    return True

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from inflate_zoo.errors import InflateZooError, OutputExistsError, WriteError
+from inflate_zoo.errors import InflateZooError, OutputExistsError
 from inflate_zoo.registry import find_card, make, record_in, zoo
 from inflate_zoo.staging import check_target
+from inflate_zoo.whole_files import remove_partial, replace_text, writing
 from inflate_zoo.writing import json_text
 from inflate_zoo.zoo_entries import ZooEntry
 
@@ -56,8 +54,7 @@ def build(names: Sequence[str], out: Path) -> Iterator[Built]:
     """
     entries = [find_card(name)[0] for name in dict.fromkeys(names)] or list(zoo())
     check_target(out, force=True)
-    for left in out.glob(f".{INDEX}.*.partial"):  # of a killed run
-        left.unlink(missing_ok=True)
+    remove_partial(out, INDEX)  # of a killed run
     failed: set[str] = set()
     for entry in entries:
         built = _build(entry, out / entry.name)
@@ -102,22 +99,6 @@ def _rows(out: Path) -> list[dict[str, Any]]:
 
 
 def _write_index(out: Path, rows: Sequence[dict[str, Any]]) -> None:
-    partial = None
-    try:
+    with writing(INDEX):
         out.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(".partial", f".{INDEX}.", out)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json_text(rows))
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(partial).chmod(0o666 & ~mask)  # temporary files are private
-        Path(partial).replace(out / INDEX)
-    except OSError as error:
-        raise WriteError(
-            f"cannot write '{INDEX}': {error.strerror or type(error).__name__}",
-            hint="free space or repair the folder, then run the same command again: it goes on",
-        ) from error
-    finally:
-        if partial is not None:
-            with suppress(OSError):
-                Path(partial).unlink(missing_ok=True)
+    replace_text(out / INDEX, json_text(rows))

@@ -592,11 +592,17 @@ def test_another_trial_is_never_overwritten(hub, trial, trials, tmp_path):
 def test_a_trial_that_is_not_done_or_not_one(hub, trial):
     record = json.loads((trial / "record.json").read_text())
     (trial / "record.json").write_text(json.dumps(record | {"hash": "0" * 16}))
-    refused(trial, "record.json and trial.json are not of one trial")
+    refused(trial, "record of trial 'trial' is not to be believed: it is of another trial")
+    edited = json.loads(json.dumps(record))
+    edited["result"]["mean"] = {name: {"dice": 0.99} for name in edited["result"]["mean"]}
+    (trial / "record.json").write_text(json.dumps(edited))
+    refused(trial, "its result is not the one that was written", "inflate-zoo bench")
     (trial / "record.json").unlink()
     refused(trial, "'trial' holds no record.json", "inflate-zoo bench")
     table = json.loads((trial / "trial.json").read_text())
     (trial / "record.json").write_text(json.dumps(record))
+    (trial / "trial.json").write_text(json.dumps({**table, "seed": 7}))
+    refused(trial, "its trial.json is of trial ")
     (trial / "trial.json").write_text(json.dumps({**table, "hash": ""}))
     refused(trial, "trial.json is incomplete")
     assert hub.requests == []

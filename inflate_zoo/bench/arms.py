@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,14 +21,16 @@ from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.conversion import run as convert
 from inflate_zoo.conversion_record import read_conversion
 from inflate_zoo.definitions import Normalization
-from inflate_zoo.errors import OutputExistsError, UnknownNameError, UsageError
-from inflate_zoo.files import sha256
+from inflate_zoo.errors import UnknownNameError, UsageError
+from inflate_zoo.files import reading, sha256
 from inflate_zoo.inspection import inspect_source, propose_patch_depth
 from inflate_zoo.network_files import read_backbone_config
 from inflate_zoo.normalization import Basis
 from inflate_zoo.preparation import Options, understand
+from inflate_zoo.provenance import FILES
 from inflate_zoo.schemes import SCHEMES
 from inflate_zoo.sources import Source
+from inflate_zoo.store import store_of
 from inflate_zoo.version import __version__
 
 
@@ -227,30 +228,37 @@ class _Maker:
         return Arm(spec, folder)
 
     def _convert(self, source: ArmSource, found: Source, options: Options) -> Path:
-        files = {path.name: sha256(path) for path in found.files()}
+        store = store_of(self._cache)
+        files = {}
+        for path in found.files():
+            with reading(path):
+                files[path.name] = store.digests.of(path)
         said = [source.family, source.arch, source.weights]
         recipe = [__version__, found.address, found.commit, files, repr(options), said]
         key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
-        folder = self._cache / "weights" / key
-        if folder.is_dir():
-            if _fed(folder) == "guessed":  # as its conversion said
-                self._say(f"warning: the input normalisation of {found.name} is a guess")
-        else:
+        folder, told = self._cache / "weights" / key, False
+
+        def make() -> None:
+            nonlocal told
+            told = True  # the conversion itself says what it guesses
             self._say(
                 f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
             )
-            with suppress(OutputExistsError):  # another run was faster
-                convert(
-                    source.plain,
-                    folder,
-                    options,
-                    revision=None,
-                    family=source.family,
-                    arch=source.arch,
-                    weights=source.weights,
-                    verify=True,
-                    force=False,
-                )
+            convert(
+                source.plain,
+                folder,
+                options,
+                revision=None,
+                family=source.family,
+                arch=source.arch,
+                weights=source.weights,
+                verify=True,
+                force=False,
+            )
+
+        store.keep(folder, FILES, make)
+        if not told and _fed(folder) == "guessed":
+            self._say(f"warning: the input normalisation of {found.name} is a guess")
         return folder
 
     def lone_config(self) -> BackboneConfig:

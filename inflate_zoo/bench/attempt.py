@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.bench.atomic import remove_partial
-from inflate_zoo.bench.checkpointing import BEST, CHECKPOINT
+from inflate_zoo.bench.checkpointing import ASIDE, BEST, CHECKPOINT
 from inflate_zoo.bench.devices import (
     Resources,
     device_name,
@@ -83,7 +83,8 @@ def run_attempt(
 
 def tidy(trial: Trial) -> None:
     """Remove what a done trial needs no more."""
-    for name in (CHECKPOINT, BEST, LOCK):  # nobody takes a lease on a done trial
+    aside = (f"{ASIDE}{CHECKPOINT}", f"{ASIDE}{BEST}")
+    for name in (CHECKPOINT, BEST, *aside, LOCK):  # nobody takes a lease on a done trial
         (trial.folder / name).unlink(missing_ok=True)
     shutil.rmtree(trial.folder / "cases", ignore_errors=True)
     remove_partial(trial.folder)
@@ -192,7 +193,7 @@ def _result(
 ) -> dict[str, Any]:
     """The record's `result`: on a CPU the same bits for the same specification."""
     from inflate_zoo.bench.building import window_of
-    from inflate_zoo.bench.metrics import means, pooled
+    from inflate_zoo.scores import means, pooled
 
     state = trainer.state
     shape = (len(spec.task.channels), *window_of(spec))

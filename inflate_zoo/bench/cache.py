@@ -1,7 +1,7 @@
 """Preprocessed cases on disk, found again by what they were made of.
 
 An entry is a folder that appears by one rename: killed runs leave no half entry, two runs at once
-share one. The digests of the data set's files are remembered by size and time of change.
+share one. It is used as it was made, or made anew.
 """
 
 from __future__ import annotations
@@ -9,11 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -35,8 +31,8 @@ from inflate_zoo.bench.preprocessing import (
 from inflate_zoo.bench.tasks import Millimetres, Task
 from inflate_zoo.bench.volumes import read_channels, read_grid, read_volume
 from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
-from inflate_zoo.files import reading, sha256
-from inflate_zoo.staging import staged
+from inflate_zoo.files import reading
+from inflate_zoo.store import DigestMemory, store_of
 from inflate_zoo.writing import json_text, write_text
 
 PREPROCESSING_VERSION = 1  # raise it when the same files would give other arrays
@@ -102,17 +98,18 @@ def prepare(
     keys: dict[str, str] = {}
     progress(0, len(cases))
 
-    def store(name: str) -> str:
-        key = _key(task, known[name], digest)
-        if not (_folder(cache, key) / "case.json").exists():
+    store = store_of(cache)
+
+    def prepared(name: str) -> str:
+        key = _key(task, known[name], store.digests)
+        if not store.whole(_folder(cache, key), _FILES):
             _store(task, known[name], key, cache)
         return key
 
     largest = max((_voxels(task, known[name]) for name in cases), default=0)
-    with _digests(cache) as digest:
-        for name, key in zip(cases, in_threads(store, cases, threads_for(largest)), strict=True):
-            keys[name] = key
-            progress(len(keys), len(cases))
+    for name, key in zip(cases, in_threads(prepared, cases, threads_for(largest)), strict=True):
+        keys[name] = key
+        progress(len(keys), len(cases))
     return keys
 
 
@@ -132,6 +129,8 @@ def open_case(cache: Path, key: str) -> CachedCase:
         UsageError: It is gone or damaged.
     """
     folder = _folder(cache, key)
+    if not store_of(cache).whole(folder, _FILES):
+        raise _damaged(key)
     try:
         facts = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
@@ -142,17 +141,25 @@ def open_case(cache: Path, key: str) -> CachedCase:
             raise UsageError(
                 "too many files are open", hint="raise the limit, e.g. ulimit -n 4096"
             ) from error
-        raise UsageError(
-            f"the preprocessed case {key[:16]} is gone from the cache, or damaged",
-            hint="run the same command again: it is made anew",
-        ) from error
+        raise _damaged(key) from error
+
+
+def _damaged(key: str) -> UsageError:
+    return UsageError(
+        f"the preprocessed case {key[:16]} is gone from the cache, or damaged",
+        hint="run the 'inflate-zoo bench' command again: it is made anew",
+    )
 
 
 def _folder(cache: Path, key: str) -> Path:
     return cache / "cases" / key
 
 
-def _key(task: Task, case: Case, digest: Callable[[Path], str]) -> str:
+def _key(task: Task, case: Case, digests: DigestMemory) -> str:
+    def digest(path: Path) -> str:
+        with reading(path):
+            return digests.of(path)
+
     parts: dict[str, Any] = {
         "version": PREPROCESSING_VERSION,
         "name": case.name,
@@ -171,68 +178,19 @@ def _key(task: Task, case: Case, digest: Callable[[Path], str]) -> str:
     return hashlib.sha256(json_text(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-@contextmanager
-def _digests(cache: Path) -> Iterator[Callable[[Path], str]]:
-    """Digests of files, remembered in the cache: hashing a large data set takes minutes."""
-    memory = cache / "digests.json"
-    known = _remembered(memory)
-    fresh: dict[str, list[Any]] = {}
-
-    def digest(path: Path) -> str:
-        with reading(path):
-            state, place = path.stat(), str(path.resolve())
-            size, changed, value = known.get(place, (None, None, ""))
-            if (size, changed) != (state.st_size, state.st_mtime_ns):
-                value = sha256(path)
-                known[place] = fresh[place] = [state.st_size, state.st_mtime_ns, value]
-        return str(value)
-
-    try:
-        yield digest
-    finally:
-        if fresh:
-            with suppress(OSError):  # a convenience; entries are what must not get lost
-                _remember(memory, fresh)
-
-
-def _remembered(memory: Path) -> dict[str, list[Any]]:
-    try:
-        table = json.loads(memory.read_text(encoding="utf-8"))
-        return {
-            place: [int(size), int(changed), str(value)]
-            for place, (size, changed, value) in table.items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def _remember(memory: Path, fresh: dict[str, list[Any]]) -> None:
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_remembered(memory) | fresh, indent=0)
-    descriptor, partial = tempfile.mkstemp(dir=memory.parent, prefix=".digests.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(partial).replace(memory)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
 def _store(task: Task, case: Case, key: str, cache: Path) -> None:
     """Preprocess a case into the cache; where another process was faster, its entry stays."""
+    store, target = store_of(cache), _folder(cache, key)
     arrays, spacing = preprocess(task, case)
-    target = _folder(cache, key)
-    if target.is_dir() and not (target / "case.json").exists():
-        shutil.rmtree(target, ignore_errors=True)  # somebody deleted files in it
+    store.discard(target, _FILES)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with staged(target, _FILES, force=False) as stage:
+        with store.made(target, _FILES) as stage:
             for name, array in arrays.items():
                 np.save(stage / f"{name}.npy", array, allow_pickle=False)
             write_text(stage / "case.json", json_text({"name": case.name, "spacing": spacing}))
     except OutputExistsError:
-        if not (target / "case.json").exists():
+        if not store.whole(target, _FILES):
             raise
     except (OSError, WriteError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__

@@ -11,17 +11,22 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from inflate_zoo.bench.atomic import replace_tensors, replace_text
+from inflate_zoo.bench.atomic import replace_tensors
 from inflate_zoo.bench.augmentation import crop
 from inflate_zoo.bench.cache import CachedCase, open_case
 from inflate_zoo.bench.metrics import case_scores
 from inflate_zoo.bench.preprocessing import restore
 from inflate_zoo.bench.protocols import Evaluation, Voxels
 from inflate_zoo.bench.tasks import Task
+from inflate_zoo.errors import UsageError
 from inflate_zoo.files import read_json
+from inflate_zoo.safetensors_header import read_header
 from inflate_zoo.segmentation import Segmenter
+from inflate_zoo.trial_records import CaseScores
+from inflate_zoo.whole_files import replace_text
 from inflate_zoo.writing import json_text
 
 _SLAB = 2**20  # voxels; a multiple of any vector width, or slabs would round unlike the whole
@@ -165,8 +170,8 @@ def score_case(
         `{"case": name, "regions": {region: {metric: value}}}`.
     """
     path = folder / "cases" / f"{index:04d}.json"
-    if path.exists():
-        return dict(read_json(path, "record"))
+    if (kept := _kept(path, case.name)) is not None:
+        return kept
     path.parent.mkdir(exist_ok=True)
     reference = np.asarray(case.reference)
     found = restore(seer.probabilities(case.image), reference.shape)
@@ -181,6 +186,16 @@ def score_case(
         json_text({**scored, "mean_dice": float(np.mean(dice)) if dice else None, "slice": state}),
     )
     return dict(read_json(path, "record"))
+
+
+def _kept(path: Path, case: str) -> dict[str, Any] | None:
+    """What an earlier attempt found, where both of its files are whole and of this case."""
+    try:
+        scored = CaseScores.model_validate_json(path.read_bytes())
+        read_header(path.with_suffix(".safetensors"))
+    except (OSError, ValidationError, UsageError):
+        return None
+    return scored.model_dump(mode="json") if scored.case == case else None
 
 
 def _overlay(case: CachedCase, reference: np.ndarray, found: np.ndarray, path: Path) -> int:

@@ -7,6 +7,7 @@ They are kept in float16: a probe may read 100 GB of them otherwise.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -25,7 +26,8 @@ from inflate_zoo.bench.sampling import WindowRule, draw
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.errors import OutputExistsError
 from inflate_zoo.segmentation import Segmenter
-from inflate_zoo.staging import staged
+from inflate_zoo.store import store_of
+from inflate_zoo.writing import write_text
 
 _LARGEST = float(np.finfo(np.float16).max)  # a few tokens of large networks lie beyond
 FILES = ("features.npy", "labels.npy", "cases.json")
@@ -118,16 +120,19 @@ def encode_windows(
     text = json.dumps([identity(spec), device.type, precision])
     key = hashlib.sha256(text.encode()).hexdigest()[:32]
     folder = cache / "features" / key
-    if folder.is_dir():
+    store = store_of(cache)
+    if store.whole(folder, FILES):
         return folder
+    store.discard(folder, FILES)
     rule = WindowRule(window_of(spec), spec.protocol.train.foreground, None)
     windows = [
         (spec.entries[name], derived(spec.seed, "probe", name, index))
         for name in spec.cases.train
         for index in range(spec.protocol.train.windows_per_case)
     ]
-    with suppress(OutputExistsError), staged(folder, FILES, force=False) as stage:
-        _fill(stage, network, rule, windows, cache, device, autocast, progress)
+    digests: dict[str, str] = {}
+    with suppress(OutputExistsError), store.made(folder, FILES, digests) as stage:
+        digests |= _fill(stage, network, rule, windows, cache, device, autocast, progress)
     return folder  # where it exists by now, another run was faster
 
 
@@ -140,33 +145,58 @@ def _fill(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
     progress: Callable[[int, int], None],
-) -> None:
+) -> dict[str, str]:
+    """Write features and labels; returns their SHA-256: reading 100 GB again takes minutes."""
     names = []
     network.eval()
     with (
-        (stage / "features.npy").open("wb") as features,
-        (stage / "labels.npy").open("wb") as labels,
+        (stage / "features.npy").open("wb") as first,
+        (stage / "labels.npy").open("wb") as second,
     ):
+        features, labels = _Array(first, len(windows)), _Array(second, len(windows))
         for row, (key, seed) in enumerate(windows):
             case = open_case(cache, key)
             window = draw(case, rule, seed)
             with torch.no_grad(), autocast():
                 (maps,) = network.encode(window.image.unsqueeze(0).to(device))
             narrow = maps.float().clamp(-_LARGEST, _LARGEST).cpu().numpy().astype(np.float16)
-            _append(features, narrow, len(windows))
-            _append(labels, window.label.numpy(), len(windows))
+            features.append(narrow)
+            labels.append(window.label.numpy())
             names.append(case.name)
             progress(row + 1, len(windows))
-    (stage / "cases.json").write_text(json.dumps(names), encoding="utf-8")
+    write_text(stage / "cases.json", json.dumps(names))
+    return {"features.npy": features.digest, "labels.npy": labels.digest}
 
 
-def _append(file: BinaryIO, array: np.ndarray, rows: int) -> None:
-    """Add one of `rows` arrays to a .npy file; a full disk is an error here, in a map a signal."""
-    if file.tell() == 0:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(array.dtype),
-            "fortran_order": False,
-            "shape": (rows, *array.shape),
-        }
-        np.lib.format.write_array_header_1_0(file, header)
-    file.write(np.ascontiguousarray(array).tobytes())
+class _Array:
+    """A .npy file, written row by row; a full disk is an error here, in a map a signal.
+
+    Args:
+        file: Empty.
+        rows: How many arrays are appended.
+    """
+
+    def __init__(self, file: BinaryIO, rows: int) -> None:
+        self._file, self._rows, self._hash = file, rows, hashlib.sha256()
+
+    def append(self, array: np.ndarray) -> None:
+        """Add one of the arrays, all of one shape and type."""
+        if self._file.tell() == 0:
+            header = io.BytesIO()
+            form = {
+                "descr": np.lib.format.dtype_to_descr(array.dtype),
+                "fortran_order": False,
+                "shape": (self._rows, *array.shape),
+            }
+            np.lib.format.write_array_header_1_0(header, form)
+            self._write(header.getvalue())
+        self._write(np.ascontiguousarray(array).tobytes())
+
+    def _write(self, content: bytes) -> None:
+        self._file.write(content)
+        self._hash.update(content)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was written, hexadecimal."""
+        return self._hash.hexdigest()

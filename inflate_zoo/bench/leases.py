@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inflate_zoo.errors import WorkError
+from inflate_zoo.whole_files import replace_text, writing
 
 LEASE, LOCK = "lease.json", ".lease.lock"
 HEARTBEAT_SECONDS = 10.0
@@ -104,15 +105,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _take(folder: Path, text: str) -> bool:
     """Write our lease where none stands or a dead one does; false if somebody was faster."""
-    own = folder / f".lease-{uuid.uuid4().hex}"
-    with _alone(folder):
+    with writing(LEASE), _alone(folder):
         if holder(folder) is not None:
             return False
-        own.write_text(text, encoding="utf-8")
-        try:
-            own.replace(folder / LEASE)
-        finally:
-            own.unlink(missing_ok=True)
+        replace_text(folder / LEASE, text)
         return (folder / LEASE).read_text(encoding="utf-8") == text
 
 

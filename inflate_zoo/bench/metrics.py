@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,9 @@ from surface_distance.metrics import (
     compute_surface_distances,
 )
 
-Scores = dict[str, dict[str, float | None]]
-"""Region to metric to value; None where the metric is not defined."""
+from inflate_zoo.scores import COUNTS, SURFACE_METRICS, Scores, dice
 
-SURFACE_METRICS = MappingProxyType({f"surface_dice_{mm}mm": float(mm) for mm in (1, 2, 3, 5, 7)})
-"""Surface Dice scored on every task: metric to tolerance in mm."""
 _SLACK = 1 + 1e-6  # spacings come as float32: five voxels of 0.6 mm must lie within 3 mm
-COUNTS = ("intersection", "prediction_voxels", "reference_voxels")
 
 
 def case_scores(
@@ -77,7 +72,7 @@ def _region_scores(
 ) -> dict[str, float | None]:
     both = int(np.count_nonzero(prediction & reference))
     predicted, true = int(np.count_nonzero(prediction)), int(np.count_nonzero(reference))
-    scores: dict[str, float | None] = {"dice": _dice(both, predicted, true) if true else None}
+    scores: dict[str, float | None] = {"dice": dice(both, predicted, true) if true else None}
     if predicted and true:
         scores |= _surface_scores(prediction, reference, spacing_mm, tolerances_mm)
     else:
@@ -107,50 +102,3 @@ def _surface_scores(
         for name, tolerance in tolerances_mm.items()
     }
     return surface | {"hd95_mm": float(compute_robust_hausdorff(distances, 95))}
-
-
-def _dice(intersection: float, predicted: float, true: float) -> float:
-    return 2 * intersection / (predicted + true)
-
-
-def pooled(cases: Iterable[Scores]) -> Scores:
-    """Dice over the voxels of all cases together, as if they were one volume.
-
-    Args:
-        cases: Scores of each case.
-
-    Returns:
-        Region to `dice`; None where no case has the region in reference or prediction.
-    """
-    totals: dict[str, list[float]] = {}
-    for case in cases:
-        for region, scores in case.items():
-            total = totals.setdefault(region, [0] * len(COUNTS))
-            for place, name in enumerate(COUNTS):
-                total[place] += scores[name] or 0
-    return {
-        region: {"dice": _dice(*total) if total[1] + total[2] else None}
-        for region, total in totals.items()
-    }
-
-
-def means(cases: Iterable[Scores]) -> Scores:
-    """Mean of every metric over the cases that have it.
-
-    Args:
-        cases: Scores of each case.
-
-    Returns:
-        Region to metric to mean; None where no case has it. Voxel counts are left out.
-    """
-    values: dict[str, dict[str, list[float]]] = {}
-    for case in cases:
-        for region, scores in case.items():
-            for metric, value in scores.items():
-                if metric not in COUNTS:
-                    found = values.setdefault(region, {}).setdefault(metric, [])
-                    found += [] if value is None else [value]
-    return {
-        region: {name: sum(found) / len(found) if found else None for name, found in metric.items()}
-        for region, metric in values.items()
-    }

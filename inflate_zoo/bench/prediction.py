@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from inflate_zoo.bench.atomic import replace_text
 from inflate_zoo.bench.building import window_of
 from inflate_zoo.bench.devices import Resources, make_accelerator
 from inflate_zoo.bench.evaluation import Seer, class_regions
 from inflate_zoo.bench.jobs import Job, Progress, check_jobs, prepared, read_reference
 from inflate_zoo.bench.nnunet_summary import score, summarize
 from inflate_zoo.bench.preprocessing import restore
-from inflate_zoo.bench.records import SPEC, Trial, trials_of
+from inflate_zoo.bench.records import RECORD, SPEC, Trial, trials_of
 from inflate_zoo.bench.volumes import write_like
 from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.files import called, require_folder
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.staging import check_target
+from inflate_zoo.whole_files import remove_partial, replace_text
 from inflate_zoo.writing import json_text
 
 SUMMARY = "summary.json"
@@ -51,11 +51,12 @@ def find_trial(folder: Path) -> Trial:
     """
     if (folder / SPEC).exists():
         trial = Trial(folder)
-        if not trial.done:
+        if not (folder / RECORD).exists():
             raise UsageError(
                 f"trial '{called(folder)}' is not done: it has no record",
                 hint=f"train it first: inflate-zoo bench-trial {folder}",
             )
+        trial.believed(moved=True)
         return trial
     trials = list(trials_of(folder))
     if not trials:
@@ -155,9 +156,7 @@ def _open_folder(out: Path) -> None:
     """Make the folder; clear what a killed run left, and a summary of other predictions."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path in out.glob(".*.partial"):
-            if path.stem[1:].isdecimal():
-                path.unlink()
+        remove_partial(out)
         (out / SUMMARY).unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(

@@ -1,15 +1,17 @@
 """A trial on disk: what determines it, its folder, its record.
 
 A trial's folder is named by a hash of its specification. `record.json` is written last and means
-done; `failure.json` says why an attempt failed, and goes away when the next one starts.
+done, where it is to be believed; `failure.json` says why an attempt failed, and goes away when the
+next one starts.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import shutil
 import socket
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,23 +20,25 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inflate_zoo.architecture import BackboneConfig
-from inflate_zoo.bench.atomic import replace_text
 from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import called, lacking
 from inflate_zoo.normalization import Basis
+from inflate_zoo.trial_records import (
+    Record,
+    UnbelievedError,
+    new_record,
+    read_plain,
+    read_record,
+    trial_hash,
+    unbelieved,
+)
+from inflate_zoo.whole_files import replace_text, writing
 from inflate_zoo.writing import json_text
 
-RESULT_VERSION = 1  # raised when the same specification would give another result
 SPEC, RECORD, FAILURE = "trial.json", "record.json", "failure.json"
-# What a trial is called changes no result: its arm's label depends on the other arms.
-_WORDS: Any = {
-    "task": {"title", "license", "citation", "address", "checksum", "access"}
-    | {"cases", "split", "paper_split"},  # the parts stand by name in the specification
-    "protocol": {"summary", "overrides", "deviations"},
-    "arm": {"label", "normalization"},  # the weights hold what was folded
-}
+ASIDE = "unbelieved-record.json"
 Form = TypeVar("Form", bound=BaseModel)
 Fed = Basis | Literal["unknown", "unfolded"]
 """Who says how a source is fed. Of weights that were converted before nothing may be recorded, or
@@ -101,9 +105,7 @@ class TrialSpec(_Strict):
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits."""
-        own = self.model_dump(mode="json", exclude=_WORDS)
-        text = json.dumps([RESULT_VERSION, own], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return trial_hash(self.plain())
 
 
 class Place(_Strict):
@@ -133,7 +135,25 @@ class Trial:
         Raises:
             UsageError: The folder is no trial.
         """
-        return self._form(SPEC, TrialSpec)
+        return self._form(SPEC, TrialSpec, self._plain)
+
+    @cached_property
+    def _table(self) -> dict[str, Any]:
+        return self._read(SPEC)
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        """What determines it, as JSON values."""
+        return {name: value for name, value in self._table.items() if name != "hash"}
+
+    @cached_property
+    def hash(self) -> str:
+        """What its folder is to be named.
+
+        Raises:
+            UsageError: The folder is no trial.
+        """
+        return trial_hash(self._plain)
 
     @cached_property
     def place(self) -> Place:
@@ -145,7 +165,7 @@ class Trial:
         own = place_file()
         names = sorted((p.name for p in self.folder.glob("place-*.json")), key=lambda n: n != own)
         for name in names or [own]:
-            place = self._form(name, Place)
+            place = self._form(name, Place, self._read(name))
             if name == own or all(Path(p).is_dir() for p in (place.cache, place.weights) if p):
                 return place
         raise UsageError(
@@ -154,20 +174,37 @@ class Trial:
             hint="run the 'inflate-zoo bench' command that made it here, with the same --out",
         )
 
-    def _form(self, name: str, form: type[Form]) -> Form:
-        table = self._read(name)
-        table.pop("hash", None)
+    def require_ready(self) -> None:
+        """Refuse a folder that cannot be run here.
+
+        Raises:
+            UsageError: It is no trial, or not that of its name, or no host planned it.
+        """
+        self.require_own()
+        _ = self.place
+
+    def require_own(self) -> None:
+        """Refuse a folder that holds what another trial is.
+
+        Raises:
+            UsageError: It is no trial, or another than its name and its file say.
+        """
+        _ = self.spec
+        if not self.folder.name == self._table.get("hash") == self.hash:
+            raise UsageError(
+                f"the {SPEC} of trial '{self.folder.name}' is not the one that was planned",
+                hint="plan it again with the 'inflate-zoo bench' command that made it",
+            )
+
+    def _form(self, name: str, form: type[Form], table: Mapping[str, Any]) -> Form:
         try:
             return form.model_validate(table)
         except ValidationError as error:
             raise self._unreadable(name) from error
 
     def _read(self, name: str) -> dict[str, Any]:
-        try:
-            value = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._unreadable(name) from error
-        if not isinstance(value, dict):
+        value = read_plain(self.folder / name)
+        if value is None:
             raise self._unreadable(name)
         return value
 
@@ -179,32 +216,66 @@ class Trial:
 
     @property
     def done(self) -> bool:
-        """Whether it has a record."""
-        return (self.folder / RECORD).exists()
+        """Whether it has a record that is to be believed."""
+        if not (self.folder / RECORD).exists():
+            return False
+        try:
+            self.believed()
+        except UsageError:
+            return False
+        return True
+
+    def believed(self, *, moved: bool = False) -> Record:
+        """Its record.
+
+        Args:
+            moved: Whether the folder may have another name than the trial's.
+
+        Raises:
+            UsageError: The folder is no trial, or has no record.
+            UnbelievedError: The record does not agree with the trial.
+        """
+        name = self.folder.name
+        _ = self.spec
+        if self._table.get("hash") != self.hash or (not moved and name != self.hash):
+            raise unbelieved(name, f"its {SPEC} is of trial {self.hash}")
+        hint = "move its folder away, run the bench again with the same --out, then the report"
+        content = read_bytes(self.folder / RECORD, JSON_BYTES["record"], hint)
+        return read_record(self._plain, content, name)
+
+    def put_aside(self) -> None:
+        """Move a record that is not to be believed away; warns.
+
+        Raises:
+            WriteError: It cannot be moved.
+        """
+        try:
+            self.believed()
+        except UnbelievedError as error:
+            warnings.warn(f"{error.message}; the trial runs again", stacklevel=2)
+            with writing(RECORD):
+                (self.folder / RECORD).replace(self.folder / ASIDE)
+                shutil.rmtree(self.folder / "cases", ignore_errors=True)
 
     def record(self) -> dict[str, Any]:
-        """Its record."""
+        """Its record, as JSON values, whatever it says."""
         return self._read(RECORD)
 
     def failure(self) -> dict[str, Any] | None:
         """Why the last attempt failed, if it did."""
-        return self._read(FAILURE) if (self.folder / FAILURE).exists() else None
+        if not (self.folder / FAILURE).exists():
+            return None
+        return read_plain(self.folder / FAILURE) or {}
 
     def finish(self, result: Mapping[str, Any], run: Mapping[str, Any]) -> None:
         """Write the record: the trial is done."""
-        record = {
-            "format": RESULT_VERSION,
-            "hash": self.spec.hash,
-            "trial": self.spec.plain(),
-            "result": result,
-            "run": run,
-        }
-        replace_text(self.folder / RECORD, json_text(record))
+        record = new_record(self.spec.plain(), result, run)
+        replace_text(self.folder / RECORD, json_text(record), durable=True)
         (self.folder / FAILURE).unlink(missing_ok=True)
 
     def fail(self, failure: Mapping[str, Any]) -> None:
         """Write why this attempt failed."""
-        replace_text(self.folder / FAILURE, json_text(failure))
+        replace_text(self.folder / FAILURE, json_text(failure), durable=True)
 
 
 def place_file() -> str:
@@ -227,11 +298,14 @@ def plan_trial(out: Path, spec: TrialSpec, place: Place) -> Trial:
             hint="choose another folder with --out",
         ) from error
     trial = Trial(folder)
+    written = read_plain(folder / SPEC)
+    table = {"hash": spec.hash, **spec.plain()}
+    if written != table:  # the report takes what it is called from here
+        replace_text(folder / SPEC, json_text(table), durable=True)
+        trial = Trial(folder)
     if not trial.done:
         replace_text(folder / place_file(), json_text(place.model_dump(mode="json")))
-    if not trial.done or trial.spec != spec:  # the report takes what it is called from here
-        replace_text(folder / SPEC, json_text({"hash": spec.hash, **spec.plain()}))
-    return Trial(folder)
+    return trial
 
 
 def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
@@ -247,7 +321,7 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
         return spec.task.name, spec.protocol.name, spec.arm.label, spec.fold, spec.seed
 
     planned = {name(spec): spec.hash for spec in specs}
-    for trial in trials_of(out):
+    for trial in _readable(trials_of(out)):
         if planned.get(name(trial.spec), trial.folder.name) != trial.folder.name:
             spec = trial.spec
             raise UsageError(
@@ -255,6 +329,14 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
                 f"data, weights, splits or network, e.g. {trial.folder.name}",
                 hint="choose another folder with --out, or remove that one",
             )
+
+
+def _readable(trials: Iterator[Trial]) -> Iterator[Trial]:
+    """Those that are what their folders are named by; the report names the others."""
+    for trial in trials:
+        with suppress(UsageError):
+            trial.require_own()
+            yield trial
 
 
 def trials_of(out: Path) -> Iterator[Trial]:

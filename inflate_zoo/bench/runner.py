@@ -47,7 +47,8 @@ def run_trials(
         UsageError: A folder is no trial, or there is no such device; before any trial starts.
     """
     for trial in trials:
-        _ = trial.done or (trial.spec, trial.place)
+        if not trial.done:
+            trial.require_ready()
     ended: dict[Path, str] = {}
     began = time.time()
     waited: set[Path] = set()

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from inflate_zoo.bench.atomic import replace_tensors
 from inflate_zoo.bench.building import window_of
 from inflate_zoo.bench.checkpointing import (
     BEST,
     CHECKPOINT,
     State,
-    load_checkpoint,
+    load_best,
+    resume,
+    save_best,
     save_checkpoint,
 )
 from inflate_zoo.bench.events import Events
@@ -115,13 +116,13 @@ class Trainer:
             torch.compiler.reset()
             body.compile(dynamic=False)
         self._body = accelerator.prepare_model(body)
-        self.state = State()
+        self.state = State(trial=folder.name)
 
     def run(self) -> State:
         """Train to the end; the network then holds the selected weights."""
-        if (self._folder / CHECKPOINT).exists():
-            path = self._folder / CHECKPOINT
-            self.state = load_checkpoint(path, self._network, self._optimizer)
+        main = self._accelerator.is_main_process
+        if state := resume(self._folder, self._network, self._optimizer, main=main):
+            self.state = state
             self._keep_best()  # the kill may have come between the two files
         writer = None
         if self._accelerator.is_main_process:
@@ -134,9 +135,7 @@ class Trainer:
             if writer is not None:
                 writer.close()
         if self._settings.select == "best" and self.state.best is not None:
-            from safetensors.torch import load_file
-
-            self._network.load_state_dict(load_file(self._folder / BEST))
+            load_best(self._folder / BEST, self._network, self.state)
         return self.state
 
     @property
@@ -331,4 +330,4 @@ class Trainer:
         """Keep the weights where those of now are the best so far."""
         if self._accelerator.is_main_process and self.state.best == self.state.step:
             self._guard()
-            replace_tensors(self._folder / BEST, self._network.state_dict(), "{}")
+            save_best(self._folder / BEST, self._network, self.state)

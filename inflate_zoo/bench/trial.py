@@ -16,7 +16,7 @@ from inflate_zoo.bench.attempt import run_attempt, tidy
 from inflate_zoo.bench.devices import Resources, make_accelerator
 from inflate_zoo.bench.leases import LostLeaseError, holder, leased
 from inflate_zoo.bench.progress import Watcher
-from inflate_zoo.bench.records import FAILURE, Trial
+from inflate_zoo.bench.records import FAILURE, RECORD, Trial
 from inflate_zoo.errors import InflateZooError, WorkError
 from inflate_zoo.interrupts import check
 
@@ -52,7 +52,7 @@ def run_trial(
             tidy(trial)  # in case it was killed right after the record
         if trial.done or held:
             return "done" if trial.done else "held"
-    _ = trial.spec, trial.place
+    trial.require_ready()
     accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
     if not accelerator.is_main_process:  # the first process holds the lease for all
         how = _agreed(accelerator, "")
@@ -63,6 +63,8 @@ def run_trial(
             return how
         remove_partial(trial.folder)
         (trial.folder / FAILURE).unlink(missing_ok=True)
+        if (trial.folder / RECORD).exists():
+            trial.put_aside()
         return _attempt(trial, accelerator, resources, watcher, guard)
 
 

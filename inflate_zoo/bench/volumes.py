@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ from numpy.typing import NDArray
 
 from inflate_zoo.bench.grids import Grid, checked_grid, damaged, to_file_grid, to_our_axes
 from inflate_zoo.bench.tasks import Millimetres, Slices
-from inflate_zoo.errors import UsageError, WriteError
+from inflate_zoo.errors import UsageError
 from inflate_zoo.files import disguise, reading, require_regular
 from inflate_zoo.foreign import parsing, reason_of
+from inflate_zoo.whole_files import replacing
 
 SUPPORTED = (".nii.gz", ".nii")
 _MEMORY = "check it on a machine with more memory, or take the case out"
@@ -269,14 +269,5 @@ def write_like(path: Path, labels: NDArray[np.uint8], like: Grid, slices: Slices
     kind(array, header.get_best_affine(), header).to_stream(content)
     packed = path.name.lower().endswith(".gz")
     data = gzip.compress(content.getvalue(), 6, mtime=0) if packed else content.getvalue()
-    partial = path.with_name(f".{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        raise WriteError(
-            f"cannot write '{path.name}': {error.strerror}; nothing half-written was left",
-            hint="free space or choose another folder, then run the same command again",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)

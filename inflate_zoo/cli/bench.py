@@ -171,7 +171,7 @@ def _run(planned: Planned, resources: Any, shown: Any) -> None:
 def _finish(planned: Planned, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
     """Write the report and print the table; a failed trial is a failed command."""
     from inflate_zoo.bench.report import table, write_report
-    from inflate_zoo.cli.report import as_json
+    from inflate_zoo.cli.report import as_json, tell_left_out
 
     results = write_report([planned.out], planned.out)
     if format is OutputFormat.json:
@@ -179,12 +179,9 @@ def _finish(planned: Planned, format: OutputFormat) -> None:  # noqa: A002 - the
     else:
         typer.echo(table(results), nl=False)
     say(f"report: {planned.out / 'report.html'}")
-    failed = [
-        spec.hash
-        for spec, _ in planned.trials
-        if not (planned.out / "trials" / spec.hash / "record.json").exists()
-    ]
-    if failed:
+    left_out = tell_left_out(results)
+    done = {trial.hash for trial in results.trials if trial.record}
+    if left_out or any(spec.hash not in done for spec, _ in planned.trials):
         raise typer.Exit(1)
 
 

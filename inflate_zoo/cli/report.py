@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inflate_zoo.bench.report import Results
 
 NAME = "report"
+MOST_NAMED = 7
 
 
 @guarded
@@ -49,6 +50,20 @@ def command(
     else:
         typer.echo(table(results), nl=False)
     say(f"report: {target / 'report.html'}")
+    if tell_left_out(results):
+        raise typer.Exit(1)
+
+
+def tell_left_out(results: "Results") -> bool:
+    """Name the trials that are not to be believed; whether there are any."""
+    lines = results.left_out
+    for line in lines[:MOST_NAMED]:
+        say(f"error: {line}")
+    if len(lines) > MOST_NAMED:
+        say(f"error: and {len(lines) - MOST_NAMED} more")
+    if lines:
+        say("run the 'inflate-zoo bench' command that made them again: it runs such trials anew")
+    return bool(lines)
 
 
 def as_json(results: "Results") -> dict[str, Any]:
@@ -86,4 +101,5 @@ def as_json(results: "Results") -> dict[str, Any]:
         "overall": [{"arm": arm, "rank": rank} for arm, rank in ranking.overall],
         "stability": [dataclasses.asdict(each) for each in ranking.stability],
         "caveats": list(ranking.caveats),
+        "left_out": list(results.left_out),
     }

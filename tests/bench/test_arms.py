@@ -1,6 +1,7 @@
 """What is compared: sources found once, converted once, told apart."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -126,6 +127,23 @@ def test_conversions_are_kept_by_recipe(make, sources):
     thick = make(sources / "vit", changes=["network.patch_depth=spacing"],
                  of=task(spacing=(4.0, 1.0, 1.0)))  # fmt: skip
     assert thick["vit center"].spec.config.patch_depth == 1
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "conversion.json"])
+def test_kept_weights_that_are_not_as_they_were_made_are_made_anew(make, sources, name):
+    first = make(sources / "vit")
+    folder = first["vit center"].weights
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    content, state = bytearray(before[name]), (folder / name).stat()
+    content[-9] ^= 0x40
+    (folder / name).write_bytes(content)
+    os.utime(folder / name, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert make(sources / "vit") == first
+    assert make.said == ["converting vit, center, patch depth 2"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / name).unlink()
+    assert make(sources / "vit") == first
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_2d_alone_and_beside_itself(make, sources):

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from inflate_zoo import store as stores
 from inflate_zoo.bench import cache as module
 from inflate_zoo.bench.cache import open_case, prepare
 from inflate_zoo.bench.catalog import load_task
@@ -43,6 +44,11 @@ def dataset(tmp_path):
 @pytest.fixture
 def store(tmp_path):
     return tmp_path / "cache"
+
+
+def forget():
+    """What a new process does not know."""
+    stores._store.cache_clear()
 
 
 def entries(store):
@@ -177,34 +183,114 @@ def test_a_second_run_reads_no_file(dataset, store, monkeypatch):
     def refuse(*_):
         raise AssertionError
 
-    monkeypatch.setattr(module, "sha256", refuse)
+    forget()
+    monkeypatch.setattr("inflate_zoo.store.sha256", refuse)
     monkeypatch.setattr(module, "preprocess", refuse)
     assert prepare(task, dataset, names, store) == first
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": [1, 2]}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"a": 1}', '["a", 1]', "\\xff", '["a", 1, 2, 3, 4, {}']
+)
 def test_a_damaged_memory_of_digests_is_built_anew(dataset, store, text):
     task = task_of(dataset)
     first = prepare(task, dataset, ["case_00"], store)
-    (store / "digests.json").write_text(text)
+    (memory,) = store.glob("digests-*.jsonl")
+    memory.write_bytes(text.encode("latin-1"))
+    forget()
     assert prepare(task, dataset, ["case_00"], store) == first
-    assert len(json.loads((store / "digests.json").read_text())) == 2
+    assert len([line for line in memory.read_bytes().splitlines() if b'"' in line]) >= 7
 
 
-def test_lost_and_damaged_entries(dataset, store):
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 0x40
+    path.write_bytes(content)
+
+
+def in_disguise(path):
+    """Another content of the same length, with the old times."""
+    state = path.stat()
+    flip(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+SPOILED = {
+    "flipped": flip,
+    "in disguise": in_disguise,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"1"),
+    "gone": lambda path: path.unlink(),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "another's": lambda path: path.write_bytes((path.parent.parent / ".other").read_bytes()),
+}
+
+
+@pytest.mark.parametrize("name, how, fresh", [
+    *(("reference.npy", how, False) for how in SPOILED),
+    *(("image.npy", how, True) for how in ("flipped", "in disguise", "gone")),
+    *(("case.json", how, True) for how in ("flipped", "another's")),
+    *(("manifest.json", how, True) for how in ("flipped", "cut", "gone", "another's")),
+])  # fmt: skip
+def test_what_is_not_as_it_was_made_is_noticed_and_made_anew(dataset, store, name, how, fresh):
     task = task_of(dataset)
-    key = prepare(task, dataset, ["case_00"], store)["case_00"]
+    key, other = prepare(task, dataset, ["case_00", "case_01"], store).values()
+    shutil.copyfile(store / "cases" / other / name, store / "cases" / ".other")
     folder = store / "cases" / key
-    (folder / "image.npy").write_bytes(b"short")
-    with pytest.raises(UsageError, match="gone from the cache, or damaged"):
-        open_case(store, key)
-    (folder / "case.json").unlink()
-    assert prepare(task, dataset, ["case_00"], store) == {"case_00": key}
-    assert open_case(store, key).name == "case_00"
-    shutil.rmtree(folder)
-    with pytest.raises(UsageError) as caught:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    SPOILED[how](folder / name)
+    if fresh:
+        forget()
+    with pytest.raises(UsageError, match="gone from the cache, or damaged") as caught:
         open_case(store, key)
     assert "made anew" in caught.value.hint
+    assert prepare(task, dataset, ["case_00"], store) == {"case_00": key}
+    assert open_case(store, key).name == "case_00"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name for path in folder.parent.iterdir()} == {key, other, ".other"}
+
+
+def test_the_entry_of_another_case_is_not_taken_for_this_one(dataset, store):
+    task = task_of(dataset)
+    key, other = prepare(task, dataset, ["case_00", "case_01"], store).values()
+    shutil.rmtree(store / "cases" / key)
+    shutil.copytree(store / "cases" / other, store / "cases" / key)
+    assert prepare(task, dataset, ["case_00"], store) == {"case_00": key}
+    assert open_case(store, key).name == "case_00"
+
+
+def test_an_entry_is_hashed_once_and_its_files_are_looked_at_always(dataset, store, monkeypatch):
+    key = prepare(task_of(dataset), dataset, ["case_00"], store)["case_00"]
+    asked, real = [], module.store_of(store).digests.of
+    monkeypatch.setattr(
+        "inflate_zoo.store.DigestMemory.of", lambda _, path: (asked.append(path), real(path))[1]
+    )
+    forget()
+    for _ in range(3):
+        open_case(store, key)
+    assert len(asked) == 5
+
+
+@pytest.mark.parametrize("what", ["images", "label"])
+def test_a_source_file_replaced_with_the_same_size_and_time_is_noticed(dataset, store, what):
+    task, case = task_of(dataset), dataset.cases[0]
+    path = case.label if what == "label" else case.images[0]
+    first = prepare(task, dataset, ["case_00"], store)
+    state = path.stat()
+    content = bytearray(path.read_bytes())
+    content[4] ^= 1  # the time in a gzip header: the same voxels in other bytes
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert path.stat().st_mtime_ns == state.st_mtime_ns
+    assert prepare(task, dataset, ["case_00"], store) != first
+
+
+def test_an_entry_of_an_earlier_release_is_made_anew(dataset, store):
+    task = task_of(dataset)
+    key = prepare(task, dataset, ["case_00"], store)["case_00"]
+    (store / "cases" / key / "manifest.json").unlink()
+    assert prepare(task, dataset, ["case_00"], store) == {"case_00": key}
+    assert open_case(store, key).name == "case_00"
 
 
 def test_an_interrupted_run_leaves_no_half_entry(dataset, store, monkeypatch):

@@ -6,9 +6,19 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from inflate_zoo.bench.checkpointing import State, load_checkpoint, save_checkpoint
-from inflate_zoo.errors import WriteError
+from inflate_zoo.bench.checkpointing import (
+    BEST,
+    CHECKPOINT,
+    State,
+    load_best,
+    load_checkpoint,
+    resume,
+    save_best,
+    save_checkpoint,
+)
+from inflate_zoo.errors import UsageError, WriteError
 from tests.support.trials import one_thread
 
 
@@ -113,3 +123,119 @@ def test_the_earlier_checkpoint_survives_one_that_fails(tmp_path, monkeypatch, e
         save_checkpoint(tmp_path / "c.safetensors", network, optimizer, State(step=4))
     assert (tmp_path / "c.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+def written(folder, **changes):
+    """A trial's folder as an attempt left it; returns what it holds."""
+    network, optimizer = made()
+    for seed in range(3):
+        step(network, optimizer, seed)
+    state = State(**{"step": 3, "best": 2, "trial": folder.name, **changes})
+    save_checkpoint(folder / CHECKPOINT, network, optimizer, state)
+    save_best(folder / BEST, network, State(step=2, trial=state.trial))
+    (folder / "cases").mkdir()
+    (folder / "cases" / "0000.json").write_text("{}")
+    return network, state
+
+
+def rewritten(change, state=None):
+    """Spoils tensors, or the state beside them."""
+
+    def spoil(path):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path, metadata if state is None else state)
+
+    return spoil
+
+
+UNUSABLE = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "no state": rewritten(lambda t: None, {"format": "pt"}),
+    "no metadata": rewritten(lambda t: None, {}),
+    "a state cut off": rewritten(lambda t: None, {"state": '{"step": '}),
+    "a state of another kind": rewritten(lambda t: None, {"state": '{"step": "three"}'}),
+    "a list": rewritten(lambda t: None, {"state": "[3]"}),
+    "a weight gone": rewritten(lambda t: t.pop("network.0.weight")),
+    "a weight too many": rewritten(lambda t: t.update({"network.9.weight": torch.zeros(1)})),
+    "another shape": rewritten(lambda t: t.update({"network.0.weight": torch.zeros(1, 2)})),
+    "a moment gone": rewritten(lambda t: t.pop("optimizer.exp_avg.0.weight")),
+    "a moment's shape": rewritten(
+        lambda t: t.update({"optimizer.exp_avg.0.weight": torch.ones(1)})
+    ),
+    "NaN": rewritten(lambda t: t["network.0.weight"].fill_(float("nan"))),
+    "an infinite moment": rewritten(lambda t: t["optimizer.exp_avg.0.weight"].fill_(float("inf"))),
+}
+
+
+@pytest.mark.parametrize("spoil", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_checkpoint_that_cannot_be_used_is_put_aside_and_nothing_is_changed(tmp_path, spoil):
+    written(tmp_path)
+    spoil(tmp_path / CHECKPOINT)
+    network, optimizer = made(seed=7)
+    with pytest.warns(UserWarning, match="the training starts anew") as caught:
+        assert resume(tmp_path, network, optimizer, main=True) is None
+    assert tmp_path.name in str(caught[0].message)
+    assert str(tmp_path) not in str(caught[0].message)
+    assert same(network, made(seed=7)[0])
+    assert not optimizer.state
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"unreadable-{CHECKPOINT}", f"unreadable-{BEST}"}
+    assert resume(tmp_path, network, optimizer, main=True) is None
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda path: path.unlink(), UNUSABLE["empty"], UNUSABLE["cut"], UNUSABLE["NaN"],
+    lambda path: save_best(path, made(1)[0], State(step=1, trial=path.parent.name)),
+    lambda path: save_best(path, made(1)[0], State(step=2, trial="another")),
+], ids=["gone", "empty", "cut", "NaN", "of another step", "of another trial"])  # fmt: skip
+def test_the_best_weights_are_needed_where_the_checkpoint_knows_of_them(tmp_path, spoil):
+    _, state = written(tmp_path)
+    if spoil is UNUSABLE["NaN"]:
+        rewritten(lambda t: t["0.weight"].fill_(float("nan")))(tmp_path / BEST)
+    else:
+        spoil(tmp_path / BEST)
+    network, optimizer = made()
+    with pytest.raises(UsageError):
+        load_best(tmp_path / BEST, network, state)
+    with pytest.warns(UserWarning, match=BEST):
+        assert resume(tmp_path, network, optimizer, main=True) is None
+
+
+def test_the_checkpoint_of_another_trial_is_not_gone_on_from(tmp_path):
+    written(tmp_path, trial="0123456789abcdef")
+    with pytest.warns(UserWarning, match="another trial's"):
+        assert resume(tmp_path, *made(), main=True) is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"best": 3}, {"best": None}, {"trial": ""}])
+def test_what_is_whole_is_gone_on_from(tmp_path, changes):
+    before, state = written(tmp_path, **changes)
+    if changes.get("best", 2) != 2:
+        (tmp_path / BEST).unlink()
+    network, optimizer = made(seed=7)
+    assert resume(tmp_path, network, optimizer, main=True) == state
+    assert same(network, before)
+    assert len(optimizer.state) == 3
+    assert (tmp_path / "cases").exists()
+
+
+def test_without_a_checkpoint_earlier_scores_and_weights_are_forgotten(tmp_path):
+    written(tmp_path)
+    (tmp_path / CHECKPOINT).unlink()
+    assert resume(tmp_path, *made(), main=False) is None
+    assert (tmp_path / "cases").exists()
+    assert resume(tmp_path, *made(), main=True) is None
+    assert {path.name for path in tmp_path.iterdir()} == {f"unreadable-{BEST}"}
+
+
+def test_one_of_several_processes_moves_the_file(tmp_path):
+    written(tmp_path)
+    UNUSABLE["cut"](tmp_path / CHECKPOINT)
+    assert resume(tmp_path, *made(), main=False) is None
+    assert (tmp_path / CHECKPOINT).exists()

@@ -318,6 +318,28 @@ def test_an_earlier_attempts_case_is_used_again(tmp_path, monkeypatch):
 
 
 @own_deprecation
+@pytest.mark.parametrize("name, content", [
+    ("0000.json", ""), ("0000.json", "[]"), ("0000.json", "another case"),
+    ("0000.json", "a Dice of 7.5"),
+    ("0000.safetensors", ""), ("0000.safetensors", None),
+])  # fmt: skip
+def test_what_was_kept_and_cannot_be_used_is_scored_anew(tmp_path, name, content):
+    see, case = seer(), case_of(0)
+    first = score_case(see, case, TASK, tmp_path, 0)
+    path = tmp_path / "cases" / name
+    whole = path.read_bytes()
+    if content is None:
+        path.unlink()
+    elif " " in content:
+        changed = {"case": "other"} if "case" in content else {"mean_dice": 7.5}
+        path.write_text(json.dumps(json.loads(whole) | changed))
+    else:
+        path.write_text(content)
+    assert score_case(see, case, TASK, tmp_path, 0) == first
+    assert path.read_bytes() == whole
+
+
+@own_deprecation
 def test_a_case_that_could_not_be_kept_is_scored_anew(tmp_path, monkeypatch):
     see, case = seer(), case_of(0)
 

@@ -1,6 +1,7 @@
 """Kept features: what the network computes, the same windows for all, one entry for all runs."""
 
 import json
+import os
 import resource
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from inflate_zoo.bench.building import build
 from inflate_zoo.bench.cache import open_case
-from inflate_zoo.bench.features import FeatureWindows, encode_windows
+from inflate_zoo.bench.features import FILES, FeatureWindows, encode_windows
 from inflate_zoo.bench.sampling import WindowRule, draw
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.errors import WriteError
@@ -97,6 +98,22 @@ def test_what_float16_cannot_hold_is_cut_off(run, tmp_path):
     plan = tiny_run(tmp_path, *FROZEN)
     kept = np.load(encode(plan.trial(), Loud()) / "features.npy")
     assert (kept == np.finfo(np.float16).min).all()
+
+
+@pytest.mark.parametrize("name", ["features.npy", "labels.npy", "cases.json"])
+def test_features_that_are_not_as_they_were_made_are_made_anew(tmp_path, name):
+    trial = tiny_run(tmp_path, *FROZEN).trial()
+    folder = encode(trial)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert json.loads(before["manifest.json"])["files"].keys() == set(FILES)
+    state = (folder / name).stat()
+    content = bytearray(before[name])
+    content[-5] ^= 0x40
+    (folder / name).write_bytes(content)
+    os.utime(folder / name, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert encode(trial) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert encode(trial, untouched()) == folder
 
 
 def test_runs_share_what_is_there(run, tmp_path):

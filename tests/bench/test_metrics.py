@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from inflate_zoo.bench.metrics import case_scores, means, pooled
+from inflate_zoo.bench.metrics import case_scores
+from inflate_zoo.scores import means, pooled
 
 SURFACES = ["surface_dice_1mm", "surface_dice_2mm", "surface_dice_3mm", "surface_dice_5mm"]
 KEYS = {

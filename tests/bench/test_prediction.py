@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import shutil
 
 import nibabel as nib
@@ -116,7 +115,7 @@ def test_lines_for_people_and_a_second_run(run, tmp_path):
     assert "--force" in again.stderr
     (out / "case_00.nii.gz").write_bytes(b"broken")
     (out / "mine.txt").write_text("mine")
-    (out / f".{os.getpid()}.partial").write_text("left by a kill")
+    (out / f".case_00.nii.gz.{'0' * 32}.partial").write_text("left by a kill")
     assert predict(trial.folder, scans, "--out", out, "--force").exit_code == 0
     np.testing.assert_array_equal(voxels(out / "case_00.nii.gz"), before)
     assert (out / "mine.txt").read_text() == "mine"
@@ -271,7 +270,7 @@ def test_a_trial_moved_elsewhere_predicts_without_cache_and_place(run, tmp_path)
     gone = predict(kept, image, "--out", tmp_path / "other")
     assert gone.exit_code == 2
     assert not (tmp_path / "other").exists()
-    assert Trial(kept).done
+    assert Trial(kept).believed(moved=True)
 
 
 def test_what_dies_half_way_leaves_whole_files(run, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from inflate_zoo.bench.records import (
     trials_of,
 )
 from inflate_zoo.errors import UsageError
-from tests.support.trials import tiny_run
+from tests.support.trials import result_of, tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_done_means_a_record(run, tmp_path):
     assert trial.failure() is None
     trial.fail({"kind": "error", "reason": "odd"})
     assert trial.failure() == {"kind": "error", "reason": "odd"}
-    trial.finish({"mean": None}, {"device": "cpu"})
+    trial.finish(result_of(trial), {"device": "cpu"})
     assert trial.done
     assert trial.failure() is None
     record = trial.record()
@@ -70,8 +70,8 @@ def test_done_means_a_record(run, tmp_path):
     before = (trial.folder / RECORD).read_bytes()
     plan_trial(tmp_path, trial.spec, trial.place.model_copy(update={"cache": "/moved"}))
     assert (trial.folder / RECORD).read_bytes() == before
-    with pytest.raises(ValueError, match="JSON compliant"):
-        trial.finish({"mean": float("nan")}, {})
+    with pytest.raises(ValueError, match="finite number"):
+        trial.finish(result_of(trial) | {"curves": {"loss": [(1, float("nan"))]}}, {})
     assert (trial.folder / RECORD).read_bytes() == before
 
 
@@ -124,7 +124,8 @@ def test_a_folder_that_cannot_hold_trials(run, tmp_path):
 
 def test_words_do_not_name_a_folder_and_are_kept_up_to_date(run, tmp_path):
     spec, place = run.trials[0].spec, run.trials[0].place
-    plan_trial(tmp_path, spec, place).finish({}, {})
+    trial = plan_trial(tmp_path, spec, place)
+    trial.finish(result_of(trial), {})
     words = {
         "arm": spec.arm.model_copy(update={"label": "random as it is called beside others"}),
         "task": spec.task.model_copy(update={"citation": "Somebody, 2026"}),
@@ -134,6 +135,7 @@ def test_words_do_not_name_a_folder_and_are_kept_up_to_date(run, tmp_path):
         other = spec.model_copy(update={name: value})
         assert plan_trial(tmp_path, other, place).folder.name == spec.hash
         assert Trial(tmp_path / "trials" / spec.hash).spec == other
+        assert Trial(tmp_path / "trials" / spec.hash).done
         refuse_others(tmp_path, [other])
 
 
@@ -153,3 +155,49 @@ def test_a_run_folder_with_other_data_is_refused(run, tmp_path):
         refuse_others(tmp_path, [other])
     assert trial.folder.name in str(caught.value)
     refuse_others(tmp_path, [other.model_copy(update={"seed": 5})])
+
+
+def without_digest(table):
+    result = {**table["result"], "mean": {name: {"dice": 0.6} for name in table["result"]["mean"]}}
+    return {**table, "digest": None, "result": result}
+
+
+SPOILED = {
+    "trial.json cut": ("trial.json", lambda table: None),
+    "another seed": ("trial.json", lambda table: {**table, "seed": 7}),
+    "another name": ("trial.json", lambda table: {**table, "hash": "0" * 16}),
+    "record cut": ("record.json", lambda table: None),
+    "another trial's record": ("record.json", lambda table: {**table, "hash": "0" * 16}),
+    "no digest and another mean": ("record.json", lambda table: without_digest(table)),
+}
+
+
+@pytest.mark.parametrize("name, spoil", SPOILED.values(), ids=SPOILED)
+def test_a_trial_is_done_where_folder_trial_and_record_agree(run, tmp_path, name, spoil):
+    spec, place = run.trials[0].spec, run.trials[0].place
+    trial = plan_trial(tmp_path, spec, place)
+    trial.finish(result_of(trial), {})
+    path = trial.folder / name
+    table = spoil(json.loads(path.read_text()))
+    path.write_text(json.dumps(table)[:-9] if table is None else json.dumps(table))
+    assert not Trial(trial.folder).done
+    refuse_others(tmp_path, [each.spec for each in run.trials])
+    again = plan_trial(tmp_path, spec, place)
+    assert again.spec == spec
+    assert again.done == (name == "trial.json")  # written anew, the record is right again
+
+
+def test_a_renamed_folder_is_not_done_and_does_not_run(run, tmp_path):
+    trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
+    trial.finish(result_of(trial), {})
+    moved = Trial(trial.folder.rename(trial.folder.with_name("copy")))
+    assert not moved.done
+    assert moved.believed(moved=True).hash == trial.hash
+    with pytest.raises(UsageError, match="'copy' is not the one that was planned"):
+        moved.require_ready()
+
+
+def test_a_failure_that_cannot_be_read_says_nothing(run, tmp_path):
+    trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
+    (trial.folder / "failure.json").write_text("")
+    assert trial.failure() == {}

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -307,24 +308,66 @@ def test_a_folder_without_trials_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("content", [
-    "{", "[]", '{"format": 1}', '{"format": 2, "hash": "a", "trial": {}, "result": {}}', "[" * 9999,
-], ids=["cut", "list", "empty", "newer", "deep"])  # fmt: skip
-def test_a_damaged_record_is_refused_by_the_name_of_its_trial(tmp_path, content):
-    place = records.save(tmp_path, records.record(SMALL[0]))
-    (place / "record.json").write_text(content)
-    with pytest.raises(UsageError, match=place.name):
-        write_report([tmp_path], tmp_path)
+def left_out(folder, out):
+    """What the command names, once it has said how it ends."""
+    told = CliRunner().invoke(app(), [str(folder), "--out", str(out)])
+    assert told.exit_code == 1
+    assert len(told.stderr.splitlines()) <= 10
+    errors = [line for line in told.stderr.splitlines() if line.startswith("error: ")]
+    assert str(folder) not in str(errors)
+    return errors
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", '"high"', "[1]"])
-def test_a_value_that_is_no_number_is_refused(tmp_path, value):
-    made = records.record(SMALL[0])
-    made["result"]["cases"][0]["regions"]["anterior"]["dice"] = "HERE"
-    place = records.save(tmp_path, made, overlays=False)
-    (place / "record.json").write_text(json.dumps(made).replace('"HERE"', value))
-    with pytest.raises(UsageError, match=place.name):
-        write_report([tmp_path], tmp_path)
+@pytest.mark.parametrize("name, content", [
+    ("record.json", "{"), ("record.json", "[]"), ("record.json", '{"format": 1}'),
+    ("record.json", "[" * 9999), ("trial.json", "{"), ("trial.json", '{"seed": 1}'),
+    ("trial.json", None), ("record.json", '{"format": 2, "hash": "a", "trial": {}, "result": {}}'),
+])  # fmt: skip
+def test_a_damaged_trial_is_named_and_left_out(tmp_path, undrawn, name, content):
+    run = records.save_run(
+        tmp_path / "run", arms=SMALL[:2], seeds=2, cases=2, overlays=False, incomplete=False
+    )
+    place = min((run / "trials").iterdir())
+    if content is None:
+        (place / name).unlink()
+    else:
+        (place / name).write_text(content)
+    (line,) = left_out(run, tmp_path / "out")
+    assert place.name in line
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert (f"{place.name}</td>" in page) == (name == "record.json")
+    assert ("trial left out" in page) == (name == "record.json")
+    told = CliRunner().invoke(app(), [str(run), "--out", str(tmp_path / "o"), "--format", "json"])
+    assert place.name in json.loads(told.stdout)["left_out"][0]
+
+
+def test_where_nothing_can_be_read_the_command_says_so(tmp_path):
+    place = records.save(tmp_path, records.record(SMALL[0]), overlays=False)
+    (place / "trial.json").write_text("{")
+    (line,) = left_out(tmp_path, tmp_path)
+    assert "no trial that can be read" in line
+
+
+def test_many_that_are_left_out_are_counted(tmp_path, undrawn):
+    run = records.save_run(tmp_path, arms=SMALL, seeds=4, cases=2, overlays=False)
+    for place in (run / "trials").iterdir():
+        (place / "record.json").write_text("{")
+    lines = left_out(run, tmp_path / "out")
+    assert len(lines) == 8
+    assert lines[-1] == "error: and 5 more"
+
+
+def test_a_good_copy_elsewhere_counts_and_the_bad_one_is_named(tmp_path, undrawn):
+    made = [records.record(arm) for arm in SMALL]
+    for each in made:
+        bad, good = (
+            records.save(tmp_path / name, each, overlays=False) for name in ("bad", "good")
+        )
+    shutil.copyfile(good.parent / made[0]["hash"] / "record.json", bad / "record.json")
+    told = CliRunner().invoke(app(), [str(tmp_path / "bad"), str(tmp_path / "good")])
+    assert told.exit_code == 1
+    assert f"trial '{bad.name}' is not to be believed: it is of another trial" in told.stderr
+    assert "have no record" not in told.stdout
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 64], ids=["empty", "noise"])

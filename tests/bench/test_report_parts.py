@@ -281,7 +281,7 @@ def test_rank_shares_leave_out_a_case_without_a_value_for_all_arms(tmp_path):
     made = [records.record(arm, 0, 6) for arm in ARMS]
     made[0]["result"]["cases"][1]["regions"]["anterior"]["dice"] = None
     for each in made[1:]:  # would turn every rank around if it counted
-        each["result"]["cases"][1]["regions"]["anterior"]["dice"] = 1e6
+        each["result"]["cases"][1]["regions"]["anterior"]["dice"] = 1.0
     for each in made:
         records.save(tmp_path, each, overlays=False)
     study = results.evaluate(collect([tmp_path])).studies[0]

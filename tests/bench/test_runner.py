@@ -12,7 +12,7 @@ from inflate_zoo.bench.progress import Silent
 from inflate_zoo.bench.records import Trial, place_file
 from inflate_zoo.bench.runner import reason, run_trials
 from inflate_zoo.errors import UsageError
-from tests.support.trials import one_thread, tiny_run
+from tests.support.trials import one_thread, result_of, tiny_run
 
 CPU = Resources("cpu", 0)
 
@@ -70,11 +70,11 @@ def hold(trial, then):
 
 def test_what_another_holds_is_waited_for(run):
     first, second = run.trials
-    thread = hold(first, lambda: first.finish({"theirs": 1}, {}))
+    thread = hold(first, lambda: first.finish(result_of(first, flops=7), {}))
     tally, said, seen = go(run.trials)
     thread.join()
     assert tally.done == run.trials
-    assert first.record()["result"] == {"theirs": 1}
+    assert first.record()["result"]["flops"] == 7
     assert second.record()["result"]["mean"]
     assert [line.split(" is run by ")[0] for line in said] == [f"trial {first.folder.name}"]
     assert seen[1][0] == second.folder.name  # nothing waits for it

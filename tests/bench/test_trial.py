@@ -178,3 +178,44 @@ def test_the_record_tells_its_circumstances(home):
     text = (trial.folder / "record.json").read_text()
     assert str(home) not in text
     assert os.sep + "site-packages" not in text
+
+
+def edited(text):
+    record = json.loads(text)
+    record["result"]["mean"] = {name: {"dice": 1.0} for name in record["result"]["mean"]}
+    return json.dumps(record)
+
+
+@pytest.mark.parametrize("spoil", [edited, lambda text: text[: len(text) // 2]])
+def test_a_record_that_is_not_to_be_believed_is_put_aside_and_the_trial_runs_again(home, spoil):
+    trial = tiny_run(home, "train.steps=2", name=f"edited-{spoil.__name__}").trial()
+    assert run_trial(trial, CPU, Silent()) == "done"
+    path, aside = trial.folder / "record.json", trial.folder / "unbelieved-record.json"
+    first, spoiled = trial.record(), spoil(path.read_text())
+    path.write_text(spoiled)
+    (trial.folder / "cases").mkdir()
+    (trial.folder / "cases" / "0000.json").write_text('{"regions": {}}')
+    with pytest.warns(UserWarning, match="is not to be believed: .*; the trial runs again"):
+        assert run_trial(trial, CPU, Silent()) == "done"
+    assert trial.record()["result"] == first["result"]
+    assert trial.record()["digest"] == first["digest"]
+    assert aside.read_text() == spoiled
+    assert run_trial(trial, CPU, Silent()) == "done"
+
+
+def test_a_training_whose_checkpoint_is_torn_begins_anew_and_ends_as_any(home):
+    class Stops(Silent):
+        def step(self, step, *_):
+            if step == 5:
+                raise ValueError("stop")
+
+    changes = ("train.checkpoint_every=2", "train.validate_every=0")
+    whole, torn = (tiny_run(home, *changes, name=name).trial() for name in ("unbroken", "torn"))
+    assert run_trial(whole, CPU, Silent()) == "done"
+    assert run_trial(torn, CPU, Stops()) == "failed"
+    checkpoint = torn.folder / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match=r"is damaged: .*; the training starts anew"):
+        assert run_trial(torn, CPU, Silent()) == "done"
+    assert torn.record()["result"] == whole.record()["result"]
+    assert not list(torn.folder.glob("*checkpoint*"))

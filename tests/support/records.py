@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from inflate_zoo.trial_records import new_record, trial_hash
+
 SURFACES = [f"surface_dice_{mm}mm" for mm in (1, 2, 3, 5, 7)]
 
 
@@ -107,7 +109,8 @@ def record(arm: Arm, seed=0, cases=12, task=None, protocol=None, fold=0, cases_n
                 "hd95_mm": 6 * (1 - dice), "volume_mm3": volume,
                 "reference_volume_mm3": volume * 1.02,
             }  # fmt: skip
-        results.append({"case": name, "regions": found})
+        dice = float(np.mean([scores["dice"] for scores in found.values()]))
+        results.append({"case": name, "regions": found, "mean_dice": dice, "slice": 0})
     return _whole(arm, seed, fold, task, protocol, digest, results, rng)
 
 
@@ -140,9 +143,10 @@ def _whole(arm, seed, fold, task, protocol, digest, results, rng):
     }  # fmt: skip
     result = {
         "cases": results, "mean": mean,
-        "pooled": {region: {"dice": values["dice"] + 0.01} for region, values in mean.items()},
+        "pooled": {name: {"dice": min(1, values["dice"] + 0.01)} for name, values in mean.items()},
         "curves": {"loss": loss, "validation_dice": validation}, "selected_step": steps,
-        "parameters": 22_000_000, "flops": 41_234_567_890, "encoder_flops": 31_234_567_890,
+        "parameters": 22_000_000, "trained_parameters": 22_000_000, "window": [32, 64, 64],
+        "flops": 41_234_567_890, "encoder_flops": 31_234_567_890,
     }  # fmt: skip
     run = {
         "command": ["inflate-zoo", "bench", "--task", task["name"], "--protocol", protocol["name"]],
@@ -153,7 +157,7 @@ def _whole(arm, seed, fold, task, protocol, digest, results, rng):
         "versions": {"torch": "2.10.0", "monai": "1.5.0", "inflate-zoo": "0.1.0"},
         "started": "2026-01-02T03:04:05Z", "finished": "2026-01-02T03:06:05Z",
     }  # fmt: skip
-    return {"format": 1, "hash": digest, "trial": trial, "result": result, "run": run}
+    return {"hash": trial_hash(trial), "trial": trial, "result": result, "run": run}
 
 
 def save_overlays(path: Path, record: dict[str, Any], size=48) -> None:
@@ -177,9 +181,10 @@ def save_overlays(path: Path, record: dict[str, Any], size=48) -> None:
 
 
 def save(folder: Path, record: dict[str, Any], *, overlays=True) -> Path:
-    """Write a finished trial; returns its folder."""
+    """Write a finished trial, whatever was changed of it since; returns its folder."""
     place = save_pending(folder, record)
-    (place / "record.json").write_text(json.dumps(record))
+    made = new_record(record["trial"], record["result"], record["run"])
+    (place / "record.json").write_text(json.dumps(made))
     if overlays:
         save_overlays(place / "overlays.safetensors", record)
     return place
@@ -187,6 +192,7 @@ def save(folder: Path, record: dict[str, Any], *, overlays=True) -> Path:
 
 def save_pending(folder: Path, record: dict[str, Any]) -> Path:
     """Write a trial that has not run."""
+    record["hash"] = trial_hash(record["trial"])
     place = folder / "trials" / record["hash"]
     place.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**record["trial"], "hash": record["hash"]})

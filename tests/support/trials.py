@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -120,6 +121,23 @@ def tiny_run(
         planned = plan(request, lambda _: None, lambda *_: None)
     trials = tuple(plan_trial(planned.out, spec, place) for spec, place in planned.trials)
     return Run(planned.out, cache, data, source, trials)
+
+
+def result_of(trial: Trial, **changes: Any) -> dict[str, Any]:
+    """A made-up result that a trial may have."""
+    spec = trial.spec
+    counts = {"intersection": 1, "prediction_voxels": 2, "reference_voxels": 2}
+    scores = {"dice": 0.5, **counts}
+    table = {region: dict(scores) for region in spec.task.regions}
+    cases = [
+        {"case": name, "regions": table, "mean_dice": 0.5, "slice": 0} for name in spec.cases.test
+    ]
+    mean = {region: {"dice": 0.5} for region in table}
+    sizes = dict.fromkeys(("parameters", "trained_parameters", "flops", "encoder_flops"), 1)
+    return {
+        "cases": cases, "mean": mean, "pooled": mean, "curves": {}, "selected_step": 1,
+        "window": [4, 8, 8], **sizes, **changes,
+    }  # fmt: skip
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from inflate_zoo.bench.atomic import replace_text, replacing
 from inflate_zoo.bench.report import content, drawing, markdown, page, values
 from inflate_zoo.bench.report.collect import collect
 from inflate_zoo.bench.report.results import Results, evaluate
 from inflate_zoo.bench.report.terminal import table
 from inflate_zoo.errors import UsageError
+from inflate_zoo.whole_files import replace_text, replacing
 
 __all__ = ["Results", "table", "write_report"]
 

@@ -255,7 +255,7 @@ def _runs(results: Results) -> Iterator[Block]:
     rows = tuple(
         (t.hash, t.described.task.name, t.described.protocol.name, t.described.arm.label,
          str(t.described.fold), str(t.described.seed),
-         "done" if t.record else "failed" if t.failure else "not run")
+         "done" if t.record else "left out" if t.doubt else "failed" if t.failure else "not run")
         for t in results.trials
     )  # fmt: skip
     columns = ("trial", "task", "protocol", "arm", "fold", "seed", "state")

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.ranking import Comparison
-from inflate_zoo.bench.report.collect import Curve
 from inflate_zoo.bench.report.document import Picture
 from inflate_zoo.bench.report.drawing import (
     FAINT,
@@ -22,6 +21,7 @@ from inflate_zoo.bench.report.drawing import (
     picture,
 )
 from inflate_zoo.bench.report.results import Study, case_means, rank_shares
+from inflate_zoo.trial_records import Record
 
 Floats = NDArray[np.float64]
 METRICS = {"dice": "Dice", "surface_dice": "surface Dice"}
@@ -55,7 +55,7 @@ def of_study(
     return drawings
 
 
-def _curve(record: Any, name: str) -> Curve:
+def _curve(record: Record | None, name: str) -> tuple[tuple[int, float], ...]:
     return getattr(record.result.curves, name) if record else ()
 
 
@@ -73,7 +73,7 @@ def _lines(study: Study, arm: str, name: str) -> tuple[list[tuple[Floats, Floats
     """Each seed's curve, and their mean over the steps that all have."""
     told = []
     for trial in study.finished(arm):
-        points = {step: value for step, value in _curve(trial.record, name) if value is not None}
+        points = dict(_curve(trial.record, name))
         if points:
             told.append(dict(sorted(points.items())))
     seeds = [

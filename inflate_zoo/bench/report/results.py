@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from inflate_zoo.bench.ranking import Outcome, Ranking, TaskRanking, rank
-from inflate_zoo.bench.records import Fed
-from inflate_zoo.bench.report.collect import Arm, Cases, Described, Trial
+from inflate_zoo.bench.records import ArmSpec, CaseNames, Fed, TrialSpec
+from inflate_zoo.bench.report.collect import Collected, Trial
 from inflate_zoo.bench.report.text import plural, visible
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.bench.verdicts import NOT_A_RANKING
@@ -63,7 +63,7 @@ class Study:
         return f"{self.ranking.task}, protocol {self.ranking.protocol}"
 
     @property
-    def arms(self) -> dict[str, Arm]:
+    def arms(self) -> dict[str, ArmSpec]:
         """Label to arm, in the order of the standings."""
         known = {trial.described.arm.label: trial.described.arm for trial in self.trials}
         return {s.arm: known[s.arm] for s in self.ranking.standings if s.arm in known}
@@ -91,15 +91,18 @@ class Results:
         ranking: The ranking.
         studies: One per task and protocol, in the ranking's order.
         trials: Every trial.
+        left_out: A sentence for every record, or whole trial, that is not to be believed.
     """
 
     ranking: Ranking
     studies: tuple[Study, ...]
     trials: tuple[Trial, ...]
+    left_out: tuple[str, ...]
 
 
-def evaluate(trials: Sequence[Trial]) -> Results:
+def evaluate(collected: Collected) -> Results:
     """Rank trials and gather the caveats."""
+    trials = collected.trials
     ranking = rank([_outcome(trial) for trial in trials])
     studies = []
     for task in ranking.tasks:
@@ -113,7 +116,7 @@ def evaluate(trials: Sequence[Trial]) -> Results:
         known = tuple(dict.fromkeys((*task.caveats, *extra)))
         ordered = sorted(known, key=lambda caveat: not caveat.startswith(NOT_A_RANKING))
         studies.append(Study(task, own, tuple(ordered)))
-    return Results(ranking, tuple(studies), tuple(trials))
+    return Results(ranking, tuple(studies), trials, collected.left_out)
 
 
 def _outcome(trial: Trial) -> Outcome:
@@ -136,6 +139,9 @@ def _absent(trials: Sequence[Trial]) -> Iterator[str]:
             continue
         told = trial.described
         who = f"'{visible(told.arm.label)}', fold {told.fold}, seed {told.seed}"
+        if trial.doubt is not None:
+            yield f"trial left out: {who} ({visible(trial.doubt)})"
+            continue
         if trial.failure is None:
             yield f"trial missing: {who} has not run"
             continue
@@ -183,7 +189,7 @@ def _unlike(trials: Sequence[Trial]) -> Iterator[str]:
             shown = "; ".join(list(found.values())[:4])
             more = f" and {len(found) - 4} more" if len(found) > 4 else ""
             yield f"{NOT_A_RANKING} the {what} settings differ {same}: {shown}{more}"
-    splits: dict[int, set[Cases]] = {}
+    splits: dict[int, set[CaseNames]] = {}
     for told in described:
         splits.setdefault(told.fold, set()).add(told.cases)
     if folds := sorted(fold for fold, different in splits.items() if len(different) > 1):
@@ -199,7 +205,7 @@ def _unlike(trials: Sequence[Trial]) -> Iterator[str]:
     yield from _devices(trials)
 
 
-def _comparable_tasks(described: Sequence[Described]) -> list[list[dict[str, Any]]]:
+def _comparable_tasks(described: Sequence[TrialSpec]) -> list[list[dict[str, Any]]]:
     """Groups of tasks that must be equal: whole within a fold, without what is measured in all."""
     folds: dict[int, list[Task]] = {}
     for told in described:
@@ -216,7 +222,7 @@ def _distinct(models: Sequence[BaseModel], exclude: set[str] | None = None) -> l
     return [model.model_dump(mode="json", exclude=exclude) for model in different.values()]
 
 
-def _changed_cases(described: Sequence[Described]) -> list[str]:
+def _changed_cases(described: Sequence[TrialSpec]) -> list[str]:
     """Cases whose contents differ although they were prepared alike."""
     entries: dict[tuple[str, str], set[str]] = {}
     for told in described:

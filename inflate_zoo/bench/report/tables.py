@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from inflate_zoo.bench.ranking import Comparison, Ranking, Standing
-from inflate_zoo.bench.report.collect import Arm, Record
+from inflate_zoo.bench.records import ArmSpec
 from inflate_zoo.bench.report.document import Table
 from inflate_zoo.bench.report.results import DOUBTFUL, Results, Study, differing, flattened
 from inflate_zoo.bench.report.text import (
@@ -22,6 +22,7 @@ from inflate_zoo.bench.report.text import (
     signed,
     with_spread,
 )
+from inflate_zoo.trial_records import Record
 
 MOST_REGIONS = 3  # beside each other; more give one column of means, and a table of their own
 NAMES = {"dice": "Dice", "surface_dice": "surface Dice"}
@@ -75,7 +76,7 @@ def standings(study: Study, *, pooled: bool, narrow: bool = False) -> Table:
     return Table(columns, tuple(rows), len(words), marked)
 
 
-def normalization(arm: Arm) -> str:
+def normalization(arm: ArmSpec) -> str:
     """Who says which normalisation an arm's weights hold; in capitals where that is doubtful."""
     known = arm.normalization or NONE
     return DOUBTFUL[arm.normalization][0] if arm.normalization in DOUBTFUL else known
@@ -288,5 +289,7 @@ def missing(results: Results) -> str | None:
         return None
     failed = sum(trial.failure is not None for trial in absent)
     total = plural(len(results.trials), "trial")
-    states = f"{failed} failed, {len(absent) - failed} not run"
+    doubted = sum(trial.doubt is not None for trial in absent)
+    states = f"{failed} failed, {len(absent) - failed - doubted} not run"
+    states += f", {doubted} left out" if doubted else ""
     return f"{len(absent)} of {total} have no record: {states}"
