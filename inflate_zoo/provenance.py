@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inflate_zoo.cards import render_card
 from inflate_zoo.checkpoints import Checkpoint
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import called, read_json, require_folder, sha256
+from inflate_zoo.files import called, lacking, read_json, sha256
 from inflate_zoo.inflate import Recipe, backbone_config
 from inflate_zoo.plan import Plan
 from inflate_zoo.preparation import Understood
@@ -159,9 +159,8 @@ def read_record(folder: Path) -> Mapping[str, Any]:
         CheckpointError: The weights are damaged.
     """
     if not (folder / "conversion.json").is_file():
-        require_folder(folder, "name a folder that 'inflate-zoo convert' wrote")
         raise UsageError(
-            f"'{called(folder)}' holds no conversion.json",
+            f"'{called(folder)}' holds no conversion.json{lacking(folder)}",
             hint="name a folder that 'inflate-zoo convert' wrote",
         )
     record = read_json(folder / "conversion.json")
