@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from inflate_zoo.version import __version__ as __version__
 
+TYPE_CHECKING = False  # that of typing takes long to import, for a signal that comes meanwhile
 if TYPE_CHECKING:
     from inflate_zoo.backbones import Backbone
     from inflate_zoo.catalog import families

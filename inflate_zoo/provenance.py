@@ -16,7 +16,7 @@ from inflate_zoo.checkpoints import Checkpoint
 from inflate_zoo.conversion_record import read_conversion
 from inflate_zoo.definitions import Normalization
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import called, require_folder, sha256
+from inflate_zoo.files import called, lacking, sha256
 from inflate_zoo.inflate import Recipe, backbone_config
 from inflate_zoo.normalization import Basis, Feeding
 from inflate_zoo.plan import Plan
@@ -216,9 +216,8 @@ def read_record(folder: Path) -> Mapping[str, Any]:
         CheckpointError: The weights are damaged.
     """
     if not (folder / "conversion.json").is_file():
-        require_folder(folder, "name a folder that 'inflate-zoo convert' wrote")
         raise UsageError(
-            f"'{called(folder)}' holds no conversion.json",
+            f"'{called(folder)}' holds no conversion.json{lacking(folder)}",
             hint="name a folder that 'inflate-zoo convert' wrote",
         )
     record = read_conversion(folder)

@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.tasks import Task
+from inflate_zoo.budgets import JSON_BYTES
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import called, lacking
+from inflate_zoo.files import called, lacking, read_bytes
 from inflate_zoo.normalization import Basis
 from inflate_zoo.trial_records import (
     Record,

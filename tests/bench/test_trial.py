@@ -2,12 +2,15 @@
 
 import json
 import os
+import signal
 import socket
+import time
+from contextlib import suppress
 
 import pytest
 import torch
 
-from inflate_zoo import load
+from inflate_zoo import interrupts, load
 from inflate_zoo.bench import attempt
 from inflate_zoo.bench.devices import Resources, device_kind, make_accelerator
 from inflate_zoo.bench.failures import DeadWorkerError
@@ -51,6 +54,20 @@ def test_what_is_kept_is_the_trained_network(home, monkeypatch, kind):
     assert run_trial(trial, CPU, Silent()) == "done"
     assert (trial.folder / "record.json").read_bytes() == before
     assert len(kept) == 1
+
+
+def test_what_a_signal_broke_is_no_failure(home, monkeypatch):
+    trial = tiny_run(home, name="signal").trial()
+
+    def worker_dies(*_):
+        with suppress(KeyboardInterrupt):  # as torch's own handler, which raises its error instead
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    monkeypatch.setattr("inflate_zoo.bench.trial.run_attempt", worker_dies)
+    assert interrupts.run(lambda: run_trial(trial, CPU, Silent())) == 143
+    assert {path.name for path in trial.folder.iterdir()} <= {"trial.json", place_file(), LOCK}
 
 
 def test_a_trial_that_another_holds_is_left_alone(home, monkeypatch):
