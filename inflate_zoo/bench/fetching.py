@@ -189,21 +189,24 @@ def _fill(task: Task, partial: Path, remote: web.Remote, progress: Progress) -> 
     """Fetch until all is there; tries count anew whenever there is more than ever before."""
     tries, most, in_parts = 0, _bytes(partial), remote.mark is not None
     while True:
-        if not in_parts or _bytes(partial) > (remote.length or _bytes(partial)):
+        there = _bytes(partial)
+        if there == remote.length:
+            return
+        if not in_parts:
             partial.unlink(missing_ok=True)
-        if _bytes(partial) == remote.length:
-            return None
         try:
-            return _fetch_rest(task, partial, remote, progress)
+            _fetch_rest(task, partial, remote, progress)
         except web.NoSuchPartError as error:
-            if error.length is not None and error.length == _bytes(partial):
-                return None
+            if error.length == there:
+                return
             in_parts, why, more = False, "what it sent before is no part of what it has", False
         except web.BrokenOffError as error:
             why = str(error)
             more = _bytes(partial) > most and not isinstance(error, web.TooSlowError)
         except web.RefusedError as error:
             raise _unreachable(task, str(error)) from error
+        else:
+            return
         tries, most = (1 if more else tries + 1), max(most, _bytes(partial))
         if tries >= _TRIES:
             raise _unreachable(task, why)
