@@ -158,10 +158,9 @@ def _one(parser: Parser, random: Random, home: Path) -> str:
             what = f"a message that is none: {lines!r}"[:300]
         if isinstance(error.__cause__, MemoryError):
             what = f"asked for more memory than there is: {lines[0]}"
-    except BaseException as error:
-        places = [
-            f for f in traceback.extract_tb(error.__traceback__) if "/inflate_zoo/" in f.filename
-        ]
+    except BaseException as error:  # noqa: BLE001 - whatever it is
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [frame for frame in frames if "/inflate_zoo/" in frame.filename]
         place = f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "the harness"
         what = f"{type(error).__name__} at {place}: {str(error)[:120]!r}"
     used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
