@@ -40,4 +40,7 @@ MOST_STEPS = 1_000_000_000
 MOST_WINDOWS = 1_000_000
 MOST_CASES = 10_000_000
 MOST_WIDTH = 65_536
+MOST_BLOCKS = 1_000
+MOST_SIDE = 1 << 20  # of a volume, in voxels
+MOST_TOKENS = 1 << 24  # of a volume
 MOST_LETTERS = 10_000  # of a text in a definition
