@@ -3,14 +3,20 @@
 Names follow timm. Dimensions in comments: O embed_dim, I channels, D depth, H height, W width.
 """
 
-from typing import Final, Literal, Self
+from math import prod
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from inflate_zoo import budgets
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
 Pool = Literal["cls", "mean", "cls_dist"]
-Pair = tuple[PositiveInt, PositiveInt]
-Triple = tuple[PositiveInt, PositiveInt, PositiveInt]
+Width = Annotated[int, Field(gt=0, le=budgets.MOST_WIDTH)]
+Side = Annotated[int, Field(gt=0, le=budgets.MOST_SIDE)]
+Count = Annotated[int, Field(ge=0, le=budgets.MOST_SIDE)]
+Pair = tuple[Side, Side]
+Triple = tuple[Side, Side, Side]
 
 MODEL_TYPE: Final = "inflated_vit"
 FORMAT_VERSION: Final = 1
@@ -37,20 +43,20 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    embed_dim: PositiveInt
-    depth: PositiveInt
-    num_heads: PositiveInt
+    embed_dim: Width
+    depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)
+    num_heads: Width
     mlp: Literal["mlp", "swiglu"]
-    mlp_dim: PositiveInt
+    mlp_dim: Side
     activation: Activation
     norm_eps: float = Field(gt=0, allow_inf_nan=False)
-    in_channels: PositiveInt
+    in_channels: Width
     patch_size: Pair = Field(strict=False)
     position_grid: Pair = Field(strict=False)
-    position_prefix: int = Field(ge=0)
+    position_prefix: Count
     cls_token: bool
     dist_token: bool
-    reg_tokens: int = Field(ge=0)
+    reg_tokens: Count
     qkv_bias: bool
     layer_scale: bool
     stem_bias: bool
@@ -60,6 +66,8 @@ class Architecture(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if prod(self.position_grid) > budgets.MOST_TOKENS:
+            raise ValueError(f"position_grid has more than {budgets.MOST_TOKENS:,} places")
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}"
@@ -93,9 +101,9 @@ class BackboneConfig(Architecture):
 
     model_type: Literal["inflated_vit"] = MODEL_TYPE
     format_version: Literal[1] = FORMAT_VERSION
-    patch_depth: PositiveInt
+    patch_depth: Side
     volume: Triple = Field(strict=False)
-    depth_positions: int = Field(ge=0, default=0)
+    depth_positions: Count = 0
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -109,6 +117,8 @@ class BackboneConfig(Architecture):
                     f"volume {axis} {extent} is not divisible by the patch's {step}; "
                     f"nearest: {near}"
                 )
+        if prod(self.grid_size) > budgets.MOST_TOKENS:
+            raise ValueError(f"volume {self.volume} makes more than {budgets.MOST_TOKENS:,} tokens")
         return self
 
     @property

@@ -34,10 +34,13 @@ ARCHIVE_MEMBERS = 250_000
 # Greatest numbers in definitions, above any real one.
 LEAST_MM, MOST_MM = 1e-3, 1e3
 MOST_INTENSITY = 1e9
-MOST_FACTOR = 1e6  # of a rate, a weight, a norm
+MOST_FACTOR = 1e30  # of a rate, a weight, a norm: float32 holds it
 MOST_PIXELS = 4096  # of a side
-MOST_STEPS = 100_000_000
+MOST_STEPS = 1_000_000_000
 MOST_WINDOWS = 1_000_000
 MOST_CASES = 10_000_000
 MOST_WIDTH = 65_536
+MOST_BLOCKS = 1_000
+MOST_SIDE = 1 << 20  # of a volume, in voxels
+MOST_TOKENS = 1 << 24  # of a volume
 MOST_LETTERS = 10_000  # of a text in a definition

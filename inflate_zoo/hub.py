@@ -113,15 +113,16 @@ def read_header(snapshot: Snapshot, name: str) -> dict[str, tuple[str, tuple[int
     question = _file_question(snapshot, name)
     cached = snapshot.folder / name
     read = partial(HfApi().parse_safetensors_file_metadata, snapshot.repo, name)
-    if cached.is_file():
-        return {name: (info.dtype, info.shape) for name, info in checked_header(cached).items()}
     try:
+        if cached.is_file():
+            header = checked_header(cached)
+            return {name: (info.dtype, info.shape) for name, info in header.items()}
         # The client expects JSON of one shape; its errors hold the request, see above.
         with parsing(lambda _: no_safetensors(question)):
             found = ask(question, partial(read, revision=snapshot.commit))
             return {key: (info.dtype, tuple(info.shape)) for key, info in found.tensors.items()}
-    except CheckpointError as error:
-        raise error from None
+    except CheckpointError:
+        raise no_safetensors(question) from None
 
 
 def _file_question(snapshot: Snapshot, name: str) -> Question:

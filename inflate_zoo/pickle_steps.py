@@ -37,6 +37,7 @@ _CALLS = frozenset({
 })  # fmt: skip
 _PLAIN_CODECS = ("latin1", "latin-1", "ascii", "utf-8", "utf8")
 _DTYPE = re.compile(r"[?bBhHiIlLqQefd]|[biuf][1248]")
+_PLAIN_TYPE = (3, None, None, None, -1, -1, 0)  # its state, without its order of bytes
 _NUMPY_TYPE = re.compile(r"numpy\.dtypes\.\w+|numpy\.dtype\[\w+\]")
 
 
@@ -187,7 +188,11 @@ class _Machine:
         odd = {
             "builtins.bytearray": type(first) is int,
             "_codecs.encode": items[1:] and items[1] not in _PLAIN_CODECS,
-            "numpy.dtype": not (isinstance(first, str) and _DTYPE.fullmatch(first)),
+            "numpy.dtype": not (
+                isinstance(first, str)
+                and _DTYPE.fullmatch(first)
+                and all(isinstance(flag, bool | int) for flag in items[1:])
+            ),
         }
         if odd.get(name) or (name in _SCALARS and len(items) != 2):
             raise ForbiddenError(name)
@@ -232,12 +237,17 @@ class _Machine:
         self.push(_Storage(held, item))
 
     def build(self) -> None:
+        """Fill an object; numpy crashes on the wrong state, and torch makes a storage larger."""
         state = self.stack.pop()
         target = self.stack[-1]
-        if isinstance(target, _Built) and target.by.startswith("numpy.dtype"):
-            plain = isinstance(state, _Tuple) and state.weight <= 10
-            if not plain or any(type(v) is int and not -1 <= v <= 64 for v in state.items):
-                raise ForbiddenError(target.by)
+        by = target.by if isinstance(target, _Built) else type(target).__name__
+        if by == "numpy.dtype" or _NUMPY_TYPE.fullmatch(by):
+            items = state.items if isinstance(state, _Tuple) else ()
+            right = items[:1] + items[2:] == _PLAIN_TYPE and items[1] in ("<", ">", "=", "|")
+        else:
+            right = by in ("argparse.Namespace", "collections.OrderedDict")
+        if not right:
+            raise ForbiddenError(by)
 
     def put(self, index: int) -> None:
         self.memory[index] = self.stack[-1]

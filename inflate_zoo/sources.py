@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ from inflate_zoo.normalization import (
     image_processor,
 )
 
+_LOG = logging.getLogger(__name__)
 BUILTIN = "builtin/"
 EXTRAS = ("config.json", PREPROCESSOR_CONFIG, PROCESSOR_CONFIG)
 _ENDINGS = r"(\.(pth|pt|ckpt)(?=\.tar$))?\.[^.]*$"
@@ -363,7 +365,7 @@ def license_fields(card: Path) -> dict[str, str]:
     """The license fields of a model card's front matter; empty where it has none.
 
     Only plain text is taken, also as a list of one; whatever else stands there is left alone. A
-    front matter that cannot be read is told as a warning: the card states nothing then.
+    front matter that cannot be read is told: the card states nothing then.
     """
     try:
         with card.open(encoding="utf-8-sig", errors="replace") as file:
@@ -380,7 +382,7 @@ def license_fields(card: Path) -> dict[str, str]:
         matter = front_matter(text[start.end() : end.start() if end else None], _NoMatterError)
     except _NoMatterError as error:
         reason = reason_of(error.args[0])
-        warnings.warn(f"{card.name}: its front matter is not read: {reason}", stacklevel=2)
+        _LOG.warning("%s: its front matter is not read: %s", card.name, reason)
         return {}
     fields = {key: _plain_text(matter.get(key)) for key in _LICENSE_FIELDS}
     return {key: text for key, text in fields.items() if text}

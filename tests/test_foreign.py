@@ -212,11 +212,18 @@ def test_hostile_front_matter_is_refused_or_read_quickly(text):
     assert time.process_time() - began < 2
 
 
-def test_front_matter_beyond_its_budget_is_told_and_states_no_licence(tmp_path):
+def test_maps_merged_in_one_another_are_refused():
+    # Each is nine times the one before.
+    steps = [f"x{i}: &x{i} {{<<: [{', '.join([f'*x{i - 1}'] * 9)}]}}\n" for i in range(1, 8)]
+    with pytest.raises(UsageError, match="merges maps"):
+        front_matter("x0: &x0 {k: v}\n" + "".join(steps), refuse)
+
+
+def test_front_matter_beyond_its_budget_is_told_and_states_no_licence(tmp_path, caplog):
     card = tmp_path / "README.md"
     card.write_text("---\nlicense: mit\na: [" + "x, " * 330_000 + "]\n---\n")
-    with pytest.warns(UserWarning, match="README.md: its front matter .* larger than 64 KB"):
-        assert license_fields(card) == {}
+    assert license_fields(card) == {}
+    assert "README.md: its front matter is not read: it is larger than 64 KB" in caplog.text
     card.write_text("---\nlicense: mit\na: [" + "x, " * 20_000 + "]\n---\n")
     assert license_fields(card) == {"license": "mit"}
 

@@ -78,6 +78,9 @@ BOMBS = {
     "tensor class, new": b"ctorch\nTensor\n(" + number(1 << 31) + b"t\x81",
     "storage class": call("torch.storage\nUntypedStorage", number(1 << 33)),
     "numpy type": call("numpy\ndtype", text("V1000000000")),
+    "numpy type, filled": call("numpy\ndtype", text("f8"), b"\x89", b"\x88")
+    + b"(K\x03" + text("t") + b"NJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+    "tensor, filled": tensor(4, (4,), (1,)) + b"(K\x00tb",
     "codec": call("_codecs\nencode", text("\xe9" * 9), text("punycode")),
     "by way of a subclass": call(
         "torch._tensor\n_rebuild_from_type_v2",

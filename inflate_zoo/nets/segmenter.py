@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from inflate_zoo.architecture import BackboneConfig
+from inflate_zoo.architecture import BackboneConfig, Width
 from inflate_zoo.nets.decoders import DECODERS, GROUP, Decoder
 from inflate_zoo.nets.upernet import Norm, UpernetDecoder
 from inflate_zoo.nets.vit import VisionTransformer
@@ -36,9 +36,9 @@ class SegmenterConfig(BaseModel):
     model_type: Literal["inflated_vit_segmenter"] = SEGMENTER_TYPE
     format_version: Literal[1] = 1
     backbone: BackboneConfig
-    classes: int = Field(ge=2)
+    classes: int = Field(ge=2, le=256)
     decoder: Literal["linear", "unetr", "upernet"]
-    features: PositiveInt
+    features: Width
     norm: Norm = "group"
     slice_wise: bool
 

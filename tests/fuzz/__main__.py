@@ -23,7 +23,8 @@ from random import Random
 
 from tests.fuzz.parsers import PARSERS, Parser
 
-SECONDS, MEGABYTES, PATIENCE = 2.0, 300, 30.0
+SECONDS, MEGABYTES = 2.0, 300
+MOST_CPU, PATIENCE = 15.0, 180.0  # seconds of a processor, and of a machine that others use too
 
 
 def main() -> int:
@@ -73,7 +74,7 @@ def _import() -> None:
 def _fuzz(parser: Parser, seed: int, seconds: float, first: int, most: int):
     """Executions, and findings with how often and at which input first."""
     home = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    state = mmap.mmap(-1, 16)  # number of the input being read, and since when
+    state = mmap.mmap(-1, 24)  # number of the input being read, since when, and CPU time then
     findings: dict[str, tuple[int, int]] = {}
     end, number = time.monotonic() + seconds, first
     try:
@@ -86,7 +87,7 @@ def _fuzz(parser: Parser, seed: int, seconds: float, first: int, most: int):
             killed = _wait(child, state)
             with os.fdopen(reader) as told:
                 lines = [json.loads(line) for line in told]
-            number, _ = struct.unpack("qd", state)
+            number, _, _ = struct.unpack("qdd", state)
             if killed:
                 lines.append([killed, number])
             number += 1
@@ -106,12 +107,20 @@ def _wait(child: int, state: mmap.mmap) -> str:
             if os.WIFSIGNALED(status):
                 return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
             return "" if status == 0 else "the harness failed"
-        _, since = struct.unpack("qd", state)
-        if since and time.monotonic() - since > PATIENCE:
+        _, since, used = struct.unpack("qdd", state)
+        waited = since and time.monotonic() - since
+        if waited > PATIENCE or (since and waited > MOST_CPU and _cpu(child) - used > MOST_CPU):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return f"hangs for {PATIENCE:.0f} s"
+            return f"hangs: more than {MOST_CPU:.0f} s of a processor"
         time.sleep(0.05)
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of a processor that a process used; 0 where that cannot be told."""
+    path = Path(f"/proc/{pid}/stat")
+    fields = path.read_text().rpartition(")")[2].split() if path.exists() else ["0"] * 14
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _child(parser, seed, home, numbers, end, state, writer) -> None:
@@ -122,10 +131,10 @@ def _child(parser, seed, home, numbers, end, state, writer) -> None:
         if int(used):  # a bomb shall not take the machine along
             most = int(used) * mmap.PAGESIZE + (4 << 30)
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        struct.pack_into("qd", state, 0, numbers[0], 0.0)
+        struct.pack_into("qdd", state, 0, numbers[0], 0.0, 0.0)
         _one(parser, Random(0), home)  # what a first call alone costs
         for number in range(*numbers):
-            struct.pack_into("qd", state, 0, number, time.monotonic())
+            struct.pack_into("qdd", state, 0, number, time.monotonic(), time.process_time())
             what = _one(parser, Random(f"{seed} {parser.name} {number}"), home)
             if what:
                 os.write(writer, json.dumps([what, number]).encode() + b"\n")
@@ -158,10 +167,9 @@ def _one(parser: Parser, random: Random, home: Path) -> str:
             what = f"a message that is none: {lines!r}"[:300]
         if isinstance(error.__cause__, MemoryError):
             what = f"asked for more memory than there is: {lines[0]}"
-    except BaseException as error:  # noqa: BLE001 - whatever comes is what is looked for
-        places = [
-            f for f in traceback.extract_tb(error.__traceback__) if "/inflate_zoo/" in f.filename
-        ]
+    except BaseException as error:  # noqa: BLE001 - whatever it is
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [frame for frame in frames if "/inflate_zoo/" in frame.filename]
         place = f"{Path(places[-1].filename).name}:{places[-1].lineno}" if places else "the harness"
         what = f"{type(error).__name__} at {place}: {str(error)[:120]!r}"
     used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

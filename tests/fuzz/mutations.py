@@ -54,7 +54,7 @@ def _places(value, path=()):
 def spoil_tree(random: Random, value):
     """Change a few places of a JSON value: another value, a missing, doubled or foreign field."""
     value = copy.deepcopy(value)
-    for _ in range(random.choice([1, 1, 1, 2, 4])):
+    for turn in range(random.choice([1, 1, 1, 2, 4])):
         path = random.choice(_places(value))
         if not path:
             value = odd(random) if random.random() < 0.05 else value
@@ -72,7 +72,8 @@ def spoil_tree(random: Random, value):
         elif kind == 8 and isinstance(outer, dict):
             outer[str(random.choice(NUMBERS))] = odd(random)
         elif isinstance(outer, list):
-            outer += [outer[key]] * random.choice([1, 2, 300])
+            # Once: doubled in one another, they would be beyond any memory.
+            outer += [copy.deepcopy(outer[key])] * (1 if turn else random.choice([1, 2, 300]))
         elif isinstance(outer[key], int | float):
             outer[key] += random.choice([1, -1, 0.5])
     return value
