@@ -99,6 +99,33 @@ leftover.append(name) ==> dropped.append(name)
 @@ inflate_zoo/preparation.py | test_mutants_gap.py
 == depth-of-image: the patch depth is taken from the image size
 patch_depth or form.patch_size[0] ==> patch_depth or form.patch_size[0] * form.position_grid[0]
+@@ inflate_zoo/normalization.py | test_normalization.py
+== normalize-always: do_normalize false is overlooked
+if normalizes: ==> if True:
+== rescale-always: do_rescale false is overlooked
+if rescales else 1.0 ==> if True else 1.0
+== rescale-by-255: another rescale_factor is overlooked
+gain = factor * _PIXELS ==> gain = 1.0 if rescales else _PIXELS
+== nested-overlooked: the image processor inside processor_config.json is overlooked
+nested = (processor or {}).get("image_processor") ==> nested = None
+== shift-overlooked: ViViT's offset is overlooked
+(value + shift) / gain ==> value / gain
+== shift-upwards: ViViT's offset has the wrong sign
+(value + shift) / gain ==> (value - shift) / gain
+== std-unscaled: only the mean is brought to intensities in [0, 1]
+std=tuple(value / gain for value in std), ==> std=std,
+== name-built: any class that a file names is built
+return today if today in PROCESSORS else name ==> return today
+@@ inflate_zoo/timm_tags.py | test_normalization.py
+== tag-dropped: the tag of --arch is dropped
+f"{arch}.{tag}" if tag else arch ==> arch
+== default-tag-stated: the tag that timm takes by itself passes for the weights' own
+told = bool(tag) or found is None ==> told = True
+@@ inflate_zoo/feeders.py | test_normalization.py
+== always-replayed: the proof replays mean and std
+if fed.processor is not None: ==> if fed.processor is None:
+== resized: the processor resizes
+"do_resize": False, ==> "do_resize": True,
 @@ inflate_zoo/channels.py | test_channels.py
 == channels-undivided: each of N channels gets the whole grey kernel
 .unsqueeze(1) / channels ==> .unsqueeze(1)
