@@ -91,7 +91,9 @@ def make_plan(
         AccountingError: Tensors are left over, missing, of an unexpected shape or type.
         ConfigError: The config is malformed, or disagrees with the tensors.
     """
-    matching = best_matching(scheme, header, weights)
+    width = scheme.config.get("embed_dim")
+    stated = raw.get(width.path) if width is not None and width.path is not None else None
+    matching = best_matching(scheme, header, weights, stated)
     facts = gather(scheme, matching, header)
     claims = read_claims(scheme, raw, section, facts.values["embed_dim"], statement)
     _compare(facts, claims, statement)

@@ -141,10 +141,12 @@ def understand(
             hint="name it, e.g. --arch vit_base_patch16_224",
         )
     base, arguments = timm_arguments(name, {} if arch else config or {})
-    matching = best_matching(scheme, header, weights)
-    if arch:
-        arguments = {**arguments, **_finetuned(matching)}
     raw = describe_timm(base, arguments)
+    if arch:
+        matching = best_matching(scheme, header, weights, raw["embed_dim"])
+        if changed := _finetuned(matching):
+            arguments = {**arguments, **changed}
+            raw = describe_timm(base, arguments)
     told = CONFIG_FILE if arch is None else _named(arch)
     plan = make_plan(scheme, header, raw, f"{base}: ", statement=told, weights=weights)
     _warn_of_heads(plan, base)

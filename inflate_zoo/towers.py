@@ -137,13 +137,17 @@ def _label(prefix: str, prefixes: Sequence[str]) -> str:
     return own[0] if own else prefix.removesuffix(".") or "'*'"
 
 
-def best_matching(scheme: NamingScheme, header: Header, weights: str | None = None) -> Matching:
+def best_matching(
+    scheme: NamingScheme, header: Header, weights: str | None = None, width: object = None
+) -> Matching:
     """Sort the header's names under the tower that is meant.
 
     Args:
         scheme: The naming scheme.
         header: Names of all tensors of the file.
         weights: Which of several complete towers, as `--weights` names it.
+        width: Of the network that is looked for: of several towers (a small student's and its large
+            teacher's) only those of that width are meant.
 
     Returns:
         The names sorted; without a complete tower under the prefix that explains most of them.
@@ -155,7 +159,8 @@ def best_matching(scheme: NamingScheme, header: Header, weights: str | None = No
     """
     towers = complete_towers(scheme, header)
     if towers:
-        prefix = choose_tower(towers, weights)
+        fitting = [tower for tower in towers if _width(scheme, header, tower) == width]
+        prefix = choose_tower(towers if weights else fitting or towers, weights)
         copies = tuple(tower for tower in towers if tower != prefix)
         matching = match_header(scheme, prefix, header, copies)
     else:
@@ -163,6 +168,16 @@ def best_matching(scheme: NamingScheme, header: Header, weights: str | None = No
     if error := unfinished(matching.leftover):
         raise error
     return matching
+
+
+def _width(scheme: NamingScheme, header: Header, prefix: str) -> int | None:
+    patterns = [ending_in(source) for source in sources_of(scheme, "", _STEM)]
+    found = (
+        info.shape[0]
+        for name, info in header.items()
+        if info.shape and any((m := p.fullmatch(name)) and m["prefix"] == prefix for p in patterns)
+    )
+    return next(found, None)
 
 
 def left_out(prefix: str, names: Iterable[str]) -> Mapping[str, int]:

@@ -152,6 +152,14 @@ def test_what_was_taken_is_said(tmp_path):
     assert "(a local file), its model." in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_of_networks_of_two_sizes_the_architecture_chooses(expected, tmp_path):
+    large = small_vit(num_classes=0, embed_dim=192).state_dict()
+    torch.save({"teacher": large, "student": SD}, tmp_path / "distilled.pth")
+    folder = convert(tmp_path / "distilled.pth", tmp_path / "out", arch="small_vit", verify=False)
+    assert (folder / "model.safetensors").read_bytes() == expected["plain"]
+    assert json.loads((folder / "conversion.json").read_text())["source"]["taken"] == "student."
+
+
 def test_two_equal_copies_are_named_with_the_flag(tmp_path):
     torch.save({"first": SD, "second": EMA}, tmp_path / "two.pth")
     words = ["convert", str(tmp_path / "two.pth"), "--arch", "small_vit"]

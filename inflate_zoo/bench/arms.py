@@ -21,7 +21,7 @@ from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.conversion import run as convert
 from inflate_zoo.conversion_record import read_conversion
 from inflate_zoo.definitions import Normalization
-from inflate_zoo.errors import UnknownNameError, UsageError
+from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files import reading, sha256
 from inflate_zoo.inspection import inspect_source, propose_patch_depth
 from inflate_zoo.network_files import read_backbone_config
@@ -32,6 +32,8 @@ from inflate_zoo.schemes import SCHEMES
 from inflate_zoo.sources import Source
 from inflate_zoo.store import store_of
 from inflate_zoo.version import __version__
+
+_SAID = "in a comparison it stands behind the source: FILE:arch=NAME, :family=NAME, :weights=NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,14 @@ class _Maker:
 
     def _arm(self, source: ArmSource, scheme: str, patch_depth: int | None) -> Arm:
         found = self._find(source)
+        try:
+            return self._made(source, found, scheme, patch_depth)
+        except (AmbiguousSourceError, ConfigError) as error:
+            if found.config is None:  # what is to be added has no flag here
+                error.details = (*error.details, _SAID)
+            raise
+
+    def _made(self, source: ArmSource, found: Source, scheme: str, patch_depth: int | None) -> Arm:
         if patch_depth is None:
             header = open_checkpoint(found.weights, found.folder).header
             understood = understand(

@@ -311,8 +311,9 @@ def test_a_bare_file_carries_what_convert_would_be_told(make, tmp_path):
     del content["teacher"]["head.weight"]
     torch.save(content, tmp_path / "a.pth")
     file = tmp_path / "a.pth"
-    with pytest.raises(UsageError, match="needs its architecture's name"):
+    with pytest.raises(UsageError, match="needs its architecture's name") as caught:
         make(f"{file}:family=timm_vit")
+    assert "FILE:arch=NAME" in caught.value.details[-1]
     with pytest.raises(UsageError, match=r"depth is 6, .* says 1"):
         make(f"{file}:arch=test_vit")
     arms = make(f"{file}:family=dino", f"{file}:family=dino:weights=student:2d")
