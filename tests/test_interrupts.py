@@ -57,7 +57,7 @@ def test_a_signal_inside_an_import_waits_for_its_end(answer, number, tmp_path):
     body = """
         try:
             import library
-            print(library.finished, flush=True)
+            sys.stdout.write(f"{library.finished}\\n")  # print writes twice
             time.sleep(10)
         finally:
             print("cleaned up", flush=True)
