@@ -23,7 +23,7 @@ from inflate_zoo.architecture import BackboneConfig
 from inflate_zoo.bench.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import reading
+from inflate_zoo.files import reading, require_regular
 from inflate_zoo.trial_records import (
     Record,
     UnbelievedError,
@@ -232,6 +232,7 @@ class Trial:
         _ = self.spec
         if self._table.get("hash") != self.hash or (not moved and name != self.hash):
             raise unbelieved(name, f"its {SPEC} is of trial {self.hash}")
+        require_regular(self.folder / RECORD)
         with reading(self.folder / RECORD):
             content = (self.folder / RECORD).read_bytes()
         return read_record(self._plain, content, name)
