@@ -32,7 +32,7 @@ PICKLE_WORK = 10_000_000  # values hashed
 ARCHIVE_MEMBERS = 250_000
 
 # Greatest numbers in definitions, above any real one.
-LEAST_MM, MOST_MM = 1e-3, 1e3
+LEAST_MM, MOST_MM = 1e-6, 1e3
 MOST_INTENSITY = 1e9
 MOST_FACTOR = 1e30  # of a rate, a weight, a norm: float32 holds it
 MOST_PIXELS = 4096  # of a side

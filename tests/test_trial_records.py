@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from inflate_zoo import trial_records
 from inflate_zoo.scores import COUNTS, means, pooled
 from inflate_zoo.trial_records import UnbelievedError, new_record, read_record, trial_hash
 from tests.support import records
@@ -107,6 +108,18 @@ def test_what_cannot_be_is_not_believed(spec, made, form, spoil):
     with pytest.raises(UnbelievedError, match="trial 'folder' is not to be believed: ") as caught:
         read(spec, record)
     assert "inflate-zoo bench" in caught.value.hint
+
+
+IMPOSSIBLE = [name for name in ALWAYS if not name.startswith(("edited", "an edited", "a value"))]
+
+
+@pytest.mark.parametrize("name", [name for name in IMPOSSIBLE if name != "counts gone"])
+def test_a_right_digest_makes_nothing_possible(spec, made, name):
+    record = copy.deepcopy(made)
+    ALWAYS[name](record)
+    record["digest"] = trial_records._digest(record["hash"], record.get("result"))
+    with pytest.raises(UnbelievedError):
+        read(spec, record)
 
 
 @pytest.mark.parametrize("spoil", WITH_DIGEST.values(), ids=WITH_DIGEST)

@@ -245,7 +245,8 @@ def keep_overlays(folder: Path, cases: list[dict[str, Any]]) -> None:
             tensors[f"{kind}.{name}"] = tensor
         case = cases[index]
         state[kind] = {"case": case["case"], "dice": dice, "slice": case["slice"]}
-    replace_tensors(folder / "overlays.safetensors", tensors, json.dumps(state, sort_keys=True))
+    path = folder / "overlays.safetensors"
+    replace_tensors(path, tensors, json.dumps(state, sort_keys=True), durable=True)
 
 
 def evaluate(

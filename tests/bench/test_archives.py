@@ -206,11 +206,11 @@ def test_an_archive_that_cannot_be_read_is_told(tmp_path):
 
 def test_damage_found_while_unpacking_is_no_fault_of_the_target(tmp_path):
     archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_BZIP2) as file:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a", bytes(range(256)) * 50)
     raw = archive.read_bytes()
-    archive.write_bytes(flipped(raw, raw.index(b"BZh9") + 6))
-    with pytest.raises(DamagedArchiveError, match="is damaged: Invalid data stream"):
+    archive.write_bytes(flipped(raw, 40))  # a local header has 30 bytes and the name
+    with pytest.raises(DamagedArchiveError, match="is damaged: "):
         extract(archive, tmp_path / "out")
 
 
