@@ -137,11 +137,12 @@ def shard_names(index: Mapping[str, Any], index_name: str) -> list[str]:
         )
     suffix = ".safetensors" if "safetensors" in index_name else ".bin"
     shards = sorted({str(shard) for shard in weight_map.values()})
-    bad = [s for s in shards if re.search(r"[/\\:]|^\.|[\x00-\x1f]", s) or not s.endswith(suffix)]
+    odd = re.compile(r"[/\\:]|^\.|[\x00-\x1f]|.{250}")  # file systems take 255 bytes
+    bad = [s for s in shards if odd.search(s) or not s.endswith(suffix)]
     if bad:
         raise CheckpointError(
             f"'{index_name}' names files that are no {suffix} beside it; nothing was read",
-            details=[repr(shard) for shard in bad],
+            details=[repr(shard)[:200] for shard in bad],
             hint="take the index from the repo again",
         )
     return shards
@@ -161,7 +162,8 @@ def weight_paths(path: Path, inside: Path | None = None) -> list[Path]:
     if not path.name.endswith(".index.json"):
         return [path]
     shards = shard_names(read_json(path, "index"), path.name)
-    missing = [shard for shard in shards if not (path.parent / shard).exists()]
+    with reading(path):
+        missing = [shard for shard in shards if not (path.parent / shard).exists()]
     if missing:
         raise CheckpointError(
             f"'{path.name}' names shards that are not there",

@@ -61,7 +61,11 @@ def reason_of(error: Exception) -> str:
         return "it is no text in UTF-8"
     if isinstance(error, EOFError):
         return "it ends too early"
-    text = " ".join(str(error).split())
+    words = [word for word in str(error).split() if word != "^"]  # below what YAML points at
+    text = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode()
+        for sign in " ".join(words)[: _LONGEST + 1]
+    )
     if isinstance(error, _BARE) or not text:
         return f"its content makes no sense ({type(error).__name__})"
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

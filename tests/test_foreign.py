@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from inflate_zoo import budgets
+from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
 from inflate_zoo.files import read_json
 from inflate_zoo.foreign import front_matter, json_value, parsing, pattern, reason_of, toml_table
@@ -44,6 +45,13 @@ def test_whatever_a_parser_raises_becomes_ours(error):
     with pytest.raises(UsageError, match=r"'file' is damaged: ..") as caught, parsing(refuse):
         raise error
     assert caught.value.__cause__ is error
+
+
+def test_a_reason_is_one_printable_line_of_bounded_length():
+    told = reason_of(ValueError("a\n \x1b[31m \u202e ^ " + "x" * 10_000))
+    assert told.isprintable()
+    assert told.startswith("a \\x1b[31m \\u202e xx")
+    assert len(told) <= 200
 
 
 @pytest.mark.parametrize(
@@ -256,3 +264,11 @@ def test_a_pattern_that_can_take_for_ever_is_refused(text):
 )
 def test_patterns_that_people_write_are_taken(text):
     assert pattern(text, refuse).pattern == text
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".safetensors", "\U0001f600" * 70 + ".safetensors"])
+def test_a_shard_whose_name_no_file_system_takes_is_refused(tmp_path, name):
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(UsageError, match=r"model\.safetensors\.index\.json"):
+        open_checkpoint(path, tmp_path)

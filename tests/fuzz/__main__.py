@@ -7,6 +7,7 @@ and input number N of a seed is always the same: `--parser pickles --first N --c
 
 import argparse
 import json
+import logging
 import mmap
 import os
 import resource
@@ -125,6 +126,7 @@ def _cpu(pid: int) -> float:
 
 def _child(parser, seed, home, numbers, end, state, writer) -> None:
     warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
     code = 1
     try:
         used = Path("/proc/self/statm").read_text().split()[0] if sys.platform == "linux" else "0"
