@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -101,14 +101,9 @@ def _built(processor: Processor, channels: int) -> tuple[Callable[[Tensor], Tens
 
 def _of_transformers(processor: Processor, _: int) -> Callable[[Tensor], Tensor]:
     import torch
-    import transformers
 
     plain = {"do_resize": False, "do_center_crop": False, "do_convert_rgb": False}
-    settings = {**processor.settings, **plain}
-    try:
-        feed: Any = getattr(transformers, processor.kind)(**settings)
-    except ImportError:  # without torchvision that name stands for nothing
-        feed = getattr(transformers, f"{processor.kind}Pil")(**settings)
+    feed = _made(processor.kind, {**processor.settings, **plain})
 
     def images(pixels: Tensor) -> Tensor:
         pictures = [picture.numpy() for picture in pixels]
@@ -116,6 +111,15 @@ def _of_transformers(processor: Processor, _: int) -> Callable[[Tensor], Tensor]
         return torch.from_numpy(_array(made["pixel_values"])).float().reshape(pixels.shape)
 
     return images
+
+
+def _made(kind: str, settings: Mapping[str, Any]) -> Any:
+    import transformers
+
+    for ending in ("", "Fast", "Pil"):  # early releases have some as Fast alone
+        with suppress(AttributeError, ImportError):
+            return getattr(transformers, f"{kind}{ending}")(**settings)
+    raise ImportError(f"transformers has no {kind}")
 
 
 def _array(values: Any) -> Any:
