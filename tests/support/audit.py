@@ -173,14 +173,13 @@ def checked_hook() -> int:
     Path(OUTSIDE).read_bytes()
     socket.socket().close()
     pickle.loads(pickle.dumps(Path))
-    count, seen[:] = len(seen), []
-    return count
+    return len(seen)
 
 
 def main() -> None:
     noticed, feed = checked_hook(), Feeder()
-    for warm in ("", " again"):  # the first round imports what is imported late
-        feed.slowest = (0.0, "")
+    for warm in ("", " again"):
+        feed.slowest, seen[:] = (0.0, ""), []  # the first round imports what is imported late
         for kind in ("augreg", *KINDS):
             feed(f"{kind} as it is{warm}", case(kind), case(kind).config)
     right, before = feed.accepted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

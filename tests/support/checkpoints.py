@@ -238,7 +238,8 @@ def save_timm(
     model = build_timm(kind, seed, **overrides).to(dtype or torch.float32)
     folder.mkdir(parents=True, exist_ok=True)
     if layout == "hub":
-        save_for_hf(model, str(folder), safe_serialization=True)
+        arguments = TIMM_BASE | TIMM[kind][1] | overrides  # older releases do not write them alone
+        save_for_hf(model, str(folder), model_args=arguments, safe_serialization=True)
         return folder
     file = folder / f"{kind}{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(model.state_dict(), file)
