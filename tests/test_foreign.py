@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from inflate_zoo import budgets
+from inflate_zoo.bench.catalog import load_protocol
 from inflate_zoo.checkpoints import open_checkpoint
 from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
 from inflate_zoo.files import read_json
@@ -272,3 +273,8 @@ def test_a_shard_whose_name_no_file_system_takes_is_refused(tmp_path, name):
     path.write_text(json.dumps({"weight_map": {"a": name}}))
     with pytest.raises(UsageError, match=r"model\.safetensors\.index\.json"):
         open_checkpoint(path, tmp_path)
+
+
+def test_a_value_on_the_command_line_that_is_no_text_is_refused():
+    with pytest.raises(UsageError, match="cannot be changed that way"):
+        load_protocol("quick", ["train.steps=\ud800"])

@@ -181,7 +181,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known[:12])}, ..."
         raise UsageError(f"a protocol has no field '{key}'", hint=hint)
     try:
-        value = toml_table(f"value = {written}".encode(), _NoTomlError)
+        value = toml_table(f"value = {written}".encode("utf-8", "surrogatepass"), _NoTomlError)
     except _NoTomlError:  # a bare word
         value = {"value": written}
     nested: Any = value["value"] if value.keys() == {"value"} else written

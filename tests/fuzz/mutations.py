@@ -74,7 +74,7 @@ def spoil_tree(random: Random, value):
         elif isinstance(outer, list):
             # Once: doubled in one another, they would be beyond any memory.
             outer += [copy.deepcopy(outer[key])] * (1 if turn else random.choice([1, 2, 300]))
-        elif isinstance(outer[key], int | float):
+        elif isinstance(outer[key], int | float) and abs(outer[key]) < 1e300:
             outer[key] += random.choice([1, -1, 0.5])
     return value
 
