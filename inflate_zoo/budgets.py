@@ -7,7 +7,7 @@ signs that make a parser build something; real files stay far below.
 from types import MappingProxyType
 from typing import Literal
 
-Kind = Literal["config", "index", "dataset", "record"]
+Kind = Literal["config", "index", "dataset", "record", "note"]
 
 MB = 1_000_000
 
@@ -18,6 +18,7 @@ JSON_BYTES = MappingProxyType[Kind, int](
         "index": 25 * MB,
         "dataset": 25 * MB,
         "record": 64 * MB,  # every score of ten thousand cases
+        "note": 64 * 1024,  # a few fields: who works on a trial, what one case is
     }
 )
 JSON_VALUES = 1_000_000  # an empty object takes 64 bytes, one with a field three times as much
@@ -26,6 +27,7 @@ TOML_BYTES = 256 * 1024
 TOML_DOTS = 2_000  # a dotted key takes the parser time with the square of its parts
 FRONT_MATTER_BYTES = 64 * 1024
 PATTERN_CHARACTERS, PATTERN_REPEATS, PATTERN_UNBOUNDED = 200, 8, 3
+MEMORY_LINE = 32 * 1024  # a path, each sign of it six in JSON, and a digest
 PICKLE_BYTES = 25 * MB  # beside its tensors
 PICKLE_STEPS = 1_000_000  # a second
 PICKLE_WORK = 10_000_000  # values hashed

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from inflate_zoo.foreign import parsing
 from inflate_zoo.normalization import PROCESSORS, Feeding, Processor
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from inflate_zoo.definitions import Normalization
 
 _NEEDED = ("torchvision", "PIL")
-# What a foreign processor raises where it cannot take settings or pictures that are in order.
-_CANNOT = (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError,
-           ArithmeticError, ImportError)  # fmt: skip
+
+
+class _CannotError(Exception):
+    """A foreign processor cannot take settings or pictures that are in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,12 @@ def _built(processor: Processor, channels: int) -> tuple[Callable[[Tensor], Tens
     picture = torch.zeros(1, channels, 8, 12, dtype=torch.uint8)
     with _quiet():
         try:
-            images = make(processor, channels)
-            taken = images(picture).shape == picture.shape
-        except _CANNOT as error:
-            return None, f"{_name(processor)} cannot be used ({type(error).__name__})"
+            with parsing(_CannotError):
+                images = make(processor, channels)
+                taken = images(picture).shape == picture.shape
+        except _CannotError as error:
+            why = type(error.__cause__).__name__
+            return None, f"{_name(processor)} cannot be used ({why})"
     if not taken:
         return None, f"{_name(processor)} gives another shape"
 

@@ -21,6 +21,7 @@ _REPAIRS: Mapping[Kind, str] = MappingProxyType(
         "index": "take {name} from the repo the weights came from",
         "dataset": "correct it; 'python -m json.tool {name}' shows where",
         "record": "make the folder anew with the command that wrote it",
+        "note": "remove it: the command that wrote it makes it anew",
     }
 )
 _LFS = b"version https://git-lfs.github.com/spec/"

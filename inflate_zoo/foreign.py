@@ -13,14 +13,18 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from inflate_zoo import budgets
 from inflate_zoo.errors import InflateZooError
+from inflate_zoo.validation import problems_of
 
 Refuse = Callable[[Exception], Exception]
+Form = TypeVar("Form", bound=BaseModel)
 _LONGEST = 200  # characters of a reason
 _BARE = (LookupError, AttributeError, TypeError, AssertionError)  # their text is no sentence
 
@@ -61,6 +65,8 @@ def reason_of(error: Exception) -> str:
         return "it is no text in UTF-8"
     if isinstance(error, EOFError):
         return "it ends too early"
+    if isinstance(error, ValidationError):
+        return reason_of(ValueError(problems_of(error, "it")[0]))
     words = [word for word in str(error).split() if word != "^"]  # below what YAML points at
     text = "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode()
@@ -85,6 +91,31 @@ def json_value(content: bytes | str, refuse: Refuse, *, unique: bool = False) ->
             value = json.loads(content, object_pairs_hook=_unique if unique else None)
         _require_shallow(value)
     return value
+
+
+def json_form(form: type[Form], content: bytes, refuse: Refuse) -> Form:
+    """Parse JSON of a form; the other arguments are those of `json_value`."""
+    value = json_value(content, refuse)
+    with parsing(refuse):
+        return form.model_validate(value)
+
+
+def mapped_array(path: Path, dtype: str, ndim: int, refuse: Refuse) -> Any:
+    """Map an array of a .npy file into memory, read-only; its header is text that is parsed.
+
+    Args:
+        path: The file.
+        dtype: What it must hold.
+        ndim: Of how many dimensions.
+        refuse: Makes our error.
+    """
+    import numpy as np
+
+    with parsing(refuse):
+        array = np.lib.format.open_memmap(path, mode="r")
+        if array.dtype != dtype or array.ndim != ndim:
+            raise ValueError(f"it holds {array.dtype} in {array.ndim} dimensions")
+    return array
 
 
 def _no_json(error: Exception) -> Exception:

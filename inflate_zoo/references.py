@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from inflate_zoo import gate
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
+from inflate_zoo.foreign import parsing, reason_of
 from inflate_zoo.naming import bare_name
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 _NEAREST = "nearest supported: timm_vit, e.g. --arch vit_base_patch16_224"
 _PLAIN_MODULES = ("vision_transformer", "deit")  # of timm.models, where plain ones are registered
 _LONGEST_NAME = 200  # characters
+
+
+class _CannotError(Exception):
+    """A library cannot take tensors and fields that are in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +69,28 @@ def timm_arguments(arch: str, config: Mapping[str, Any]) -> tuple[str, dict[str,
     return base, gate.timm_arguments(config)
 
 
-def _create_timm(arch: str, arguments: Mapping[str, Any], device: str) -> Any:
+def create_timm(arch: str, arguments: Mapping[str, Any]) -> Any:
+    """Build timm's model without memory for its weights.
+
+    Args:
+        arch: Architecture name, and
+        arguments: what `timm_arguments` gave with it.
+
+    Raises:
+        ConfigError: timm cannot build it.
+    """
     import timm
     import torch
 
-    try:
-        with torch.device(device), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return timm.create_model(arch, pretrained=False, weight_init="skip", **arguments)
-    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, AttributeError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(
-            f"timm cannot build '{arch}': {reason[0]}",
+    def refused(error: Exception) -> ConfigError:
+        return ConfigError(
+            f"timm cannot build '{arch}': {reason_of(error)}",
             hint="correct model_args in config.json, or name another --arch",
-        ) from error
+        )
+
+    with parsing(refused), torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return timm.create_model(arch, pretrained=False, weight_init="skip", **arguments)
 
 
 def describe_timm(arch: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +113,7 @@ def describe_timm(arch: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     # All blocks are alike, and a thousand take nine seconds: one stands for as many as are stated.
     one = {"depth": 1} if "depth" in arguments else {}
-    model = _create_timm(arch, {**arguments, **one}, "meta")
+    model = create_timm(arch, {**arguments, **one})
     distilled = type(model) is VisionTransformerDistilled
     if type(model) is not VisionTransformer and not distilled:
         raise UnsupportedModelError(
@@ -212,7 +225,7 @@ def timm_reference(
     form = plan.architecture
     size = [grid[0] * form.patch_size[0], grid[1] * form.patch_size[1]]
     if arch:
-        model = _create_timm(arch, {**arguments, "num_classes": 0, "img_size": size}, "meta")
+        model = create_timm(arch, {**arguments, "num_classes": 0, "img_size": size})
     else:
         norm = partial(torch.nn.LayerNorm, eps=form.norm_eps)
         with torch.device("meta"):
@@ -272,14 +285,14 @@ def transformers_reference(
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with parsing(lambda _: _CannotError()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             config = kind.config_class(**fields)
             model, info = kind.from_pretrained(
                 None, config=config, state_dict=encoder, dtype=torch.float32,
                 attn_implementation="eager", output_loading_info=True,
             )  # fmt: skip
-    except (ValueError, TypeError, RuntimeError, NotImplementedError, ImportError):
+    except _CannotError:
         return None
     finally:
         transformers.logging.set_verbosity(verbosity)

@@ -20,10 +20,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from inflate_zoo.budgets import JSON_BYTES, MEMORY_LINE
 from inflate_zoo.errors import OutputExistsError
 from inflate_zoo.files import reading, sha256
+from inflate_zoo.foreign import json_form, json_value, parsing
 from inflate_zoo.staging import MARKER, staged
 from inflate_zoo.whole_files import replace_text, short_name, writing
 from inflate_zoo.writing import json_text, write_text
@@ -32,6 +34,14 @@ MANIFEST = "manifest.json"
 Signature = tuple[int, int, int, int]  # inode, size, times of modification and of change in ns
 _HINT = "free space, or name another folder with the variable INFLATE_ZOO_CACHE"
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}
+
+
+class _SpoiltError(Exception):
+    """What says what an entry was makes no sense: it is made anew."""
+
+
+def _spoilt(_: Exception) -> Exception:
+    return _SpoiltError()
 
 
 class _File(BaseModel):
@@ -114,13 +124,16 @@ class DigestMemory:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read)
-                content = file.read()
+                for line in iter(lambda: file.readline(MEMORY_LINE), b""):
+                    self._learn(line)
+                self._read = file.tell()
         except OSError:
             return
-        self._read += len(content)
-        for line in content.splitlines():
-            with suppress(ValueError, TypeError):
-                place, inode, size, modified, changed, digest = json.loads(line)
+
+    def _learn(self, line: bytes) -> None:
+        if line.strip():
+            with suppress(_SpoiltError), parsing(_spoilt):
+                place, inode, size, modified, changed, digest = json_value(line, _spoilt)
                 self._known[place] = (inode, size, modified, changed), str(digest)
 
 
@@ -164,9 +177,14 @@ class Store:
         return True
 
     def _fits(self, folder: Path, names: Sequence[str]) -> bool:
+        path = folder / MANIFEST
+        if not all((folder / name).is_file() for name in (*names, MANIFEST)):
+            return False
+        if path.stat().st_size > JSON_BYTES["record"]:
+            return False
         try:
-            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-        except ValidationError:
+            manifest = json_form(Manifest, path.read_bytes(), _spoilt)
+        except _SpoiltError:
             return False
         files = manifest.files
         return (
@@ -178,6 +196,11 @@ class Store:
 
     def _entry(self, folder: Path) -> str:
         return folder.resolve().relative_to(self._root).as_posix()
+
+    def distrust(self, folder: Path) -> None:
+        """Have an entry made anew that is as it was made, and cannot be used all the same."""
+        with suppress(OSError):
+            (folder / MANIFEST).unlink(missing_ok=True)
 
     @contextmanager
     def made(

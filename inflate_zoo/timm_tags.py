@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from inflate_zoo.errors import UnknownNameError
+from inflate_zoo.references import create_timm, timm_arguments
 
 
 def published_cfg(name: str) -> tuple[Mapping[str, Any], str, bool] | None:
@@ -20,7 +20,8 @@ def published_cfg(name: str) -> tuple[Mapping[str, Any], str, bool] | None:
         `None` where timm has published none.
 
     Raises:
-        UnknownNameError: No such tag.
+        UnknownNameError: No such tag or architecture.
+        UnsupportedModelError: It is no vision transformer, and timm would have to build it.
     """
     import timm
 
@@ -41,11 +42,7 @@ def published_cfg(name: str) -> tuple[Mapping[str, Any], str, bool] | None:
 
 def _of_old_name(arch: str) -> Mapping[str, Any]:
     """The cfg behind a name of earlier releases, which the registry does not hold itself."""
-    import timm
-    import torch
-
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = timm.create_model(arch, pretrained=False)
+    admitted, arguments = timm_arguments(arch, {})
+    model = create_timm(admitted, arguments)
     cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", {})
     return cfg if cfg.get("tag") else {}

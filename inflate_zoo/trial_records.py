@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from pydantic_core import from_json
 
 from inflate_zoo.errors import UsageError
+from inflate_zoo.files import read_json
 from inflate_zoo.foreign import parsing, reason_of, require_few_values
 from inflate_zoo.scores import COUNTS, Scores, dice, means, pooled
-from inflate_zoo.validation import problems_of
 
 RESULT_VERSION: Literal[1] = 1  # raised when the same specification would give another result
 # What a trial is called changes no result: its arm's label depends on the other arms.
@@ -170,10 +171,7 @@ def read_record(spec: Mapping[str, Any], content: bytes, name: str) -> Record:
     with parsing(lambda error: unbelieved(name, reason_of(error))):
         require_few_values(content)
         table = from_json(content)  # the digest needs the values as they stand
-    try:
         record = Record.model_validate(table)
-    except ValidationError as error:
-        raise unbelieved(name, problems_of(error, "it")[0]) from error
     own = trial_hash(spec)
     if record.hash != own or (record.trial != spec and trial_hash(record.trial) != own):
         raise unbelieved(name, "it is of another trial")
@@ -254,8 +252,6 @@ def _equal(first: float | None, second: float | None) -> bool:
 
 def read_plain(path: Path) -> dict[str, Any] | None:
     """A JSON object; `None` where the file cannot be read or holds something else."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    with suppress(UsageError):
+        return dict(read_json(path, "record"))
+    return None

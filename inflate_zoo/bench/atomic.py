@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo import whole_files
+from inflate_zoo.foreign import parsing, reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,12 +31,14 @@ def replace_tensors(
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    def told(error: Exception) -> Exception:
+        failed = isinstance(error, SafetensorError)  # its I/O errors
+        return OSError(None, reason_of(error)) if failed else error
+
     with whole_files.replacing(path, durable=durable) as temporary:
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        try:
+        with parsing(told):
             save_file(whole, temporary, metadata={"state": state})
-        except SafetensorError as error:  # its I/O errors
-            raise OSError(None, str(error)) from error
 
 
 def remove_partial(folder: Path) -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from inflate_zoo.bench.cores import in_threads, threads_for
 from inflate_zoo.bench.grids import require_same_grid
@@ -30,16 +31,44 @@ from inflate_zoo.bench.preprocessing import (
 )
 from inflate_zoo.bench.tasks import Millimetres, Task
 from inflate_zoo.bench.volumes import read_channels, read_grid, read_volume
+from inflate_zoo.budgets import JSON_BYTES, LEAST_MM, MOST_MM
 from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
 from inflate_zoo.files import reading
+from inflate_zoo.foreign import json_form, mapped_array
 from inflate_zoo.store import DigestMemory, store_of
 from inflate_zoo.writing import json_text, write_text
 
 PREPROCESSING_VERSION = 1  # raise it when the same files would give other arrays
-_ARRAYS = ("image", "label", "reference", "foreground")
+# Of each array its type and how many dimensions it has.
+_ARRAYS: Mapping[str, tuple[str, int]] = MappingProxyType(
+    {
+        "image": ("float16", 4),
+        "label": ("uint8", 3),
+        "reference": ("uint8", 3),
+        "foreground": ("int32", 2),
+    }
+)
 _FILES = (*(f"{name}.npy" for name in _ARRAYS), "case.json")
 _MOST_FOREGROUND = 20_000  # voxels per class
 _CHECK = "run 'inflate-zoo data check' on the data set's folder"
+
+
+class _SpoiltError(Exception):
+    """An entry is whole, and yet what it holds is no case."""
+
+
+def _spoilt(_: Exception) -> Exception:
+    return _SpoiltError()
+
+
+_Length = Annotated[float, Field(ge=LEAST_MM, le=MOST_MM)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    spacing: tuple[_Length, _Length, _Length]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,19 +158,26 @@ def open_case(cache: Path, key: str) -> CachedCase:
         UsageError: It is gone or damaged.
     """
     folder = _folder(cache, key)
-    if not store_of(cache).whole(folder, _FILES):
+    store = store_of(cache)
+    if not store.whole(folder, _FILES):
         raise _damaged(key)
     try:
-        facts = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-        depth, height, width = facts["spacing"]
-        return CachedCase(name=facts["name"], key=key, spacing=(depth, height, width), **arrays)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        with (folder / "case.json").open("rb") as file:
+            facts = json_form(_Facts, file.read(JSON_BYTES["note"]), _spoilt)
+        arrays = {
+            name: mapped_array(folder / f"{name}.npy", *form, _spoilt)
+            for name, form in _ARRAYS.items()
+        }
+    except _SpoiltError as error:
+        store.distrust(folder)
+        raise _damaged(key) from error
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
             raise UsageError(
                 "too many files are open", hint="raise the limit, e.g. ulimit -n 4096"
             ) from error
         raise _damaged(key) from error
+    return CachedCase(name=facts.name, key=key, spacing=facts.spacing, **arrays)
 
 
 def _damaged(key: str) -> UsageError:

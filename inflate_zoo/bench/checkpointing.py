@@ -9,19 +9,23 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, TypeAdapter
 from torch import Tensor, nn
 
 from inflate_zoo.bench.atomic import replace_tensors
+from inflate_zoo.budgets import MOST_STEPS
 from inflate_zoo.errors import CheckpointError, UsageError
 from inflate_zoo.files import reading
+from inflate_zoo.foreign import json_value, parsing, reason_of
 from inflate_zoo.safetensors_header import read_header
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 ASIDE = "unreadable-"  # put before their names
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+Steps = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 
 
 @dataclass
@@ -41,15 +45,15 @@ class State:
         trial: Hash of the trial; empty in checkpoints of release 0.2.
     """
 
-    step: int = 0
-    loss: list[tuple[int, float]] = field(default_factory=list)
-    validation_dice: list[tuple[int, float]] = field(default_factory=list)
-    recent: list[float] = field(default_factory=list)
-    best: int | None = None
-    groups_at_once: int = 0
-    seconds: float = 0.0
-    waiting: float = 0.0
-    pausing: float = 0.0
+    step: Steps = 0
+    loss: list[tuple[Steps, FiniteFloat]] = field(default_factory=list)
+    validation_dice: list[tuple[Steps, FiniteFloat]] = field(default_factory=list)
+    recent: list[FiniteFloat] = field(default_factory=list)
+    best: Steps | None = None
+    groups_at_once: Steps = 0
+    seconds: FiniteFloat = 0.0
+    waiting: FiniteFloat = 0.0
+    pausing: FiniteFloat = 0.0
     trial: str = ""
 
 
@@ -188,15 +192,20 @@ def _forget(folder: Path, reason: str | None) -> None:
 
 
 def _read(path: Path) -> tuple[State, dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
+
+    def refused(error: Exception) -> CheckpointError:
+        return _unfit(path, reason_of(error))
+
+    def stateless(_: Exception) -> CheckpointError:
+        return _unfit(path, "it tells no state")
 
     read_header(path)
-    try:
-        with reading(path), safe_open(path, "pt") as file:
-            state = _STATE.validate_json((file.metadata() or {}).get("state", ""))
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, ValidationError) as error:
-        raise _unfit(path, "it tells no state") from error
+    with reading(path), parsing(refused), safe_open(path, "pt") as file:
+        value = json_value((file.metadata() or {}).get("state", ""), stateless)
+        with parsing(stateless):
+            state = _STATE.validate_python(value)
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     return state, found
 
 

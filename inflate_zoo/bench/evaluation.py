@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from inflate_zoo.bench.atomic import replace_tensors
@@ -21,8 +21,10 @@ from inflate_zoo.bench.metrics import case_scores
 from inflate_zoo.bench.preprocessing import restore
 from inflate_zoo.bench.protocols import Evaluation, Voxels
 from inflate_zoo.bench.tasks import Task
+from inflate_zoo.budgets import JSON_BYTES
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import read_json
+from inflate_zoo.files import read_bytes, read_json, reading
+from inflate_zoo.foreign import json_form, parsing, reason_of
 from inflate_zoo.safetensors_header import read_header
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.trial_records import CaseScores
@@ -30,6 +32,8 @@ from inflate_zoo.whole_files import replace_text
 from inflate_zoo.writing import json_text
 
 _SLAB = 2**20  # voxels; a multiple of any vector width, or slabs would round unlike the whole
+
+_AGAIN = "remove the trial's folder 'cases', then run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +194,16 @@ def score_case(
 
 def _kept(path: Path, case: str) -> dict[str, Any] | None:
     """What an earlier attempt found, where both of its files are whole and of this case."""
-    try:
-        scored = CaseScores.model_validate_json(path.read_bytes())
+    with suppress(UsageError):
+        content = read_bytes(path, JSON_BYTES["record"], _AGAIN)
+        scored = json_form(CaseScores, content, partial(_spoilt, path.name))
         read_header(path.with_suffix(".safetensors"))
-    except (OSError, ValidationError, UsageError):
-        return None
-    return scored.model_dump(mode="json") if scored.case == case else None
+        return scored.model_dump(mode="json") if scored.case == case else None
+    return None
+
+
+def _spoilt(name: str, error: Exception) -> UsageError:
+    return UsageError(f"cases/{name} is damaged: {reason_of(error)}", hint=_AGAIN)
 
 
 def _overlay(case: CachedCase, reference: np.ndarray, found: np.ndarray, path: Path) -> int:
@@ -239,10 +247,12 @@ def keep_overlays(folder: Path, cases: list[dict[str, Any]]) -> None:
     if not ranked:
         return
     chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
-    tensors, state = {}, {}
+    tensors: dict[str, Tensor] = {}
+    state = {}
     for kind, (dice, index) in chosen.items():
-        for name, tensor in load_file(folder / "cases" / f"{index:04d}.safetensors").items():
-            tensors[f"{kind}.{name}"] = tensor
+        path = folder / "cases" / f"{index:04d}.safetensors"
+        with reading(path), parsing(partial(_spoilt, path.name)):
+            tensors |= {f"{kind}.{name}": tensor for name, tensor in load_file(path).items()}
         case = cases[index]
         state[kind] = {"case": case["case"], "dice": dice, "slice": case["slice"]}
     path = folder / "overlays.safetensors"

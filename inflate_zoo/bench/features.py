@@ -24,9 +24,12 @@ from inflate_zoo.bench.cache import open_case
 from inflate_zoo.bench.records import TrialSpec
 from inflate_zoo.bench.sampling import WindowRule, draw
 from inflate_zoo.bench.seeding import derived
-from inflate_zoo.errors import OutputExistsError
+from inflate_zoo.budgets import JSON_BYTES
+from inflate_zoo.errors import OutputExistsError, UsageError
+from inflate_zoo.files import read_bytes, reading
+from inflate_zoo.foreign import json_value, mapped_array, parsing
 from inflate_zoo.segmentation import Segmenter
-from inflate_zoo.store import store_of
+from inflate_zoo.store import Store, store_of
 from inflate_zoo.writing import write_text
 
 _LARGEST = float(np.finfo(np.float16).max)  # a few tokens of large networks lie beyond
@@ -56,9 +59,7 @@ class FeatureWindows(Dataset[Encoded]):
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self._features = np.load(folder / "features.npy", mmap_mode="r")
-        self._labels = np.load(folder / "labels.npy", mmap_mode="r")
-        self._cases: list[str] = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+        self._features, self._labels, self._cases = _opened(folder)
         self._seed = seed
 
     def _row(self, index: int) -> int:
@@ -80,6 +81,40 @@ class FeatureWindows(Dataset[Encoded]):
             torch.from_numpy(self._labels[row].copy()),
             self._cases[row],
         )
+
+
+def _opened(folder: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Features, labels and names of cases, one of each a window."""
+
+    def refused(_: Exception) -> UsageError:
+        return UsageError(
+            f"the kept features {folder.name[:16]} are damaged",
+            hint="run the 'inflate-zoo bench' command again: they are made anew",
+        )
+
+    with reading(folder):
+        features = mapped_array(folder / "features.npy", "float16", 6, refused)
+        labels = mapped_array(folder / "labels.npy", "uint8", 4, refused)
+    content = read_bytes(folder / "cases.json", JSON_BYTES["dataset"], "")
+    names = json_value(content, refused)
+    with parsing(refused):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("no names of cases")
+        if not len(features) == len(labels) == len(names) > 0:
+            raise ValueError("unlike numbers of windows")
+    return features, labels, names
+
+
+def _usable(folder: Path, store: Store) -> bool:
+    """Whether kept features are there, and are what they are to be."""
+    if not store.whole(folder, FILES):
+        return False
+    try:
+        _opened(folder)
+    except UsageError:
+        store.distrust(folder)
+        return False
+    return True
 
 
 def identity(spec: TrialSpec) -> list[Any]:
@@ -121,7 +156,7 @@ def encode_windows(
     key = hashlib.sha256(text.encode()).hexdigest()[:32]
     folder = cache / "features" / key
     store = store_of(cache)
-    if store.whole(folder, FILES):
+    if _usable(folder, store):
         return folder
     store.discard(folder, FILES)
     rule = WindowRule(window_of(spec), spec.protocol.train.foreground, None)

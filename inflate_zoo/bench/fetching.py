@@ -18,7 +18,7 @@ from inflate_zoo.bench.amounts import size
 from inflate_zoo.bench.archives import ENDINGS, DamagedArchiveError, extract
 from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError, WorkError, WriteError
-from inflate_zoo.files import reading, require_regular
+from inflate_zoo.files import read_json, reading, require_regular
 from inflate_zoo.user_cache import default_cache
 
 _PIECE = 1 << 20  # bytes
@@ -268,8 +268,8 @@ def _unreachable(task: Task, why: str) -> WorkError:
 
 
 def _remembered(memory: Path) -> Any:
-    with suppress(OSError, ValueError):
-        return json.loads(memory.read_text(encoding="utf-8"))
+    with suppress(UsageError):
+        return read_json(memory, "note")
     return None
 
 

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from inflate_zoo.errors import WorkError
+from pydantic import BaseModel, ConfigDict, Field
+
+from inflate_zoo.budgets import JSON_BYTES
+from inflate_zoo.errors import UsageError, WorkError
+from inflate_zoo.files import read_bytes
+from inflate_zoo.foreign import json_form
 from inflate_zoo.whole_files import replace_text, writing
 
 LEASE, LOCK = "lease.json", ".lease.lock"
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
+
+
+_HINT = "it goes away with the process that wrote it"
+
+
+class _Lease(BaseModel):
+    """Whose a trial is.
+
+    Attributes:
+        host: Where the process runs.
+        pid: Its number there.
+        start: See `process_start`.
+        token: Tells two leases of one process apart.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str = Field(max_length=255)
+    pid: int = Field(ge=1, lt=1 << 31, strict=True)  # others stand for groups of processes
+    start: str = ""
+    token: str = ""
 
 
 class LostLeaseError(WorkError):
@@ -46,12 +70,12 @@ def _alive(pid: int, start: str) -> bool:
     return not start or process_start(pid) in ("", start)
 
 
-def _read(folder: Path) -> Mapping[str, Any] | None:
-    try:
-        value = json.loads((folder / LEASE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+def _read(folder: Path) -> _Lease | None:
+    """The lease that stands; `None` where none does, or one that nobody wrote so."""
+    with suppress(UsageError):
+        content = read_bytes(folder / LEASE, JSON_BYTES["note"], _HINT)
+        return json_form(_Lease, content, lambda _: UsageError(f"{LEASE} is none", hint=_HINT))
+    return None
 
 
 def holder(folder: Path) -> str | None:
@@ -59,17 +83,16 @@ def holder(folder: Path) -> str | None:
     lease = _read(folder)
     if lease is None:
         return None
-    host, pid = str(lease.get("host")), lease.get("pid")
     # Signal 0 only asks on POSIX; elsewhere it kills.
-    if os.name == "posix" and host == socket.gethostname() and isinstance(pid, int):
-        alive = _alive(pid, str(lease.get("start", "")))
+    if os.name == "posix" and lease.host == socket.gethostname():
+        alive = _alive(lease.pid, lease.start)
     else:
         try:  # the file's own time: both hosts see it through the same file system
             age = _now(folder) - (folder / LEASE).stat().st_mtime
         except OSError:
             return None
         alive = age < STALE_SECONDS
-    return f"{host}:{pid}" if alive else None
+    return f"{lease.host}:{lease.pid}" if alive else None
 
 
 def _now(folder: Path) -> float:
@@ -120,13 +143,11 @@ def leased(folder: Path) -> Iterator[Callable[[], None] | None]:
         `None` where another process holds it; otherwise a function that raises `LostLeaseError`
         once another one took it, to be called before anything is written.
     """
-    mine = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "start": process_start(os.getpid()),
-        "token": uuid.uuid4().hex,
-    }
-    text = json.dumps(mine)
+    own = os.getpid()
+    mine = _Lease(
+        host=socket.gethostname(), pid=own, start=process_start(own), token=uuid.uuid4().hex
+    )
+    text = mine.model_dump_json()
     if not _take(folder, text):
         yield None
         return

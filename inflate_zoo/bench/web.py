@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from inflate_zoo.foreign import parsing
+
 SCHEMES = ("http", "https")
 _PIECE = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds without a byte
 _BUSY = (429, 500, 502, 503, 504)
 # A server that sends a byte now and then would never run into the timeout.
 _PATIENCE, _LEAST = 60.0, 60_000  # seconds of waiting, and the bytes that come meanwhile
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 _NO_RANGE = re.compile(r"bytes \*/(\d{1,18})")
 
@@ -83,7 +86,8 @@ def ask(address: str, headers: Mapping[str, str], method: str = "GET") -> Any:
         address, method=method, headers={"User-Agent": "inflate-zoo", **headers}
     )
     try:
-        return urllib.request.build_opener(_Redirects).open(request, timeout=_TIMEOUT)
+        with parsing(_senseless):
+            return urllib.request.build_opener(_Redirects).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in _BUSY:
@@ -99,6 +103,12 @@ def ask(address: str, headers: Mapping[str, str], method: str = "GET") -> Any:
         raise BrokenOffError(str(reason or type(error).__name__)) from error
 
 
+def _senseless(error: Exception) -> Exception:
+    """Of a redirect to no address, say; errors of the net are told apart by others."""
+    net = isinstance(error, http.client.HTTPException | OSError | RefusedError)
+    return error if net else RefusedError("its answer makes no sense")
+
+
 def describe(answer: Any) -> Remote:
     """Size and mark of what an answer to a question for the whole file is about."""
     found = answer.headers
@@ -106,7 +116,8 @@ def describe(answer: Any) -> Remote:
     mark = found.get("ETag") or found.get("Last-Modified")
     weak = mark is not None and mark.startswith("W/")
     # Some servers say 0 where they do not know.
-    return Remote(int(length) or None if length.isdecimal() else None, None if weak else mark)
+    told = int(length) if _LENGTH.fullmatch(length) else 0
+    return Remote(told or None, None if weak else mark)
 
 
 def goes_on(answer: Any, start: int, length: int | None) -> bool:

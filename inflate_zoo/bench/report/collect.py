@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from inflate_zoo.bench.records import FAILURE, RECORD, SPEC, TrialSpec
 from inflate_zoo.bench.records import Trial as Planned
-from inflate_zoo.errors import UsageError, WorkError
-from inflate_zoo.files import called, reading, require_folder, require_regular
+from inflate_zoo.budgets import JSON_BYTES
+from inflate_zoo.errors import ConfigError, UsageError, WorkError
+from inflate_zoo.files import called, read_bytes, reading, require_folder, require_regular
+from inflate_zoo.foreign import json_form, reason_of
 from inflate_zoo.trial_records import Record
+
+_HINT = "run the bench again with the same --out"
 
 
 class _Read(BaseModel):
@@ -145,9 +149,11 @@ def _read(place: Path) -> Trial:
 
 
 def _failure(path: Path) -> Failure:
-    with reading(path):
-        content = path.read_bytes()
     try:
-        return Failure.model_validate_json(content)
-    except ValidationError:
+        return json_form(Failure, read_bytes(path, JSON_BYTES["record"], _HINT), _no_failure)
+    except ConfigError:
         return Failure(kind="error", reason=f"{FAILURE} cannot be read")
+
+
+def _no_failure(error: Exception) -> ConfigError:
+    return ConfigError(f"{FAILURE}: {reason_of(error)}", hint=_HINT)
