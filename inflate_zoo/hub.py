@@ -26,6 +26,7 @@ __all__ = ["Snapshot", "fetch", "parse_repo", "read_header", "resolve"]
 
 _LOG = logging.getLogger(__name__)
 _COMMIT = re.compile("[0-9a-f]{40}")
+_REPO = re.compile(r"[\w.-]+(?:/[\w.-]+)?", re.ASCII)  # older clients take "a/b\n" and "é/b"
 _REVISION = re.compile(r"(?!.*(?:\.\.|//))[^/\s~^:?*\[\\-][^\s~^:?*\[\\]*(?<!/)")  # as git has it
 _Answer = TypeVar("_Answer")
 
@@ -54,8 +55,11 @@ def parse_repo(source: str) -> tuple[str, str | None]:
     hint = "write it as organisation/name or organisation/name@revision"
     try:
         validate_repo_id(repo)
+        is_repo = _REPO.fullmatch(repo) is not None
     except HFValidationError:
-        raise UsageError(f"{source!r} is not the id of a Hub repo", hint=hint) from None
+        is_repo = False
+    if not is_repo:
+        raise UsageError(f"{source!r} is not the id of a Hub repo", hint=hint)
     if at and not _REVISION.fullmatch(revision):
         raise UsageError(f"{revision!r} is not a branch, tag or commit", hint=hint)
     return repo, revision or None

@@ -91,7 +91,18 @@ def test_a_repo_and_its_revision(source, expected):
     assert ours.parse_repo(source) == expected
 
 
-NO_REPOS = ["", "a/b/c", "/abs/path", "../x", "a--b/c", "a/b.git", "a b/c", "a/b\n", "x" * 97]
+NO_REPOS = [
+    "",
+    "a/b/c",
+    "/abs/path",
+    "../x",
+    "a--b/c",
+    "a/b.git",
+    "a b/c",
+    "a/b\n",
+    "é/b",
+    "x" * 97,
+]
 NO_REVISIONS = ["", "../x", "x y", "/x", "x/", "--help", "x\ny", "x" + "\x1b[2J"]
 
 
