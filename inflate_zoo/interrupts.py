@@ -245,7 +245,7 @@ def _leave(listener: _Listener, codes: list[int]) -> None:
     if not codes:
         return  # Python prints a traceback and exits with its own code
     code = codes[0] if listener.received is None else 128 + listener.received
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed descriptor has none
         try:
             stream.flush()
         except (OSError, ValueError):

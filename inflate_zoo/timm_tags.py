@@ -46,5 +46,6 @@ def _of_old_name(arch: str) -> Mapping[str, Any]:
 
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cfg = timm.create_model(arch, pretrained=False).pretrained_cfg
+        model = timm.create_model(arch, pretrained=False)
+    cfg: Mapping[str, Any] = getattr(model, "pretrained_cfg", {})
     return cfg if cfg.get("tag") else {}

@@ -273,7 +273,7 @@ def test_what_is_missing(hub, files, command):
     refused(2, "'nope'", "git ls-remote", args=(command, f"{SMALL}@nope"))
     refused(2, "'no/such'", "not found, or private", "hf auth login", args=(command, "no/such"))
     hub.add_repo("org/empty", {"README.md": CARD, "config.json": files["config.json"]})
-    refused(2, "'empty' holds no weights", args=(command, "org/empty"))
+    refused(2, "'org/empty' holds no weights", args=(command, "org/empty"))
     assert not any("safetensors" in name for name in asked_files(hub))
 
 

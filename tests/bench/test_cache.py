@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_the_unit_belongs_to_the_key(dataset, store, monkeypatch):
     keys = set()
     for code in (0, 2, 3):
         in_unit(case.label, 1, code)
-        keys.add(module._key(task, case, lambda path: "the same"))
+        keys.add(module._key(task, case, SimpleNamespace(of=lambda path: "the same")))
     assert len(keys) == 2
 
 

@@ -299,8 +299,8 @@ def test_many_regions_are_folded(tmp_path):
 
 
 def test_a_folder_without_trials_is_refused(tmp_path):
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(UsageError, match="holds no"):
+    for folder, told in ((tmp_path, "holds no"), (tmp_path / "absent", "is no folder")):
+        with pytest.raises(UsageError, match=told):
             write_report([folder], tmp_path / "out")
     (tmp_path / "trials" / ".staging").mkdir(parents=True)
     with pytest.raises(UsageError, match="holds no trials"):
