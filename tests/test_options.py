@@ -52,7 +52,7 @@ SHARED = [
     (["--patch-depth", "0"], ["patch depth 0 is not in 1 to 1024", "--patch-depth 16"]),
     (["--patch-depth", "-1"], ["patch depth -1 is not in"]),
     (["--patch-depth", "9" * 30], ["is not in 1 to 1024"]),
-    (["--patch-depth", "1.5"], ["'--patch-depth'", "valid integer"]),
+    (["--patch-depth", "1.5"], ["'--patch-depth'", "valid int"]),
     (["--channels", "0"], ["channels 0 is not in 1 to 1024", "--channels 1"]),
     (["--channels", "-3"], ["channels -3"]),
     (["--channels", "9" * 30], ["is not in 1 to 1024"]),

@@ -129,13 +129,20 @@ def test_dino_checkpoint_has_both_networks(tmp_path):
     assert_same(torch.load(save_dino_pth(tmp_path, full=False), weights_only=True), teacher)
 
 
+def named(cases):
+    """The tensors of each kind; MAE's decoder, which we drop, has two names for its blocks."""
+    renamed = ("decoder.decoder_layers.", "decoder.decoder_encoder.layer.")
+    return {
+        case["kind"]: {name.replace(*renamed): facts for name, facts in case["tensors"].items()}
+        for case in cases
+    }
+
+
 @pytest.mark.parametrize("definition", definitions())
 def test_recorded_keys_are_those_of_the_installed_libraries(definition):
     recorded = json.loads((KEYS / f"{definition}.json").read_text())
     fresh = record(definition)
-    assert {case["kind"]: case["tensors"] for case in recorded["cases"]} == {
-        case["kind"]: case["tensors"] for case in fresh["cases"]
-    }
+    assert named(recorded["cases"]) == named(fresh["cases"])
     assert json.loads(render(fresh)) == fresh
 
 
