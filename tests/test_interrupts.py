@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 START = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit ignoring it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and so does what nohup starts
 def press(number=int(os.environ["NUMBER"])):
     os.kill(os.getpid(), number)
 """
