@@ -116,7 +116,10 @@ def test_a_signal_at_an_import_of_the_command(name, number, tmp_path):
     )  # fmt: skip
     assert done.returncode == 128 + number, done.stderr
     told = [line for line in done.stderr.split("\n") if "stopping" not in line and line]
-    assert told == (["interrupted; nothing half-written was left"] if heavy else [])
+    how = "interrupted" if number == signal.SIGINT else "terminated"
+    sentence = [f"{how}; nothing half-written was left"]
+    # A busy machine may come to the command before the signal is raised again.
+    assert told == sentence if heavy else told in ([], sentence)
     assert not done.stdout
     assert not list(tmp_path.iterdir())
 
