@@ -41,6 +41,7 @@ from inflate_zoo.bench.losses import GroupLoss
 from inflate_zoo.bench.protocols import Evaluation
 from inflate_zoo.bench.sampling import WindowRule, Windows, collate
 from inflate_zoo.optimization import param_groups
+from inflate_zoo.store import store_of
 
 CLASSES = 3
 Cast = Callable[[], Any]
@@ -185,8 +186,6 @@ def write_cases(cache: Path, count: int, extent: int) -> list[str]:
     """Random cases as the cache keeps them."""
     random = np.random.default_rng(0)
     for number in range(count):
-        folder = cache / "cases" / str(number)
-        folder.mkdir(parents=True)
         label = np.zeros((extent,) * 3, np.uint8)
         label[20:60, 30:90, 40:70], label[60:80, 30:90, 40:70] = 1, 2
         places = np.argwhere(label)[::50]
@@ -197,9 +196,12 @@ def write_cases(cache: Path, count: int, extent: int) -> list[str]:
             "reference": label,
             "foreground": rows[np.argsort(rows[:, 0], kind="stable")],
         }
-        for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", array)
-        (folder / "case.json").write_text(f'{{"name": "{number}", "spacing": [1, 1, 1]}}')
+        files = [*(f"{name}.npy" for name in arrays), "case.json"]
+        with store_of(cache).made(cache / "cases" / str(number), files) as folder:
+            for name, array in arrays.items():
+                np.save(folder / f"{name}.npy", array)
+            facts = f'{{"name": "{number}", "spacing": [1.0, 1.0, 1.0]}}'
+            (folder / "case.json").write_text(facts)
         open_case(cache, str(number))
     return [str(number) for number in range(count)]
 
