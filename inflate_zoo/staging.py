@@ -18,7 +18,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from inflate_zoo.errors import OutputExistsError, WriteError
-from inflate_zoo.whole_files import short_name, sync, umask, writing
+from inflate_zoo.whole_files import (
+    make_folders,
+    remove_folders,
+    short_name,
+    sync,
+    umask,
+    writing,
+)
 
 MARKER = ".inflate-zoo-replacing"
 _NEW = "new"
@@ -92,7 +99,7 @@ def staged(
     stage, lock = None, None
     try:
         with writing(target.name, "free space or choose another folder with --out"):
-            _make_parents(target, made)
+            make_folders(target.parent, made)
             _remove_stale(target)
             stage, lock = _make_stage(target)
             yield stage
@@ -103,17 +110,7 @@ def staged(
             shutil.rmtree(stage, ignore_errors=True)
         if lock is not None:
             os.close(lock)
-        for folder in reversed(made):
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def _make_parents(target: Path, made: list[Path]) -> None:
-    """Make the folders above the target; `made` gets those that were not there."""
-    missing = [folder for folder in target.parents if not folder.exists()]
-    for folder in reversed(missing):
-        made.append(folder)
-        folder.mkdir(exist_ok=True)
+        remove_folders(made)
 
 
 def _stage_start(target: Path) -> str:

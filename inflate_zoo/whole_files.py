@@ -13,11 +13,11 @@ import shutil
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from inflate_zoo.errors import WriteError
+from inflate_zoo.errors import InflateZooError, WriteError
 
 _UMASK = threading.Lock()  # it can be read by setting it alone
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a temporary file's name is longer
@@ -122,6 +122,48 @@ def _put(temporary: Path, path: Path) -> None:
             target.truncate()
             target.flush()
             os.fsync(target.fileno())
+
+
+def make_folders(folder: Path, made: list[Path]) -> None:
+    """Make a folder and those above it; `made` gets those that were not there.
+
+    Raises:
+        OSError: One cannot be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    for each in reversed(missing):
+        made.append(each)
+        each.mkdir(exist_ok=True)
+
+
+def remove_folders(made: list[Path]) -> None:
+    """Remove the folders that `make_folders` made, if nothing is in them."""
+    for folder in reversed(made):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def filling(folder: Path, refused: Callable[[str], InflateZooError]) -> Iterator[None]:
+    """Make a folder for the block's files; removed again where the block fails before the first.
+
+    Args:
+        folder: The folder; those above it are made and removed likewise.
+        refused: What to raise, given the system's reason, where it cannot be made.
+
+    Raises:
+        InflateZooError: It cannot be made.
+    """
+    made: list[Path] = []
+    try:
+        try:
+            make_folders(folder, made)
+        except OSError as error:
+            raise refused(error.strerror or type(error).__name__) from error
+        yield
+    except BaseException:
+        remove_folders(made)
+        raise
 
 
 def replace_text(path: Path, text: str, *, durable: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.files import called, require_folder
 from inflate_zoo.segmentation import Segmenter
 from inflate_zoo.staging import check_target
-from inflate_zoo.whole_files import remove_partial, replace_text
+from inflate_zoo.whole_files import filling, remove_partial, replace_text
 from inflate_zoo.writing import json_text
 
 SUMMARY = "summary.json"
@@ -116,30 +117,31 @@ def predict(
     network = Segmenter.from_pretrained(trial.folder, device=accelerator.device)
     settings, window = trial.spec.protocol.evaluation, window_of(trial.spec)
     seer = Seer(network, window, settings, accelerator.device, accelerator.autocast)
-    _open_folder(out)
-    predicted, scored = [], []
-    for index, job in enumerate(jobs):
-        progress("cases predicted", index, len(jobs))
-        image, grid, shape = prepared(task, job.images)
-        classes = restore(seer.probabilities(image), shape)
-        values = np.asarray(task.values, np.uint8)[classes]
-        write_like(out / job.file, values, grid, task.slices)
-        voxel_ml = prod(grid.spacing_ras) / 1000
-        volumes = {
-            name: int(np.isin(classes, members).sum()) * voxel_ml
-            for name, members in class_regions(task).items()
-        }
-        predicted.append(Predicted(job.case, job.file, volumes))
-        if job.reference is not None:
-            reference = read_reference(job.reference, task)[0]
-            names = {"prediction_file": job.file, "reference_file": job.reference.name}
-            scored.append({"metrics": score(classes, reference, task), **names})
-    progress("cases predicted", len(jobs), len(jobs))
-    if not scored:
-        return predicted, None
-    summary = summarize(scored)
-    replace_text(out / SUMMARY, json_text(summary))
-    return predicted, summary
+    with filling(out, partial(_refused, out)):
+        _clear(out)
+        predicted, scored = [], []
+        for index, job in enumerate(jobs):
+            progress("cases predicted", index, len(jobs))
+            image, grid, shape = prepared(task, job.images)
+            classes = restore(seer.probabilities(image), shape)
+            values = np.asarray(task.values, np.uint8)[classes]
+            write_like(out / job.file, values, grid, task.slices)
+            voxel_ml = prod(grid.spacing_ras) / 1000
+            volumes = {
+                name: int(np.isin(classes, members).sum()) * voxel_ml
+                for name, members in class_regions(task).items()
+            }
+            predicted.append(Predicted(job.case, job.file, volumes))
+            if job.reference is not None:
+                reference = read_reference(job.reference, task)[0]
+                names = {"prediction_file": job.file, "reference_file": job.reference.name}
+                scored.append({"metrics": score(classes, reference, task), **names})
+        progress("cases predicted", len(jobs), len(jobs))
+        if not scored:
+            return predicted, None
+        summary = summarize(scored)
+        replace_text(out / SUMMARY, json_text(summary))
+        return predicted, summary
 
 
 def _require_apart(jobs: Sequence[Job], out: Path) -> None:
@@ -152,13 +154,14 @@ def _require_apart(jobs: Sequence[Job], out: Path) -> None:
         )
 
 
-def _open_folder(out: Path) -> None:
-    """Make the folder; clear what a killed run left, and a summary of other predictions."""
+def _refused(out: Path, reason: str) -> WriteError:
+    return WriteError(f"'{out.name}' cannot be written: {reason}", hint="choose another with --out")
+
+
+def _clear(out: Path) -> None:
+    """Remove what a killed run left, and a summary of other predictions."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
         remove_partial(out)
         (out / SUMMARY).unlink(missing_ok=True)
     except OSError as error:
-        raise WriteError(
-            f"'{out.name}' cannot be written: {error.strerror}", hint="choose another with --out"
-        ) from error
+        raise _refused(out, error.strerror or type(error).__name__) from error

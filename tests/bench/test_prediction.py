@@ -294,6 +294,18 @@ def test_what_dies_half_way_leaves_whole_files(run, tmp_path, monkeypatch):
     assert all(voxels(path).shape == (14, 12, 6) for path in out.iterdir())
 
 
+def test_what_dies_before_the_first_file_leaves_no_empty_folders(run, tmp_path, monkeypatch):
+    from inflate_zoo.bench import prediction
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prediction, "write_like", dies)
+    image, above = run.data / "imagesTr" / "case_00.nii.gz", tmp_path / "above"
+    assert predict(run.trial().folder, image, "--out", above / "out").exit_code == 130
+    assert not above.exists()
+
+
 def test_scores_agree_with_the_definition():
     random = np.random.default_rng(0)
     found, true = random.random((2, 5, 6, 7)) < 0.4

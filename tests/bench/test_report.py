@@ -395,6 +395,22 @@ def test_an_output_that_cannot_be_written_leaves_the_old_report(tmp_path, monkey
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot hold the report"):
         write_report([run], tmp_path / "file")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "plots").write_text("")
+    with pytest.raises(UsageError, match="cannot hold the report: File exists"):
+        write_report([run], tmp_path / "other")
+
+
+def test_a_report_that_is_interrupted_leaves_no_empty_folders(tmp_path, undrawn, monkeypatch):
+    run = records.save_run(tmp_path, arms=SMALL[:1], seeds=1, cases=2, incomplete=False)
+
+    def pressed(path, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        write_report([run], tmp_path / "above" / "out")
+    assert not (tmp_path / "above").exists()
 
 
 def app():

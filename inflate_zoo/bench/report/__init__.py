@@ -12,7 +12,7 @@ from inflate_zoo.bench.report.collect import collect
 from inflate_zoo.bench.report.results import Results, evaluate
 from inflate_zoo.bench.report.terminal import table
 from inflate_zoo.errors import UsageError
-from inflate_zoo.whole_files import replace_text, replacing
+from inflate_zoo.whole_files import filling, replace_text, replacing
 
 __all__ = ["Results", "table", "write_report"]
 
@@ -53,24 +53,25 @@ def _no_collection() -> Iterator[None]:
 def _write(folders: Sequence[Path], out: Path) -> Results:
     results = evaluate(collect(folders))
     blocks, drawings = content.compose(results)
-    plots = out / "plots"
-    try:
-        plots.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"'{out.name}' cannot hold the report: {error.strerror or type(error).__name__}",
+
+    def refused(reason: str) -> UsageError:
+        return UsageError(
+            f"'{out.name}' cannot hold the report: {reason}",
             hint="choose another folder with --out",
-        ) from error
-    pictures = {}
-    with drawing.styled():
-        for name, draw in drawings.items():
-            pictures[name] = draw()
-    for name, picture in pictures.items():
-        replace_text(plots / f"{name}.svg", picture.svg)
-        with replacing(plots / f"{name}.png") as temporary:
-            temporary.write_bytes(picture.png)
-    with replacing(out / "results.csv") as temporary, temporary.open("wb", 2**20) as file:
-        file.writelines(line.encode("utf-8") for line in values.csv_lines(results))
-    replace_text(out / "report.md", markdown.render(content.TITLE, blocks, pictures))
-    replace_text(out / "report.html", page.render(content.TITLE, blocks, pictures))
+        )
+
+    plots = out / "plots"
+    with filling(plots, refused):
+        pictures = {}
+        with drawing.styled():
+            for name, draw in drawings.items():
+                pictures[name] = draw()
+        for name, picture in pictures.items():
+            replace_text(plots / f"{name}.svg", picture.svg)
+            with replacing(plots / f"{name}.png") as temporary:
+                temporary.write_bytes(picture.png)
+        with replacing(out / "results.csv") as temporary, temporary.open("wb", 2**20) as file:
+            file.writelines(line.encode("utf-8") for line in values.csv_lines(results))
+        replace_text(out / "report.md", markdown.render(content.TITLE, blocks, pictures))
+        replace_text(out / "report.html", page.render(content.TITLE, blocks, pictures))
     return results
