@@ -53,6 +53,7 @@ class _Listener:
         self.received: signal.Signals | None = None
         self.inside = self.over = self._handling = False
         self._entry, self._thread, self._since = entry, _thread.get_ident(), 0.0
+        self._imported = 0.0  # when an import was last seen after the signal
 
     def install(self) -> dict[int, Any]:
         """Handle the signals that nohup or `&` do not have ignored; gives the handlers before."""
@@ -77,7 +78,8 @@ class _Listener:
             self._handling = False
 
     def _receive(self, number: int) -> None:
-        self.received, self._since = signal.Signals(number), time.monotonic()
+        self.received = signal.Signals(number)
+        self._since = self._imported = time.monotonic()
         if self.over:
             return
         if hasattr(signal, "SIGCHLD"):  # torch raises there when a worker ends, as they do now
@@ -100,6 +102,7 @@ class _Listener:
             time.sleep(_PAUSE)
             frame = sys._current_frames().get(self._thread)
             if self.over or self._importing(frame):
+                self._imported = time.monotonic()
                 if not told and time.monotonic() - self._since > _PATIENCE:
                     told = True
                     with contextlib.suppress(OSError):
@@ -121,7 +124,7 @@ class _Listener:
     def _must_wait(self, frame: FrameType | None) -> bool:
         if self._importing(frame):
             return True
-        if time.monotonic() - self._since > _BRIEF:
+        if time.monotonic() - self._imported > _BRIEF:
             return False
         inner = None
         while frame is not None and frame is not self._entry:
