@@ -1,6 +1,7 @@
 """Signals at any moment: inside imports, where they are swallowed, in clean-up, at the exit."""
 
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
@@ -248,6 +249,32 @@ def test_resources_are_taken_and_given_back_whole(step, ours):
 
     assert interrupts.run(command) == 130
     assert log == ["taken", "given back"]
+
+
+def test_the_patience_with_resources_begins_where_an_import_ends(ours, monkeypatch, tmp_path):
+    monkeypatch.setattr(interrupts, "_BRIEF", 0.3)
+    press = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(0.6)"
+    (tmp_path / "pressed_while_imported.py").write_text(press)
+    monkeypatch.syspath_prepend(tmp_path)
+    log = []
+
+    @contextlib.contextmanager
+    def resource():
+        importlib.import_module("pressed_while_imported")
+        log.append("taken")
+        time.sleep(0.1)
+        log.append("known")
+        try:
+            yield
+        finally:
+            log.append("given back")
+
+    def command():
+        with resource():
+            time.sleep(10)
+
+    assert interrupts.run(command) == 130
+    assert log == ["taken", "known", "given back"]
 
 
 def test_whoever_waits_for_others_can_be_stopped(ours, monkeypatch):
