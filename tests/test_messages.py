@@ -193,19 +193,6 @@ def test_the_name_of_an_output_drives_neither_terminal_nor_card(here):
     assert "  dropped  pooler.* (2)\n" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("count", "told"),
-    [
-        (0, "nothing"),
-        (1, "1 tensor: t0"),
-        (6, "6 tensors: t0, t1, t2, t3, t4, t5"),
-        (8, "8 tensors: t0, t1, t2, t3, t4, t5 and 2 more"),
-    ],
-)
-def test_what_is_dropped_is_named(count, told):
-    assert common.listed([f"t{n}" for n in range(count)], "tensor") == told
-
-
 DISAGREE = {
     "--arch": ({}, "vit_small_patch16_224", "--arch vit_small_patch16_224 and the tensors"),
     "config.json": ({"architecture": "vit_small_patch16_224"}, None, "config.json and the tensors"),

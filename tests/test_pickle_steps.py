@@ -100,7 +100,7 @@ def test_a_pickle_that_asks_for_the_world_is_refused(tmp_path, bomb, write):
     began = time.process_time()
     with pytest.raises(CheckpointError, match=r"'m\.pth'"):
         load_pickle(path)
-    assert time.process_time() - began < 30  # a second, unless coverage traces it on a busy core
+    assert time.process_time() - began < 10  # a second, unless coverage traces it on a busy core
 
 
 @pytest.mark.parametrize("write", [zipped, old_form])

@@ -17,7 +17,6 @@ from inflate_zoo.extras import install_hint
 from inflate_zoo.interrupts import received
 
 Parameters = ParamSpec("Parameters")
-_LISTED = 6  # names of a list that is only to give an idea
 
 _MOST_GROUPS = 8  # modules that are named in one line
 BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "psutil", "scipy",
@@ -153,15 +152,6 @@ def say(text: str) -> None:
 def tell(line: str) -> None:
     """A line of a result, on stdout."""
     typer.echo(printable(line))
-
-
-def listed(names: Sequence[str], what: str) -> str:
-    """How many there are of something, and the first of them by name."""
-    if not names:
-        return "nothing"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    noun = what if len(names) == 1 else f"{what}s"
-    return f"{len(names)} {noun}: {', '.join(names[:_LISTED])}{more}"
 
 
 def print_json(value: object) -> None:
