@@ -193,9 +193,9 @@ def _public_record(folder: Path, content: bytes, tables: Mapping[str, Mapping[st
     """record.json without the name of the machine, once it is to be believed."""
     name, table, record = called(folder), tables[TRIAL], tables[RECORD]
     spec = {key: value for key, value in table.items() if key != "hash"}
-    if trial_hash(spec) != table["hash"]:
-        raise unbelieved(name, f"its {TRIAL} is of trial {trial_hash(spec)}")
-    read_record(spec, content, name)
+    if (own := trial_hash(spec)) != table["hash"]:
+        raise unbelieved(name, f"its {TRIAL} is of trial {own}")
+    read_record(spec, own, content, name)
     run = record["run"]
     if "host" not in run:
         return content

@@ -242,7 +242,7 @@ class Trial:
             raise unbelieved(name, f"its {SPEC} is of trial {self.hash}")
         hint = "move its folder away, run the bench again with the same --out, then the report"
         content = read_bytes(self.folder / RECORD, JSON_BYTES["record"], hint)
-        return read_record(self._plain, content, name)
+        return read_record(self._plain, self.hash, content, name)
 
     def put_aside(self) -> None:
         """Move a record that is not to be believed away; warns.

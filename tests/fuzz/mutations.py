@@ -18,8 +18,8 @@ def _deep(kind, levels=120):
     return value
 
 
-def odd(random: Random):
-    """A value that does not belong there."""
+def odd(random: Random, most=1000):
+    """A value that does not belong there, `most` times in a list."""
     kind = random.randrange(8)
     if kind < 3:
         return random.choice(NUMBERS)
@@ -27,7 +27,7 @@ def odd(random: Random):
         return random.choice(TEXTS)
     if kind == 5:
         return random.choice([None, True, False])
-    many = random.choice([2, 3, 5, 1000])
+    many = min(most, random.choice([2, 3, 5, 1000]))
     plain = [
         [],
         {},
@@ -35,7 +35,7 @@ def odd(random: Random):
         [{}],
         {"": 0},
         {"a": 1},
-        [odd(random)] * many,
+        [odd(random, 2)] * many,  # a thousand thousands would be beyond any memory
         _deep("list"),
         _deep("map"),
     ]

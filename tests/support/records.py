@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from inflate_zoo.trial_records import new_record, trial_hash
+from inflate_zoo.writing import json_text
 
 SURFACES = [f"surface_dice_{mm}mm" for mm in (1, 2, 3, 5, 7)]
 
@@ -184,7 +185,7 @@ def save(folder: Path, record: dict[str, Any], *, overlays=True) -> Path:
     """Write a finished trial, whatever was changed of it since; returns its folder."""
     place = save_pending(folder, record)
     made = new_record(record["trial"], record["result"], record["run"])
-    (place / "record.json").write_text(json.dumps(made))
+    (place / "record.json").write_text(json_text(made))
     if overlays:
         save_overlays(place / "overlays.safetensors", record)
     return place
