@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, FiniteFloat, TypeAdapter
 from torch import Tensor, nn
 
-from inflate_zoo.bench.atomic import replace_tensors
+from inflate_zoo.bench.atomic import replace_tensors, tensors_digest
 from inflate_zoo.budgets import MOST_STEPS
 from inflate_zoo.errors import CheckpointError, UsageError
 from inflate_zoo.files import reading
@@ -202,10 +202,14 @@ def _read(path: Path) -> tuple[State, dict[str, Tensor]]:
 
     read_header(path)
     with reading(path), parsing(refused), safe_open(path, "pt") as file:
-        value = json_value((file.metadata() or {}).get("state", ""), stateless)
+        known = file.metadata() or {}
+        value = json_value(text := known.get("state", ""), stateless)
         with parsing(stateless):
             state = _STATE.validate_python(value)
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    # Those of release 0.2 have none.
+    if "digest" in known and known["digest"] != tensors_digest(found, text):
+        raise _unfit(path, "it is not as it was written")
     return state, found
 
 

@@ -6,6 +6,7 @@ batch) alone.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,15 @@ class Windows(Dataset[Window | Broken]):
             return draw(case, self._rule, derived(self._seed, "window", index))
         except (ValueError, RuntimeError, IndexError, OSError) as error:
             return Broken(case.name, f"{type(error).__name__}: {error}")
+
+
+def quiet_worker(_: int) -> None:
+    """Have a worker say nothing where the process that fetches its windows ended meanwhile.
+
+    Its errors travel as values; what remains is the thread that hands tensors over, which shows a
+    traceback when nobody takes them.
+    """
+    sys.excepthook = lambda *_: None
 
 
 def collate(windows: list[Any]) -> Any:

@@ -34,7 +34,7 @@ from inflate_zoo.bench.graphs import Graph, GraphedUpdate, can_be_graphed
 from inflate_zoo.bench.losses import GroupLoss
 from inflate_zoo.bench.progress import Watcher
 from inflate_zoo.bench.records import TrialSpec
-from inflate_zoo.bench.sampling import Broken, Windows, collate
+from inflate_zoo.bench.sampling import Broken, Windows, collate, quiet_worker
 from inflate_zoo.bench.stepping import Body, Drops, Groups, learning_rate_factor
 from inflate_zoo.errors import UsageError
 from inflate_zoo.optimization import param_groups
@@ -152,6 +152,7 @@ class Trainer:
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=self._workers,
+            worker_init_fn=quiet_worker,
             pin_memory=world.device.type == "cuda",
         )
         groups = iter(loader)

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from inflate_zoo.bench.atomic import replace_tensors
 from inflate_zoo.bench.checkpointing import (
     BEST,
     CHECKPOINT,
@@ -146,12 +147,23 @@ def rewritten(change, state=None):
             metadata = file.metadata()
         tensors = load_file(path)
         change(tensors)
-        save_file(tensors, path, metadata if state is None else state)
+        if state is None:
+            replace_tensors(path, tensors, metadata["state"])
+        else:
+            save_file(tensors, path, state)
 
     return spoil
 
 
+def flipped(path):
+    """One bit of a weight: still a number, but another."""
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
 UNUSABLE = {
+    "a flipped bit": flipped,
     "empty": lambda path: path.write_bytes(b""),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
@@ -190,10 +202,10 @@ def test_a_checkpoint_that_cannot_be_used_is_put_aside_and_nothing_is_changed(tm
 
 
 @pytest.mark.parametrize("spoil", [
-    lambda path: path.unlink(), UNUSABLE["empty"], UNUSABLE["cut"], UNUSABLE["NaN"],
+    flipped, lambda path: path.unlink(), UNUSABLE["empty"], UNUSABLE["cut"], UNUSABLE["NaN"],
     lambda path: save_best(path, made(1)[0], State(step=1, trial=path.parent.name)),
     lambda path: save_best(path, made(1)[0], State(step=2, trial="another")),
-], ids=["gone", "empty", "cut", "NaN", "of another step", "of another trial"])  # fmt: skip
+], ids=["flipped", "gone", "empty", "cut", "NaN", "another step's", "another trial's"])  # fmt: skip
 def test_the_best_weights_are_needed_where_the_checkpoint_knows_of_them(tmp_path, spoil):
     _, state = written(tmp_path)
     if spoil is UNUSABLE["NaN"]:
@@ -239,3 +251,12 @@ def test_one_of_several_processes_moves_the_file(tmp_path):
     UNUSABLE["cut"](tmp_path / CHECKPOINT)
     assert resume(tmp_path, *made(), main=False) is None
     assert (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_checkpoint_of_release_0_2_has_no_digest(tmp_path):
+    _, state = written(tmp_path)
+    path = tmp_path / CHECKPOINT
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(path), path, {"state": metadata["state"]})
+    assert resume(tmp_path, *made(seed=7), main=True) == state

@@ -1,7 +1,10 @@
 """Training windows: where they lie, how they are changed, and that nothing else decides it."""
 
 import dataclasses
+import socket
+import time
 from collections import Counter
+from multiprocessing import resource_sharer
 
 import numpy as np
 import pytest
@@ -15,7 +18,15 @@ from inflate_zoo.bench import sampling
 from inflate_zoo.bench.augmentation import Turn, crop, draw_turn, warped
 from inflate_zoo.bench.cache import CachedCase, open_case
 from inflate_zoo.bench.protocols import Augment
-from inflate_zoo.bench.sampling import Broken, WindowRule, Windows, collate, draw, place
+from inflate_zoo.bench.sampling import (
+    Broken,
+    WindowRule,
+    Windows,
+    collate,
+    draw,
+    place,
+    quiet_worker,
+)
 from tests.support.trials import one_thread, tiny_run
 
 
@@ -501,3 +512,25 @@ def test_a_defect_of_ours_is_no_broken_case(run, monkeypatch):
     break_case(monkeypatch, names[0], TypeError("a bug"))
     with pytest.raises(TypeError, match="a bug"):
         loaded(windows, 0, numbers=6)
+
+
+class Sharers:
+    """Where the worker hands its tensors over."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        sharer = resource_sharer._resource_sharer
+        if sharer._listener is None:
+            sharer._start()
+        return str(sharer._listener.address)
+
+
+def test_a_worker_whose_parent_left_in_between_says_nothing(capfd):
+    loader = DataLoader(Sharers(), batch_size=None, num_workers=1, worker_init_fn=quiet_worker)
+    for address in loader:
+        with socket.socket(socket.AF_UNIX) as parent:
+            parent.connect(address)  # and leaves before it asked for anything
+        time.sleep(0.2)
+    assert capfd.readouterr().err == ""
