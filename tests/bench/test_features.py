@@ -87,7 +87,9 @@ def test_another_precision_has_features_of_its_own(run):
     narrow = encode(trial, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
     assert narrow != encode(trial)
     features, wide = (np.load(folder / "features.npy") for folder in (narrow, encode(trial)))
-    assert 0 < np.abs(features.astype(float) - wide).max() < 0.1
+    change = features.astype(float) - wide
+    # A value has eight bits; how often it is rounded on its way depends on torch.
+    assert 0 < np.sqrt(np.square(change).mean() / np.square(wide.astype(float)).mean()) < 0.03
 
 
 def test_what_float16_cannot_hold_is_cut_off(run, tmp_path):
