@@ -28,6 +28,7 @@ from tests.support.datasets import (
     write_nnunet,
     write_table,
 )
+from tests.support.stores import replace_as_if_made
 
 WINDOW = Intensity(rule="window", low=0, high=500)
 
@@ -249,6 +250,20 @@ def test_what_is_not_as_it_was_made_is_noticed_and_made_anew(dataset, store, nam
     assert open_case(store, key).name == "case_00"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert {path.name for path in folder.parent.iterdir()} == {key, other, ".other"}
+
+
+@pytest.mark.parametrize("name", ["case.json", "image.npy"])
+def test_an_entry_that_was_made_wrongly_is_made_anew(dataset, store, name):
+    task = task_of(dataset)
+    key = prepare(task, dataset, ["case_00"], store)["case_00"]
+    folder = store / "cases" / key
+    before = (folder / name).read_bytes()
+    replace_as_if_made(folder, name, b"{}")
+    with pytest.raises(UsageError, match="gone from the cache, or damaged"):
+        open_case(store, key)
+    assert prepare(task, dataset, ["case_00"], store) == {"case_00": key}
+    assert open_case(store, key).name == "case_00"
+    assert (folder / name).read_bytes() == before
 
 
 def test_the_entry_of_another_case_is_not_taken_for_this_one(dataset, store):

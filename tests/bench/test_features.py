@@ -16,6 +16,7 @@ from inflate_zoo.bench.features import FILES, FeatureWindows, encode_windows
 from inflate_zoo.bench.sampling import WindowRule, draw
 from inflate_zoo.bench.seeding import derived
 from inflate_zoo.errors import WriteError
+from tests.support.stores import replace_as_if_made
 from tests.support.trials import FROZEN, one_thread, tiny_run
 
 
@@ -116,6 +117,16 @@ def test_features_that_are_not_as_they_were_made_are_made_anew(tmp_path, name):
     assert encode(trial) == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert encode(trial, untouched()) == folder
+
+
+@pytest.mark.parametrize("name", ["features.npy", "cases.json"])
+def test_features_that_were_made_wrongly_are_made_anew(tmp_path, name):
+    trial = tiny_run(tmp_path, *FROZEN).trial()
+    folder = encode(trial)
+    before = (folder / name).read_bytes()
+    replace_as_if_made(folder, name, b"{}")
+    assert encode(trial) == folder
+    assert (folder / name).read_bytes() == before
 
 
 def test_runs_share_what_is_there(run, tmp_path):

@@ -293,6 +293,7 @@ def test_a_server_that_cannot_go_on_and_breaks_off_is_given_up(archive, root, pa
         ("ftp://127.0.0.1/data.tar", "it redirects from http to ftp"),
         ("file:///etc/passwd", "its redirects lead nowhere"),
         ("/data.tar", "its redirects lead nowhere"),
+        ("http://[data.tar", "its answer makes no sense"),
     ],
 )
 def test_redirects_that_are_not_followed(archive, root, pauses, location, why):
