@@ -65,8 +65,24 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         before, after = (urlsplit(address).scheme for address in (req.full_url, rest[-1]))
         if after in SCHEMES and (before, after) != ("https", "http"):
             return super().redirect_request(req, fp, *rest)
-        fp.close()
         raise RefusedError(f"it redirects from {before} to {after}, which is not followed")
+
+    def http_error_302(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+    ) -> Any:
+        """Follow one, or close the answer: an address may make no sense."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except Exception:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 def ask(address: str, headers: Mapping[str, str], method: str = "GET") -> Any:
