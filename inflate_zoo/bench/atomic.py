@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +18,6 @@ def replace_tensors(
     path: Path, tensors: Mapping[str, Tensor], state: str, *, durable: bool = False
 ) -> None:
     """Write a safetensors file with a text, its metadata entry `state`, atomically.
-
-    Another entry, `digest`, is what `tensors_digest` says of both.
 
     Args:
         path: The file.
@@ -41,19 +38,7 @@ def replace_tensors(
     with whole_files.replacing(path, durable=durable) as temporary:
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         with parsing(told):
-            known = {"state": state, "digest": tensors_digest(whole, state)}
-            save_file(whole, temporary, metadata=known)
-
-
-def tensors_digest(tensors: Mapping[str, Tensor], state: str) -> str:
-    """SHA-256 over a text and over contiguous tensors on the CPU, hexadecimal."""
-    import torch
-
-    digest = hashlib.sha256(state.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+            save_file(whole, temporary, metadata={"state": state})
 
 
 def remove_partial(folder: Path) -> None:

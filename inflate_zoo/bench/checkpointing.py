@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import warnings
@@ -15,7 +16,7 @@ import torch
 from pydantic import Field, FiniteFloat, TypeAdapter
 from torch import Tensor, nn
 
-from inflate_zoo.bench.atomic import replace_tensors, tensors_digest
+from inflate_zoo.bench.atomic import replace_tensors
 from inflate_zoo.budgets import MOST_STEPS
 from inflate_zoo.errors import CheckpointError, UsageError
 from inflate_zoo.files import reading
@@ -76,7 +77,7 @@ def save_checkpoint(
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-    replace_tensors(path, tensors, json.dumps(asdict(state)), durable=True)
+    _write(path, tensors, state)
 
 
 def save_best(path: Path, network: nn.Module, state: State) -> None:
@@ -85,8 +86,23 @@ def save_best(path: Path, network: nn.Module, state: State) -> None:
     Raises:
         WriteError: They cannot be written.
     """
-    known = json.dumps(asdict(State(state.step, trial=state.trial)))
-    replace_tensors(path, network.state_dict(), known, durable=True)
+    _write(path, network.state_dict(), State(state.step, trial=state.trial))
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], state: State) -> None:
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    known = asdict(state)
+    text = json.dumps({**known, "digest": digest_of(whole, known)})
+    replace_tensors(path, whole, text, durable=True)
+
+
+def digest_of(tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> str:
+    """SHA-256 over a state as JSON values and contiguous tensors on the CPU, hexadecimal."""
+    digest = hashlib.sha256(json.dumps(state).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.AdamW) -> State:
@@ -202,13 +218,12 @@ def _read(path: Path) -> tuple[State, dict[str, Tensor]]:
 
     read_header(path)
     with reading(path), parsing(refused), safe_open(path, "pt") as file:
-        known = file.metadata() or {}
-        value = json_value(text := known.get("state", ""), stateless)
+        value = json_value((file.metadata() or {}).get("state", ""), stateless)
         with parsing(stateless):
+            digest = value.pop("digest", None)
             state = _STATE.validate_python(value)
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    # Those of release 0.2 have none.
-    if "digest" in known and known["digest"] != tensors_digest(found, text):
+    if digest not in (None, digest_of(found, value)):  # those of release 0.2 have none
         raise _unfit(path, "it is not as it was written")
     return state, found
 

@@ -1,6 +1,7 @@
 """Checkpoints: all that a training goes on from, and whole or absent."""
 
 import copy
+import hashlib
 import json
 
 import pytest
@@ -8,11 +9,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from inflate_zoo.bench.atomic import replace_tensors
 from inflate_zoo.bench.checkpointing import (
     BEST,
     CHECKPOINT,
     State,
+    digest_of,
     load_best,
     load_checkpoint,
     resume,
@@ -148,9 +149,11 @@ def rewritten(change, state=None):
         tensors = load_file(path)
         change(tensors)
         if state is None:
-            replace_tensors(path, tensors, metadata["state"])
-        else:
-            save_file(tensors, path, state)
+            known = json.loads(metadata["state"])
+            del known["digest"]
+            known["digest"] = digest_of(tensors, known)
+            metadata = {"state": json.dumps(known)}
+        save_file(tensors, path, metadata if state is None else state)
 
     return spoil
 
@@ -253,10 +256,24 @@ def test_one_of_several_processes_moves_the_file(tmp_path):
     assert (tmp_path / CHECKPOINT).exists()
 
 
+def test_a_digest_is_over_names_bytes_and_state():
+    tensors = {
+        "a": torch.tensor(3.0),
+        "b": torch.ones(2, 3, dtype=torch.bfloat16),
+        "c": torch.zeros(0, dtype=torch.int64),
+    }
+    plain = hashlib.sha256(b'{"step": 3}')
+    for part in (b"a", b"\0\0\x40\x40", b"b", b"\x80\x3f" * 6, b"c"):
+        plain.update(part)
+    assert digest_of(dict(reversed(tensors.items())), {"step": 3}) == plain.hexdigest()
+
+
 def test_a_checkpoint_of_release_0_2_has_no_digest(tmp_path):
     _, state = written(tmp_path)
     path = tmp_path / CHECKPOINT
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-    save_file(load_file(path), path, {"state": metadata["state"]})
+    known = json.loads(metadata["state"])
+    del known["digest"]
+    save_file(load_file(path), path, {"state": json.dumps(known)})
     assert resume(tmp_path, *made(seed=7), main=True) == state
