@@ -8,13 +8,14 @@ from inflate_zoo.version import __version__ as __version__
 
 TYPE_CHECKING = False  # that of typing takes long to import, for a signal that comes meanwhile
 if TYPE_CHECKING:
-    from inflate_zoo.backbones import Backbone
-    from inflate_zoo.catalog import families
-    from inflate_zoo.conversion import convert, verify
-    from inflate_zoo.optimization import param_groups
-    from inflate_zoo.registry import load, zoo
-    from inflate_zoo.schemes import SCHEMES
-    from inflate_zoo.segmentation import segmenter
+    from inflate_zoo.conversion.converting import convert, verify
+    from inflate_zoo.inflation.schemes import SCHEMES
+    from inflate_zoo.naming.catalog import families
+    from inflate_zoo.networks.backbone import Backbone
+    from inflate_zoo.registry.listing import zoo
+    from inflate_zoo.registry.loading import load
+    from inflate_zoo.segmentation.optimization import param_groups
+    from inflate_zoo.segmentation.segmenter import segmenter
 
 __all__ = [
     "SCHEMES",
@@ -30,15 +31,15 @@ __all__ = [
 
 # Loaded at first use: importing the package imports no torch.
 _HOMES = {
-    "SCHEMES": "schemes",
-    "Backbone": "backbones",
-    "convert": "conversion",
-    "families": "catalog",
-    "load": "registry",
-    "param_groups": "optimization",
-    "segmenter": "segmentation",
-    "verify": "conversion",
-    "zoo": "registry",
+    "SCHEMES": "inflation.schemes",
+    "Backbone": "networks.backbone",
+    "convert": "conversion.converting",
+    "families": "naming.catalog",
+    "load": "registry.loading",
+    "param_groups": "segmentation.optimization",
+    "segmenter": "segmentation.segmenter",
+    "verify": "conversion.converting",
+    "zoo": "registry.listing",
 }
 
 

@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def _command() -> None:
-    from inflate_zoo.cli import command_line
+    from inflate_zoo.cli.app import command_line
 
     command_line()
 

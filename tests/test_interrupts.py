@@ -103,7 +103,7 @@ main()
     [
         ("inflate_zoo.interrupts", signal.SIGINT),
         ("inflate_zoo.interrupts", signal.SIGTERM),
-        ("inflate_zoo.cli", signal.SIGINT),
+        ("inflate_zoo.cli.app", signal.SIGINT),
         ("typer", signal.SIGTERM),
         ("timm", signal.SIGINT),
     ],

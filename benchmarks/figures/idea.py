@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, conv3d
 
 from inflate_zoo import SCHEMES
-from inflate_zoo.bench.volumes import read_volume
+from inflate_zoo.bench.data.volumes import read_volume
 
 BUILTIN = Path(__file__).parents[1] / "builtin"
 CHANNEL = 110  # one whose stripe the eye can follow

@@ -138,7 +138,7 @@ def right(day: Day) -> bool:
     if day.device == "cpu":
         day.note("right", "tests", None, "", outcome="the suite rehearses them itself")
         return True
-    names = ["tests/test_cuda.py", "tests/nets/test_norms.py"]
+    names = ["tests/whole/test_cuda.py", "tests/segmentation/test_norms.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-p", "no:cacheprovider"]
     ran = subprocess.run([*command, *names], cwd=ROOT, capture_output=True, text=True)
     print(ran.stdout[-9000:], ran.stderr[-2000:], flush=True)
@@ -232,8 +232,8 @@ def attention(day: Day) -> None:
     """Prefix keys repeated or masked, by tokens."""
     from forward import measure
 
-    from inflate_zoo.bench.graphs import Graph
-    from inflate_zoo.nets.layers import attend_repeated, prefix_bias
+    from inflate_zoo.bench.training.graphs import Graph
+    from inflate_zoo.networks.attention import attend_repeated, prefix_bias
 
     def masked(query: Any, key: Any, value: Any, prefix: int, copies: int) -> Any:
         bias = prefix_bias(key.shape[2], prefix, copies, key.dtype, key.device)
@@ -361,10 +361,10 @@ def shown(day: Day) -> bool:
 
 def planned(day: Day, out: Path) -> list[Any]:
     """The trials of the table, planned on this machine."""
-    from inflate_zoo.bench.arms import Wanted
-    from inflate_zoo.bench.catalog import load_protocol
-    from inflate_zoo.bench.planning import Request, plan
-    from inflate_zoo.bench.records import plan_trial
+    from inflate_zoo.bench.arms.making import Wanted
+    from inflate_zoo.bench.definitions.catalog import load_protocol
+    from inflate_zoo.bench.trials.folder import plan_trial
+    from inflate_zoo.bench.trials.planning import Request, plan
 
     sizes = day.sizes
     changes = (
@@ -426,8 +426,8 @@ def train_trials(day: Day, parts: Sequence[Sequence[Path]], seconds: float) -> N
 
 def table(day: Day, runs: Path) -> None:
     """The ranking, as the report has it."""
-    from inflate_zoo.bench.report import table as ranked
-    from inflate_zoo.bench.report import write_report
+    from inflate_zoo.bench.report.terminal import table as ranked
+    from inflate_zoo.bench.report.writing import write_report
 
     results = write_report([runs], day.options.work / "report")
     text = ranked(results)

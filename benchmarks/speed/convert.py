@@ -57,7 +57,7 @@ ViTModel(ViTConfig(), add_pooling_layer=False).save_pretrained(sys.argv[1])
 """
 LIGHT = """
 import sys
-from inflate_zoo.cli import app
+from inflate_zoo.cli.app import app
 app(sys.argv[1:], standalone_mode=False)
 heavy = {"torch", "timm", "transformers", "huggingface_hub", "numpy"} & set(sys.modules)
 sys.exit(f"imported: {sorted(heavy)}" if heavy else 0)
@@ -115,7 +115,7 @@ def make_giant(folder: Path) -> None:
     """DINOv2 giant in float32 (4.5 GB), streamed into its file; no model is built."""
     import torch
 
-    from inflate_zoo.writing import write_safetensors
+    from inflate_zoo.files.writing.contents import write_safetensors
 
     width, hidden = 1536, 4096
     shapes: dict[str, tuple[int, ...]] = {
@@ -189,7 +189,7 @@ def convert_command(source: Path, out: Path) -> tuple[str, ...]:
 
 def weigh(sources: Mapping[str, Path], work: Path, rounds: int) -> None:
     """Print the peaks of anonymous memory."""
-    from inflate_zoo.safetensors_header import read_header
+    from inflate_zoo.files.header import read_header
 
     print("\n| source, float32 | import torch, MiB | convert, MiB | difference, MiB |", end="")
     print(" largest tensor, MiB | difference / largest |\n|" + " --- |" * 6)

@@ -24,8 +24,8 @@ import torch
 from monai.networks.nets import ViT
 from torch import Tensor, nn
 
-from inflate_zoo.architecture import BackboneConfig
-from inflate_zoo.nets.vit import VisionTransformer
+from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.vit.network import VisionTransformer
 
 OURS, WITH_CLS, MONAI = "ours", "ours, with cls token", "MONAI"
 COMPILED = ", compiled"

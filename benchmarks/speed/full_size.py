@@ -22,16 +22,17 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 import inflate_zoo  # noqa: E402
-from inflate_zoo.bench.cache import open_case, prepare  # noqa: E402
-from inflate_zoo.bench.catalog import load_protocol, load_task  # noqa: E402
-from inflate_zoo.bench.checking import check  # noqa: E402
-from inflate_zoo.bench.devices import peak_memory, reset_peak_memory  # noqa: E402
-from inflate_zoo.bench.evaluation import Seer, class_regions  # noqa: E402
-from inflate_zoo.bench.layouts import read_dataset  # noqa: E402
-from inflate_zoo.bench.metrics import case_scores  # noqa: E402
-from inflate_zoo.bench.preprocessing import restore  # noqa: E402
-from inflate_zoo.bench.protocols import Evaluation  # noqa: E402
-from inflate_zoo.bench.sampling import WindowRule, Windows  # noqa: E402
+from inflate_zoo.bench.data.cases import open_case, prepare  # noqa: E402
+from inflate_zoo.bench.data.checking import check  # noqa: E402
+from inflate_zoo.bench.data.layouts import read_dataset  # noqa: E402
+from inflate_zoo.bench.data.resampling import restore  # noqa: E402
+from inflate_zoo.bench.definitions.catalog import load_protocol, load_task  # noqa: E402
+from inflate_zoo.bench.definitions.protocols import Evaluation  # noqa: E402
+from inflate_zoo.bench.definitions.tasks import class_regions  # noqa: E402
+from inflate_zoo.bench.scoring.inference import Seer  # noqa: E402
+from inflate_zoo.bench.scoring.metrics import case_scores  # noqa: E402
+from inflate_zoo.bench.training.devices import peak_memory, reset_peak_memory  # noqa: E402
+from inflate_zoo.bench.training.sampling import WindowRule, Windows  # noqa: E402
 from tests.support import standins  # noqa: E402 - the path comes first
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from inflate_zoo.bench.report import write_report  # noqa: E402
+from inflate_zoo.bench.report.writing import write_report  # noqa: E402
 from tests.support import records  # noqa: E402 - the path comes first
 
 TASKS, FOLDS, CASES = 12, 5, 20  # cases of a fold

@@ -32,16 +32,16 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from inflate_zoo import segmenter
-from inflate_zoo.backbones import Backbone
-from inflate_zoo.bench.cache import open_case
-from inflate_zoo.bench.catalog import load_protocol
-from inflate_zoo.bench.evaluation import Seer
-from inflate_zoo.bench.graphs import Graph, GraphedUpdate
-from inflate_zoo.bench.losses import GroupLoss
-from inflate_zoo.bench.protocols import Evaluation
-from inflate_zoo.bench.sampling import WindowRule, Windows, collate
-from inflate_zoo.optimization import param_groups
-from inflate_zoo.store import store_of
+from inflate_zoo.bench.data.cases import open_case
+from inflate_zoo.bench.definitions.catalog import load_protocol
+from inflate_zoo.bench.definitions.protocols import Evaluation
+from inflate_zoo.bench.scoring.inference import Seer
+from inflate_zoo.bench.training.graphs import Graph, GraphedUpdate
+from inflate_zoo.bench.training.losses import GroupLoss
+from inflate_zoo.bench.training.sampling import WindowRule, Windows, collate
+from inflate_zoo.files.writing.store import store_of
+from inflate_zoo.networks.backbone import Backbone
+from inflate_zoo.segmentation.optimization import param_groups
 
 CLASSES = 3
 Cast = Callable[[], Any]

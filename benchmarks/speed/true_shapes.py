@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from inflate_zoo.bench.devices import peak_memory  # noqa: E402
+from inflate_zoo.bench.training.devices import peak_memory  # noqa: E402
 from tests.support.standins import GEOMETRY, write_standin  # noqa: E402 - the path comes first
 
 CASES = 10
@@ -36,7 +36,7 @@ def bench(task: Path, data: Path, out: Path) -> None:
     """One trial; ends this process. Prints its highest memory in bytes."""
     import torch
 
-    from inflate_zoo.cli import main
+    from inflate_zoo.cli.app import main
 
     changes = [word for setting in SETTINGS for word in ("--set", setting)]
     words = ["bench", "--data", str(data), "--dataset", str(task), "--source", "builtin/clip"]

@@ -1,1 +1,1 @@
-"""The ranking: data, trials, records, statistics, report."""
+"""The ranking: data, trials, scores, report; imports registry and below."""

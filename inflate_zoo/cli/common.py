@@ -122,7 +122,7 @@ def taken_text(taken: str, copies: Sequence[str], file: str) -> str | None:
 
 def dropped_text(taken: str, dropped: Sequence[str]) -> str:
     """What was left out: modules with the number of their tensors."""
-    from inflate_zoo.towers import counted, left_out
+    from inflate_zoo.naming.towers import counted, left_out
 
     groups = [counted(name, tensors) for name, tensors in left_out(taken, dropped).items()]
     more = f" and {len(groups) - _MOST_GROUPS} more" if len(groups) > _MOST_GROUPS else ""

@@ -96,8 +96,8 @@ def command(
 
     inflate-zoo convert ./my-vit --volume 32,224,224 --patch-depth 4 --fold-normalization
     """
-    from inflate_zoo.conversion import run
-    from inflate_zoo.preparation import checked_options
+    from inflate_zoo.conversion.converting import run
+    from inflate_zoo.inflation.recipe import checked_options
 
     options = checked_options(
         scheme, patch_depth, volume, channels, dtype,
@@ -116,7 +116,7 @@ def command(
             force=force,
             progress=progress,
         )
-    from inflate_zoo.files import read_json
+    from inflate_zoo.files.reading import read_json
 
     record = read_json(folder / "conversion.json")
     if format is OutputFormat.json:
@@ -126,7 +126,7 @@ def command(
 
 
 def _report(folder: Path, record: Mapping[str, Any]) -> None:
-    from inflate_zoo.files import read_json
+    from inflate_zoo.files.reading import read_json
 
     config = read_json(folder / "config.json")
     source, recipe = record["source"], record["recipe"]
@@ -151,7 +151,7 @@ def _report(folder: Path, record: Mapping[str, Any]) -> None:
 
 def proof_text(verification: dict[str, Any] | None) -> str:
     """One sentence on a verification."""
-    from inflate_zoo.provenance import feeding_text
+    from inflate_zoo.conversion.record import feeding_text
 
     if verification is None:
         return "none (--no-verify)"

@@ -1,8 +1,11 @@
-"""`inflate-zoo families`."""
+"""`inflate-zoo families` and `inflate-zoo schemes`."""
+
+import inspect
 
 from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, tell
 
 NAME = "families"
+SCHEMES_NAME = "schemes"
 
 
 @guarded
@@ -11,7 +14,7 @@ def command(
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """List the naming schemes of 2D checkpoints that can be converted."""
-    from inflate_zoo.catalog import families
+    from inflate_zoo.naming.catalog import families
 
     schemes = families()
     if format is OutputFormat.json:
@@ -22,3 +25,21 @@ def command(
     for scheme in schemes:
         tell(f"{scheme.name:<{width}}{scheme.summary}")
         tell(f"{'':<{width}}e.g. {', '.join(scheme.examples[:2])}")
+
+
+@guarded
+def schemes_command(
+    format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    debug: Debug = False,  # noqa: ARG001 - read by `guarded`
+) -> None:
+    """List the ways in which a 2D kernel becomes a 3D one."""
+    from inflate_zoo.inflation.schemes import SCHEMES
+
+    told = {
+        name: (inspect.getdoc(scheme) or "").splitlines()[0] for name, scheme in SCHEMES.items()
+    }
+    if format is OutputFormat.json:
+        print_json([{"name": name, "summary": summary} for name, summary in told.items()])
+        return
+    for name, summary in told.items():
+        tell(f"{name:<10}{summary}")

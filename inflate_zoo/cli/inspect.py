@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 import typer
 
-from inflate_zoo.bench.amounts import size
 from inflate_zoo.cli.common import (
     Arch,
     Channels,
@@ -24,6 +23,7 @@ from inflate_zoo.cli.common import (
     taken_text,
     tell,
 )
+from inflate_zoo.texts import size
 
 NAME = "inspect"
 
@@ -52,7 +52,7 @@ def command(
 
     inflate-zoo inspect facebook/dino-vitb16 --volume 96,224,224 --spacing 3,1,1
     """
-    from inflate_zoo.inspection import inspect_source
+    from inflate_zoo.conversion.inspection import inspect_source
 
     found = inspect_source(
         source,

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.bench.amounts import size
 from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
 from inflate_zoo.cli.convert import proof_text
 from inflate_zoo.cli.zoo import license_text
+from inflate_zoo.texts import size
 
 NAME = "pull"
 
@@ -27,10 +27,11 @@ def command(
 
     inflate-zoo pull dino-vitb16-3d-center
     """
-    from inflate_zoo.registry import find_card, pull
+    from inflate_zoo.registry.listing import find_card
+    from inflate_zoo.registry.obtaining import pull
 
     folder = pull(name, out, force=force, say=say)
-    from inflate_zoo.files import read_json
+    from inflate_zoo.files.reading import read_json
 
     record = read_json(folder / "conversion.json")
     if format is OutputFormat.json:

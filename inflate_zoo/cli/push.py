@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inflate_zoo.bench.amounts import size
 from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
+from inflate_zoo.texts import size
 
 if TYPE_CHECKING:
-    from inflate_zoo.publishing import Pushed
+    from inflate_zoo.registry.publishing import Pushed
 
 NAME = "push"
 
@@ -34,9 +34,10 @@ def command(
     Refused where the license of the source does not let weights be passed on, and where the repo
     holds anything but the same conversion or trial.
     """
-    from inflate_zoo.publishing import push
+    from inflate_zoo.bench.definitions.results import require_believed
+    from inflate_zoo.registry.publishing import push
 
-    pushed = push(folder, repo, private=private, dry_run=dry_run)
+    pushed = push(folder, repo, believe=require_believed, private=private, dry_run=dry_run)
     if format is OutputFormat.json:
         print_json(_as_json(pushed, dry_run=dry_run))
     else:

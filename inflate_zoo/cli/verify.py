@@ -25,7 +25,7 @@ def command(
 
     inflate-zoo verify dino-vitb16-3d-center
     """
-    from inflate_zoo.conversion import verify
+    from inflate_zoo.conversion.converting import verify
 
     found = verify(converted, source, revision=revision)
     if format is OutputFormat.json:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inflate_zoo.bench.amounts import size
 from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
 from inflate_zoo.errors import UsageError, printable
+from inflate_zoo.texts import size
 
 if TYPE_CHECKING:
-    from inflate_zoo.zoo_building import Built
-    from inflate_zoo.zoo_entries import ZooEntry
+    from inflate_zoo.registry.building import Built
+    from inflate_zoo.registry.entries import ZooEntry
 
 NAME = "zoo"
 
@@ -66,7 +66,7 @@ def list_(
 
 
 def _list(wanted: str | None, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
-    from inflate_zoo.registry import matching
+    from inflate_zoo.registry.listing import matching
 
     entries = matching(wanted or "")
     if format is OutputFormat.json:
@@ -102,7 +102,7 @@ def show(
 
     inflate-zoo zoo show dino-vitb16-3d-center
     """
-    from inflate_zoo.registry import find_card
+    from inflate_zoo.registry.listing import find_card
 
     entry, text = find_card(name)
     if format is OutputFormat.json:
@@ -157,7 +157,7 @@ def build(
 
     inflate-zoo zoo build dino-vitb16-3d-center --out zoo
     """
-    from inflate_zoo.zoo_building import build as make_all
+    from inflate_zoo.registry.building import build as make_all
 
     done: list[Built] = []
     for built in make_all(names or [], out):

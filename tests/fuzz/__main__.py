@@ -63,9 +63,15 @@ def _import() -> None:
     import transformers
 
     import inflate_zoo
-    from inflate_zoo import inspection, loading, parcels, registry
-    from inflate_zoo.bench import archives, arms, catalog, layouts, records, volumes
+    from inflate_zoo.bench.arms import making as arms
+    from inflate_zoo.bench.data import layouts, volumes
+    from inflate_zoo.bench.definitions import catalog
+    from inflate_zoo.bench.definitions import trial_folder as records
     from inflate_zoo.bench.report import collect, overlays
+    from inflate_zoo.conversion import inspection
+    from inflate_zoo.files import archives
+    from inflate_zoo.registry import loading, parcels
+    from inflate_zoo.registry import obtaining as registry
 
     torch.set_num_threads(1)
     del nibabel, timm, transformers, inflate_zoo, inspection, loading, parcels, registry, archives

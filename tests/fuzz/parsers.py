@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+from inflate_zoo.files import locations
 from tests.fuzz.mutations import NUMBERS, TEXTS, json_of, odd, spoil_bytes, spoil_text, spoil_tree
 from tests.support import recorded
 
@@ -43,7 +44,7 @@ _HEADER = {
 
 
 def safetensors_header(folder: Path, random: Random) -> None:
-    from inflate_zoo.safetensors_header import read_header
+    from inflate_zoo.files.header import read_header
 
     path = folder / "model.safetensors"
     if random.random() < 0.5:
@@ -63,7 +64,7 @@ def _recorded(timm: bool) -> list:
 
 def _write_header(path: Path, header: dict) -> None:
     """The header of a whole checkpoint; its data are a hole in the file."""
-    from inflate_zoo.safetensors_header import ITEM_BYTES
+    from inflate_zoo.files.dtypes import ITEM_BYTES
 
     entries, position = {}, 0
     for name, info in header.items():
@@ -89,7 +90,7 @@ _PREPROCESSOR = {
 
 
 def _inspect(folder: Path, random: Random, *, timm: bool, spoil: str) -> None:
-    from inflate_zoo.inspection import inspect_source
+    from inflate_zoo.conversion.inspection import inspect_source
 
     case = random.choice(_recorded(timm))
     _write_header(folder / "model.safetensors", case.header)
@@ -127,7 +128,7 @@ _TIMM = {
 
 
 def model_args(folder: Path, random: Random) -> None:
-    from inflate_zoo.inspection import inspect_source
+    from inflate_zoo.conversion.inspection import inspect_source
 
     _write_header(folder / "model.safetensors", _recorded(True)[0].header)
     (folder / "config.json").write_bytes(json_of(random, _TIMM))
@@ -135,7 +136,7 @@ def model_args(folder: Path, random: Random) -> None:
 
 
 def index(folder: Path, random: Random) -> None:
-    from inflate_zoo.checkpoints import open_checkpoint
+    from inflate_zoo.files.checkpoints import open_checkpoint
 
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     for name in names:
@@ -193,7 +194,7 @@ def _spoil_pickle(random: Random, data: bytes) -> bytes:
 
 
 def pickles(folder: Path, random: Random) -> None:
-    from inflate_zoo.pickles import load_pickle
+    from inflate_zoo.files.pickles import load_pickle
 
     new, old = _pickles()
     path = folder / "model.pth"
@@ -225,15 +226,15 @@ _CARD = (
 
 
 def model_card(folder: Path, random: Random) -> None:
-    from inflate_zoo.sources import license_fields
+    from inflate_zoo.hub.cards import license_fields
 
     (folder / "README.md").write_bytes(spoil_text(random, _CARD, _YAML))
     license_fields(folder / "README.md")
 
 
 def zoo_card(folder: Path, random: Random) -> None:
-    from inflate_zoo.catalog import data_folder
-    from inflate_zoo.zoo_entries import read_card
+    from inflate_zoo.files.locations import data_folder
+    from inflate_zoo.registry.entries import read_card
 
     text = (data_folder("model_cards") / "builtin-dino-3d-center.md").read_text()
     path = folder / "builtin-dino-3d-center.md"
@@ -251,14 +252,14 @@ _TOML = [
 
 def _definition(kind: str, ending: str = "benchmarks/") -> Run:
     def run(folder: Path, random: Random) -> None:
-        from inflate_zoo import catalog
-        from inflate_zoo.bench import catalog as definitions
+        from inflate_zoo.bench.definitions import catalog as definitions
+        from inflate_zoo.naming import catalog
 
         read = {
             "tasks": definitions.load_task, "protocols": definitions.load_protocol,
-            "suites": definitions.load_suite, "converters": lambda p: catalog.parse_scheme(Path(p)),
+            "suites": definitions.load_suite, "converters": lambda p: catalog.parse_scheme("x", Path(p).read_bytes()),
         }[kind]  # fmt: skip
-        files = sorted(catalog.data_folder(f"{ending}{kind}").glob("*.toml"))
+        files = sorted(locations.data_folder(f"{ending}{kind}").glob("*.toml"))
         path = folder / "x.toml"
         path.write_bytes(spoil_text(random, random.choice(files).read_text(), _TOML))
         read(str(path))
@@ -267,7 +268,7 @@ def _definition(kind: str, ending: str = "benchmarks/") -> Run:
 
 
 def overrides(_: Path, random: Random) -> None:
-    from inflate_zoo.bench.catalog import load_protocol
+    from inflate_zoo.bench.definitions.catalog import load_protocol
 
     keys = ["train.steps", "network.window", "data.spacing", "loss.dice", "augment.zoom", "train",
             "task_steps", "network.window.0", "name", "data.intensity.low", "", "evaluation.overlap"]  # fmt: skip
@@ -277,8 +278,8 @@ def overrides(_: Path, random: Random) -> None:
 
 @cache
 def _conversion(folder: Path) -> Path:
-    from inflate_zoo.catalog import data_folder
-    from inflate_zoo.conversion import convert
+    from inflate_zoo.conversion.converting import convert
+    from inflate_zoo.files.locations import data_folder
 
     target = folder.parent / "conversion"
     return convert(data_folder("benchmarks/builtin") / "dino", target, verify=False)
@@ -296,9 +297,10 @@ def _copied(folder: Path, name: str, random: Random) -> Path:
 
 
 def conversion_json(folder: Path, random: Random) -> None:
-    from inflate_zoo.parcels import read_parcel
-    from inflate_zoo.provenance import read_record
-    from inflate_zoo.registry import find_card
+    from inflate_zoo.bench.definitions.results import require_believed
+    from inflate_zoo.conversion.record import read_record
+    from inflate_zoo.registry.listing import find_card
+    from inflate_zoo.registry.parcels import read_parcel
 
     _copied(folder, "conversion.json", random)
     weights = folder / "model.safetensors"
@@ -308,18 +310,18 @@ def conversion_json(folder: Path, random: Random) -> None:
     entry, _ = find_card("builtin-dino-3d-center")
     record = read_record(folder)
     entry.describes(record)
-    read_parcel(folder, "conversion", None)
+    read_parcel(folder, "conversion", None, require_believed)
 
 
 def network_config(folder: Path, random: Random) -> None:
-    from inflate_zoo.loading import load
+    from inflate_zoo.registry.loading import load_network
 
     _copied(folder, "config.json", random)
     weights = folder / "model.safetensors"
     target = weights.readlink()
     weights.unlink()
     weights.hardlink_to(target)
-    load(folder, device="meta")
+    load_network(folder, device="meta")
 
 
 @cache
@@ -330,7 +332,7 @@ def _record() -> dict:
 
 
 def records_of_trials(folder: Path, random: Random) -> None:
-    from inflate_zoo.bench.records import Trial
+    from inflate_zoo.bench.definitions.trial_folder import Trial
     from inflate_zoo.bench.report.collect import collect
     from tests.support import records
 
@@ -368,8 +370,8 @@ _DATASETS = [
 
 
 def dataset_json(folder: Path, random: Random) -> None:
-    from inflate_zoo.bench.dataset import refuse_problems
-    from inflate_zoo.bench.layouts import read_dataset
+    from inflate_zoo.bench.data.layouts import read_dataset
+    from inflate_zoo.bench.definitions.datasets import refuse_problems
 
     for name in ("imagesTr/a.nii.gz", "imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -389,7 +391,7 @@ def _volumes() -> list[bytes]:
 
 
 def nifti(folder: Path, random: Random) -> None:
-    from inflate_zoo.bench.volumes import read_grid, read_volume
+    from inflate_zoo.bench.data.volumes import read_grid, read_volume
 
     data = random.choice(_volumes())
     cut = random.choice([352, 544, len(data)])
@@ -417,7 +419,7 @@ def _archives() -> dict[str, bytes]:
 
 
 def archives(folder: Path, random: Random) -> None:
-    from inflate_zoo.bench.archives import extract
+    from inflate_zoo.files.archives import extract
 
     ending, data = random.choice(sorted(_archives().items()))
     data = bytearray(spoil_bytes(random, data))
@@ -441,9 +443,9 @@ def front_matter_of_toml(_: Path, random: Random) -> None:
     """Definitions as trees: fields of the right name with the wrong value."""
     from pydantic import ValidationError
 
-    from inflate_zoo.bench.protocols import Protocol
-    from inflate_zoo.bench.tasks import Task
-    from inflate_zoo.catalog import data_folder
+    from inflate_zoo.bench.definitions.protocols import Protocol
+    from inflate_zoo.bench.definitions.tasks import Task
+    from inflate_zoo.files.locations import data_folder
 
     kind, form = random.choice([("tasks", Task), ("protocols", Protocol)])
     name = {"tasks": "acdc", "protocols": "volume"}[kind]

@@ -27,10 +27,10 @@ from timm.models._builder import build_model_with_cfg, load_pretrained
 from timm.models._pretrained import PretrainedCfg
 from timm.models.vision_transformer import VisionTransformer
 
+from inflate_zoo.conversion.originals import original_of
 from inflate_zoo.errors import InflateZooError
-from inflate_zoo.naming import TensorInfo
-from inflate_zoo.originals import original_of
-from inflate_zoo.preparation import Understood, understand
+from inflate_zoo.files.header import TensorInfo
+from inflate_zoo.naming.understanding import Understood, understand
 from tests.support import recorded
 from tests.support.recorded import Case
 

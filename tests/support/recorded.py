@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from inflate_zoo.catalog import naming_schemes
-from inflate_zoo.detection import choose_scheme, section_of
-from inflate_zoo.naming import TensorInfo
-from inflate_zoo.plan import Plan, make_plan
+from inflate_zoo.files.header import TensorInfo
+from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.detection import choose_scheme, section_of
+from inflate_zoo.naming.plan import Plan, make_plan
 
 KEYS = Path(__file__).parents[1] / "keys"
 

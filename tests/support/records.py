@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from inflate_zoo.trial_records import new_record, trial_hash
-from inflate_zoo.writing import json_text
+from inflate_zoo.bench.definitions.results import new_record
+from inflate_zoo.bench.definitions.trials import trial_hash
+from inflate_zoo.files.writing.contents import json_text
 
 SURFACES = [f"surface_dice_{mm}mm" for mm in (1, 2, 3, 5, 7)]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from inflate_zoo.bench.catalog import load_task
-from inflate_zoo.bench.tasks import Task
-from inflate_zoo.catalog import data_folder
+from inflate_zoo.bench.definitions.catalog import load_task
+from inflate_zoo.bench.definitions.tasks import Task
+from inflate_zoo.files.locations import data_folder
 
 CASES = 10
 # Voxels (x, y, z) of the stand-in; spacing of a typical file (x, y, z) in mm; x, y, z of one.

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from inflate_zoo.bench.arms import Wanted
-from inflate_zoo.bench.catalog import load_protocol
-from inflate_zoo.bench.planning import Request, plan
-from inflate_zoo.bench.protocols import Protocol
-from inflate_zoo.bench.records import Trial, plan_trial
+from inflate_zoo.bench.arms.making import Wanted
+from inflate_zoo.bench.definitions.catalog import load_protocol
+from inflate_zoo.bench.definitions.protocols import Protocol
+from inflate_zoo.bench.definitions.trial_folder import Trial
+from inflate_zoo.bench.trials.folder import plan_trial
+from inflate_zoo.bench.trials.planning import Request, plan
 from tests.support.checkpoints import save_transformers
 from tests.support.datasets import write_decathlon
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from inflate_zoo.cards import front_matter
+from inflate_zoo.hub.cards import front_matter_text
 
 CARD: dict[str, Any] = {
     "name": "small-vit-3d-center",
@@ -27,5 +27,5 @@ def write_card(folder: Path, text: str = "Some text.", **changes: Any) -> Path:
     fields = {key: value for key, value in (CARD | changes).items() if value is not ...}
     path = folder / f"{fields.get('name')}.md"
     folder.mkdir(exist_ok=True)
-    path.write_text(front_matter(fields) + text + "\n", encoding="utf-8")
+    path.write_text(front_matter_text(fields) + text + "\n", encoding="utf-8")
     return path

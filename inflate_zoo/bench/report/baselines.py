@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from inflate_zoo.architecture import BackboneConfig
-from inflate_zoo.bench.networks import network_of
-from inflate_zoo.bench.ranking import Comparison
+from inflate_zoo.bench.ranking.types import Comparison
 from inflate_zoo.bench.report.results import Study
+from inflate_zoo.networks.vit.config import BackboneConfig, network_of
 
 
 def to_baselines(study: Study) -> list[Comparison]:

@@ -7,29 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from inflate_zoo.bench.records import FAILURE, RECORD, SPEC, TrialSpec
-from inflate_zoo.bench.records import Trial as Planned
-from inflate_zoo.budgets import JSON_BYTES
+from inflate_zoo.bench.definitions.results import Failure, Record
+from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, SPEC
+from inflate_zoo.bench.definitions.trial_folder import Trial as Planned
+from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.errors import ConfigError, UsageError, WorkError
-from inflate_zoo.files import called, read_bytes, reading, require_folder, require_regular
-from inflate_zoo.foreign import json_form, reason_of
-from inflate_zoo.trial_records import Record
+from inflate_zoo.files.budgets import JSON_BYTES
+from inflate_zoo.files.foreign import json_form, reason_of
+from inflate_zoo.files.reading import called, read_bytes, reading, require_folder, require_regular
 
 _HINT = "run the bench again with the same --out"
-
-
-class _Read(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Failure(_Read):
-    """Why a trial has no record."""
-
-    kind: str
-    reason: str
-    case: str | None = None
 
 
 @dataclass(frozen=True)

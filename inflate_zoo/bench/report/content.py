@@ -7,11 +7,11 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 
-from inflate_zoo.bench.protocols import Protocol
-from inflate_zoo.bench.ranking import Comparison
+from inflate_zoo.bench.definitions.protocols import Protocol
+from inflate_zoo.bench.ranking.types import NOT_A_RANKING, Comparison
 from inflate_zoo.bench.report import overlays, plots, tables
 from inflate_zoo.bench.report.baselines import to_baselines
-from inflate_zoo.bench.report.document import (
+from inflate_zoo.bench.report.output.document import (
     Block,
     Bullets,
     Code,
@@ -23,9 +23,9 @@ from inflate_zoo.bench.report.document import (
     Picture,
     Table,
 )
+from inflate_zoo.bench.report.output.text import NONE, probability
 from inflate_zoo.bench.report.results import Results, Study
-from inflate_zoo.bench.report.text import NONE, plural, probability
-from inflate_zoo.bench.verdicts import NOT_A_RANKING
+from inflate_zoo.texts import plural
 
 TITLE = "inflate-zoo bench report"
 Drawings = dict[str, Callable[[], Picture]]

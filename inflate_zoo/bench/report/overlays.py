@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.report.collect import Trial
-from inflate_zoo.bench.report.document import Picture
-from inflate_zoo.bench.report.drawing import CLASSES, figure, label, picture
+from inflate_zoo.bench.report.output.document import Picture
+from inflate_zoo.bench.report.output.drawing import CLASSES, figure, label, picture
+from inflate_zoo.bench.report.output.text import number
 from inflate_zoo.bench.report.results import Study
-from inflate_zoo.bench.report.text import number
-from inflate_zoo.bench.tasks import Task
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files import reading
-from inflate_zoo.foreign import json_value, parsing
-from inflate_zoo.safetensors_header import read_header
+from inflate_zoo.files.foreign import json_value, parsing
+from inflate_zoo.files.header import read_header
+from inflate_zoo.files.reading import reading
 
 Bytes = NDArray[np.uint8]
 _PLACES = ("worst", "median", "best")

@@ -9,19 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.ranking import Comparison
-from inflate_zoo.bench.report.document import Picture
-from inflate_zoo.bench.report.drawing import (
-    FAINT,
-    INK,
-    KINDS,
-    figure,
-    grid,
-    label,
-    picture,
-)
+from inflate_zoo.bench.definitions.results import Record
+from inflate_zoo.bench.ranking.types import Comparison
+from inflate_zoo.bench.report.output.document import Picture
+from inflate_zoo.bench.report.output.drawing import FAINT, INK, KINDS, figure, grid, label, picture
 from inflate_zoo.bench.report.results import Study, case_means, rank_shares
-from inflate_zoo.trial_records import Record
 
 Floats = NDArray[np.float64]
 METRICS = {"dice": "Dice", "surface_dice": "surface Dice"}

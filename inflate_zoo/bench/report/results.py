@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from inflate_zoo.bench.ranking import Outcome, Ranking, TaskRanking, rank
-from inflate_zoo.bench.records import ArmSpec, CaseNames, Fed, TrialSpec
+from inflate_zoo.bench.definitions.tasks import Task
+from inflate_zoo.bench.definitions.trials import ArmSpec, CaseNames, Fed, TrialSpec
+from inflate_zoo.bench.ranking.ranking import rank
+from inflate_zoo.bench.ranking.types import NOT_A_RANKING, Outcome, Ranking, TaskRanking
 from inflate_zoo.bench.report.collect import Collected, Trial
-from inflate_zoo.bench.report.text import plural, visible
-from inflate_zoo.bench.tasks import Task
-from inflate_zoo.bench.verdicts import NOT_A_RANKING
+from inflate_zoo.texts import plural, visible
 
 Floats = NDArray[np.float64]
 _RESAMPLES = 2000

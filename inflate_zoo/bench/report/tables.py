@@ -7,22 +7,22 @@ from functools import partial
 
 import numpy as np
 
-from inflate_zoo.bench.ranking import Comparison, Ranking, Standing
-from inflate_zoo.bench.records import ArmSpec
-from inflate_zoo.bench.report.document import Table
-from inflate_zoo.bench.report.results import DOUBTFUL, Results, Study, differing, flattened
-from inflate_zoo.bench.report.text import (
+from inflate_zoo.bench.definitions.results import Record
+from inflate_zoo.bench.definitions.trials import ArmSpec
+from inflate_zoo.bench.ranking.types import Comparison, Ranking, Standing
+from inflate_zoo.bench.report.output.document import Table
+from inflate_zoo.bench.report.output.text import (
     NONE,
     amount,
     memory,
     number,
-    plural,
     probability,
     seconds,
     signed,
     with_spread,
 )
-from inflate_zoo.trial_records import Record
+from inflate_zoo.bench.report.results import DOUBTFUL, Results, Study, differing, flattened
+from inflate_zoo.texts import plural
 
 MOST_REGIONS = 3  # beside each other; more give one column of means, and a table of their own
 NAMES = {"dice": "Dice", "surface_dice": "surface Dice"}

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from shutil import get_terminal_size
 
 from inflate_zoo.bench.report import tables
-from inflate_zoo.bench.report.document import Table
+from inflate_zoo.bench.report.output.document import Table
+from inflate_zoo.bench.report.output.text import shortened
 from inflate_zoo.bench.report.results import Results
-from inflate_zoo.bench.report.text import plural, shortened, visible
+from inflate_zoo.texts import plural, visible
 
 _LONGEST = 48  # characters of a cell
 

@@ -1,0 +1,1 @@
+"""What is compared, with its converted weights; imports definitions."""

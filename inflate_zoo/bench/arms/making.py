@@ -1,0 +1,400 @@
+"""Arms: the sources, schemes and baselines that are compared, with their converted weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from inflate_zoo.bench.arms.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
+from inflate_zoo.bench.arms.sources import RECIPE, find_any
+from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
+from inflate_zoo.bench.definitions.tasks import Task
+from inflate_zoo.bench.definitions.trials import ArmSpec, Fed
+from inflate_zoo.conversion.converting import run as convert
+from inflate_zoo.conversion.inspection import inspect_source, propose_patch_depth
+from inflate_zoo.conversion.record import FILES, read_conversion
+from inflate_zoo.conversion.sources import Source
+from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
+from inflate_zoo.files.checkpoints import open_checkpoint
+from inflate_zoo.files.digests import sha256
+from inflate_zoo.files.reading import reading
+from inflate_zoo.files.writing.store import store_of
+from inflate_zoo.inflation.recipe import Options
+from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.naming.definition import Normalization
+from inflate_zoo.naming.normalization import Basis
+from inflate_zoo.naming.understanding import understand
+from inflate_zoo.networks.files import read_backbone_config
+from inflate_zoo.networks.vit.config import (
+    MODEL_TYPE,
+    Architecture,
+    BackboneConfig,
+    network_of,
+    one_line,
+)
+from inflate_zoo.version import __version__
+
+_SAID = "in a comparison it stands behind the source: FILE:arch=NAME, :family=NAME, :weights=NAME"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be compared.
+
+    Attributes:
+        sources: Any `convert` source or converted weights, `random`, `SOURCE:2d`, or
+            `SOURCE:<scheme>` for one scheme only; `SOURCE:arch=NAME` and the like, see `parse_arm`.
+        schemes: For the sources that have to be inflated and name none.
+        random: Whether `random` runs beside them.
+        slices: Whether `2d` runs beside each source.
+        normalization: What is folded instead of what the source states; there is one source then.
+    """
+
+    sources: tuple[str, ...]
+    schemes: tuple[str, ...]
+    random: bool = False
+    slices: bool = False
+    normalization: Normalization | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """An arm and where its weights are on this machine."""
+
+    spec: ArmSpec
+    weights: Path | None
+
+
+def make_arms(
+    wanted: Wanted,
+    task: Task,
+    protocol: Protocol,
+    rule: ChannelRule,
+    cache: Path,
+    say: Callable[[str], None],
+) -> list[Arm]:
+    """Find and convert everything that is compared.
+
+    Args:
+        wanted: What is to be compared.
+        task: The task, its spacing as the protocol has it.
+        protocol: The protocol.
+        rule: How the stem takes the task's channels.
+        cache: Conversions are kept there, by recipe.
+        say: Told what is being converted.
+
+    Returns:
+        The arms, in the order asked for, `random` last.
+
+    Raises:
+        UsageError: A source cannot be used, or is named twice.
+        HubError: The Hub could not be reached, or refused.
+        VerificationError: A conversion is not right.
+    """
+    for scheme in wanted.schemes:
+        if scheme not in SCHEMES:
+            raise UnknownNameError("scheme", scheme, SCHEMES)
+    if rule == "rgb" and len(task.channels) != 3:
+        raise UsageError(
+            f"--channel-rule rgb needs 3 channels, '{task.name}' has {len(task.channels)}",
+            hint="leave it out, or use sum",
+        )
+    channels = 3 if rule == "rgb" else 1
+    maker = _Maker(task, protocol, channels, cache, say, wanted.normalization)
+    named = [parse_arm(source) for source in dict.fromkeys(wanted.sources) if source != RANDOM]
+    _require_one_use(wanted, named, protocol, maker)
+    arms: list[Arm] = []
+    for source in named:
+        if source.arm == SLICES:
+            arms.append(maker.slices(source))
+            continue
+        arms += maker.inflated(source, [source.arm] if source.arm else wanted.schemes)
+        if (
+            wanted.slices
+            and not source.arm
+            and replace(source, arm=SLICES) not in named
+            and not maker.converted(source)
+        ):
+            arms.append(maker.slices(source))
+    if wanted.random or RANDOM in wanted.sources:
+        arms += _random(arms, maker)
+    if not arms:
+        raise UsageError(
+            "nothing to compare", hint="name a source, e.g. --source facebook/dino-vitb16"
+        )
+    _require_fitting(arms, task)
+    return _told_apart(arms)
+
+
+class _Maker:
+    """Makes arms of one task and protocol; every source is found once."""
+
+    def __init__(
+        self,
+        task: Task,
+        protocol: Protocol,
+        channels: int,
+        cache: Path,
+        say: Callable[[str], None],
+        normalization: Normalization | None,
+    ) -> None:
+        self._task, self._protocol, self._channels = task, protocol, channels
+        self._cache, self._say, self._normalization = cache, say, normalization
+        self._found: dict[str, Source] = {}
+
+    def _find(self, source: ArmSource) -> Source:
+        if source.plain not in self._found:
+            self._found[source.plain] = find_any(source.plain)
+        return self._found[source.plain]
+
+    def converted(self, source: ArmSource) -> bool:
+        """Whether a source is converted already."""
+        return (self._find(source).config or {}).get("model_type") == MODEL_TYPE
+
+    def patch_depth(self, patch: tuple[int, int]) -> int:
+        """Patch depth of the protocol, in voxels."""
+        asked = self._protocol.network.patch_depth
+        return propose_patch_depth(patch, self._task.spacing) if asked == "spacing" else asked
+
+    def inflated(self, source: ArmSource, schemes: Sequence[str]) -> list[Arm]:
+        """One arm per scheme; one for converted weights, whatever theirs is."""
+        if not self.converted(source):
+            return [self._arm(source, scheme, None) for scheme in schemes]
+        found = self._find(source)
+        scheme = None
+        if (found.folder / RECIPE).exists():
+            recipe = read_conversion(found.folder)["recipe"]
+            scheme = recipe["scheme"]
+            wanted = self._protocol.network.fold_normalization
+            if wanted and not recipe["fold_normalization"]:
+                self._say(
+                    f"warning: '{found.name}' was converted without --fold-normalization, but "
+                    "takes intensities in [0, 1] here"
+                )
+        return [self._described(found, found.folder, "inflated", scheme, source.weights)]
+
+    def slices(self, source: ArmSource) -> Arm:
+        """The slice-by-slice baseline of a source."""
+        if self.converted(source):
+            name = Path(source.plain).name
+            raise UsageError(
+                f"'{name}' holds converted weights; '2d' needs the 2D checkpoint",
+                hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
+            )
+        return self._arm(source, "center", 1)
+
+    def _arm(self, source: ArmSource, scheme: str, patch_depth: int | None) -> Arm:
+        found = self._find(source)
+        try:
+            return self._made(source, found, scheme, patch_depth)
+        except (AmbiguousSourceError, ConfigError) as error:
+            if found.config is None:  # what is to be added has no flag here
+                error.details = (*error.details, _SAID)
+            raise
+
+    def _made(self, source: ArmSource, found: Source, scheme: str, patch_depth: int | None) -> Arm:
+        if patch_depth is None:
+            header = open_checkpoint(found.weights, found.folder).header
+            understood = understand(
+                header, found.config, source.family, source.arch, source.weights
+            )
+            depth = self.patch_depth(understood.plan.architecture.patch_size)
+        else:
+            depth = patch_depth
+        fold = self._protocol.network.fold_normalization
+        options = Options(
+            scheme,
+            depth,
+            None,
+            self._channels,
+            fold_normalization=fold,
+            normalization=self._normalization,
+        )
+        folder = self._convert(source, found, options)
+        kind: Literal["inflated", "2d"] = "2d" if patch_depth == 1 else "inflated"
+        return self._described(found, folder, kind, scheme, source.weights)
+
+    def _described(
+        self,
+        found: Source,
+        folder: Path,
+        kind: Literal["inflated", "2d"],
+        scheme: str | None,
+        weights: str | None,
+    ) -> Arm:
+        config = read_backbone_config(folder, found.name)
+        origin = f"{found.address}@{found.commit}" if found.repo else found.name
+        arm = "2d" if kind == "2d" else scheme or "converted"
+        label = " ".join(filter(None, (found.name, weights, arm)))
+        spec = ArmSpec(
+            label=label,
+            kind=kind,
+            source=origin,
+            scheme=scheme,
+            architecture=one_line(config),
+            config=config,
+            weights=sha256(folder / "model.safetensors"),
+            normalization=_fed(folder) if self._protocol.network.fold_normalization else None,
+        )
+        return Arm(spec, folder)
+
+    def _convert(self, source: ArmSource, found: Source, options: Options) -> Path:
+        store = store_of(self._cache)
+        files = {}
+        for path in found.files():
+            with reading(path):
+                files[path.name] = store.digests.of(path)
+        said = [source.family, source.arch, source.weights]
+        recipe = [__version__, found.address, found.commit, files, repr(options), said]
+        key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+        folder, told = self._cache / "weights" / key, False
+
+        def make() -> None:
+            nonlocal told
+            told = True  # the conversion itself says what it guesses
+            self._say(
+                f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
+            )
+            convert(
+                source.plain,
+                folder,
+                options,
+                revision=None,
+                family=source.family,
+                arch=source.arch,
+                weights=source.weights,
+                verify=True,
+                force=False,
+            )
+
+        store.keep(folder, FILES, make)
+        if not told and _fed(folder) == "guessed":
+            self._say(f"warning: the input normalisation of {found.name} is a guess")
+        return folder
+
+    def lone_config(self) -> BackboneConfig:
+        """The architecture of the protocol's own backbone."""
+        found = inspect_source(self._protocol.backbone)
+        form = Architecture(**found["architecture"])
+        depth = self.patch_depth(form.patch_size)
+        grid = (depth, *(g * p for g, p in zip(form.position_grid, form.patch_size, strict=True)))
+        own = {"in_channels": self._channels, "stem_bias": True, "patch_depth": depth}
+        return BackboneConfig(**{**form.model_dump(), **own, "volume": grid})
+
+
+def _fed(folder: Path) -> Fed:
+    """Who says which normalisation converted weights hold."""
+    if not (folder / RECIPE).exists():
+        return "unknown"
+    recipe = read_conversion(folder)["recipe"]
+    if not recipe["fold_normalization"]:
+        return "unfolded"
+    basis: Fed = recipe.get("normalization_basis")
+    return basis if basis in get_args(Basis) else "unknown"
+
+
+def _require_one_use(
+    wanted: Wanted, named: Sequence[ArmSource], protocol: Protocol, maker: _Maker
+) -> None:
+    """Refuse a normalisation that is not that of the one source whose weights are made here.
+
+    Raises:
+        UsageError: It would be folded nowhere, or into weights of different origin.
+    """
+    if wanted.normalization is None:
+        return
+    what = "--mean and --std"
+    sources = {source.plain: source for source in named}
+    if not protocol.network.fold_normalization:
+        raise UsageError(
+            f"{what} have no use: protocol '{protocol.name}' folds no normalisation",
+            hint="leave them out, or add --set network.fold_normalization=true",
+        )
+    if len(sources) != 1:
+        raise UsageError(
+            f"{what} are those of one source, and {len(sources)} are compared",
+            hint=f"convert each with its own {what} and --fold-normalization, and name the folders",
+        )
+    (source,) = sources.values()
+    if maker.converted(source):
+        raise UsageError(
+            f"{what} have no use: '{Path(source.plain).name}' holds converted weights",
+            hint="name the 2D source, or convert it again with them",
+        )
+
+
+def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
+    """One arm with random weights per distinct architecture; schemes do not multiply it.
+
+    Slice-by-slice baselines do not count, as they share the architecture of their source, unless
+    that is not inflated; what runs alone has the architecture of the protocol's backbone.
+    """
+    inflated = [arm.spec.config for arm in arms if arm.spec.kind == "inflated"]
+    sliced = [
+        arm.spec.config.model_copy(
+            update={"patch_depth": maker.patch_depth(arm.spec.config.patch_size)}
+        )
+        for arm in arms
+        if arm.spec.kind == "2d"
+    ]
+    distinct: list[BackboneConfig] = []
+    for config in inflated or sliced or [maker.lone_config()]:
+        plain = network_of(config)
+        if plain not in distinct:
+            distinct.append(plain)
+    return [
+        Arm(
+            ArmSpec(
+                label=" ".join(["random", *peculiar(config, distinct)]),
+                kind="random",
+                source="random",
+                scheme=None,
+                architecture=one_line(config),
+                config=config,
+                weights="",
+            ),
+            None,
+        )
+        for config in distinct
+    ]
+
+
+def _require_fitting(arms: Sequence[Arm], task: Task) -> None:
+    count = len(task.channels)
+    for arm in arms:
+        channels = arm.spec.config.in_channels
+        if channels not in (1, count):
+            raise UsageError(
+                f"'{arm.spec.label}' takes {channels} channels, '{task.name}' has {count}",
+                hint=f"convert it again with --channels {count}",
+            )
+
+
+def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
+    """Labels that name one arm each: the full source where short names are shared."""
+    counts = Counter(arm.spec.label for arm in arms)
+    told: list[Arm] = []
+    for arm in arms:
+        label = arm.spec.label
+        if counts[label] > 1:
+            label = f"{label} ({arm.spec.source.partition('@')[0]} {arm.spec.weights[:8]})"
+        told.append(replace(arm, spec=arm.spec.model_copy(update={"label": label})))
+    if len({arm.spec.label for arm in told}) < len(told):
+        raise UsageError("a source is named twice", hint="name each source once")
+    return told
+
+
+def peculiar(config: BackboneConfig, all_of_them: Sequence[BackboneConfig]) -> list[str]:
+    """What tells a network from the others, in words; nothing where it is the only one."""
+    if len(all_of_them) == 1:
+        return []
+    line = one_line(config)
+    alike = [other.model_dump() for other in all_of_them if one_line(other) == line]
+    own = config.model_dump()
+    differing = [name for name in own if any(own[name] != other[name] for other in alike)]
+    return [line, *(f"{name}={own[name]}" for name in differing)]

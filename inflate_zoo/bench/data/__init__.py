@@ -1,0 +1,1 @@
+"""From published volumes to prepared cases; imports definitions."""

@@ -1,0 +1,110 @@
+"""A task for a data set that has none, and what a protocol leaves to the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor, log10
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from inflate_zoo.bench.data.grids import PLANES, require_same_grid
+from inflate_zoo.bench.data.volumes import read_channels, read_grid, read_volume
+from inflate_zoo.bench.definitions.datasets import Case, Dataset, refuse_problems
+from inflate_zoo.bench.definitions.protocols import Data
+from inflate_zoo.bench.definitions.tasks import Intensity, Millimetres, Slices, Task
+from inflate_zoo.errors import UsageError
+
+_ANISOTROPIC = 1.5
+_PERCENTILES = (0.5, 99.5)
+
+
+def resolve(task: Task, data: Data) -> Task:
+    """The task with what a protocol changes of it."""
+    changes: dict[str, Any] = {"whole_slices": data.whole_slices}
+    if data.spacing != "task":
+        changes["spacing"] = data.spacing
+    if data.intensity != "task":
+        changes["intensity"] = data.intensity
+    if data.ct_intensity != "task" and task.modality == "CT":
+        changes["intensity"] = data.ct_intensity
+    return task.model_copy(update=changes)
+
+
+def derive_task(dataset: Dataset, training_cases: Sequence[str], name: str) -> Task:
+    """A task for a data set without a definition, from its training cases alone.
+
+    Slices are perpendicular to the axis with by far the largest median spacing, else axial. The
+    spacing is the median per axis. CT gets a window from the 0.5 to the 99.5 percentile of all
+    labelled voxels, rounded to 1 HU; everything else percentiles of each volume. The surface Dice
+    tolerates 1 mm, or two voxels where none is 0.1 mm wide.
+
+    Args:
+        dataset: The data set.
+        training_cases: Names of cases that no test part holds.
+        name: Name of the task.
+
+    Raises:
+        UsageError: A file cannot be read, or no voxel is labelled.
+    """
+    refuse_problems(dataset)
+    chosen = set(training_cases)
+    cases = [case for case in dataset.cases if case.name in chosen]
+    if not cases:
+        raise UsageError("no training cases to derive a task from", hint="name some")
+    sizes = [read_grid(case.images[0]).spacing_ras for case in cases]
+    x, y, z = (_rounded(float(median(axis))) for axis in zip(*sizes, strict=True))
+    slices = _plane((x, y, z))
+    depth, height, width = PLANES[slices]
+    low, high = _PERCENTILES
+    rule = Intensity(rule="percentiles", low=low, high=high)
+    return Task(
+        name=name,
+        title=dataset.title,
+        modality=dataset.modality,
+        channels=dataset.channels,
+        labels=dict(dataset.labels),
+        regions=dict(dataset.regions),
+        intensity=_window(cases) if dataset.modality == "CT" else rule,
+        spacing=((x, y, z)[depth], (x, y, z)[height], (x, y, z)[width]),
+        slices=slices,
+        surface_tolerance_mm=1.0 if max(x, y, z) >= 0.1 else _rounded(2 * max(x, y, z)),
+        license=dataset.license,
+        citation=dataset.citation,
+    )
+
+
+def _rounded(millimetres: float) -> float:
+    """To 4 decimals, or to 3 digits where that would leave fewer: microscopes see microns."""
+    return round(millimetres, max(4, 2 - floor(log10(millimetres))))
+
+
+def _plane(spacing_ras: Millimetres) -> Slices:
+    order = sorted(range(3), key=lambda axis: spacing_ras[axis])
+    thick = order[2]
+    if spacing_ras[thick] <= _ANISOTROPIC * spacing_ras[order[1]]:
+        return "axial"
+    return next(plane for plane, axes in PLANES.items() if axes[0] == thick)
+
+
+def _window(cases: Sequence[Case]) -> Intensity:
+    """Percentiles of the labelled voxels of all cases, pooled in a histogram of whole HU."""
+    least, most = -(2**15), 2**15
+    counts = np.zeros(most - least, np.int64)
+    for case in cases:
+        label = read_volume(case.label, "axial")
+        labelled = label.array[0] > 0
+        for volume in read_channels(case.images, "axial"):
+            require_same_grid(label.grid, volume.grid)
+            values = np.rint(volume.array[0][labelled]).clip(least, most - 1).astype(np.int64)
+            counts += np.bincount(values - least, minlength=most - least)
+    if not counts.any():
+        raise UsageError(
+            "no voxel of the training cases is labelled", hint="check the data set's labels"
+        )
+    low, high = (
+        int(np.searchsorted(counts.cumsum(), np.ceil(counts.sum() * percent / 100))) + least
+        for percent in _PERCENTILES
+    )
+    return Intensity(rule="window", low=low, high=max(high, low + 1))

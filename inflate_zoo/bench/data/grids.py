@@ -1,0 +1,273 @@
+"""Where a NIfTI file's voxels lie: checked geometry, and the way to and from our axes.
+
+A file's own axes are (x, y, z) in any order and direction. They are turned to RAS by flips and
+permutations alone, then put in (depth, height, width) order as the plane of the slices wants it.
+Lengths are in mm from here on, whatever unit a header states; where it states none, they are mm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from numpy.typing import NDArray
+
+from inflate_zoo.bench.definitions.tasks import Millimetres, Slices
+from inflate_zoo.errors import UsageError
+from inflate_zoo.files.foreign import parsing, reason_of
+
+MOST_VOXELS = 2**33
+_SPACINGS = (1e-6, 1e3)  # mm
+_SAME_PLACE = 0.1  # voxels
+# NIfTI's codes of units of length (bits 0 to 2 of xyzt_units): name, mm in one.
+_UNITS = MappingProxyType({1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)})
+_NO_UNIT = ("no unit", 1.0)
+# RAS axes in (depth, height, width) order.
+PLANES: dict[Slices, tuple[int, int, int]] = {
+    "axial": (2, 1, 0),
+    "coronal": (1, 2, 0),
+    "sagittal": (0, 2, 1),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A file without its voxels.
+
+    Attributes:
+        name: Folder and file name, for messages.
+        header: nibabel's header, in the file's own unit.
+        affine: Voxel to world (RAS, mm), float64 [4, 4]: of the sform, else of the qform.
+        shape: Voxels along the file's own axes.
+        channels: 1, or the length of the fourth dimension.
+    """
+
+    name: str
+    header: Any
+    affine: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    channels: int
+
+    @property
+    def unit(self) -> str:
+        """The header's unit of length, `no unit` where it states none."""
+        return _unit(self.header)[0]
+
+    @property
+    def millimetres(self) -> float:
+        """Millimetres in one of the header's unit."""
+        return _unit(self.header)[1]
+
+    @property
+    def spacing_ras(self) -> Millimetres:
+        """Voxel size in mm along right, anterior, superior."""
+        sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
+        x, y, z = (float(sizes[axis]) for axis in np.argsort(io_orientation(self.affine)[:, 0]))
+        return x, y, z
+
+    def spacing(self, slices: Slices) -> Millimetres:
+        """Voxel size in mm in (depth, height, width) order."""
+        ras = self.spacing_ras
+        depth, height, width = PLANES[slices]
+        return ras[depth], ras[height], ras[width]
+
+
+def _unit(header: Any) -> tuple[str, float]:
+    return _UNITS.get(int(header["xyzt_units"]) & 7, _NO_UNIT)
+
+
+def _quiet() -> np.errstate:
+    """What is no number is refused here, not warned of by numpy."""
+    return np.errstate(invalid="ignore", over="ignore")
+
+
+def _scaled(affine: NDArray[Any], by: float) -> NDArray[np.float64]:
+    result = np.array(affine, np.float64)
+    result[:3] *= by
+    return result
+
+
+def short_name(path: Path) -> str:
+    """Folder and file name: an image and its label often share the latter."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+
+
+def damaged(path: Path, what: str, hint: str = "download or copy the file again") -> UsageError:
+    """An error that names the file, what is wrong with it and what to do."""
+    return UsageError(f"'{short_name(path)}' {what}", hint=hint)
+
+
+def checked_grid(path: Path, header: Any) -> Grid:
+    """Refuse a header that no honest file has."""
+    ndim = int(header["dim"][0])
+    dims = [int(size) for size in header["dim"][1 : ndim + 1]] if 1 <= ndim <= 7 else []
+    while len(dims) > 3 and dims[-1] == 1:
+        dims.pop()
+    if len(dims) not in (3, 4) or min(dims) < 1:
+        raise damaged(path, f"has the shape {tuple(dims)}", "3-D, or 4-D with channels, is needed")
+    if prod(dims) > MOST_VOXELS:
+        raise damaged(path, f"claims {prod(dims):,} voxels: its header is damaged")
+    with parsing(lambda error: damaged(path, f"has a damaged header: {reason_of(error)}")):
+        dtype = header.get_data_dtype()
+        header.get_slope_inter()
+        with _quiet():
+            affine = _scaled(header.get_best_affine(), _unit(header)[1])
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise damaged(path, f"holds {dtype} voxels", "real numbers of up to 64 bits are needed")
+    with _quiet():
+        _check_spacing(path, header, affine)
+    return Grid(
+        name=short_name(path),
+        header=header,
+        affine=affine,
+        shape=(dims[0], dims[1], dims[2]),
+        channels=dims[3] if len(dims) == 4 else 1,
+    )
+
+
+def _check_spacing(path: Path, header: Any, affine: NDArray[np.float64]) -> None:
+    unit = _unit(header)[0]
+    hint = f"write the file again with its true geometry; its header states {unit} (xyzt_units)"
+    low, high = _SPACINGS
+    axes = affine[:3, :3]
+    for where, sizes in (
+        ("header", np.abs(header["pixdim"][1:4]) * np.float64(_unit(header)[1])),
+        ("affine", np.linalg.norm(axes, axis=0)),
+    ):
+        if not np.all((sizes >= low) & (sizes <= high)):
+            shown = " x ".join(f"{size:g}" for size in sizes)
+            raise damaged(path, f"has a spacing of {shown} mm in its {where}", hint)
+    volume = float(np.prod(np.linalg.norm(axes, axis=0)))
+    if not np.isfinite(affine).all() or abs(np.linalg.det(axes)) < 1e-3 * volume:
+        raise damaged(path, "has an affine that cannot be inverted", hint)
+
+
+def grid_difference(label: Grid, image: Grid) -> str | None:
+    """How a label's grid differs from its image's: shape, spacing or place; `None` if it does not.
+
+    Corners of the volume may lie up to a tenth of a voxel apart: headers round.
+    """
+    if label.shape != image.shape:
+        return f"is {times(label.shape)} voxels, its image {times(image.shape)}"
+    if (different := _geometry_difference(label, image)) is None:
+        return None
+    return different + _cause(label, image)
+
+
+def _geometry_difference(label: Grid, image: Grid) -> str | None:
+    ours, theirs = (np.array(grid.spacing_ras) for grid in (label, image))
+    if np.any(np.abs(ours - theirs) > 0.01 * theirs):
+        return f"has a spacing of {times(ours)} mm, its image {times(theirs)}"
+    apart = _apart(label.affine, image.affine, image.shape)
+    if apart > _SAME_PLACE * theirs.min():
+        return f"lies elsewhere than its image: {apart:.3g} mm apart by their affines"
+    return None
+
+
+def _cause(label: Grid, image: Grid) -> str:
+    """What else the headers tell of two grids that differ, to be put after it."""
+    own = [
+        replace(grid, affine=_scaled(grid.affine, 1 / grid.millimetres)) for grid in (label, image)
+    ]
+    if label.unit != image.unit and _geometry_difference(*own) is None:
+        return f"; its header states {label.unit}, its image's {image.unit}"
+    turned = [replace(grid, affine=_qform(grid, grid.affine)) for grid in (label, image)]
+    if _geometry_difference(*turned) is None:
+        return "; by their qforms they agree, but the sform counts, as in nibabel"
+    return ""
+
+
+def _apart(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64], shape: Sequence[int]
+) -> float:  # mm, of the corner that lies farthest
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)], np.float64)
+    corners[:, :3] *= np.array(shape) - 1
+    return float(np.linalg.norm(corners @ (ours - theirs).T, axis=1).max())
+
+
+class _NoQformError(ValueError):
+    """The header states none that can be read."""
+
+
+def _qform(grid: Grid, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The affine of the qform in mm, where the header states one that can be read."""
+    try:
+        with parsing(_NoQformError), _quiet():
+            affine = grid.header.get_qform(coded=True)[0]
+    except _NoQformError:
+        return otherwise
+    if affine is None or not np.isfinite(affine).all():
+        return otherwise
+    return _scaled(affine, grid.millimetres)
+
+
+def form_difference(grid: Grid) -> str | None:
+    """How a header contradicts itself: its qform its sform, or its spacing its affine.
+
+    `None` where it does not; the sform counts, as in nibabel.
+    """
+    stated = np.abs(np.asarray(grid.header["pixdim"][1:4], np.float64)) * grid.millimetres
+    real = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    sizes = f"{times(stated)} mm in its header, {times(real)} in its affine"
+    differs = bool(np.any(np.abs(stated - real) > 0.01 * real))
+    if int(grid.header["sform_code"]) > 0 and int(grid.header["qform_code"]) > 0:
+        apart = _apart(_qform(grid, grid.affine), grid.affine, grid.shape)
+        if differs or apart > _SAME_PLACE * real.min():
+            spacing = f": a spacing of {sizes}" if differs else f": {apart:.3g} mm apart"
+            return f"has a qform unlike its sform{spacing}; the sform counts, as in nibabel"
+    return f"has a spacing of {sizes}; the affine counts" if differs else None
+
+
+def require_same_grid(label: Grid, image: Grid) -> None:
+    """Refuse a label on another grid than its image's.
+
+    Raises:
+        UsageError: Says how they differ.
+    """
+    if different := grid_difference(label, image):
+        raise UsageError(
+            f"the label '{label.name}' {different}",
+            hint="run 'inflate-zoo data check' on the data set's folder",
+        )
+
+
+def times(values: Sequence[float] | NDArray[Any]) -> str:
+    """Sizes along the axes, as people write them: `1 x 1 x 2.5`."""
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def to_our_axes(array: NDArray[Any], own: Grid, slices: Slices) -> NDArray[Any]:
+    """Put voxels of a file into (depth, height, width) order.
+
+    Args:
+        array: [x, y, z, channels] in the file's own order and directions.
+        own: The file's grid.
+        slices: Plane of a slice, which decides the order of the axes.
+
+    Returns:
+        [channels, depth, height, width], a view.
+    """
+    turned = apply_orientation(array, io_orientation(own.affine))
+    return np.asarray(turned.transpose((3, *PLANES[slices])))
+
+
+def to_file_grid(array: NDArray[Any], like: Grid, slices: Slices) -> NDArray[Any]:
+    """Put an array in (depth, height, width) order back onto the file's own axes.
+
+    Args:
+        array: [depth, height, width], of the same voxels as the file.
+        like: The file's grid.
+        slices: Plane of a slice the array was read with.
+
+    Returns:
+        [x, y, z] in the file's own order and directions.
+    """
+    ras = array.transpose(np.argsort(PLANES[slices]))
+    back = ornt_transform(io_orientation(np.eye(4)), io_orientation(like.affine))
+    return np.asarray(apply_orientation(ras, back))

@@ -1,0 +1,88 @@
+"""From raw volumes to what a network sees, and a task for a data set that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inflate_zoo.bench.data.resampling import Shape, resampled_shape
+from inflate_zoo.bench.definitions.tasks import Intensity, Millimetres, Task
+from inflate_zoo.errors import UsageError
+
+
+def normalize(array: NDArray[Any], intensity: Intensity) -> NDArray[np.float32]:
+    """Bring intensities to [0, 1]; NaN and a volume of one value become 0.
+
+    Args:
+        array: One channel of one volume, any shape and real type.
+        intensity: The rule.
+
+    Returns:
+        Same shape, values in [0, 1].
+    """
+    low, high = intensity.low, intensity.high
+    if intensity.rule == "percentiles":
+        values = array if array.dtype.kind != "f" else array[np.isfinite(array)]
+        if values.size == 0:
+            return np.zeros(array.shape, np.float32)
+        low, high = (float(end) for end in np.percentile(values, [low, high]))
+        if low == high:  # nearly all voxels are equal
+            low, high = float(values.min()), float(values.max())
+    if low == high:
+        return np.zeros(array.shape, np.float32)
+    scaled = array.astype(np.float32, order="C")  # a copy, which the rest works on in place
+    np.clip(scaled, low, high, out=scaled)
+    scaled -= np.float32(low)
+    scaled /= np.float32(high - low)
+    np.nan_to_num(scaled, copy=False)
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def class_indices(labels: NDArray[Any], values: Sequence[int], where: str) -> NDArray[np.uint8]:
+    """Replace label values by their places in `values`.
+
+    Args:
+        labels: Label values, any real type.
+        values: Ascending label values.
+        where: Name of the file, for the message.
+
+    Raises:
+        UsageError: A voxel has another value.
+    """
+    table = np.zeros(256, np.uint8)
+    table[list(values)] = np.arange(len(values))
+    known = np.zeros(256, bool)
+    known[list(values)] = True
+    indices = np.empty(labels.shape, np.uint8)
+    for plane, out in zip(labels, indices, strict=True):  # plane by plane for memory's sake
+        with np.errstate(invalid="ignore"):
+            small = plane.astype(np.uint8)
+        if not ((small == plane) & known[small]).all():
+            odd = next(v for v in np.unique(plane) if v not in set(values))
+            raise UsageError(
+                f"'{where}' holds the value {odd:g}, which is no label of the task",
+                hint="run 'inflate-zoo data check' on the data set's folder",
+            )
+        out[...] = table[small]
+    return indices
+
+
+def target_shape(task: Task, shape: Sequence[int], spacing: Millimetres) -> Shape:
+    """Shape (depth, height, width) of a volume as the network sees it.
+
+    Args:
+        task: Its spacing, or the size of its whole slices.
+        shape: Of the file's own grid.
+        spacing: Of the file's own grid, in mm.
+
+    Raises:
+        UsageError: The result would not fit into any memory.
+    """
+    if task.whole_slices:
+        side = task.slice_size
+        unchanged = (1.0, 1.0, 1.0)
+        return resampled_shape((shape[0], side, side), unchanged, unchanged)
+    return resampled_shape(shape, spacing, task.spacing)

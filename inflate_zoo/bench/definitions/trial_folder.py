@@ -1,0 +1,206 @@
+"""A trial on disk: what determines it, its folder, its record.
+
+A trial's folder is named by a hash of its specification. `record.json` is written last and means
+done, where it is to be believed; `failure.json` says why an attempt failed, and goes away when the
+next one starts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from inflate_zoo.bench.definitions.results import (
+    Record,
+    UnbelievedError,
+    new_record,
+    read_record,
+    unbelieved,
+)
+from inflate_zoo.bench.definitions.trials import Place, TrialSpec, trial_hash
+from inflate_zoo.errors import UsageError
+from inflate_zoo.files.budgets import JSON_BYTES
+from inflate_zoo.files.reading import called, lacking, read_bytes, read_json
+from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.files.writing.whole_files import replace_text, writing
+
+SPEC, RECORD, FAILURE = "trial.json", "record.json", "failure.json"
+ASIDE = "unbelieved-record.json"
+Form = TypeVar("Form", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial's folder."""
+
+    folder: Path
+
+    @cached_property
+    def spec(self) -> TrialSpec:
+        """What determines it.
+
+        Raises:
+            UsageError: The folder is no trial.
+        """
+        return self._form(SPEC, TrialSpec, self._plain)
+
+    @cached_property
+    def _table(self) -> dict[str, Any]:
+        return self._read(SPEC)
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        """What determines it, as JSON values."""
+        return {name: value for name, value in self._table.items() if name != "hash"}
+
+    @cached_property
+    def hash(self) -> str:
+        """What its folder is to be named.
+
+        Raises:
+            UsageError: The folder is no trial.
+        """
+        return trial_hash(self._plain)
+
+    @cached_property
+    def place(self) -> Place:
+        """Where its data and weights are: as this host planned it, else as another one did.
+
+        Raises:
+            UsageError: No host planned it, or none with folders that are there on this one.
+        """
+        own = place_file()
+        names = sorted((p.name for p in self.folder.glob("place-*.json")), key=lambda n: n != own)
+        for name in names or [own]:
+            place = self._form(name, Place, self._read(name))
+            if name == own or all(Path(p).is_dir() for p in (place.cache, place.weights) if p):
+                return place
+        raise UsageError(
+            f"trial '{self.folder.name}' was planned on another host, whose cache is not there on "
+            "this one",
+            hint="run the 'inflate-zoo bench' command that made it here, with the same --out",
+        )
+
+    def require_ready(self) -> None:
+        """Refuse a folder that cannot be run here.
+
+        Raises:
+            UsageError: It is no trial, or not that of its name, or no host planned it.
+        """
+        self.require_own()
+        _ = self.place
+
+    def require_own(self) -> None:
+        """Refuse a folder that holds what another trial is.
+
+        Raises:
+            UsageError: It is no trial, or another than its name and its file say.
+        """
+        _ = self.spec
+        if not self.folder.name == self._table.get("hash") == self.hash:
+            raise UsageError(
+                f"the {SPEC} of trial '{self.folder.name}' is not the one that was planned",
+                hint="plan it again with the 'inflate-zoo bench' command that made it",
+            )
+
+    def _form(self, name: str, form: type[Form], table: Mapping[str, Any]) -> Form:
+        try:
+            return form.model_validate(table)
+        except ValidationError as error:
+            raise self._unreadable(name) from error
+
+    def _read(self, name: str) -> dict[str, Any]:
+        value = read_plain(self.folder / name)
+        if value is None:
+            raise self._unreadable(name)
+        return value
+
+    def _unreadable(self, name: str) -> UsageError:
+        return UsageError(
+            f"'{called(self.folder)}' is no trial: its {name} cannot be read{lacking(self.folder)}",
+            hint="plan it again with the 'inflate-zoo bench' command that made it",
+        )
+
+    @property
+    def done(self) -> bool:
+        """Whether it has a record that is to be believed."""
+        if not (self.folder / RECORD).exists():
+            return False
+        try:
+            self.believed()
+        except UsageError:
+            return False
+        return True
+
+    def believed(self, *, moved: bool = False) -> Record:
+        """Its record.
+
+        Args:
+            moved: Whether the folder may have another name than the trial's.
+
+        Raises:
+            UsageError: The folder is no trial, or has no record.
+            UnbelievedError: The record does not agree with the trial.
+        """
+        name = self.folder.name
+        _ = self.spec
+        if self._table.get("hash") != self.hash or (not moved and name != self.hash):
+            raise unbelieved(name, f"its {SPEC} is of trial {self.hash}")
+        hint = "move its folder away, run the bench again with the same --out, then the report"
+        content = read_bytes(self.folder / RECORD, JSON_BYTES["record"], hint)
+        return read_record(self._plain, self.hash, content, name)
+
+    def put_aside(self) -> None:
+        """Move a record that is not to be believed away; warns.
+
+        Raises:
+            WriteError: It cannot be moved.
+        """
+        try:
+            self.believed()
+        except UnbelievedError as error:
+            warnings.warn(f"{error.message}; the trial runs again", stacklevel=2)
+            with writing(RECORD):
+                (self.folder / RECORD).replace(self.folder / ASIDE)
+                shutil.rmtree(self.folder / "cases", ignore_errors=True)
+
+    def record(self) -> dict[str, Any]:
+        """Its record, as JSON values, whatever it says."""
+        return self._read(RECORD)
+
+    def failure(self) -> dict[str, Any] | None:
+        """Why the last attempt failed, if it did."""
+        if not (self.folder / FAILURE).exists():
+            return None
+        return read_plain(self.folder / FAILURE) or {}
+
+    def finish(self, result: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+        """Write the record: the trial is done."""
+        record = new_record(self.spec.plain(), result, run)
+        replace_text(self.folder / RECORD, json_text(record), durable=True)
+        (self.folder / FAILURE).unlink(missing_ok=True)
+
+    def fail(self, failure: Mapping[str, Any]) -> None:
+        """Write why this attempt failed."""
+        replace_text(self.folder / FAILURE, json_text(failure), durable=True)
+
+
+def place_file() -> str:
+    """One per host: those that share a run folder may keep cache and weights elsewhere."""
+    return f"place-{socket.gethostname()}.json"
+
+
+def read_plain(path: Path) -> dict[str, Any] | None:
+    """A JSON object; `None` where the file cannot be read or holds something else."""
+    with suppress(UsageError):
+        return dict(read_json(path, "record"))
+    return None

@@ -1,0 +1,136 @@
+"""What determines a trial, and the hash that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol, Voxels
+from inflate_zoo.bench.definitions.tasks import Task
+from inflate_zoo.naming.normalization import Basis
+from inflate_zoo.networks.vit.config import BackboneConfig
+
+RESULT_VERSION: Literal[1] = 1  # raised when the same specification would give another result
+# What a trial is called changes no result: its arm's label depends on the other arms.
+WORDS: Mapping[str, frozenset[str]] = {
+    "task": frozenset({"title", "license", "citation", "address", "checksum", "access"})
+    | {"cases", "split", "paper_split"},  # the parts stand by name in the specification
+    "protocol": frozenset({"summary", "overrides", "deviations"}),
+    "arm": frozenset({"label", "normalization"}),  # the weights hold what was folded
+}
+Fed = Basis | Literal["unknown", "unfolded"]
+"""Who says how a source is fed. Of weights that were converted before nothing may be recorded, or
+nothing folded, although the network is fed intensities in [0, 1]."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArmSpec(_Strict):
+    """What is compared.
+
+    Attributes:
+        label: Name in tables.
+        kind: `inflated`, `2d` (slice by slice) or `random` (the same network, random weights).
+        source: Repo and commit, or the name of a local folder.
+        scheme: Inflation scheme; `None` where the source says none.
+        architecture: The network in one line.
+        config: The backbone, for one input channel unless the channels are RGB.
+        weights: SHA-256 of the backbone's file; empty for random weights.
+        normalization: Who says which normalisation was folded; `None` for random weights, and
+            where the protocol folds none.
+    """
+
+    label: str
+    kind: Literal["inflated", "2d", "random"]
+    source: str
+    scheme: str | None
+    architecture: str
+    config: BackboneConfig
+    weights: str
+    normalization: Fed | None = None
+
+
+class CaseNames(_Strict):
+    """The cases of one fold."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class TrialSpec(_Strict):
+    """Everything that determines a trial's result.
+
+    Attributes:
+        entries: Case name to its content key in the cache: the data's digest.
+    """
+
+    task: Task
+    protocol: Protocol
+    arm: ArmSpec
+    cases: CaseNames
+    entries: Mapping[str, str]
+    fold: int
+    seed: int
+    channel_rule: ChannelRule
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return self.model_dump(mode="json")
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits."""
+        return trial_hash(self.plain())
+
+
+class Place(_Strict):
+    """Where this machine has what a trial needs; no part of its specification.
+
+    Attributes:
+        cache: Cache folder.
+        weights: Folder of the backbone's weights; `None` for random weights.
+        command: The command that planned the trial, without local paths.
+    """
+
+    cache: str
+    weights: str | None
+    command: tuple[str, ...]
+
+
+def trial_hash(spec: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that name a trial.
+
+    Args:
+        spec: The specification, as JSON values.
+    """
+    own = {
+        name: {key: inner for key, inner in value.items() if key not in WORDS.get(name, ())}
+        if isinstance(value, dict)
+        else value
+        for name, value in spec.items()
+    }
+    text = json.dumps([RESULT_VERSION, own], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def window_of(spec: TrialSpec) -> Voxels:
+    """The window a trial's network sees: the protocol's, rounded up to whole patches."""
+    config, settings, task = spec.arm.config, spec.protocol.network, spec.task
+    asked, height, width = settings.window
+    if task.whole_slices:
+        height = width = task.slice_size
+    # Not from the patch: sources with other patches are to see the same.
+    deep = max(1, round(height * task.spacing[1] / task.spacing[0]))
+    depth = deep if asked == "spacing" else asked
+    if settings.centre_slice and spec.arm.kind == "2d":
+        depth = 1  # the other slices would be computed for nothing
+    patch = (config.patch_depth, *config.patch_size)
+    rounded = [-(-n // step) * step for n, step in zip((depth, height, width), patch, strict=True)]
+    return rounded[0], rounded[1], rounded[2]

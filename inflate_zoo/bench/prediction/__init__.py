@@ -1,0 +1,1 @@
+"""Segmenting new images with a trained trial; imports trials and below."""

@@ -1,0 +1,208 @@
+"""Images to segment: files grouped into cases, checked, and brought to what a network sees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inflate_zoo.bench.data.grids import Grid, grid_difference, require_same_grid, short_name
+from inflate_zoo.bench.data.preprocessing import class_indices, normalize, target_shape
+from inflate_zoo.bench.data.resampling import resample_image
+from inflate_zoo.bench.data.volumes import SUPPORTED, describe_channels, read_channels, read_volume
+from inflate_zoo.bench.definitions.tasks import Task
+from inflate_zoo.errors import UsageError
+from inflate_zoo.files.reading import called
+
+_CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image to segment.
+
+    Attributes:
+        case: Its name: the file's, without ending and channel number.
+        images: One file with all channels, or one per channel, in channel order.
+        reference: Label to score against; `None` for none.
+    """
+
+    case: str
+    images: tuple[Path, ...]
+    reference: Path | None
+
+    @property
+    def file(self) -> str:
+        """Name of the prediction's file."""
+        return f"{self.case}.nii.gz"
+
+
+def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> list[Job]:
+    """Group files into cases, sorted by name; no volume is opened.
+
+    Files that end in `_0000`, `_0001`, ... are channels of one case. Where the task has one channel
+    and no `_0000` is there, such a number belongs to the name.
+
+    Args:
+        paths: Files, or folders of them.
+        references: Folder of labels named as the cases; `None` for none.
+        task: What the network was trained for.
+
+    Raises:
+        UsageError: No images, a case named twice, channels or references missing.
+    """
+    named: dict[str, dict[int | None, list[Path]]] = {}
+    stems = [(path, _stem(path)) for path in _files(paths)]
+    firsts = {stem[:-5] for _, stem in stems if stem.endswith("_0000")}
+    for path, stem in stems:
+        match = _CHANNEL.fullmatch(stem)
+        if match and (len(task.channels) > 1 or match[1] in firsts):
+            named.setdefault(match[1], {}).setdefault(int(match[2]), []).append(path)
+        else:
+            named.setdefault(stem, {}).setdefault(None, []).append(path)
+    problems, jobs = [], []
+    for case, channels in sorted(named.items()):
+        if problem := _odd_channels(channels, len(task.channels)):
+            problems.append(f"{case}: {problem}")
+            continue
+        images = tuple(channels[place][0] for place in sorted(channels, key=lambda key: key or 0))
+        reference = _reference(references, case) if references else None
+        if references and reference is None:
+            problems.append(f"{case}: '{references.name}' holds no {case}.nii.gz")
+        jobs.append(Job(case, images, reference))
+    _refuse(problems, "give each case once, with all its channels, and its reference if any")
+    return jobs
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            if not path.name.lower().endswith(SUPPORTED):
+                raise UsageError(
+                    f"'{short_name(path)}' is no NIfTI file", hint="name .nii or .nii.gz files"
+                )
+            found.append(path)
+            continue
+        inside = [
+            entry
+            for entry in sorted(path.iterdir())
+            if entry.name.lower().endswith(SUPPORTED) and not entry.name.startswith(".")
+        ]
+        if not inside:
+            raise UsageError(f"'{called(path)}' holds no .nii or .nii.gz file", hint="name another")
+        found += inside
+    return found
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+
+
+def _odd_channels(channels: dict[int | None, list[Path]], count: int) -> str | None:
+    if any(len(files) > 1 for files in channels.values()) or (
+        None in channels and len(channels) > 1
+    ):
+        files = [short_name(path) for group in channels.values() for path in group]
+        return f"is named more than once: {', '.join(files)}"
+    if None not in channels and set(channels) != set(range(count)):
+        shown = ", ".join(f"{place:04d}" for place in sorted(channels, key=lambda key: key or 0))
+        return f"has the channels {shown}, the task has {count}, from 0000"
+    return None
+
+
+def _reference(folder: Path, case: str) -> Path | None:
+    candidates = (folder / f"{case}{ending}" for ending in SUPPORTED)
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _refuse(problems: Sequence[str], hint: str) -> None:
+    if problems:
+        raise UsageError(
+            f"{len(problems)} case(s) cannot be predicted; nothing was written",
+            details=problems,
+            hint=hint,
+        )
+
+
+def check_jobs(jobs: Sequence[Job], task: Task, progress: Progress) -> None:
+    """Read every file whole once.
+
+    Raises:
+        UsageError: Lists all cases that cannot be used.
+    """
+    problems = []
+    for index, job in enumerate(jobs):
+        progress("cases checked", index, len(jobs))
+        try:
+            grid = _check_images(job, task)
+            if job.reference is not None:
+                require_same_grid(read_reference(job.reference, task)[1], grid)
+        except UsageError as error:
+            problems.append(f"{job.case}: {error.message}")
+    progress("cases checked", len(jobs), len(jobs))
+    _refuse(problems, "correct the files, or leave these cases out")
+
+
+def _check_images(job: Job, task: Task) -> Grid:
+    first: Grid | None = None
+    found = 0
+    for volume in read_channels(job.images, task.slices):
+        if first is None:
+            first = volume.grid
+            target_shape(task, volume.array.shape[1:], volume.spacing)
+        if different := grid_difference(volume.grid, first):
+            raise UsageError(
+                f"channel {found} {different.replace('its image', 'the first')}", hint=""
+            )
+        if not np.isfinite(volume.array).all():
+            raise UsageError(f"channel {found} holds voxels that are NaN or infinite", hint="")
+        if volume.array.min() == volume.array.max():
+            raise UsageError(f"channel {found} holds one value only", hint="")
+        found += 1
+    if found != len(task.channels) or first is None:
+        expected = f"{len(task.channels)} ({', '.join(task.channels)})"
+        raise UsageError(f"has {found} channel(s), the task has {expected}", hint="")
+    return first
+
+
+def read_reference(path: Path, task: Task) -> tuple[NDArray[np.uint8], Grid]:
+    """Class indices of a label, [depth, height, width], and its grid.
+
+    Raises:
+        UsageError: It cannot be read, or holds other values than the task's.
+    """
+    volume = read_volume(path, task.slices)
+    if volume.grid.channels != 1:
+        what, hint = describe_channels(volume)
+        raise UsageError(f"its reference '{volume.grid.name}' {what}", hint=hint)
+    return class_indices(volume.array[0], task.values, volume.grid.name), volume.grid
+
+
+def prepared(
+    task: Task, images: Sequence[Path]
+) -> tuple[NDArray[np.float16], Grid, tuple[int, int, int]]:
+    """What the network sees of an image, as the cache keeps it: rounded to float16.
+
+    Args:
+        task: Intensities, spacing and plane.
+        images: One file with all channels, or one per channel.
+
+    Returns:
+        Shape [channels, depth, height, width] at the task's spacing, in [0, 1]; the file's grid;
+        its shape in (depth, height, width) order.
+    """
+    channels, grid, own = [], None, (0, 0, 0)
+    for volume in read_channels(images, task.slices):
+        grid, own = grid or volume.grid, volume.array.shape[1:]
+        shape = target_shape(task, own, volume.spacing)
+        channel = resample_image(normalize(volume.array[0], task.intensity), shape)
+        channels.append(channel.astype(np.float16))
+    if grid is None:
+        raise UsageError("an image has no channels", hint="name its files")
+    return np.stack(channels), grid, own

@@ -1,0 +1,1 @@
+"""From scores to a ranking, pure; imports nothing else of the ranking."""

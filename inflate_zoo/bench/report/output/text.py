@@ -1,0 +1,98 @@
+"""Names and numbers as they are shown: names come from strangers, numbers may be absent."""
+
+from __future__ import annotations
+
+import html
+import math
+
+from inflate_zoo.texts import duration, size, visible
+
+NONE = "–"  # noqa: RUF001 - an en dash stands for "no value"
+_MARKDOWN = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "|": "&#124;",
+    "\\": "&#92;",
+    "`": "&#96;",
+    "@": "&#64;",
+    **{character: f"\\{character}" for character in "*_[]~#$!"},
+}
+
+
+def shortened(text: object, most: int) -> str:
+    """At most `most` characters; the middle goes, as names differ at their ends."""
+    shown = visible(text)
+    if len(shown) <= most:
+        return shown
+    head = (most - 1) // 2
+    return f"{shown[:head]}…{shown[len(shown) - (most - 1 - head) :]}"
+
+
+def for_html(text: object) -> str:
+    """Text for an element or a quoted attribute."""
+    return html.escape(visible(text), quote=True)
+
+
+def for_markdown(text: object) -> str:
+    """Text for a table cell, a list item or a paragraph, with no meaning of its own."""
+    shown = "".join(_MARKDOWN.get(c, c) for c in visible(text))
+    return shown.replace("://", "&#58;//").replace("www.", "www&#46;")
+
+
+def for_csv(text: object) -> str:
+    """Text for a cell of a spreadsheet, which would take some beginnings for a formula."""
+    shown = visible(text)
+    # The second four are the wide forms, which spreadsheets normalise.
+    risky = shown.lstrip().startswith(tuple("=+-@＝＋－＠")) or str(text).startswith(("\t", "\r"))  # noqa: RUF001
+    return f"'{shown}" if risky else shown
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with fixed digits."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A number with its sign."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:+.{digits}f}"
+
+
+def with_spread(mean: float | None, spread: float | None) -> str:
+    """A mean and its standard deviation."""
+    return number(mean) if spread is None else f"{number(mean)} ± {number(spread)}"
+
+
+def probability(value: float | None) -> str:
+    """A p value, never shown as zero."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def amount(value: float | None, unit: str = "") -> str:
+    """A large number with a decimal prefix, e.g. `22.0 M`."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    for power, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= power:
+            return f"{value / power:.1f} {prefix}{unit}"
+    return f"{value:.0f} {unit}".strip()
+
+
+def memory(count: float | None) -> str:
+    """Bytes as MiB or GiB, which may be absent."""
+    if count is None or not math.isfinite(count):
+        return NONE
+    return size(count)
+
+
+def seconds(value: float | None) -> str:
+    """A duration, which may be absent."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return duration(value)

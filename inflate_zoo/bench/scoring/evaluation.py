@@ -1,0 +1,111 @@
+"""Scoring a trained network: sliding windows, the original grid, every case kept as it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inflate_zoo.bench.data.cases import CachedCase, open_case
+from inflate_zoo.bench.data.resampling import restore
+from inflate_zoo.bench.definitions.results import CaseScores
+from inflate_zoo.bench.definitions.tasks import Task, class_regions
+from inflate_zoo.bench.scoring.inference import Seer
+from inflate_zoo.bench.scoring.metrics import case_scores
+from inflate_zoo.bench.scoring.slices import AGAIN, keep_overlays, keep_slice, spoilt
+from inflate_zoo.errors import UsageError
+from inflate_zoo.files.budgets import JSON_BYTES
+from inflate_zoo.files.foreign import json_form
+from inflate_zoo.files.header import read_header
+from inflate_zoo.files.reading import read_bytes, read_json
+from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.files.writing.whole_files import replace_text
+
+
+def validation_dice(seer: Seer, cases: list[CachedCase], task: Task) -> float | None:
+    """Mean Dice over cases and regions on the target grid; `None` if no region occurs."""
+    values = []
+    for case in cases:
+        found = restore(seer.probabilities(case.image), case.label.shape)
+        for members in class_regions(task).values():
+            wanted, got = np.isin(case.label, members), np.isin(found, members)
+            if wanted.any():
+                values.append(2 * int((wanted & got).sum()) / int(wanted.sum() + got.sum()))
+    return float(np.mean(values)) if values else None
+
+
+def score_case(
+    seer: Seer, case: CachedCase, task: Task, folder: Path, index: int
+) -> dict[str, Any]:
+    """Score one case on its original grid, or read what an earlier attempt found.
+
+    Args:
+        seer: The network.
+        case: The case.
+        task: The task.
+        folder: The trial's folder; `cases/<index>.json` and `.safetensors` are kept there.
+        index: The case's number.
+
+    Returns:
+        `{"case": name, "regions": {region: {metric: value}}}`.
+    """
+    path = folder / "cases" / f"{index:04d}.json"
+    if (kept := _kept(path, case.name)) is not None:
+        return kept
+    path.parent.mkdir(exist_ok=True)
+    reference = np.asarray(case.reference)
+    found = restore(seer.probabilities(case.image), reference.shape)
+    regions = case_scores(
+        found, reference, case.spacing, class_regions(task), task.surface_tolerance_mm
+    )
+    scored = {"case": case.name, "regions": regions}
+    state = keep_slice(case, reference, found, path.with_suffix(".safetensors"))
+    dice = [values["dice"] for values in regions.values() if values["dice"] is not None]
+    replace_text(
+        path,
+        json_text({**scored, "mean_dice": float(np.mean(dice)) if dice else None, "slice": state}),
+    )
+    return dict(read_json(path, "record"))
+
+
+def _kept(path: Path, case: str) -> dict[str, Any] | None:
+    """What an earlier attempt found, where both of its files are whole and of this case."""
+    with suppress(UsageError):
+        content = read_bytes(path, JSON_BYTES["record"], AGAIN)
+        scored = json_form(CaseScores, content, partial(spoilt, path.name))
+        read_header(path.with_suffix(".safetensors"))
+        return scored.model_dump(mode="json") if scored.case == case else None
+    return None
+
+
+def evaluate(
+    seer: Seer,
+    task: Task,
+    cases: list[tuple[str, str]],
+    cache: Path,
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    """Score every test case.
+
+    Args:
+        seer: The network.
+        task: The task.
+        cases: Name and cache key of each.
+        cache: Cache folder.
+        folder: The trial's folder.
+        progress: Told cases done and cases in all.
+
+    Returns:
+        What `score_case` gives, in the order of `cases`.
+    """
+    scored = []
+    for index, (_, key) in enumerate(cases):
+        scored.append(score_case(seer, open_case(cache, key), task, folder, index))
+        progress(index + 1, len(cases))
+    keep_overlays(folder, scored)
+    return scored

@@ -1,0 +1,1 @@
+"""Training a network on prepared cases; imports data, arms, definitions."""

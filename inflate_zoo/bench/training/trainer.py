@@ -1,0 +1,332 @@
+"""Training one trial: from derived windows to selected weights, resumable after any kill.
+
+Nothing random is stored: windows, drop path and initial weights follow from the trial's seed and
+the step, so a checkpoint is weights, optimiser state and curves.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from inflate_zoo.bench.definitions.trials import TrialSpec, window_of
+from inflate_zoo.bench.training.checkpointing import (
+    BEST,
+    CHECKPOINT,
+    State,
+    load_best,
+    resume,
+    save_best,
+    save_checkpoint,
+)
+from inflate_zoo.bench.training.events import Events
+from inflate_zoo.bench.training.features import FeatureWindows
+from inflate_zoo.bench.training.graphs import Graph, GraphedUpdate, can_be_graphed
+from inflate_zoo.bench.training.losses import GroupLoss
+from inflate_zoo.bench.training.progress import Watcher
+from inflate_zoo.bench.training.sampling import Broken, Windows, collate, quiet_worker
+from inflate_zoo.bench.training.stepping import Body, Drops, Groups, learning_rate_factor
+from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
+from inflate_zoo.segmentation.optimization import param_groups
+from inflate_zoo.segmentation.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Trainer:
+    """Trains one network.
+
+    Args:
+        spec: The trial.
+        network: Its network, new.
+        windows: Training windows, or features of them, by number.
+        folder: The trial's folder.
+        accelerator: Device, precision, processes.
+        watcher: Told how it goes.
+        guard: Raises if the trial was taken over; called before anything is written.
+        validate: Gives the mean Dice on the inner validation cases.
+        workers: Processes that make windows.
+        compiled: Whether torch compiles the network: a minute at the start for quicker steps.
+
+    Raises:
+        UsageError: More processes than groups of windows share the trial.
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        network: Segmenter,
+        windows: Windows | FeatureWindows,
+        folder: Path,
+        accelerator: Accelerator,
+        *,
+        watcher: Watcher,
+        guard: Callable[[], None],
+        validate: Callable[[], float | None],
+        workers: int,
+        compiled: bool = False,
+    ) -> None:
+        self._spec, self._settings = spec, spec.protocol.train
+        self._network, self._windows, self._folder = network, windows, folder
+        self._accelerator, self._watcher, self._guard = accelerator, watcher, guard
+        self._validate, self._workers = validate, workers
+        settings = self._settings
+        processes = accelerator.num_processes
+        if processes > (count := settings.batch // settings.dice_group):
+            raise UsageError(
+                f"{processes} processes share a trial whose steps have {count} groups of windows",
+                hint=f"start at most {count}, or make groups smaller: --set train.dice_group=1",
+            )
+        groups = param_groups(
+            network,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            layer_decay=settings.layer_decay,
+            decay_norms=settings.decay_norms,
+        )
+        device = accelerator.device
+        self._graphed = can_be_graphed(device, processes)
+        self._peaks = [group["lr"] for group in groups]
+        # A graph would hold a number as it is now.
+        self._rates = torch.tensor(self._peaks, device=device) if self._graphed else None
+        if self._rates is not None:
+            groups = [{**g, "lr": r} for g, r in zip(groups, self._rates.unbind(), strict=True)]
+        self._optimizer = torch.optim.AdamW(
+            groups, fused=device.type == "cuda", capturable=self._graphed
+        )
+        self._update = GraphedUpdate(self._optimizer) if self._graphed else self._optimizer
+        self._graph: Graph | None = None
+        slices = window_of(spec)[0] if spec.arm.kind == "2d" else 1
+        self._drops = Drops(network, spec.seed, slices)
+        self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
+        body = Body(network, spec.protocol.network.freeze)
+        if compiled:
+            # It keeps eight forms of networks, and then compiles no more without a word.
+            torch.compiler.reset()
+            body.compile(dynamic=False)
+        self._body = accelerator.prepare_model(body)
+        self.state = State(trial=folder.name)
+
+    def run(self) -> State:
+        """Train to the end; the network then holds the selected weights."""
+        main = self._accelerator.is_main_process
+        if state := resume(self._folder, self._network, self._optimizer, main=main):
+            self.state = state
+            self._keep_best()  # the kill may have come between the two files
+        writer = None
+        if self._accelerator.is_main_process:
+            # What a killed attempt wrote after its last checkpoint is purged.
+            after = self.state.step + 1
+            writer = Events(self._folder / "events", after)
+        try:
+            self._steps(writer)
+        finally:
+            if writer is not None:
+                writer.close()
+        if self._settings.select == "best" and self.state.best is not None:
+            load_best(self._folder / BEST, self._network, self.state)
+        return self.state
+
+    @property
+    def selected_step(self) -> int:
+        """The step whose weights were kept."""
+        best = self.state.best if self._settings.select == "best" else None
+        return self._settings.steps if best is None else best
+
+    def _steps(self, writer: Events | None) -> None:
+        settings, state, world = self._settings, self.state, self._accelerator
+        sampler = Groups(settings, state.step, world.process_index, world.num_processes)
+        loader = DataLoader(
+            self._windows,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self._workers,
+            worker_init_fn=quiet_worker,
+            pin_memory=world.device.type == "cuda",
+        )
+        groups = iter(loader)
+        began = time.perf_counter()
+        spent = state.seconds
+        try:
+            while state.step < settings.steps:
+                asked = time.perf_counter()
+                batch = self._next(groups, sampler)
+                state.waiting += time.perf_counter() - asked
+                for group in batch:
+                    if isinstance(group, Broken):
+                        raise WindowError(*group)
+                loss = self._step(batch, sampler.of(state.step))
+                state.step += 1
+                state.recent.append(loss)
+                stepped = time.perf_counter()
+                state.seconds = spent + stepped - began
+                self._watcher.step(state.step, settings.steps, loss, state.waiting / state.seconds)
+                self._note(writer, loss)
+                state.pausing += time.perf_counter() - stepped
+        finally:
+            del groups  # ends its workers now, and not once an error's traceback is collected
+        state.seconds = spent + time.perf_counter() - began
+
+    def _next(self, groups: Iterator[Any], sampler: Groups) -> list[Any]:
+        """The groups of a step."""
+        try:
+            return [next(groups) for _ in range(sampler.per_step)]
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            names = {key: name for name, key in self._spec.entries.items()}
+            numbers = [number for group in sampler.of(self.state.step) for number in group]
+            keys = {self._windows.key(number) for number in numbers}
+            raise DeadWorkerError(sorted(names.get(key, key) for key in keys)) from error
+
+    def _note(self, writer: Events | None, loss: float) -> None:
+        """Curves, validation and checkpoint after a step."""
+        settings, state = self._settings, self.state
+        last = state.step == settings.steps
+        if writer is not None:
+            writer.scalar("loss", loss, state.step)
+        if state.step % max(1, settings.steps // 200) == 0 or last:
+            state.loss.append((state.step, sum(state.recent) / len(state.recent)))
+            state.recent = []
+        if settings.validate_every and (state.step % settings.validate_every == 0 or last):
+            if writer is not None:
+                self._validated(writer)
+            self._accelerator.wait_for_everyone()
+        # The best weights are kept only together with a checkpoint that knows of them.
+        if state.step % settings.checkpoint_every == 0 or last or state.best == state.step:
+            self._save()
+
+    def _validated(self, writer: Events) -> None:
+        dice = self._validate()
+        if dice is None:
+            return
+        state = self.state
+        earlier = max((value for _, value in state.validation_dice), default=-1.0)
+        state.validation_dice.append((state.step, dice))
+        writer.scalar("validation_dice", dice, state.step)
+        self._watcher.dice(dice)
+        if self._settings.select == "best" and dice > earlier:
+            state.best = state.step
+
+    def _step(self, batch: list[Any], numbers: list[list[int]]) -> float:
+        """One optimiser step on this process's groups; the loss of the whole batch.
+
+        Args:
+            batch: Inputs, labels and case names of each group.
+            numbers: Numbers of their windows.
+        """
+        state, world = self.state, self._accelerator
+        self._set_learning_rates()
+        # A CPU has no allocator that says so before the system kills, and one group is as fast.
+        single = world.device.type == "cpu" or world.num_processes > 1
+        state.groups_at_once = state.groups_at_once or (1 if single else len(batch))
+        self._network.train()
+        if self._spec.protocol.network.freeze:
+            self._network.backbone.eval()
+        while (found := self._attempt(batch, numbers)) is None:
+            # Not where the error is caught: until then it holds what did not fit.
+            state.groups_at_once //= 2
+            torch.cuda.empty_cache()
+        # Together: each look at a number of the device waits for it.
+        loss, size = (float(value) for value in found.tolist())
+        if not (math.isfinite(loss) and math.isfinite(size)):
+            raise NotFiniteError(state.step, sorted({c for group in batch for c in group[2]}))
+        self._update.step()
+        return loss
+
+    def _set_learning_rates(self) -> None:
+        factor = learning_rate_factor(self.state.step, self._settings)
+        rates = [peak * factor for peak in self._peaks]
+        if self._rates is not None:
+            self._rates.copy_(torch.tensor(rates))
+            return
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    def _attempt(self, batch: list[Any], numbers: list[list[int]]) -> Tensor | None:
+        """Loss and size of the gradients, or `None` where memory does not hold so many groups."""
+        try:
+            return self._gradients(batch, numbers)
+        except torch.OutOfMemoryError:
+            if self.state.groups_at_once == 1:
+                raise
+            self._graph = None
+            self._optimizer.zero_grad()
+            return None
+
+    def _gradients(self, batch: list[Any], numbers: list[list[int]]) -> Tensor:
+        """Gradients of the mean loss over all groups of the step, clipped; [loss, their size]."""
+        at_once = self.state.groups_at_once
+        if self._graphed and at_once >= len(batch):
+            inputs = self._moved(batch, numbers)
+            self._graph = self._graph or Graph(self._whole_step, *inputs)
+            return self._graph(*inputs)
+        self._optimizer.zero_grad()
+        total = torch.zeros((), device=self._accelerator.device)
+        for first in range(0, len(batch), at_once):
+            inputs = self._moved(batch[first : first + at_once], numbers[first : first + at_once])
+            # Processes average their gradients, once, in the last backward pass.
+            last = first + at_once >= len(batch)
+            with nullcontext() if last else self._accelerator.no_sync(self._body):
+                total += self._backward(*inputs)
+        return torch.stack([self._accelerator.reduce(total, "sum"), self._clipped()])
+
+    def _whole_step(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """`_gradients` of one micro-batch that is the whole step."""
+        self._optimizer.zero_grad()
+        loss = self._backward(inputs, labels)
+        return torch.stack([loss, self._clipped()])
+
+    def _moved(self, groups: list[Any], numbers: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of a micro-batch on the device; what it drops is decided."""
+        device = self._accelerator.device
+        pinned = device.type == "cuda"  # other copies must be waited for
+        inputs, labels = (
+            torch.cat([group[part].to(device, non_blocking=pinned) for group in groups])
+            for part in (0, 1)
+        )
+        if not self._spec.protocol.network.freeze:
+            self._drops.fix([number for group in numbers for number in group])
+        return inputs, labels
+
+    def _backward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Add the gradients of a micro-batch; its part of the loss."""
+        settings, world = self._settings, self._accelerator
+        labels = labels.long()
+        with world.autocast():
+            logits = self._body(inputs, labels.shape[1]).float()
+        parts = zip(
+            torch.split(logits, settings.dice_group),
+            torch.split(labels, settings.dice_group),
+            strict=True,
+        )
+        count = settings.batch // settings.dice_group
+        loss = torch.stack([self._loss(*part) for part in parts]).sum() / count
+        world.backward(loss * world.num_processes)
+        return loss.detach()
+
+    def _clipped(self) -> Tensor:
+        """Clip the gradients; their size before."""
+        found = [p for p in self._network.parameters() if p.grad is not None]
+        return nn.utils.clip_grad_norm_(found, self._settings.clip)
+
+    def _save(self) -> None:
+        if self._accelerator.is_main_process:
+            self._guard()
+            save_checkpoint(self._folder / CHECKPOINT, self._network, self._optimizer, self.state)
+            self._keep_best()
+
+    def _keep_best(self) -> None:
+        """Keep the weights where those of now are the best so far."""
+        if self._accelerator.is_main_process and self.state.best == self.state.step:
+            self._guard()
+            save_best(self._folder / BEST, self._network, self.state)

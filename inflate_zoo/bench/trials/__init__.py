@@ -1,0 +1,1 @@
+"""Trials from plan to record; imports training, scoring and below."""

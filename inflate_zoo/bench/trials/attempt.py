@@ -1,0 +1,215 @@
+"""One attempt at a trial: network, training, evaluation, record."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inflate_zoo.bench.definitions.trial_folder import Trial
+from inflate_zoo.bench.definitions.trials import TrialSpec
+from inflate_zoo.bench.scoring.flops import count_flops, encoder_flops
+from inflate_zoo.bench.training.checkpointing import ASIDE, BEST, CHECKPOINT
+from inflate_zoo.bench.training.devices import (
+    Resources,
+    device_name,
+    peak_memory,
+    reset_peak_memory,
+    workers_for,
+)
+from inflate_zoo.bench.training.progress import Watcher
+from inflate_zoo.bench.trials.leases import LOCK, remove_partial
+from inflate_zoo.version import __version__
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from inflate_zoo.bench.scoring.inference import Seer
+    from inflate_zoo.bench.training.trainer import Trainer
+    from inflate_zoo.segmentation.segmenter import Segmenter
+
+
+VERSIONS = ("torch", "monai", "accelerate", "numpy", "scipy", "surface-distance")
+
+
+def run_attempt(
+    trial: Trial,
+    accelerator: Accelerator,
+    resources: Resources,
+    watcher: Watcher,
+    guard: Callable[[], None],
+) -> None:
+    """Train, or go on training, evaluate and write the record.
+
+    Args:
+        trial: The trial, leased.
+        accelerator: Device, precision, processes.
+        resources: Device and workers.
+        watcher: Told how it goes.
+        guard: Raises if the trial was taken over.
+    """
+    from inflate_zoo.bench.scoring.evaluation import evaluate
+
+    spec, cache = trial.spec, Path(trial.place.cache)
+    began, started = time.perf_counter(), datetime.now(UTC)
+    seer, trainer = ready(trial, accelerator, resources, watcher, guard)
+    watcher.stage("training")
+    state = trainer.run()
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        return
+    watcher.stage("evaluating")
+    trained = time.perf_counter()
+    names = [(name, spec.entries[name]) for name in spec.cases.test]
+    cases = evaluate(seer, spec.task, names, cache, trial.folder, watcher.part)
+    guard()
+    seer.network.save_pretrained(trial.folder)
+    result = _result(spec, seer.network, cases, trainer)
+    seconds = {
+        "training": state.seconds,
+        "waiting_for_data": state.waiting,
+        "evaluation": time.perf_counter() - trained,
+        "this_attempt": time.perf_counter() - began,
+    }
+    guard()
+    run = _circumstances(trial, accelerator, trainer, seconds, started)
+    trial.finish(result, {**run, "compiled": resources.compiled})
+    tidy(trial)
+
+
+def tidy(trial: Trial) -> None:
+    """Remove what a done trial needs no more."""
+    aside = (f"{ASIDE}{CHECKPOINT}", f"{ASIDE}{BEST}")
+    for name in (CHECKPOINT, BEST, *aside, LOCK):  # nobody takes a lease on a done trial
+        (trial.folder / name).unlink(missing_ok=True)
+    shutil.rmtree(trial.folder / "cases", ignore_errors=True)
+    remove_partial(trial.folder)
+
+
+def _circumstances(
+    trial: Trial,
+    accelerator: Accelerator,
+    trainer: Trainer,
+    seconds: dict[str, float],
+    started: datetime,
+) -> dict[str, Any]:
+    """The record's `run`: what may differ between two runs of the same trial."""
+    state, train = trainer.state, trial.spec.protocol.train
+    stepping = state.seconds - state.pausing
+    return {
+        "command": list(trial.place.command),
+        "seconds": seconds,
+        "windows_per_second": train.batch * train.steps / stepping if stepping > 0 else None,
+        "groups_at_once": state.groups_at_once,
+        "peak_memory_bytes": peak_memory(accelerator.device),
+        "device": device_name(accelerator.device),
+        "processes": accelerator.num_processes,
+        "host": socket.gethostname(),
+        "versions": {
+            "python": sys.version.split()[0],
+            "inflate-zoo": __version__,  # a checkout need not be installed
+            **{name: version(name) for name in VERSIONS},
+        },
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def ready(
+    trial: Trial,
+    accelerator: Accelerator,
+    resources: Resources,
+    watcher: Watcher,
+    guard: Callable[[], None],
+) -> tuple[Seer, Trainer]:
+    """The network on its device, and what trains it."""
+    from inflate_zoo.bench.data.cases import open_case
+    from inflate_zoo.bench.definitions.trials import window_of
+    from inflate_zoo.bench.scoring.evaluation import validation_dice
+    from inflate_zoo.bench.scoring.inference import Seer
+    from inflate_zoo.bench.training.building import build
+
+    spec, place, device = trial.spec, trial.place, accelerator.device
+    cache = Path(place.cache)
+    reset_peak_memory(device)
+    watcher.stage("loading")
+    network = build(spec, Path(place.weights) if place.weights else None).to(device)
+    seer = Seer(network, window_of(spec), spec.protocol.evaluation, device, accelerator.autocast)
+    inner = spec.cases.validation[: spec.protocol.train.validation_cases]
+
+    def validate() -> float | None:
+        cases = [open_case(cache, spec.entries[name]) for name in inner]
+        return validation_dice(seer, cases, spec.task)
+
+    return seer, _trainer(trial, seer, accelerator, resources, watcher, guard, validate)
+
+
+def _trainer(
+    trial: Trial,
+    seer: Seer,
+    accelerator: Accelerator,
+    resources: Resources,
+    watcher: Watcher,
+    guard: Callable[[], None],
+    validate: Callable[[], float | None],
+) -> Trainer:
+    from inflate_zoo.bench.training.features import FeatureWindows, encode_windows
+    from inflate_zoo.bench.training.sampling import WindowRule, Windows
+    from inflate_zoo.bench.training.trainer import Trainer
+
+    spec, cache = trial.spec, Path(trial.place.cache)
+    protocol = spec.protocol
+    windows: Windows | FeatureWindows
+    if protocol.network.freeze:
+        watcher.stage("features")
+        with accelerator.main_process_first():
+            made = encode_windows(
+                spec, seer.network, cache, seer.device, seer.autocast, watcher.part
+            )
+        windows = FeatureWindows(made, spec.seed)
+    else:
+        centre = protocol.network.centre_slice
+        rule = WindowRule(seer.window, protocol.train.foreground, protocol.augment, centre)
+        keys = [spec.entries[name] for name in spec.cases.train]
+        windows = Windows(cache, keys, rule, spec.seed)
+    return Trainer(
+        spec,
+        seer.network,
+        windows,
+        trial.folder,
+        accelerator,
+        watcher=watcher,
+        guard=guard,
+        validate=validate,
+        workers=workers_for(resources, seer.device),
+        compiled=resources.compiled,
+    )
+
+
+def _result(
+    spec: TrialSpec, network: Segmenter, cases: list[dict[str, Any]], trainer: Trainer
+) -> dict[str, Any]:
+    """The record's `result`: on a CPU the same bits for the same specification."""
+    from inflate_zoo.bench.definitions.scores import means, pooled
+    from inflate_zoo.bench.definitions.trials import window_of
+
+    state = trainer.state
+    shape = (len(spec.task.channels), *window_of(spec))
+    return {
+        "cases": cases,
+        "pooled": pooled(case["regions"] for case in cases),
+        "mean": means(case["regions"] for case in cases),
+        "curves": {"loss": state.loss, "validation_dice": state.validation_dice},
+        "selected_step": trainer.selected_step,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "flops": count_flops(network, network, shape),
+        "encoder_flops": encoder_flops(network, shape),
+        "window": list(window_of(spec)),
+    }

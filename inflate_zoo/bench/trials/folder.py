@@ -1,0 +1,75 @@
+"""The trials of a run folder: planned, found again, told from others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from inflate_zoo.bench.definitions.trial_folder import SPEC, Trial, place_file, read_plain
+from inflate_zoo.bench.definitions.trials import Place, TrialSpec
+from inflate_zoo.errors import UsageError
+from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.files.writing.whole_files import replace_text
+
+
+def plan_trial(out: Path, spec: TrialSpec, place: Place) -> Trial:
+    """Make a trial's folder, or find it as it was.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
+    folder = out / "trials" / spec.hash
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"'{out.name}' cannot hold trials: {error.strerror or type(error).__name__}",
+            hint="choose another folder with --out",
+        ) from error
+    trial = Trial(folder)
+    written = read_plain(folder / SPEC)
+    table = {"hash": spec.hash, **spec.plain()}
+    if written != table:  # the report takes what it is called from here
+        replace_text(folder / SPEC, json_text(table), durable=True)
+        trial = Trial(folder)
+    if not trial.done:
+        replace_text(folder / place_file(), json_text(place.model_dump(mode="json")))
+    return trial
+
+
+def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
+    """Refuse a run folder with trials of the same name that are not the same.
+
+    The ranking could not tell which of them to believe.
+
+    Raises:
+        UsageError: Data, weights or splits changed since.
+    """
+
+    def name(spec: TrialSpec) -> tuple[str, str, str, int, int]:
+        return spec.task.name, spec.protocol.name, spec.arm.label, spec.fold, spec.seed
+
+    planned = {name(spec): spec.hash for spec in specs}
+    for trial in _readable(trials_of(out)):
+        if planned.get(name(trial.spec), trial.folder.name) != trial.folder.name:
+            spec = trial.spec
+            raise UsageError(
+                f"'{out.name}' holds trials of '{spec.arm.label}' on '{spec.task.name}' with other "
+                f"data, weights, splits or network, e.g. {trial.folder.name}",
+                hint="choose another folder with --out, or remove that one",
+            )
+
+
+def _readable(trials: Iterator[Trial]) -> Iterator[Trial]:
+    """Those that are what their folders are named by; the report names the others."""
+    for trial in trials:
+        with suppress(UsageError):
+            trial.require_own()
+            yield trial
+
+
+def trials_of(out: Path) -> Iterator[Trial]:
+    """Every trial of a run folder, sorted by hash."""
+    for path in sorted((out / "trials").glob(f"*/{SPEC}")):
+        yield Trial(path.parent)

@@ -1,0 +1,150 @@
+"""One trial, from its folder to its record."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, Trial
+from inflate_zoo.bench.training.devices import Resources, make_accelerator
+from inflate_zoo.bench.training.progress import Watcher
+from inflate_zoo.bench.trials.attempt import run_attempt, tidy
+from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased, remove_partial
+from inflate_zoo.errors import InflateZooError, WorkError
+from inflate_zoo.interrupts import check
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s'\"/]+/)+")  # before a file's name
+
+
+def run_trial(
+    trial: Trial, resources: Resources, watcher: Watcher, since: float | None = None
+) -> str:
+    """Run a trial, or go on with it, unless it is done or another process has it.
+
+    Under `torchrun` or `accelerate launch` all processes share the one trial.
+
+    Args:
+        trial: Its folder.
+        resources: Device and workers.
+        watcher: Told how it goes.
+        since: Where another process failed with it after this moment, in seconds since 1970, that
+            counts: it would fail here as well. `None` tries it whatever was before.
+
+    Returns:
+        `done`, `held` (another process has it) or `failed` (`failure.json` says why).
+
+    Raises:
+        UsageError: The folder is no trial, or there is no such device.
+        WorkError: It failed in one of several processes, which cannot go on together.
+    """
+    if "LOCAL_RANK" not in os.environ:  # else all have to agree, below
+        held = holder(trial.folder) is not None
+        if trial.done and not held:
+            tidy(trial)  # in case it was killed right after the record
+        if trial.done or held:
+            return "done" if trial.done else "held"
+    trial.require_ready()
+    accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
+    if not accelerator.is_main_process:  # the first process holds the lease for all
+        how = _agreed(accelerator, "")
+        return how or _attempt(trial, accelerator, resources, watcher, lambda: None)
+    with leased(trial.folder) as guard:
+        how = _agreed(accelerator, _without_us(trial, guard is None, since))
+        if how or guard is None:
+            return how
+        remove_partial(trial.folder)
+        (trial.folder / FAILURE).unlink(missing_ok=True)
+        if (trial.folder / RECORD).exists():
+            trial.put_aside()
+        return _attempt(trial, accelerator, resources, watcher, guard)
+
+
+def _without_us(trial: Trial, held: bool, since: float | None) -> str:
+    """How a trial stands where nothing is left to do here: another may have ended it just now."""
+    if trial.done:
+        return "done"
+    if held:
+        return "held"
+    path = trial.folder / FAILURE
+    return "failed" if since and path.exists() and path.stat().st_mtime >= since else ""
+
+
+def _agreed(accelerator: Accelerator, how: str) -> str:
+    """What the first process found, told to all that share the trial."""
+    from accelerate.utils import broadcast_object_list
+
+    found = [how]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(found)
+    return found[0]
+
+
+def _attempt(
+    trial: Trial,
+    accelerator: Accelerator,
+    resources: Resources,
+    watcher: Watcher,
+    guard: Callable[[], None],
+) -> str:
+    import torch
+
+    try:
+        run_attempt(trial, accelerator, resources, watcher, guard)
+    except LostLeaseError:
+        return "held"
+    except Exception as error:
+        check()  # a signal may come as the death of a worker, which is no failure
+        try:
+            guard()
+        except LostLeaseError:  # its new holder tidied up what this one was writing
+            return "held"
+        if not (trial.folder / FAILURE).exists():  # of several processes the first knows why
+            trial.fail(_failure(error))
+        if accelerator.num_processes > 1:
+            raise WorkError(
+                f"trial {trial.folder.name} failed: {_failure(error)['reason']}",
+                hint="run the same command again once the reason is gone",
+            ) from error
+        gc.collect()
+        if accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return "failed"
+    return "done"
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """Why an attempt failed, without local paths."""
+    import torch
+
+    from inflate_zoo.errors import DeadWorkerError, NotFiniteError, WindowError
+
+    text, case, kind = f"{type(error).__name__}: {error}", None, "error"
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate" in text:
+        kind, text = "out_of_memory", "out of memory, with as few windows at a time as can be"
+    elif isinstance(error, NotFiniteError):
+        kind, text, case = "nan_loss", error.message, ", ".join(error.cases)
+    elif isinstance(error, WindowError):
+        kind, text, case = "data_worker", error.message, error.case
+    elif isinstance(error, DeadWorkerError):
+        kind, text, case = "data_worker", error.message, ", ".join(error.cases)
+    elif isinstance(error, InflateZooError):
+        text = f"{error.message}; {error.hint}"
+    elif isinstance(error, OSError):
+        file = f": '{Path(os.fsdecode(error.filename)).name}'" if error.filename else ""
+        text = f"{type(error).__name__}: {error.strerror or error}{file}"
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return {
+        "kind": kind,
+        "reason": _FOLDERS.sub("", text.splitlines()[0])[:500],
+        "case": case,
+        "where": f"{Path(where.filename).name}:{where.lineno}",
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,305 @@
+"""The main job: a 2D checkpoint becomes a proven folder of 3D weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inflate_zoo.conversion.card import card_text
+from inflate_zoo.conversion.record import FILES, Job, given_in, read_record, record_of
+from inflate_zoo.conversion.sources import Source, builtin_of, find_source
+from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
+from inflate_zoo.files.checkpoints import open_checkpoint
+from inflate_zoo.files.digests import Digests
+from inflate_zoo.files.reading import called
+from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
+from inflate_zoo.files.writing.staging import check_target, staged
+from inflate_zoo.inflation.recipe import Options, backbone_config, checked_options, make_recipe
+from inflate_zoo.inflation.tensors import Output, compute, outputs, stacked
+from inflate_zoo.naming.plan import Kept
+from inflate_zoo.naming.understanding import understand
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inflate_zoo.conversion.proof import Verification
+
+Progress = Callable[[int, int], None]
+
+
+def convert(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    scheme: str = "center",
+    patch_depth: int | None = None,
+    volume: Sequence[int] | None = None,
+    channels: int = 1,
+    fold_normalization: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    revision: str | None = None,
+    dtype: str | None = None,
+    family: str | None = None,
+    arch: str | None = None,
+    weights: str | None = None,
+    verify: bool = True,
+    force: bool = False,
+) -> Path:
+    """Convert a 2D vision transformer checkpoint into 3D weights, and prove the conversion.
+
+    Args:
+        source: Hub repo (`org/name`, `org/name@revision`), folder, or weight file.
+        out: Output folder; `<name>-3d-<scheme>` in the current one by default.
+        scheme: How the stem gains depth: a name in `SCHEMES`.
+        patch_depth: Patch size along depth in voxels; the in-plane patch size by default.
+        volume: Default volume (depth, height, width) in voxels, recorded in the config; one patch
+            deep at the source's own size by default.
+        channels: Input channels of the 3D network.
+        fold_normalization: Fold the source's input normalisation into the stem; the network then
+            takes intensities in [0, 1].
+        mean: What to fold instead of what the source states, in intensities of [0, 1]: one value
+            per channel of the source, or one for all.
+        std: Likewise; both or neither.
+        revision: Branch, tag or commit of a Hub repo.
+        dtype: `float32`, `float16` or `bfloat16` for all tensors; `None` keeps the source's, and
+            writes the stem in float32.
+        family: Naming scheme, where it cannot be told from the source.
+        arch: timm architecture of a bare file.
+        weights: Which of several complete copies in a training file: the name of a wrapper, e.g.
+            `teacher`, `student` or `ema`.
+        verify: Compare the written network with the 2D original.
+        force: Replace our own files in a folder that holds something.
+
+    Returns:
+        The output folder.
+
+    Raises:
+        UsageError: The arguments or the source cannot be used.
+        HubError: The Hub could not be reached, or refused.
+        WriteError: The output could not be written.
+        VerificationError: The 3D network does not reproduce the 2D one; nothing is left behind.
+    """
+    options = checked_options(
+        scheme, patch_depth, volume, channels, dtype,
+        fold_normalization=fold_normalization, mean=mean, std=std,
+    )  # fmt: skip
+    return run(
+        source,
+        out,
+        options,
+        revision=revision,
+        family=family,
+        arch=arch,
+        weights=weights,
+        verify=verify,
+        force=force,
+    )
+
+
+def run(
+    source: str | Path,
+    out: str | Path | None,
+    options: Options,
+    *,
+    revision: str | None,
+    family: str | None,
+    arch: str | None,
+    weights: str | None = None,
+    verify: bool,
+    force: bool,
+    progress: Progress | None = None,
+    required: str | None = None,
+    license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
+) -> Path:
+    """`convert` with checked options; `progress` is told bytes written and bytes in all.
+
+    `required` is the SHA-256 that model.safetensors must have: with another one nothing is left.
+    `license` holds the license fields of the new card, where they are not to be the source's.
+    """
+    if out is not None:
+        check_target(Path(out), force=force)
+    found = find_source(str(source), revision)
+    target = Path(out) if out is not None else Path(f"{found.name}-3d-{options.scheme}")
+    check_target(target, force=force)
+    if found.repo is None and target.resolve() == found.folder.resolve():
+        raise OutputExistsError(
+            f"'{target.name}' is the source's own folder", hint="choose another with --out"
+        )
+    digests = Digests(found.files())
+    job = _prepare(found, options, family, arch, weights, license)
+    if not job.license:
+        warnings.warn(
+            "the source states no license; the card says 'unknown'. Find out before you pass "
+            "the weights on",
+            stacklevel=3,
+        )
+    with staged(target, FILES, force=force) as stage:
+        made = _write(stage, target.resolve().name, job, digests, verify=verify, progress=progress)
+        if required not in (None, made):
+            raise _unexpected(found, made, required)
+    return target
+
+
+def _prepare(
+    source: Source,
+    options: Options,
+    family: str | None,
+    arch: str | None,
+    weights: str | None = None,
+    license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
+) -> Job:
+    checkpoint = open_checkpoint(source.weights, source.folder)
+    understood = understand(checkpoint.header, source.config, family, arch, weights)
+    recipe, fed = make_recipe(options, understood, source.config, source.preprocessor)
+    shown = source.license if license is None else license
+    return Job(source, checkpoint, understood, recipe, fed, shown)
+
+
+def _write(
+    stage: Path, name: str, job: Job, digests: Digests, *, verify: bool, progress: Progress | None
+) -> str:
+    """Write all files, the weights proven where asked for; returns the weights' SHA-256."""
+    config = backbone_config(job.plan, job.recipe)
+    made = outputs(job.plan, job.recipe)
+    entries = [(output.name, output.dtype, output.shape) for output in made]
+    total = sum(_bytes(output) for output in made)
+    files = {
+        "model.safetensors": write_safetensors(
+            stage / "model.safetensors",
+            entries,
+            _computed(made, job),
+            (lambda done: progress(done, total)) if progress else lambda _: None,
+        ),
+        "config.json": write_text(stage / "config.json", json_text(config.model_dump(mode="json"))),
+    }
+    verification = None
+    if verify:
+        from inflate_zoo.conversion.proof import prove, require_passed
+
+        verification = prove(stage, job.understood, job.checkpoint, job.recipe, job.fed)
+        require_passed(verification)
+    card = card_text(name, job, verification)
+    files["README.md"] = write_text(stage / "README.md", card)
+    record = record_of(job, digests.result(), files, verification)
+    write_text(stage / "conversion.json", json_text(record))
+    return files["model.safetensors"]
+
+
+def _unexpected(source: Source, made: str, required: str | None) -> VerificationError:
+    origin = source.repo or source.name
+    return VerificationError(
+        f"the model.safetensors made from '{origin}' is not the expected one; nothing was kept",
+        details=[f"made:     SHA-256 {made}", f"expected: SHA-256 {required}"],
+        hint="the source has changed, or this version converts it otherwise: "
+        f"'inflate-zoo convert {origin}' takes it as it is",
+    )
+
+
+def _bytes(output: Output) -> int:
+    from math import prod
+
+    return prod(output.shape) * (4 if output.dtype == "F32" else 2)
+
+
+def _computed(made: Sequence[Output], job: Job) -> Iterator[Tensor]:
+    import torch
+
+    types = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+    def read(kept: Kept) -> Tensor:
+        joined = stacked(kept, [job.checkpoint.read(source) for source in kept.sources])
+        _require_finite(joined, " + ".join(kept.sources))
+        return joined
+
+    for output in made:
+        tensor = compute(output, job.recipe, read).to(types[output.dtype])
+        if output.dtype == "F16":  # narrowing may overflow
+            _require_finite(tensor, output.name, f" after rounding to {job.recipe.dtype}")
+        yield tensor
+
+
+def _require_finite(tensor: Tensor, name: str, when: str = "") -> None:
+    """Raise where a tensor holds NaN or infinity.
+
+    Raises:
+        CheckpointError: Names the tensor and counts.
+    """
+    import torch
+
+    # A sum is cheaper than a mask and finite for every healthy tensor.
+    if torch.isfinite(tensor.sum(dtype=torch.float32)):
+        return
+    bad = int((~torch.isfinite(tensor)).sum())
+    if bad:
+        raise CheckpointError(
+            f"tensor '{name}' holds {bad} values{when} that are NaN or infinite",
+            hint="use another --dtype" if when else "the checkpoint is damaged; take another one",
+        )
+
+
+def verify(
+    converted: str | Path, source: str | Path | None = None, *, revision: str | None = None
+) -> Verification:
+    """Prove a written conversion again.
+
+    Args:
+        converted: Folder that `convert` wrote.
+        source: The 2D source; needed where it was local. By default the recorded repo and commit.
+        revision: Revision of `source`, where it is a repo.
+
+    Returns:
+        What was measured; look at `passed`.
+
+    Raises:
+        UsageError: The folder is no conversion, a file differs from its recorded digest, or the
+            source is not the one it was made from.
+        HubError: The Hub could not be reached, or refused.
+    """
+    folder = Path(converted)
+    record = read_record(folder)
+    origin, wanted = record["source"], record["recipe"]
+    if source is None and revision is not None:
+        raise UsageError(
+            "the recorded commit is verified; a revision needs its repo",
+            hint="add --source org/name, or leave out --revision",
+        )
+    if source is None:
+        revision = origin["commit"]
+        within = f"/{origin['inside']}" if origin.get("inside") else ""
+        source = f"{origin['repo']}{within}" if origin["repo"] else builtin_of(origin["name"])
+    if source is None:
+        raise UsageError(
+            f"'{called(folder)}' was made from a local source, '{origin['name']}'",
+            hint=f"name it: inflate-zoo verify {called(folder)} --source PATH",
+        )
+    found = find_source(str(source), revision)
+    digests = Digests(found.files())
+    given = given_in(record)
+    options = checked_options(
+        wanted["scheme"],
+        wanted["patch_depth"],
+        wanted["volume"],
+        wanted["channels"],
+        wanted["dtype"],
+        fold_normalization=wanted["fold_normalization"],
+        mean=given.mean if given else None,
+        std=given.std if given else None,
+    )
+    is_timm_file = origin["arch"] and not (found.config or {}).get("architecture")
+    family = None if origin["arch"] else origin["family"]
+    arch, taken = origin["arch"] if is_timm_file else None, origin.get("taken")
+    job = _prepare(found, options, family, arch, f"{taken}*" if taken is not None else None)
+    differing = [n for n, d in digests.result().items() if origin["sha256"].get(n, d) != d]
+    known = set(origin["sha256"].values())
+    if differing or not known & set(digests.result().values()):
+        raise UsageError(
+            f"'{found.name}' is not the source '{called(folder)}' was made from",
+            details=[f"differs: {name}" for name in differing],
+            hint="name the same files and revision the conversion records",
+        )
+    from inflate_zoo.conversion.proof import prove
+
+    return prove(folder, job.understood, job.checkpoint, job.recipe, job.fed)

@@ -1,0 +1,279 @@
+"""The proof: the 3D network reproduces the 2D original.
+
+Equal slices: for `center` and `average` every depth token of a stack of equal slices equals the
+2D network's on that slice; for `repeat` it equals the 2D network's on the slice times the patch
+depth (bias aside, which scaling the input leaves alone). Any volume, one patch deep: the 2D
+network on the centre slice (`center`) or the mean slice (`average`, `repeat`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from inflate_zoo.conversion.feeders import Feeder, feeder_of
+from inflate_zoo.conversion.originals import Reference, original_of
+from inflate_zoo.errors import VerificationError
+from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
+from inflate_zoo.inflation.recipe import Recipe
+from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
+from inflate_zoo.naming.normalization import Basis, Feeding
+from inflate_zoo.networks.backbone import Backbone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from inflate_zoo.files.checkpoints import Checkpoint
+    from inflate_zoo.naming.plan import Kept
+    from inflate_zoo.naming.understanding import Understood
+
+TOLERANCE = 1e-4
+_MOST_TOKENS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the proof measured.
+
+    Attributes:
+        passed: Whether every error is within the tolerance and the tables are equal.
+        max_error_over_rms: Greatest absolute error over the reference's root mean square.
+        tolerance: What it may be.
+        errors: The same by case.
+        reference: What built the 2D original.
+        grid: Token grid (depth, height, width) of the proof.
+        tables_equal: Whether the position table in the file equals the original's bit for bit.
+        rounding_error_over_rms: What narrowing by `dtype` costs; measured, not judged.
+        rounded_exactly: Whether the file holds just the rounded tensors; `None` if not narrowed.
+        normalization: Who says what was folded; `None` where nothing was.
+        fed_by: What of a library fed the original; `None` where mean and std were replayed.
+        replayed: Why they were.
+    """
+
+    passed: bool
+    max_error_over_rms: float
+    tolerance: float
+    errors: dict[str, float]
+    reference: str
+    grid: tuple[int, int, int]
+    tables_equal: bool
+    rounding_error_over_rms: float | None = None
+    rounded_exactly: bool | None = None
+    normalization: Basis | None = None
+    fed_by: str | None = None
+    replayed: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For conversion.json."""
+        return {**asdict(self), "grid": list(self.grid)}
+
+
+def _proof_grid(native: tuple[int, int]) -> tuple[int, int, int]:
+    """Depth tokens and the in-plane grid: native where two depth tokens of it are few enough."""
+    height, width = native
+    room = _MOST_TOKENS // 2
+    if height * width > room:
+        shrink = (room / (height * width)) ** 0.5
+        height, width = max(1, int(height * shrink)), max(1, int(width * shrink))
+    return (3 if 3 * height * width <= _MOST_TOKENS else 2), height, width
+
+
+def prove(
+    folder: Path,
+    understood: Understood,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    fed: Feeding | None,
+) -> Verification:
+    """Compare the network in a written file with the 2D original.
+
+    Where a normalisation is folded, both see the same pixels: the network as intensities in
+    [0, 1], the original through its library's own processor.
+
+    Args:
+        folder: Folder with the written `model.safetensors` and `config.json`.
+        understood: The source, understood.
+        checkpoint: The source's tensors.
+        recipe: The recipe of the conversion.
+        fed: How the original is fed; `None` where nothing is folded.
+
+    Returns:
+        What was measured; nothing is raised for a failed proof.
+    """
+    form = understood.plan.architecture
+    depth, *plane = _proof_grid(form.position_grid)
+    grid = (plane[0], plane[1])
+    size = tuple(n * step for n, step in zip(grid, form.patch_size, strict=True))
+    volumes = [(n * recipe.patch_depth, size[0], size[1]) for n in (depth, 1)]
+    original = original_of(understood, checkpoint, grid)
+    narrowed = recipe.dtype in ("float16", "bfloat16")
+    feeder = None
+    if fed is not None and recipe.normalization is not None:
+        feeder = feeder_of(fed, recipe.normalization, form.in_channels)
+
+    def measure(build: Callable[[tuple[int, int, int]], Backbone]) -> dict[str, float]:
+        with torch.inference_mode():
+            stack = _equal_slices(build(volumes[0]).eval(), original, recipe, understood, feeder)
+            single = _any_volume(build(volumes[1]).eval(), original, recipe, understood, feeder)
+        return {**stack, **single}
+
+    def from_file(volume: tuple[int, int, int]) -> Backbone:
+        return Backbone.from_pretrained(folder, volume=volume)
+
+    def from_memory(volume: tuple[int, int, int]) -> Backbone:
+        return network_in_memory(understood, checkpoint, recipe, volume)
+
+    errors = measure(from_memory if narrowed else from_file)
+    table = _table_in(folder)
+    expected = original.table.reshape(table.shape)
+    exact = None
+    if narrowed:
+        expected = expected.to(getattr(torch, recipe.dtype or "float32")).float()
+        exact = _rounded_exactly(folder, understood, checkpoint, recipe)
+    tables = torch.equal(table, expected)
+    worst = max(errors.values())
+    return Verification(
+        passed=bool(worst <= TOLERANCE) and tables and exact is not False,
+        max_error_over_rms=worst,
+        tolerance=TOLERANCE,
+        errors=errors,
+        reference=original.built_by,
+        grid=(depth, *grid),
+        tables_equal=tables,
+        rounding_error_over_rms=max(measure(from_file).values()) if narrowed else None,
+        rounded_exactly=exact,
+        normalization=fed.basis if fed else None,
+        fed_by=feeder.built_by if feeder else None,
+        replayed=feeder.replayed if feeder else None,
+    )
+
+
+def _table_in(folder: Path) -> Tensor:
+    return SafetensorsCheckpoint([folder / "model.safetensors"]).read("pos_embed").float()
+
+
+def _rounded_exactly(
+    folder: Path, understood: Understood, checkpoint: Checkpoint, recipe: Recipe
+) -> bool:
+    def read(kept: Kept) -> Tensor:
+        return stacked(kept, [checkpoint.read(source) for source in kept.sources])
+
+    dtype = getattr(torch, recipe.dtype or "float32")
+    written = SafetensorsCheckpoint([folder / "model.safetensors"])
+    made = outputs(understood.plan, recipe)
+    return set(written.header) == {output.name for output in made} and all(
+        torch.equal(compute(output, recipe, read).to(dtype), written.read(output.name))
+        for output in made
+    )
+
+
+def _for_reference(slices: Tensor, recipe: Recipe, channels: int, feeder: Feeder | None) -> Tensor:
+    """What the 2D original must see where the 3D network sees these slices.
+
+    Args:
+        slices: Shape (B, recipe.channels, D, H, W), as `_random` makes them; the original sees the
+            mean over D.
+        recipe: The recipe.
+        channels: The original's input channels.
+        feeder: Pixels to what the original takes, or `None` where nothing is folded.
+
+    Returns:
+        Shape (B, channels, H, W), float32.
+    """
+    # Feeding is affine, so the mean may be taken after it: a processor takes whole pixels only.
+    fed: list[Tensor] = []
+    for picture in slices.unbind(dim=2):
+        own = picture.shape[1] == channels
+        for image in (picture,) if own else picture.unsqueeze(2).unbind(dim=1):
+            seen = image.expand(-1, channels, -1, -1)  # a grey one in every channel
+            fed.append((feeder.images(seen) if feeder else seen).double())
+    mean = sum(fed[1:], fed[0]) / len(fed)
+    return (mean * (recipe.patch_depth if recipe.scheme == "repeat" else 1)).float()
+
+
+def _random(shape: tuple[int, ...], recipe: Recipe) -> Tensor:
+    """Pixels of 0 to 255 where a normalisation is folded, else normal values."""
+    generator = torch.Generator().manual_seed(0)
+    if recipe.normalization is not None:
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _for_network(values: Tensor, recipe: Recipe) -> Tensor:
+    """What the 3D network sees: intensities in [0, 1] where a normalisation is folded."""
+    return (values.double() / 255 if recipe.normalization is not None else values).float()
+
+
+def _error(got: Tensor, expected: Tensor, scale: Tensor) -> float:
+    worst = ((got - expected).abs().max() / scale).item()
+    return worst if worst == worst else float("inf")  # NaN must not pass
+
+
+def _equal_slices(
+    network: Backbone,
+    original: Reference,
+    recipe: Recipe,
+    understood: Understood,
+    feeder: Feeder | None,
+) -> dict[str, float]:
+    form, prefix = understood.plan.architecture, network.num_prefix_tokens
+    depth, height, width = network.config.volume
+    image = _random((2, recipe.channels, 1, height, width), recipe)
+    expected = original.tokens(_for_reference(image, recipe, form.in_channels, feeder))
+    volume = _for_network(image, recipe).repeat(1, 1, depth, 1, 1)
+    got = network.forward_features(volume)
+    scale = expected.square().mean().sqrt()
+    layers = got[:, prefix:].reshape(got.shape[0], network.grid_size[0], -1, got.shape[-1])
+    errors = {"equal slices": _error(layers, expected[:, None, prefix:], scale)}
+    if prefix:
+        errors["equal slices, prefix"] = _error(got[:, :prefix], expected[:, :prefix], scale)
+    if original.pooled is not None:
+        pooled = original.pooled(expected)
+        scale = pooled.square().mean().sqrt()
+        errors["equal slices, pooled"] = _error(network(volume), pooled, scale)
+    return errors
+
+
+def _any_volume(
+    network: Backbone,
+    original: Reference,
+    recipe: Recipe,
+    understood: Understood,
+    feeder: Feeder | None,
+) -> dict[str, float]:
+    volume = _random((1, recipe.channels, *network.config.volume), recipe)
+    center = recipe.scheme == "center"
+    middle = recipe.patch_depth // 2
+    slices = volume[:, :, middle : middle + 1] if center else volume
+    channels = understood.plan.architecture.in_channels
+    expected = original.tokens(_for_reference(slices, recipe, channels, feeder))
+    got = network.forward_features(_for_network(volume, recipe))
+    scale = expected.square().mean().sqrt()
+    return {f"{'centre' if center else 'mean'} slice": _error(got, expected, scale)}
+
+
+def require_passed(verification: Verification) -> None:
+    """Raise where a proof failed.
+
+    Raises:
+        VerificationError: With the errors by case.
+    """
+    if verification.passed:
+        return
+    details = [f"{case}: {error:.1e} of the RMS" for case, error in verification.errors.items()]
+    if not verification.tables_equal:
+        details.append("the position table in the file differs from the original's")
+    if verification.rounded_exactly is False:
+        details.append("the file does not hold the rounded tensors")
+    fed = f", fed by {verification.fed_by}" if verification.fed_by else ""
+    raise VerificationError(
+        "the 3D network does not reproduce the 2D one: error "
+        f"{verification.max_error_over_rms:.1e} of the RMS, tolerance {verification.tolerance:.0e}",
+        details=[*details, f"compared with {verification.reference}{fed}"],
+        hint="nothing was left behind; 'inflate-zoo inspect' shows how the source was understood",
+    )

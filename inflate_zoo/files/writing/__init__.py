@@ -1,0 +1,1 @@
+"""Writing files and folders that are whole or absent; imports the rest of files."""

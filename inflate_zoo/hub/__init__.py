@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: addresses, download, upload, cards, faults; imports files."""

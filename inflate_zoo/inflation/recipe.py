@@ -1,0 +1,169 @@
+"""What determines a conversion, given its source: the options, checked and completed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from inflate_zoo.errors import UnknownNameError, UsageError
+from inflate_zoo.files.dtypes import DTYPES
+from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.naming import normalization
+from inflate_zoo.naming.definition import Normalization
+from inflate_zoo.naming.normalization import Feeding, Preprocessor
+from inflate_zoo.naming.understanding import Understood, find_feeding
+from inflate_zoo.networks.vit.config import BackboneConfig
+
+if TYPE_CHECKING:
+    from inflate_zoo.naming.plan import Plan
+
+
+_LARGEST_PATCH_DEPTH, _LARGEST_CHANNELS = 1024, 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a user wants a source converted; the fields are those of `convert`.
+
+    `normalization` is what the user states of it, `mean` and `std` in one.
+    """
+
+    scheme: str = "center"
+    patch_depth: int | None = None
+    volume: tuple[int, int, int] | None = None
+    channels: int = 1
+    fold_normalization: bool = False
+    dtype: str | None = None
+    normalization: Normalization | None = None
+
+
+def checked_options(
+    scheme: str,
+    patch_depth: int | None,
+    volume: Sequence[int] | None,
+    channels: int,
+    dtype: str | None,
+    *,
+    fold_normalization: bool,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Options:
+    """Check what can be checked before the source is touched.
+
+    Raises:
+        UnknownNameError: No such scheme or type.
+        UsageError: A number is out of range, or has no use.
+    """
+    if scheme not in SCHEMES:
+        raise UnknownNameError("scheme", scheme, SCHEMES)
+    if dtype is not None and dtype not in DTYPES:
+        raise UnknownNameError("dtype", dtype, DTYPES)
+    if patch_depth is not None and not 1 <= patch_depth <= _LARGEST_PATCH_DEPTH:
+        raise UsageError(
+            f"patch depth {patch_depth} is not in 1 to {_LARGEST_PATCH_DEPTH}",
+            hint="give the depth of a patch in voxels, e.g. --patch-depth 16",
+        )
+    if not 1 <= channels <= _LARGEST_CHANNELS:
+        raise UsageError(
+            f"channels {channels} is not in 1 to {_LARGEST_CHANNELS}",
+            hint="give the number of input channels, e.g. --channels 1",
+        )
+    if volume is not None and (len(volume) != 3 or min(volume) < 1 or max(volume) > 1 << 20):
+        raise UsageError(
+            f"volume {','.join(map(str, volume))} is not three positive numbers",
+            hint="give depth, height, width in voxels, e.g. --volume 96,224,224",
+        )
+    size = None if volume is None else (volume[0], volume[1], volume[2])
+    given = normalization.given(mean, std)
+    if given is not None and not fold_normalization:
+        raise UsageError(
+            "--mean and --std have no use where no normalisation is folded",
+            hint="add --fold-normalization, or leave them out",
+        )
+    return Options(scheme, patch_depth, size, channels, fold_normalization, dtype, given)
+
+
+def make_recipe(
+    options: Options,
+    understood: Understood,
+    config: Mapping[str, Any] | None,
+    preprocessor: Preprocessor | None,
+) -> tuple[Recipe, Feeding | None]:
+    """Complete the options with what the source says.
+
+    Returns:
+        The recipe, and how the original is fed where that is folded.
+
+    Raises:
+        UsageError: The patch does not divide the volume, or the normalisation has values for
+            another number of channels.
+        ConfigError: The source states a normalisation that is malformed.
+    """
+    form = understood.plan.architecture
+    patch_depth = options.patch_depth or form.patch_size[0]
+    grid, step = form.position_grid, form.patch_size
+    volume = options.volume or (patch_depth, grid[0] * step[0], grid[1] * step[1])
+    for extent, size, axis in zip(
+        volume, (patch_depth, *step), ("depth", "height", "width"), strict=True
+    ):
+        if extent % size:
+            near = max(size, round(extent / size) * size)
+            raise UsageError(
+                f"volume {axis} {extent} is not divisible by the patch's {size}",
+                hint=f"nearest: {near}; or pad the volumes, or choose another --patch-depth",
+            )
+    fed = _folded(options, understood, config, preprocessor) if options.fold_normalization else None
+    folded = normalization.for_channels(fed.normalization, form.in_channels) if fed else None
+    recipe = Recipe(options.scheme, patch_depth, volume, options.channels, folded, options.dtype)
+    return recipe, fed
+
+
+def _folded(
+    options: Options,
+    understood: Understood,
+    config: Mapping[str, Any] | None,
+    preprocessor: Preprocessor | None,
+) -> Feeding:
+    if options.normalization is not None:
+        return Feeding(options.normalization, "given", "--mean and --std")
+    fed = find_feeding(understood, config, preprocessor)
+    if fed.basis == "guessed":
+        mean, std = list(fed.normalization.mean), list(fed.normalization.std)
+        warnings.warn(
+            f"the source states no normalisation; folded a guess, the {fed.origin}: mean "
+            f"{mean}, std {std}. State what you know with --mean and --std",
+            stacklevel=5,
+        )
+    return fed
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that determines a conversion, given its source.
+
+    Attributes:
+        scheme: A name in `SCHEMES`.
+        patch_depth: Depth of the 3D stem kernel, in voxels.
+        volume: Default volume (depth, height, width) in voxels; recorded only.
+        channels: Input channels of the 3D network.
+        normalization: Input normalisation folded into the stem, or `None`.
+        dtype: Type of every tensor (`float32`, `float16`, `bfloat16`); `None` keeps the type of
+            copied tensors and writes computed ones, the stem and its bias, in float32.
+    """
+
+    scheme: str
+    patch_depth: int
+    volume: tuple[int, int, int]
+    channels: int = 1
+    normalization: Normalization | None = None
+    dtype: str | None = None
+
+
+def backbone_config(plan: Plan, recipe: Recipe) -> BackboneConfig:
+    """The 3D architecture that a plan and a recipe give."""
+    form = plan.architecture.model_dump()
+    form["in_channels"] = recipe.channels
+    form["stem_bias"] = plan.architecture.stem_bias or recipe.normalization is not None
+    return BackboneConfig(**form, patch_depth=recipe.patch_depth, volume=recipe.volume)

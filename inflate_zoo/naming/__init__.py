@@ -1,0 +1,1 @@
+"""From a source's header and config to a plan, pure; imports networks and below."""

@@ -1,0 +1,53 @@
+"""Finds and parses definition files."""
+
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from inflate_zoo.errors import ConfigError
+from inflate_zoo.files.budgets import TOML_BYTES
+from inflate_zoo.files.foreign import reason_of, toml_table
+from inflate_zoo.files.locations import data_folder
+from inflate_zoo.files.reading import read_bytes
+from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.texts import problems_of
+
+_HINT = "converters/README.md describes the format"
+
+
+def parse_scheme(name: str, content: bytes) -> NamingScheme:
+    """Read one naming scheme.
+
+    Args:
+        name: The scheme's: that of its file, without ending.
+        content: Of the file, TOML.
+
+    Raises:
+        ConfigError: It is no TOML, or does not fit; names the field.
+    """
+
+    def refused(lines: list[str]) -> ConfigError:
+        return ConfigError(f"{name}.toml is no valid naming scheme", details=lines, hint=_HINT)
+
+    table = toml_table(content, lambda error: refused([reason_of(error)]))
+    if "name" in table:
+        raise refused(["name: remove it, the file's name is it"])
+    try:
+        return NamingScheme.model_validate({"name": name, **table})
+    except ValidationError as error:
+        raise refused(problems_of(error, "file")) from error
+
+
+@cache
+def naming_schemes() -> Mapping[str, NamingScheme]:
+    """All naming schemes, by name."""
+    paths = sorted(data_folder("converters").glob("*.toml"))
+    read = {path.stem: read_bytes(path, TOML_BYTES, _HINT) for path in paths}
+    return MappingProxyType({name: parse_scheme(name, read[name]) for name in read})
+
+
+def families() -> tuple[NamingScheme, ...]:
+    """All naming schemes of 2D checkpoints that can be converted, sorted by name."""
+    return tuple(naming_schemes().values())

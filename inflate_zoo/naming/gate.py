@@ -1,0 +1,313 @@
+"""The gate before timm and transformers: what of a stranger's config may reach a constructor.
+
+Every field is one of three kinds. What shapes an encoder is admitted, with a type and a range. What
+real configs hold besides (labels, dropout, how to generate text) is known and left out; the library
+never sees it. All others are refused by name: an argument nobody knows may open a file, fetch one
+or name a function. The ranges keep what a few bytes can cost below two seconds and 300 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from inflate_zoo.errors import ConfigError
+from inflate_zoo.naming.from_config import ACTIVATION_NAMES, short
+
+MOST_BLOCKS = 1_000
+MOST_HEADS = 1_024
+MOST_REGISTERS = 1_024
+MOST_CHANNELS = 1_024
+MOST_WIDTH = 65_536  # of a token, or inside the feed-forward part; ViT-22B has 6,144 and 24,576
+MOST_PIXELS = 16_384  # a side of an image or a patch
+MOST_LABELS = 100_000  # ImageNet-21k has 21,841
+_MOST_SHOWN = 5
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a value must be: in words for the message, and as a test."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def _whole(least: int, most: int) -> _Rule:
+    return _Rule(
+        f"a whole number from {least} to {most:,}",
+        lambda value: type(value) is int and least <= value <= most,
+    )
+
+
+def _number(least: float, most: float) -> _Rule:
+    return _Rule(
+        f"a number from {least:g} to {most:g}",
+        lambda value: type(value) in (int, float) and least <= value <= most,
+    )
+
+
+def _word(*words: str) -> _Rule:
+    return _Rule(
+        f"one of {', '.join(word or repr(word) for word in words)}",
+        lambda value: isinstance(value, str) and value in words,
+    )
+
+
+def _at_most(count: int) -> _Rule:
+    return _Rule(
+        f"a list or an object of at most {count:,}",
+        lambda value: isinstance(value, list | tuple | Mapping) and len(value) <= count,
+    )
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MOST_PIXELS
+
+
+def _is_pixels(value: Any) -> bool:
+    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_side, value))
+    return pair or _is_side(value)
+
+
+def _is_input(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return False
+    return _whole(1, MOST_CHANNELS).holds(value[0]) and _is_pixels(value[1:])
+
+
+def _or_null(rule: _Rule) -> _Rule:
+    return _Rule(f"{rule.expected}, or null", lambda value: value is None or rule.holds(value))
+
+
+_ANY = _Rule("anything", lambda _: True)
+_FLAG = _Rule("true or false", lambda value: isinstance(value, bool))
+_NULL = _Rule("null or absent", lambda value: value in (None, {}))
+_OBJECT = _Rule("an object", lambda value: isinstance(value, Mapping))
+_PIXELS = _Rule(
+    f"a whole number from 1 to {MOST_PIXELS:,}, or [height, width] of two such", _is_pixels
+)
+_INPUT = _Rule(
+    f"[channels, height, width] up to {MOST_CHANNELS:,}, {MOST_PIXELS:,}, {MOST_PIXELS:,}",
+    _is_input,
+)
+_WIDTH = _whole(1, MOST_WIDTH)
+_LABELS = _whole(0, MOST_LABELS)
+_SHARE = _number(0, 1)  # of activations dropped in training
+_EPSILON = _Rule(
+    "a number above 0 and below 1", lambda value: type(value) in (int, float) and 0 < value < 1
+)
+_RATIO = _Rule(
+    "a number above 0, at most 64", lambda value: type(value) in (int, float) and 0 < value <= 64
+)
+
+
+def _known(names: str, rule: _Rule = _ANY) -> dict[str, _Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+# What create_model passes to a VisionTransformer, and what it is built of in the end.
+_TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
+    {
+        "img_size": _PIXELS,
+        "patch_size": _PIXELS,
+        "in_chans": _whole(1, MOST_CHANNELS),
+        "num_classes": _LABELS,
+        "global_pool": _word("", "avg", "avgmax", "max", "token", "map", "prr"),
+        "embed_dim": _WIDTH,
+        "depth": _whole(1, MOST_BLOCKS),
+        "num_heads": _whole(1, MOST_HEADS),
+        "mlp_ratio": _RATIO,
+        "init_values": _number(0, 1e6),
+        "pos_embed": _word("", "none", "learn"),
+        "reg_tokens": _whole(0, MOST_REGISTERS),
+        "norm_layer": _word("layernorm"),
+        "act_layer": _word("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swish"),
+        **_known("qkv_bias qk_norm scale_attn_norm scale_mlp_norm proj_bias class_token", _FLAG),
+        **_known("no_embed_class pre_norm final_norm fc_norm pool_include_prefix", _FLAG),
+        **_known("dynamic_img_size dynamic_img_pad", _FLAG),
+    }
+)
+# Training only: of no effect on an encoder whose weights are given.
+_TIMM_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
+    {
+        **_known("drop_rate pos_drop_rate patch_drop_rate proj_drop_rate", _SHARE),
+        **_known("attn_drop_rate drop_path_rate", _SHARE),
+        "fix_init": _FLAG,
+        "weight_init": _word("", "skip", "reset", "jax", "jax_nlhb", "moco"),
+    }
+)
+_CFG_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
+    {"input_size": _INPUT, "fixed_input_size": _FLAG, "num_classes": _whole(-1, MOST_LABELS)}
+)
+_CFG_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
+    {
+        **_known("file state_dict", _NULL),
+        **_known("url hf_hub_id hf_hub_filename source architecture tag custom_load"),
+        **_known("test_input_size min_input_size interpolation crop_pct test_crop_pct crop_mode"),
+        **_known("mean std label_offset pool_size test_pool_size first_conv classifier license"),
+        **_known("description origin_url paper_name paper_ids notes"),
+        **_known("label_names label_descriptions", _at_most(MOST_LABELS)),
+    }
+)
+
+_ATTENTION = _word("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+_DTYPE = _word("auto", *(p + t for p in ("", "torch.") for t in ("float32", "float16", "bfloat16")))
+# What transformers writes into the config of any model, from release 4 on.
+_COMMON: Mapping[str, _Rule] = MappingProxyType(
+    {
+        "num_labels": _LABELS,
+        **_known("id2label label2id label_names", _or_null(_at_most(MOST_LABELS))),
+        **_known("dtype torch_dtype", _or_null(_DTYPE)),
+        **_known("attn_implementation _attn_implementation", _or_null(_ATTENTION)),
+        "_attn_implementation_internal": _or_null(_ATTENTION),
+        **_known("auto_map custom_pipelines quantization_config", _NULL),
+        **_known("_name_or_path _commit_hash _auto_class _attn_implementation_autoset"),
+        **_known("_experts_implementation_internal _output_attentions _num_labels"),
+        **_known("_out_features _out_indices"),
+        **_known("model_type architectures transformers_version problem_type finetuning_task"),
+        **_known("return_dict use_return_dict output_hidden_states output_attentions use_cache"),
+        **_known("torchscript use_bfloat16 tf_legacy_loss xla_device gradient_checkpointing"),
+        **_known("pruned_heads chunk_size_feed_forward loss_type task_specific_params"),
+        **_known("is_encoder_decoder is_decoder is_composition add_cross_attention"),
+        **_known("cross_attention_hidden_size tie_word_embeddings tie_encoder_decoder"),
+        **_known("tokenizer_class prefix bos_token_id pad_token_id eos_token_id sep_token_id"),
+        **_known("decoder_start_token_id max_length min_length do_sample early_stopping"),
+        **_known("num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p"),
+        **_known("repetition_penalty length_penalty no_repeat_ngram_size output_scores"),
+        **_known("encoder_no_repeat_ngram_size bad_words_ids num_return_sequences"),
+        **_known("return_dict_in_generate forced_bos_token_id forced_eos_token_id"),
+        **_known("remove_invalid_values exponential_decay_length_penalty suppress_tokens"),
+        **_known("begin_suppress_tokens"),
+        **_known("license license_name license_link tags language library_name pipeline_tag"),
+    }
+)
+_ENCODER: Mapping[str, _Rule] = MappingProxyType(
+    {
+        "hidden_size": _WIDTH,
+        "intermediate_size": _WIDTH,
+        "num_hidden_layers": _whole(1, MOST_BLOCKS),
+        "num_attention_heads": _whole(1, MOST_HEADS),
+        "num_channels": _whole(1, MOST_CHANNELS),
+        "image_size": _PIXELS,
+        "patch_size": _PIXELS,
+        "layer_norm_eps": _EPSILON,
+        "hidden_act": _word(*sorted(ACTIVATION_NAMES)),
+        "mlp_ratio": _RATIO,
+        "num_register_tokens": _whole(0, MOST_REGISTERS),
+        **_known("qkv_bias use_swiglu_ffn", _FLAG),
+    }
+)
+# The parts of such a model that are not its encoder, and what matters in training only.
+_AROUND: Mapping[str, _Rule] = MappingProxyType(
+    {
+        **_COMMON,
+        **_known("hidden_dropout_prob attention_probs_dropout_prob attention_dropout", _SHARE),
+        **_known("dropout drop_path_rate classifier_dropout classifier_dropout_prob"),
+        **_known("initializer_range initializer_factor layerscale_value encoder_stride"),
+        **_known("pooler_output_size projection_dim", _or_null(_WIDTH)),
+        "pooler_act": _word("tanh", *sorted(ACTIVATION_NAMES)),
+        **_known("decoder_hidden_size decoder_intermediate_size", _WIDTH),
+        "decoder_num_hidden_layers": _whole(0, MOST_BLOCKS),
+        "decoder_num_attention_heads": _whole(1, MOST_HEADS),
+        **_known("mask_ratio norm_pix_loss vision_use_head use_mask_token apply_layernorm"),
+        **_known("reshape_hidden_states out_features out_indices stage_names"),
+        **_known("interpolate_antialias interpolate_offset semantic_loss_ignore_index"),
+        **_known("logit_scale_init_value logit_bias_init_value"),
+    }
+)
+_CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")
+_TOWERS = _known("vision_config text_config vision_config_dict text_config_dict", _or_null(_OBJECT))
+_TIMM_TOP: Mapping[str, _Rule] = MappingProxyType(
+    {
+        **_COMMON,
+        **_CFG_LEFT_OUT,
+        **_CFG_ADMITTED,
+        **_known("model_args pretrained_cfg", _or_null(_OBJECT)),
+        **_known("architecture num_features global_pool do_pooling initializer_range"),
+    }
+)
+
+
+def timm_arguments(config: Fields) -> dict[str, Any]:
+    """What of a timm model's config.json may reach `timm.create_model`.
+
+    Args:
+        config: config.json; empty for a bare architecture's name.
+
+    Returns:
+        Arguments: those of a VisionTransformer, and `pretrained_cfg` with what it says of one.
+
+    Raises:
+        ConfigError: A field is unknown, of the wrong type or out of its range.
+    """
+    _admit("", config, {}, _TIMM_TOP)
+    args = _without_null(config.get("model_args") or {})
+    arguments = _admit("model_args.", args, _TIMM_ADMITTED, _TIMM_LEFT_OUT)
+    stated = _without_null(config.get("pretrained_cfg") or {})
+    if cfg := _admit("pretrained_cfg.", stated, _CFG_ADMITTED, _CFG_LEFT_OUT):
+        arguments["pretrained_cfg"] = cfg
+    return arguments
+
+
+def transformers_fields(config: Fields, part: Fields, section: str) -> dict[str, Any]:
+    """What of a transformers model's config.json may reach the encoder's config class.
+
+    Args:
+        config: config.json.
+        part: Its part on the image tower, or the whole.
+        section: What to put before the part's fields in messages, e.g. `vision_config.`.
+
+    Returns:
+        The part's fields that shape an encoder.
+
+    Raises:
+        ConfigError: A field is unknown, of the wrong type or out of its range.
+    """
+    if section:
+        _admit("", config, {}, {**_ENCODER, **_AROUND, **_TOWERS})
+        for name in _TOWERS:  # the other tower's own fields are nobody's business here
+            tower = config.get(name) or {}
+            _admit(f"{name}.", {key: tower.get(key) for key in _CODE}, {}, _COMMON)
+    return _admit(section, part, _ENCODER, _AROUND)
+
+
+def _without_null(fields: Fields) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _admit(
+    section: str,
+    fields: Fields,
+    admitted: Mapping[str, _Rule],
+    left_out: Mapping[str, _Rule],
+) -> dict[str, Any]:
+    """The admitted fields, all of them checked.
+
+    Raises:
+        ConfigError: See `transformers_fields`.
+    """
+    unknown = [name for name in fields if name not in admitted and name not in left_out]
+    if unknown:
+        raise _refused(section, unknown)
+    for name, value in fields.items():
+        rule = admitted.get(name) or left_out[name]
+        if not rule.holds(value):
+            raise ConfigError(
+                f"config.json: {section}{name} must be {rule.expected}, found {short(value)}",
+                hint="correct config.json, or take it from the repo the weights came from",
+            )
+    return {name: value for name, value in fields.items() if name in admitted}
+
+
+def _refused(section: str, unknown: list[str]) -> ConfigError:
+    shown = ", ".join(section + short(name).strip("'\"") for name in unknown[:_MOST_SHOWN])
+    rest = len(unknown) - _MOST_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return ConfigError(
+        f"config.json: fields that shape no encoder are refused: {shown}{more}",
+        hint="if the encoder is a stock one without them, remove them from a copy of config.json",
+    )

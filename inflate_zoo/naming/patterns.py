@@ -1,0 +1,210 @@
+"""Matching tensor names against a naming scheme's patterns. Pure: no files, no tensors."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from inflate_zoo.naming.definition import NamingScheme
+
+_ALTERNATIVES = re.compile(r"\{(\w+(?:,\w+)+)\}")
+_WB = ("weight", "bias")
+# Modules that torch puts around others: compiled, sharded, recomputed. They may stand anywhere.
+_TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+_NUMBER = "(?:0|[1-9][0-9]{0,3})"
+_TRAINING = re.compile(  # an optimizer by its form, the others by their usual names
+    r"(?:.*\.)?state\.\d+\.\w+"
+    r"|(?:optimizers?|optimizer_states?|optim|opt|(?:\w+_)?scalers?|(?:\w+_)?schedulers?|amp)\..*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One source name, understood: our name, and which part of a join it is (0 for a rename)."""
+
+    target: str
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    regex: re.Pattern[str]
+    target: str
+    parts: tuple[str, ...]
+
+    def match(self, name: str) -> Match | None:
+        found = self.regex.fullmatch(name)
+        if found is None:
+            return None
+        groups = found.groupdict()
+        target = self.target.replace("{}", groups.get("index") or "")
+        target = target.replace("{wb}", groups.get("wb") or "")
+        part = self.parts.index(groups["part"]) if self.parts else 0
+        return Match(target, part)
+
+
+def _compile(source: str, target: str) -> _Pattern:
+    found = _ALTERNATIVES.search(source)
+    parts = tuple(found.group(1).split(",")) if found else ()
+    pieces = re.split(r"(\{[^}]*\})", source)
+    # A block's number may follow that of its chunk: DINOv2's originals have blocks.0.3 for block 3.
+    groups = {"{}": rf"(?:{_NUMBER}\.)?(?P<index>{_NUMBER})", "{wb}": "(?P<wb>weight|bias)"}
+    regex = "".join(
+        groups.get(piece, f"(?P<part>{'|'.join(parts)})")
+        if piece.startswith("{")
+        else re.escape(piece)
+        for piece in pieces
+    )
+    return _Pattern(re.compile(regex), target, parts)
+
+
+@lru_cache(maxsize=64)
+def _patterns_of(
+    rename: tuple[tuple[str, str], ...], join: tuple[tuple[str, str], ...]
+) -> tuple[_Pattern, ...]:
+    renames = [_compile(source, target) for source, target in rename]
+    return tuple(renames + [_compile(source, target) for target, source in join])
+
+
+def _patterns(scheme: NamingScheme) -> tuple[_Pattern, ...]:
+    return _patterns_of(tuple(scheme.rename.items()), tuple(scheme.join.items()))
+
+
+def match_name(scheme: NamingScheme, name: str) -> Match | None:
+    """What a name (without prefix) becomes; `None` where no pattern fits."""
+    for pattern in _patterns(scheme):
+        if found := pattern.match(name):
+            return found
+    return None
+
+
+def bare_name(prefix: str, name: str) -> str:
+    """A name of a tower as its library has it: without prefix and without torch's own wrappers."""
+    bare = name.removeprefix(prefix)
+    parts = bare.split(".")
+    if _TRANSPARENT.isdisjoint(parts):
+        return bare
+    return ".".join(part for part in parts if part not in _TRANSPARENT)
+
+
+def ending_in(source: str) -> re.Pattern[str]:
+    """What finds a pattern without placeholders at the end of a name, torch's wrappers between.
+
+    Its group `prefix` is what stands before.
+    """
+    wrappers = f"(?:(?:{'|'.join(sorted(_TRANSPARENT))})\\.)*"
+    parts = rf"\.{wrappers}".join(map(re.escape, source.split(".")))
+    return re.compile(rf"(?P<prefix>(?:.*\.)?){parts}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """All names of a header, sorted by what becomes of them.
+
+    Attributes:
+        prefix: The prefix that all kept names share.
+        copies: Prefixes of the other complete towers in the file.
+        kept: Our name to the source names, in the order they are stacked.
+        parts: Our name to the parts of a join that were found.
+        dropped: Names of the tower that are left out on purpose.
+        beside: Names of what is no part of it: heads, text towers, copies, optimizers.
+        leftover: Names of the tower that nobody knows.
+    """
+
+    prefix: str
+    copies: tuple[str, ...]
+    kept: Mapping[str, tuple[str, ...]]
+    parts: Mapping[str, tuple[int, ...]]
+    dropped: tuple[str, ...]
+    beside: tuple[str, ...]
+    leftover: tuple[str, ...]
+
+
+def _is_dropped(scheme: NamingScheme, bare: str) -> bool:
+    return any(fnmatchcase(bare, drop) for drop in scheme.drop)
+
+
+def match_header(
+    scheme: NamingScheme, prefix: str, names: Iterable[str], copies: Iterable[str] = ()
+) -> Matching:
+    """Sort every name of a header under one prefix of a tower.
+
+    Args:
+        scheme: The naming scheme.
+        prefix: What all names of the tower begin with.
+        names: All names.
+        copies: Prefixes of other towers.
+    """
+    copies = tuple(copies)
+    inner = tuple(copy for copy in copies if len(copy) > len(prefix) and copy.startswith(prefix))
+    found: dict[str, list[tuple[int, str]]] = {}
+    dropped, beside, leftover = [], [], []
+    for name in names:
+        bare = bare_name(prefix, name)
+        if not name.startswith(prefix) or name.startswith(inner) or _TRAINING.fullmatch(bare):
+            beside.append(name)
+        elif match := match_name(scheme, bare):
+            found.setdefault(match.target, []).append((match.part, name))
+        elif _is_dropped(scheme, bare):
+            dropped.append(name)
+        else:
+            leftover.append(name)
+    ordered = {target: sorted(parts) for target, parts in found.items()}
+    return Matching(
+        prefix,
+        copies,
+        {target: tuple(name for _, name in parts) for target, parts in ordered.items()},
+        {target: tuple(part for part, _ in parts) for target, parts in ordered.items()},
+        tuple(dropped),
+        tuple(beside),
+        tuple(leftover),
+    )
+
+
+def expected_parts(scheme: NamingScheme, target: str) -> int:
+    """How many source tensors make up one of ours: the alternatives of its join, else 1."""
+    for ours, source in scheme.join.items():
+        if _compile(ours, "").regex.fullmatch(target):
+            found = _ALTERNATIVES.search(source)
+            return len(found.group(1).split(",")) if found else 1
+    return 1
+
+
+def sources_of(scheme: NamingScheme, prefix: str, target: str) -> list[str]:
+    """The source names that would make up one of our tensors, for messages."""
+    return list(_expand(scheme, prefix, target))
+
+
+def _expand(scheme: NamingScheme, prefix: str, target: str) -> Iterator[str]:
+    pairs = [(ours, source) for source, ours in scheme.rename.items()]
+    for ours, source in [*pairs, *scheme.join.items()]:
+        found = _compile(ours, "").regex.fullmatch(target)
+        if not found:
+            continue
+        groups = found.groupdict()
+        name = source.replace("{}", groups.get("index") or "").replace(
+            "{wb}", groups.get("wb") or ""
+        )
+        listed = _ALTERNATIVES.search(name)
+        parts = listed.group(1).split(",") if listed else [""]
+        for part in parts:
+            yield prefix + (name.replace(listed.group(0), part) if listed else name)
+
+
+def covers(scheme: NamingScheme, target: str) -> bool:
+    """Whether the scheme has a pattern that yields one of our names (`{}` and `{wb}` allowed)."""
+    return any(_is_same(ours, target) for ours in _targets(scheme))
+
+
+def is_optional(scheme: NamingScheme, target: str) -> bool:
+    """Whether one of our names (`{}` and `{wb}` allowed) may be absent under the scheme."""
+    return any(_is_same(ours, target) for ours in scheme.optional)
+
+
+def _targets(scheme: NamingScheme) -> tuple[str, ...]:
+    return (*scheme.rename.values(), *scheme.join)
+
+
+def _is_same(ours: str, target: str) -> bool:
+    return ours == target or any(ours.replace("{wb}", part) == target for part in _WB)

@@ -1,0 +1,226 @@
+"""From names and shapes to a plan: every source tensor accounted for, the architecture derived.
+
+Facts come from the header, claims from the config; where they disagree it is an error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from inflate_zoo.errors import AccountingError, ConfigError
+from inflate_zoo.files.dtypes import FLOATS
+from inflate_zoo.files.header import Header
+from inflate_zoo.naming.definition import NamingScheme, Role
+from inflate_zoo.naming.from_config import CONFIG_FILE, Claims, Statement, plain, read_claims
+from inflate_zoo.naming.from_header import Facts, either, leftover_lines
+from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, sources_of
+from inflate_zoo.naming.readers.vit import gather, make_architecture
+from inflate_zoo.naming.towers import best_matching
+from inflate_zoo.networks.vit.config import Architecture, tensor_shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One tensor of the 2D network under our name.
+
+    Attributes:
+        name: Our name.
+        role: What becomes of it; `copy` where it gains no depth.
+        sources: The source tensors, stacked along dimension 0 where there are several.
+        shape: Shape under our name, still 2D.
+        dtype: Type in the source (safetensors' name); F32 where joined parts differ.
+    """
+
+    name: str
+    role: Role | Literal["copy"]
+    sources: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a 2D checkpoint becomes our form.
+
+    Attributes:
+        scheme: The naming scheme.
+        prefix: Prefix of the kept source names.
+        architecture: The 2D network.
+        kept: One entry per tensor of the 2D network, in the order of the forward pass.
+        dropped: All source tensors that are left out, sorted.
+        notes: What a user should know, one sentence each.
+        copies: Prefixes of the other complete towers of the file.
+    """
+
+    scheme: NamingScheme
+    prefix: str
+    architecture: Architecture
+    kept: tuple[Kept, ...]
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
+    copies: tuple[str, ...] = ()
+
+
+def make_plan(
+    scheme: NamingScheme,
+    header: Header,
+    raw: Mapping[str, Any],
+    section: str = "",
+    *,
+    statement: Statement = CONFIG_FILE,
+    weights: str | None = None,
+) -> Plan:
+    """Account for every tensor of a header and derive the architecture.
+
+    Args:
+        scheme: The naming scheme.
+        header: Names, types and shapes.
+        raw: The config's part on the image tower; empty where the source has none.
+        section: What to put before its fields in messages.
+        statement: What made the claims, for messages.
+        weights: Which of several complete towers.
+
+    Returns:
+        The plan.
+
+    Raises:
+        AccountingError: Tensors are left over, missing, of an unexpected shape or type.
+        ConfigError: The config is malformed, or disagrees with the tensors.
+    """
+    width = scheme.config.get("embed_dim")
+    stated = raw.get(width.path) if width is not None and width.path is not None else None
+    matching = best_matching(scheme, header, weights, stated)
+    facts = gather(scheme, matching, header)
+    claims = read_claims(scheme, raw, section, facts.values["embed_dim"], statement)
+    _compare(facts, claims, statement)
+    architecture = make_architecture(facts, claims, statement)
+    kept = _account(scheme, matching, header, architecture)
+    return Plan(
+        scheme,
+        matching.prefix,
+        architecture,
+        kept,
+        tuple(sorted([*matching.dropped, *matching.beside])),
+        _notes(scheme, matching, architecture, raw),
+        matching.copies,
+    )
+
+
+def _compare(facts: Facts, claims: Claims, statement: Statement) -> None:
+    """Claims against facts.
+
+    Raises:
+        ConfigError: All disagreements, with both values and the tensor.
+    """
+    known = dict(facts.values)
+    gated = claims.values.get("mlp", "mlp") == "swiglu"
+    known["mlp_dim"] = facts.values["hidden"] // (2 if gated else 1)
+    details = []
+    for field, claimed in claims.values.items():
+        if field in known and known[field] != claimed:
+            by = facts.told_by.get(field, "the tensors say")
+            details.append(
+                f"{claims.labels[field]} is {plain(claimed)}, {by} {plain(known[field])}"
+            )
+    if details:
+        raise ConfigError(
+            f"{statement.name} and the tensors disagree", details=details, hint=statement.hint
+        )
+
+
+def _canonical(role: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Shape under our name, of source tensors stacked along dimension 0."""
+    first = shapes[0]
+    if len(shapes) > 1 and first and all(shape == first for shape in shapes):
+        return (len(shapes) * first[0], *first[1:])
+    if role == "token" and len(first) == 1:
+        return (1, 1, *first)
+    if role == "position_table" and len(first) == 2:
+        return (1, *first)
+    return first
+
+
+def _account(
+    scheme: NamingScheme, matching: Matching, header: Header, architecture: Architecture
+) -> tuple[Kept, ...]:
+    """One entry per expected tensor.
+
+    Raises:
+        AccountingError: Lists everything left over, missing, misshapen or of a foreign type.
+    """
+    expected = tensor_shapes(architecture)
+    kept, problems = [], []
+    for name, shape in expected.items():
+        sources = matching.kept.get(name, ())
+        wanted = expected_parts(scheme, name)
+        if matching.parts.get(name, ()) != tuple(range(wanted)):
+            problems += _missing(scheme, matching, header, name, shape, wanted)
+            continue
+        role: Role | Literal["copy"] = scheme.roles.get(name, "copy")
+        infos = [header[source] for source in sources]
+        found = _canonical(role, [info.shape for info in infos])
+        foreign = [s for s, info in zip(sources, infos, strict=True) if info.dtype not in FLOATS]
+        if foreign:
+            problems += [f"type not among {', '.join(FLOATS)}: '{s}' {header[s]}" for s in foreign]
+        elif found != shape:
+            shown = " + ".join(f"'{s}' {header[s]}" for s in sources)
+            problems.append(f"unexpected shape: {shown}, expected {list(shape)}")
+        else:
+            dtypes = {info.dtype for info in infos}
+            dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
+            kept.append(Kept(name, role, sources, shape, dtype))
+    extra = [source for name in matching.kept.keys() - expected for source in matching.kept[name]]
+    names = tuple(n for name in expected for n in sources_of(scheme, matching.prefix, name))
+    absent = tuple(n for n in names if n not in header)
+    problems = [
+        *leftover_lines(sorted([*matching.leftover, *extra]), header, absent or names),
+        *problems,
+    ]
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise AccountingError(
+            f"not every tensor is accounted for under {scheme.name}: {count}",
+            details=problems,
+            hint="is it the right family? 'inflate-zoo families' lists them; --family overrides",
+        )
+    return tuple(kept)
+
+
+def _missing(
+    scheme: NamingScheme,
+    matching: Matching,
+    header: Header,
+    name: str,
+    shape: tuple[int, ...],
+    wanted: int,
+) -> list[str]:
+    present = matching.kept.get(name, ())
+    names = sources_of(scheme, matching.prefix, name)
+    if len(present) > wanted:
+        return [f"given twice: '{source}' {header[source]}" for source in present]
+    absent = [source for source in names if source not in present]
+    part = [shape[0] // wanted, *shape[1:]]
+    if wanted == 1:  # alternatives of one tensor
+        return [f"missing: {either(absent)} {part}"]
+    return [f"missing: '{source}' {part}" for source in absent]
+
+
+def _notes(
+    scheme: NamingScheme, matching: Matching, architecture: Architecture, raw: Mapping[str, Any]
+) -> tuple[str, ...]:
+    notes = []
+    heads = [n for n in matching.dropped if _pools(scheme, matching.prefix, n)]
+    if heads or raw.get("pool_dropped"):
+        notes.append(
+            "The original pools its tokens with a head that is not part of the encoder and was "
+            "dropped; forward() returns the mean of the patch tokens."
+        )
+    elif architecture.pool == "mean" and scheme.config["pool"].default == "cls":
+        notes.append("There is no cls token; forward() returns the mean of the patch tokens.")
+    return tuple(notes)
+
+
+def _pools(scheme: NamingScheme, prefix: str, name: str) -> bool:
+    bare = bare_name(prefix, name)
+    return any(fnmatchcase(bare, pattern) for pattern in scheme.pooling_head)

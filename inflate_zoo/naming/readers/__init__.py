@@ -1,0 +1,1 @@
+"""What the files of one network say, a module each; imports the rest of naming."""

@@ -1,0 +1,192 @@
+"""What a header and a config say of a plain vision transformer."""
+
+import math
+from typing import Any
+
+from pydantic import ValidationError
+
+from inflate_zoo.errors import AccountingError, ConfigError
+from inflate_zoo.files.header import Header
+from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.from_config import Claims, Statement, plain
+from inflate_zoo.naming.from_header import Facts, either, leftover_lines
+from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_of
+from inflate_zoo.networks.vit.config import Architecture
+from inflate_zoo.texts import problems_of
+
+_CORE = ("patch_embed.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
+
+
+def gather(scheme: NamingScheme, matching: Matching, header: Header) -> Facts:
+    """Read the architecture off names and shapes.
+
+    Raises:
+        AccountingError: A tensor without which nothing can be said is missing or misshapen, or a
+            whole block is missing.
+    """
+    if any(target not in matching.kept for target in _CORE):
+        raise _lacks_core(scheme, matching, header)
+    stem, table, fc1 = (matching.kept[target][0] for target in _CORE)
+    for name, rank in ((stem, 4), (fc1, 2)):
+        if len(header[name].shape) != rank:
+            raise AccountingError(
+                f"'{name}' has an unexpected shape: {header[name]}",
+                hint="a 2D stem has shape [out, in, height, width]; is this a 3D or a 1D model?",
+            )
+    dim, in_channels, *patch = header[stem].shape
+    indices = _blocks(scheme, matching)
+    registers = matching.kept.get("reg_token", (None,))[0]
+
+    def piece(target: str) -> bool:
+        if not covers(scheme, target):
+            return False
+        there = any(name in matching.kept for name in _spelled(target, indices))
+        return there or not is_optional(scheme, target)
+
+    pooled = "pooled" if piece("fc_norm.{wb}") else "none"
+    values: dict[str, Any] = {
+        "embed_dim": dim,
+        "in_channels": in_channels,
+        "patch_size": tuple(patch),
+        "depth": len(indices),
+        "hidden": header[fc1].shape[0],
+        "qkv_bias": piece("blocks.{}.attn.qkv.bias"),
+        "layer_scale": piece("blocks.{}.ls1.gamma") or piece("blocks.{}.ls2.gamma"),
+        "cls_token": piece("cls_token"),
+        "dist_token": piece("dist_token"),
+        "reg_tokens": 0 if registers is None else _rows(header[registers].shape),
+        "stem_bias": piece("patch_embed.bias"),
+        "pre_norm": piece("norm_pre.{wb}"),
+        "final_norm": "tokens" if piece("norm.{wb}") else pooled,
+    }
+    last = len(indices) - 1
+    telling = {
+        "depth": f"blocks.{last}.norm1.weight",
+        "qkv_bias": "blocks.0.attn.qkv.bias",
+        "layer_scale": "blocks.0.ls1.gamma",
+        "cls_token": "cls_token",
+        "dist_token": "dist_token",
+        "reg_tokens": "reg_token",
+        "pre_norm": "norm_pre.weight",
+        "final_norm": "fc_norm.weight" if pooled == "pooled" else "norm.weight",
+    }
+    told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
+    told_by["mlp_dim"] = f"'{fc1}' says"
+    told_by |= {f: _teller(scheme, matching, target) for f, target in telling.items()}
+    return Facts(values, told_by, table, math.prod(header[table].shape[:-1]))
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return shape[-2] if len(shape) > 1 else 0
+
+
+def _teller(scheme: NamingScheme, matching: Matching, target: str) -> str:
+    if target in matching.kept:
+        return f"'{matching.kept[target][0]}' says"
+    names = sources_of(scheme, matching.prefix, target)
+    return f"the absence of '{names[0]}' says" if names else "the tensors say"
+
+
+def _blocks(scheme: NamingScheme, matching: Matching) -> range:
+    """The block numbers, 0 to the last without a gap.
+
+    Raises:
+        AccountingError: A block lacks all its tensors. A number far off would otherwise ask for
+            millions of them.
+    """
+    found = {int(name.split(".")[1]) for name in matching.kept if name.startswith("blocks.")}
+    last = max(found)
+    absent = [index for index in range(last) if index not in found]
+    if absent:
+        names = [sources_of(scheme, matching.prefix, f"blocks.{i}.norm1.weight")[0] for i in absent]
+        raise AccountingError(
+            f"the blocks go up to number {last}, but {len(absent)} before it are missing",
+            details=[f"missing: '{name}' and the others of its block" for name in names],
+            hint="is the file complete? download it again, or give the whole folder of shards",
+        )
+    return range(last + 1)
+
+
+def _spelled(target: str, indices: range) -> list[str]:
+    spelled = [target.replace("{wb}", part) for part in ("weight", "bias")]
+    return [name.replace("{}", str(index)) for name in spelled for index in indices]
+
+
+def _lacks_core(scheme: NamingScheme, matching: Matching, header: Header) -> AccountingError:
+    absent = [t for t in _CORE if t not in matching.kept]
+    names = [sources_of(scheme, matching.prefix, t) for t in absent]
+    details = [f"missing: {either(alternatives)}" for alternatives in names]
+    details += leftover_lines(matching.leftover, header, [n for found in names for n in found])
+    return AccountingError(
+        f"the tensors are not those of {scheme.name} ({scheme.summary})",
+        details=details,
+        hint="'inflate-zoo families' lists the naming schemes; --family overrides the choice",
+    )
+
+
+def make_architecture(facts: Facts, claims: Claims, statement: Statement) -> Architecture:
+    """Facts and claims together.
+
+    Raises:
+        ConfigError: They make no network, e.g. a pooling without its token.
+    """
+    known = {key: value for key, value in facts.values.items() if key != "hidden"}
+    mlp = claims.values.get("mlp", "mlp")
+    pool = claims.values["pool"]
+    if pool == "cls" and not known["cls_token"]:
+        pool = "mean"
+    grid, prefix = _grid(facts, claims, statement)
+    try:
+        return Architecture(
+            **known,
+            mlp=mlp,
+            mlp_dim=facts.values["hidden"] // (2 if mlp == "swiglu" else 1),
+            num_heads=claims.values["num_heads"],
+            activation=claims.values.get("activation", "gelu"),
+            norm_eps=claims.values["norm_eps"],
+            position_grid=grid,
+            position_prefix=prefix,
+            pool=pool,
+        )
+    except ValidationError as error:
+        raise ConfigError(
+            "the source describes no vision transformer that can be built",
+            details=problems_of(error, "it"),
+            hint=f"is the file complete? {statement.hint}",
+        ) from error
+
+
+def _grid(facts: Facts, claims: Claims, statement: Statement) -> tuple[tuple[int, int], int]:
+    """The table's grid and how many prefix tokens own a row of it."""
+    values, table = facts.values, facts.table
+    first = values["cls_token"] + values["dist_token"]
+    owned = sorted({0, first, first + values["reg_tokens"]}, reverse=True)
+    if "position_prefix" in claims.values:
+        claimed = claims.values["position_prefix"]
+        # timm adds the cls token's row of a DINOv2 with registers to the token: originals have it.
+        owned = [claimed] if claimed else sorted({0, first}, reverse=True)
+    image = claims.values.get("image_size")
+    if image is None:  # no config: published tables of that kind are square
+        for prefix in owned:
+            side = math.isqrt(max(0, facts.rows - prefix))
+            if side and side * side == facts.rows - prefix:
+                return (side, side), prefix
+        raise ConfigError(
+            f"'{table}' has {facts.rows} rows, which is no square grid with {owned[0]} prefix rows",
+            hint="name the architecture: --arch NAME",
+        )
+    patch = values["patch_size"]
+    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    prefix = facts.rows - grid[0] * grid[1]
+    if prefix not in owned or 0 in grid:
+        label = claims.labels["image_size"]
+        expected = " or ".join(str(grid[0] * grid[1] + own) for own in owned)
+        raise ConfigError(
+            f"{statement.name} and the tensors disagree",
+            details=[
+                f"{label} is {plain(image)} with patch {plain(patch)}: {expected} position rows, "
+                f"'{table}' has {facts.rows}"
+            ],
+            hint=statement.hint,
+        )
+    return grid, prefix

@@ -1,0 +1,203 @@
+"""Which complete towers a file holds, and which of several is meant. Pure: names alone.
+
+Training files put the network under wrappers (`state_dict.module.model.`), beside its average,
+its teacher, its optimizer. A tower is found by its form, whatever stands before it: where a name
+ends like a stem, and all that the naming scheme requires stands under the same prefix.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+
+from inflate_zoo.errors import AmbiguousSourceError, UsageError
+from inflate_zoo.files.header import Header
+from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.patterns import (
+    Matching,
+    bare_name,
+    ending_in,
+    is_optional,
+    match_header,
+    match_name,
+    sources_of,
+)
+from inflate_zoo.naming.unsupported import unfinished
+
+_STEM = "patch_embed.weight"
+# Words of a wrapper's name that say it is an average of another network's weights.
+_AVERAGE = frozenset({"ema", "momentum", "swa", "averaged", "average", "avg", "shadow", "polyak"})
+_MOST = 64  # stems in one file; more are no training file's
+_READ = 4000  # names of a broken file that are looked at; each costs some microseconds
+
+
+def complete_towers(scheme: NamingScheme, header: Header) -> tuple[str, ...]:
+    """Prefixes of the towers of which every required piece is there, in the first block at least.
+
+    Args:
+        scheme: The naming scheme.
+        header: Names of all tensors of the file.
+
+    Returns:
+        Prefixes, empty or with their last dot, in the order of the file.
+    """
+    prefixes = _stems(scheme, header)
+    if not prefixes or len(prefixes) > _MOST:
+        return ()
+    needed = {
+        target.replace("{}", "0").replace("{wb}", "weight")
+        for target in (*scheme.rename.values(), *scheme.join)
+        if not is_optional(scheme, target)
+    }
+    found: dict[str, set[str]] = {prefix: set() for prefix in prefixes}
+    for name in header:
+        for prefix in prefixes:
+            if name.startswith(prefix) and (match := match_name(scheme, bare_name(prefix, name))):
+                found[prefix].add(match.target)
+    return tuple(prefix for prefix, targets in found.items() if needed <= targets)
+
+
+def _stems(scheme: NamingScheme, header: Header) -> list[str]:
+    patterns = [ending_in(source) for source in sources_of(scheme, "", _STEM)]
+    matches = (pattern.fullmatch(name) for name in header for pattern in patterns)
+    return list(dict.fromkeys(match["prefix"] for match in matches if match))
+
+
+def likeliest_tower(scheme: NamingScheme, header: Header) -> str:
+    """The prefix that explains most names of a file without a complete tower, for its message."""
+    counts: dict[str, int] = {"": 0}
+    for name in islice(header, _READ):
+        parts = name.split(".")
+        for length in range(min(len(parts), 8)):
+            prefix = "".join(f"{part}." for part in parts[:length])
+            if match_name(scheme, bare_name(prefix, name)):
+                counts[prefix] = counts.get(prefix, 0) + 1
+    return max(counts, key=lambda prefix: counts[prefix])
+
+
+def choose_tower(prefixes: Sequence[str], wanted: str | None) -> str:
+    """Which of several complete towers is meant.
+
+    Unless one is asked for, averages (EMA) are passed over where there is anything else, and of a
+    student and its teacher, as in DINO, the teacher is taken: it is what is published.
+
+    Args:
+        prefixes: Of all complete towers; at least one.
+        wanted: A name of `--weights`: a wrapper (`teacher`), a word of it (`ema`), or the whole
+            prefix.
+
+    Raises:
+        AmbiguousSourceError: Several are equally good; names each and what chooses it.
+        UsageError: None has that name.
+    """
+    named = list(prefixes) if wanted is None else _named(prefixes, wanted)
+    if not named:
+        raise UsageError(
+            f"the file has no weights called '{wanted}'",
+            details=[f"it holds '{prefix}*'" for prefix in prefixes],
+            hint=f"choose with {_flags(prefixes)}, or leave out --weights",
+        )
+    left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named
+    if any("teacher" in _words(prefix) for prefix in left):
+        left = [prefix for prefix in left if "student" not in _words(prefix)] or left
+    if len(left) > 1:
+        shown = " and ".join(f"'{prefix}*'" for prefix in left)
+        raise AmbiguousSourceError(
+            f"the file holds {len(left)} complete copies of the network: {shown}",
+            hint=f"say which: {_flags(left)}",
+        )
+    return left[0]
+
+
+def _named(prefixes: Sequence[str], wanted: str) -> list[str]:
+    """Towers of that name: of the whole prefix, else of some parts of it, else of a word."""
+    asked = wanted.removesuffix("*").strip(".")
+    words = _AVERAGE if asked == "ema" else {asked}
+    rules: tuple[Callable[[str], bool], ...] = (
+        lambda prefix: prefix.strip(".") == asked,
+        lambda prefix: bool(asked) and f".{asked}." in f".{prefix}",
+        lambda prefix: asked in _words(prefix),
+        lambda prefix: bool(_words(prefix) & words),
+    )
+    found = ([prefix for prefix in prefixes if rule(prefix)] for rule in rules)
+    return next(filter(None, found), [])
+
+
+def _words(prefix: str) -> set[str]:
+    return set(re.split(r"[._]", prefix.lower())) - {""}
+
+
+def _flags(prefixes: Sequence[str]) -> str:
+    return " or ".join(f"--weights {_label(prefix, prefixes)}" for prefix in prefixes)
+
+
+def _label(prefix: str, prefixes: Sequence[str]) -> str:
+    """The shortest name that chooses a tower: its first part that the others lack, or all."""
+    others = {part for other in prefixes if other != prefix for part in other.split(".")}
+    own = [part for part in prefix.split(".") if part and part not in others]
+    return own[0] if own else prefix.removesuffix(".") or "'*'"
+
+
+def best_matching(
+    scheme: NamingScheme, header: Header, weights: str | None = None, width: object = None
+) -> Matching:
+    """Sort the header's names under the tower that is meant.
+
+    Args:
+        scheme: The naming scheme.
+        header: Names of all tensors of the file.
+        weights: Which of several complete towers, as `--weights` names it.
+        width: Of the network that is looked for: of several towers (a small student's and its large
+            teacher's) only those of that width are meant.
+
+    Returns:
+        The names sorted; without a complete tower under the prefix that explains most of them.
+
+    Raises:
+        AmbiguousSourceError: Several complete towers are equally good.
+        UsageError: None is called so.
+        UnsupportedModelError: What is left over is of an adapter, or of OpenCLIP's own network.
+    """
+    towers = complete_towers(scheme, header)
+    if towers:
+        fitting = [tower for tower in towers if _width(scheme, header, tower) == width]
+        prefix = choose_tower(towers if weights else fitting or towers, weights)
+        copies = tuple(tower for tower in towers if tower != prefix)
+        matching = match_header(scheme, prefix, header, copies)
+    else:
+        matching = match_header(scheme, likeliest_tower(scheme, header), header)
+    if error := unfinished(matching.leftover):
+        raise error
+    return matching
+
+
+def _width(scheme: NamingScheme, header: Header, prefix: str) -> int | None:
+    patterns = [ending_in(source) for source in sources_of(scheme, "", _STEM)]
+    found = (
+        info.shape[0]
+        for name, info in header.items()
+        if info.shape and any((m := p.fullmatch(name)) and m["prefix"] == prefix for p in patterns)
+    )
+    return next(found, None)
+
+
+def left_out(prefix: str, names: Iterable[str]) -> Mapping[str, int]:
+    """What was not taken, by the wrapper or module it belongs to, with the number of its tensors.
+
+    Args:
+        prefix: Prefix of the tower.
+        names: Source names that were not taken.
+    """
+    own = prefix.split(".")[:-1]
+    counts: dict[str, int] = {}
+    for name in names:
+        parts = name.split(".")
+        shared = next((i for i, part in enumerate(own) if parts[i : i + 1] != [part]), len(own))
+        whole = len(parts) <= shared + 1
+        group = name if whole else ".".join(parts[: shared + 1]) + ".*"
+        counts[group] = counts.get(group, 0) + 1
+    return counts
+
+
+def counted(group: str, tensors: int) -> str:
+    """A group of `left_out` for people: `optimizer.* (302)`."""
+    return f"{group} ({tensors})" if group.endswith(".*") else group

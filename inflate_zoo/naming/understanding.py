@@ -1,0 +1,172 @@
+"""From a source's header and config to a plan, and how its original is fed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
+from inflate_zoo.files.header import Header
+from inflate_zoo.naming import normalization
+from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.detection import choose_scheme, known_by_wrapper, section_of
+from inflate_zoo.naming.from_config import CONFIG_FILE, Statement, read_claims
+from inflate_zoo.naming.gate import transformers_fields
+from inflate_zoo.naming.normalization import Feeding, Preprocessor
+from inflate_zoo.naming.patterns import Matching
+from inflate_zoo.naming.plan import Plan, make_plan
+from inflate_zoo.naming.timm_models import describe_timm, published_cfg, timm_arguments
+from inflate_zoo.naming.towers import best_matching
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A source whose tensors are accounted for.
+
+    Attributes:
+        plan: The plan.
+        raw: Of the config's part on the image tower, what shapes an encoder; timm's own
+            description for timm.
+        arch: timm's architecture name; empty for others.
+        arguments: Arguments of `timm.create_model`.
+        named: The architecture as it was named, with its tag if any.
+    """
+
+    plan: Plan
+    raw: Mapping[str, Any]
+    arch: str
+    arguments: Mapping[str, Any]
+    named: str = ""
+
+
+def understand(
+    header: Header,
+    config: Mapping[str, Any] | None,
+    family: str | None,
+    arch: str | None,
+    weights: str | None = None,
+) -> Understood:
+    """Choose the naming scheme of a source and plan its conversion.
+
+    Raises:
+        UsageError: See `choose_scheme`, `best_matching` and `make_plan`.
+    """
+    scheme = choose_scheme(naming_schemes(), header, config, family=family, arch=arch)
+    if scheme.library != "timm":
+        if arch is not None:
+            raise UsageError(
+                f"--arch names a timm architecture; {scheme.name} has no use for it",
+                hint="leave out --arch",
+            )
+        raw, section = section_of(scheme, config or {})
+        if scheme.library == "transformers":
+            raw = transformers_fields(config or {}, raw, section)
+        told = CONFIG_FILE if config is not None else _taken_for_granted(scheme)
+        plan = make_plan(scheme, header, raw, section, statement=told, weights=weights)
+        return Understood(plan, raw, "", {})
+    name = arch or (config or {}).get("architecture")
+    if not isinstance(name, str):
+        raise ConfigError(
+            "a timm checkpoint needs its architecture's name, which no config.json states",
+            hint="name it, e.g. --arch vit_base_patch16_224",
+        )
+    base, arguments = timm_arguments(name, {} if arch else config or {})
+    raw = describe_timm(base, arguments)
+    if arch:
+        matching = best_matching(scheme, header, weights, raw["embed_dim"])
+        if changed := _finetuned(matching):
+            arguments = {**arguments, **changed}
+            raw = describe_timm(base, arguments)
+    told = CONFIG_FILE if arch is None else _named(arch)
+    plan = make_plan(scheme, header, raw, f"{base}: ", statement=told, weights=weights)
+    _warn_of_heads(plan, base)
+    return Understood(plan, raw, base, arguments, name.removeprefix("timm/"))
+
+
+def _named(arch: str) -> Statement:
+    return Statement(
+        f"--arch {arch}",
+        "name the architecture that the file was saved from; one with arguments of its own needs "
+        "its config.json beside the file",
+    )
+
+
+def _taken_for_granted(scheme: NamingScheme) -> Statement:
+    return Statement(
+        f"what {scheme.name} takes for granted",
+        "is it the right family? 'inflate-zoo families' lists them; --family overrides",
+    )
+
+
+def _finetuned(matching: Matching) -> dict[str, Any]:
+    """What fine-tuning changed of a bare architecture: MAE's norms the mean of the tokens."""
+    pooled = "fc_norm.weight" in matching.kept and "norm.weight" not in matching.kept
+    return {"global_pool": "avg", "fc_norm": True} if pooled else {}
+
+
+def _warn_of_heads(plan: Plan, arch: str) -> None:
+    """Warn where the files of this kind have another number of heads, which no tensor tells."""
+    form = plan.architecture
+    for scheme in known_by_wrapper(naming_schemes(), plan.prefix):
+        with suppress(ConfigError):
+            heads = read_claims(scheme, {}, "", form.embed_dim).values["num_heads"]
+            if heads != form.num_heads:
+                warnings.warn(
+                    f"networks of {scheme.name} have {heads} heads at this width, {arch} has "
+                    f"{form.num_heads}; if the file is one of them, leave out --arch",
+                    stacklevel=5,
+                )
+
+
+def find_feeding(
+    understood: Understood,
+    config: Mapping[str, Any] | None,
+    preprocessor: Preprocessor | None,
+) -> Feeding:
+    """How the original is fed: the source's own files first, then timm's registry, then a guess.
+
+    Raises:
+        ConfigError: The file that states it is malformed.
+        UnknownNameError: timm has no such tag.
+    """
+    scheme = understood.plan.scheme
+    of_timm = _in_timm_config(config or {}, legacy=scheme.library == "timm")
+    of_processor = None
+    if preprocessor is not None and (of_timm is None or scheme.library != "timm"):
+        of_processor = normalization.from_preprocessor(preprocessor, scheme.processor)
+    found = of_processor or of_timm or _published(understood, config or {})
+    if found is not None:
+        return found
+    return Feeding(scheme.normalization, "guessed", f"default of {scheme.name}")
+
+
+def _in_timm_config(config: Mapping[str, Any], *, legacy: bool) -> Feeding | None:
+    """What timm's config.json states; before `pretrained_cfg` its fields stood one level up."""
+    cfg = config.get("pretrained_cfg")
+    if isinstance(cfg, Mapping):
+        return normalization.from_timm(cfg, "config.json: pretrained_cfg")
+    return normalization.from_timm(config, "config.json") if legacy else None
+
+
+def _published(understood: Understood, config: Mapping[str, Any]) -> Feeding | None:
+    """What timm says of the weights that bear this name."""
+    if not understood.arch:
+        return None
+    name, (arch, _, tag) = understood.named, understood.named.partition(".")
+    if "architecture" in config and name == config["architecture"]:
+        cfg = config.get("pretrained_cfg")
+        tag = tag or str(cfg.get("tag") or "") if isinstance(cfg, Mapping) else tag
+        try:
+            found = published_cfg(f"{arch}.{tag}" if tag else arch)
+        except UnknownNameError:  # a tag of the file's author, or of a newer timm
+            found = published_cfg(arch)
+    else:
+        found = published_cfg(name)
+    if found is None:
+        return None
+    fields, label, told = found
+    return normalization.from_timm(fields, label, "stated" if told else "guessed")

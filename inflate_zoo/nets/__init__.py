@@ -1,1 +1,0 @@
-"""3D networks, one file each."""

@@ -1,0 +1,1 @@
+"""3D backbones, a folder for each network; imports hub, files."""

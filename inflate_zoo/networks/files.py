@@ -1,0 +1,175 @@
+"""The two files of a network of ours: `config.json`, and `model.safetensors` that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+from inflate_zoo.errors import AccountingError, ConfigError, UsageError
+from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
+from inflate_zoo.files.dtypes import DTYPES, torch_dtype
+from inflate_zoo.files.reading import called, lacking, read_json, require_regular
+from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
+from inflate_zoo.files.writing.staging import MARKER, staged
+from inflate_zoo.hub.addresses import is_local, locate, parse_address
+from inflate_zoo.networks.vit.config import MODEL_TYPE, BackboneConfig
+from inflate_zoo.texts import problems_of
+
+Config = TypeVar("Config", bound=BaseModel)
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_TYPE_NAMES = {torch_dtype(name): stored for name, stored in DTYPES.items()}
+SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
+_NOUNS = {MODEL_TYPE: "backbone", SEGMENTER_TYPE: "segmenter"}
+_NAME_IT = "name the folder that 'inflate-zoo convert' wrote, or a Hub repo of such weights"
+_AGAIN = {"backbone": "convert the source again", "segmenter": "save the segmenter again"}
+
+
+def folder_of(source: str | Path, *kinds: type[BaseModel]) -> Path:
+    """The folder of a network of ours; of a Hub repo, fetched once its config is found valid.
+
+    Args:
+        source: A folder or a Hub repo.
+        kinds: What its config may be.
+
+    Raises:
+        UsageError: No such folder or repo, or a folder whose replacement was interrupted.
+        ConfigError: The repo's config is not that of a network of ours.
+    """
+    path = Path(source)
+    if is_local(str(source)) and path.is_dir():
+        if (path / MARKER).exists():
+            raise UsageError(
+                f"'{called(path)}' holds files of two conversions: a replacement was interrupted",
+                hint="convert into it again with --force",
+            )
+        return path
+    if is_local(str(source)) or isinstance(source, Path):
+        raise UsageError(
+            f"'{called(path)}' is no folder of converted weights{lacking(path)}",
+            hint=_NAME_IT,
+        )
+    place = locate(parse_address(source))
+    place.fetch([CONFIG])
+    read_config(place.folder, source, *kinds)  # before anything large is fetched
+    place.fetch([WEIGHTS])
+    return place.folder
+
+
+def read_config(folder: Path, source: str | Path, *kinds: type[Config]) -> Config:
+    """Read and check a network's config.json.
+
+    Args:
+        folder: Where it is.
+        source: What the user called it.
+        kinds: What it may be, each with a `model_type` of its own.
+
+    Raises:
+        ConfigError: Names the field, or says that it is of another kind.
+    """
+    raw = read_json(folder / CONFIG)
+    found = raw.get("model_type")
+    for kind in kinds:
+        if found == _model_type(kind):
+            return _validated(kind, raw)
+    if found == SEGMENTER_TYPE:
+        raise ConfigError(
+            "config.json is that of a segmenter, not of a backbone",
+            hint="inflate_zoo.load(...) gives the segmenter, and its .backbone the backbone",
+        )
+    name = folder.name if is_local(str(source)) else str(source)
+    raise ConfigError(
+        f"config.json: model_type is {found!r}, converted weights have '{MODEL_TYPE}'",
+        hint=f"convert the 2D checkpoint first: inflate-zoo convert {name}",
+    )
+
+
+def read_backbone_config(folder: Path, source: str | Path) -> BackboneConfig:
+    """`read_config`, for a backbone.
+
+    Raises:
+        ConfigError: Names the field, or says that it is a segmenter's.
+    """
+    return read_config(folder, source, BackboneConfig)
+
+
+def _model_type(kind: type[BaseModel]) -> str:
+    return str(kind.model_fields["model_type"].default)
+
+
+def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        noun = _NOUNS[_model_type(kind)]
+        raise ConfigError(
+            f"config.json is no valid {noun}",
+            details=problems_of(error),
+            hint=f"correct it, or {_AGAIN[noun]}",
+        ) from error
+
+
+def read_tensors(
+    folder: Path,
+    expected: Mapping[str, tuple[int, ...]],
+    dtype: str | torch.dtype | None,
+    device: str | torch.device | None,
+) -> dict[str, Tensor]:
+    """Read just the tensors that are expected.
+
+    Args:
+        folder: Where `model.safetensors` is.
+        expected: Name to shape.
+        dtype: What they become; a name, a type, or `None` for float32.
+        device: Where they go; `None` is the CPU.
+
+    Raises:
+        AccountingError: Tensors are missing, left over or of another shape.
+        CheckpointError: The file is damaged.
+    """
+    kind = torch_dtype(dtype)
+    require_regular(folder / WEIGHTS, folder)
+    checkpoint = SafetensorsCheckpoint([folder / WEIGHTS])
+    found = {name: info.shape for name, info in checkpoint.header.items()}
+    problems = [f"missing: '{n}' {list(s)}" for n, s in expected.items() if n not in found]
+    problems += [f"left over: '{n}' {list(s)}" for n, s in found.items() if n not in expected]
+    problems += [
+        f"unexpected shape: '{name}' {list(found[name])}, expected {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    if problems:
+        raise AccountingError(
+            f"'{WEIGHTS}' does not fit its config.json: {len(problems)} problems",
+            details=problems,
+            hint="take both files from the same conversion",
+        )
+    # A copy: the file may be replaced while the network lives.
+    return {
+        name: checkpoint.read(name).to(device=device, dtype=kind, copy=True) for name in expected
+    }
+
+
+def write_network(folder: Path, config: BaseModel, tensors: Mapping[str, Tensor]) -> None:
+    """Write both files, or neither; other files in the folder are left alone.
+
+    Raises:
+        WriteError: They cannot be written.
+        ConfigError: The weights are of a type other than float32, float16 or bfloat16.
+    """
+    wrong = {str(t.dtype) for t in tensors.values()} - {str(d) for d in _TYPE_NAMES}
+    if wrong:
+        raise ConfigError(
+            f"weights of type {', '.join(sorted(wrong))} cannot be saved",
+            hint=f"{_NOUNS[_model_type(type(config))]}.float() first",
+        )
+    ordered = dict(sorted(tensors.items()))
+    entries = [(n, _TYPE_NAMES[t.dtype], tuple(t.shape)) for n, t in ordered.items()]
+    with staged(folder, [WEIGHTS, CONFIG], force=True) as stage:
+        write_safetensors(stage / WEIGHTS, entries, (t.detach().cpu() for t in ordered.values()))
+        write_text(stage / CONFIG, json_text(config.model_dump(mode="json")))

@@ -1,0 +1,87 @@
+"""The parts of a plain vision transformer.
+
+Dimensions: B batch, C channels, D H W voxels, L tokens, E embed_dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+from torch import Tensor, nn
+
+from inflate_zoo.networks.vit.config import BackboneConfig
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """The activation of OpenAI's CLIP: x * sigmoid(1.702 x)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU in its tanh approximation (Hendrycks and Gimpel 2016, section 2)."""
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+}
+
+
+class Mlp(nn.Module):
+    """fc1, activation, fc2; or SwiGLU with both halves packed in fc1, the gate first."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.gated = config.mlp == "swiglu"
+        self.activation = ACTIVATIONS[config.activation]
+        self.fc1 = nn.Linear(config.embed_dim, config.mlp_dim * (2 if self.gated else 1))
+        self.fc2 = nn.Linear(config.mlp_dim, config.embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., E) to (..., E)."""
+        x = self.fc1(x)
+        if self.gated:
+            gate, value = x.chunk(2, dim=-1)
+            return self.fc2(self.activation(gate) * value)  # type: ignore[no-any-return]
+        return self.fc2(self.activation(x))  # type: ignore[no-any-return]
+
+
+class LayerScale(nn.Module):
+    """One learned factor per channel (Touvron et al. 2021, section 3.1)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., E) to (..., E)."""
+        return x * self.gamma
+
+
+class PatchEmbed(nn.Module):
+    """The stem: one matrix product over the patches, equal to a convolution of the same stride."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.patch = (config.patch_depth, *config.patch_size)
+        shape = (config.embed_dim, config.in_channels, *self.patch)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.zeros(config.embed_dim)) if config.stem_bias else None
+        nn.init.trunc_normal_(self.weight.view(config.embed_dim, -1), std=0.02)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """(B, C, D, H, W) to (B, tokens, E), tokens in depth, height, width order."""
+        batch, channels = volume.shape[:2]
+        depth, height, width = self.patch
+        grid = [extent // step for extent, step in zip(volume.shape[2:], self.patch, strict=True)]
+        patches = volume.reshape(
+            batch, channels, grid[0], depth, grid[1], height, grid[2], width
+        ).permute(0, 2, 4, 6, 1, 3, 5, 7)
+        patches = patches.reshape(batch, grid[0] * grid[1] * grid[2], -1)
+        return F.linear(patches, self.weight.flatten(1), self.bias)

@@ -1,0 +1,1 @@
+"""The plain vision transformer; imports what lies beside it in networks."""

@@ -1,0 +1,1 @@
+"""The zoo: entries, loading, making, publishing; imports conversion and below."""

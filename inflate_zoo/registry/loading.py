@@ -1,0 +1,72 @@
+"""Loading a network of ours, whichever it is and wherever."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inflate_zoo.hub.addresses import is_local
+from inflate_zoo.networks.backbone import Backbone
+from inflate_zoo.networks.files import folder_of, read_config
+from inflate_zoo.registry.listing import find_card
+from inflate_zoo.registry.obtaining import kept
+from inflate_zoo.segmentation.network import SegmenterConfig
+from inflate_zoo.segmentation.segmenter import KINDS, Segmenter
+
+if TYPE_CHECKING:
+    import torch
+
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_network(
+    source: str | Path,
+    *,
+    volume: Sequence[int] | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> Backbone | Segmenter:
+    """Load a folder or a Hub repo: `registry.load`, which takes zoo names too, says the rest."""
+    folder = folder_of(source, *KINDS)
+    if isinstance(read_config(folder, source, *KINDS), SegmenterConfig):
+        return Segmenter.from_pretrained(folder, volume=volume, dtype=dtype, device=device)
+    return Backbone.from_pretrained(folder, volume=volume, dtype=dtype, device=device)
+
+
+def load(
+    source: str | Path,
+    *,
+    volume: Sequence[int] | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> Backbone | Segmenter:
+    """Load converted weights, or a segmenter that was trained on them, strictly.
+
+    Args:
+        source: A folder, or a Hub repo (`org/name` or `org/name@revision`), of converted weights
+            or of a saved segmenter; or the name of a zoo entry, which is fetched or made at its
+            first use and kept in the user's cache.
+        volume: Volume (depth, height, width) in voxels the network is to take; position tables
+            are resized to its token grid. `None` takes the one in the config.
+        dtype: `float32` (also `None`), `float16` or `bfloat16`.
+        device: Where the weights go; `None` is the CPU.
+
+    Returns:
+        What config.json says, the backbone or the segmenter (`Backbone.from_pretrained` gives
+        type checkers the former), in training mode as any new module; call `.eval()` for
+        inference.
+
+    Raises:
+        UnknownNameError: No such folder, and no such zoo entry.
+        UsageError: No such folder or repo, or a volume that the patch does not divide.
+        ConfigError: The config is malformed, or is not that of a network of ours.
+        AccountingError: Tensors are missing, left over or of another shape.
+        CheckpointError: The file is damaged.
+        WorkError: A zoo entry could not be fetched or made.
+    """
+    if isinstance(source, str) and "/" not in source and not is_local(source):
+        source = kept(find_card(source)[0], _LOG.warning)
+    return load_network(source, volume=volume, dtype=dtype, device=device)

@@ -1,0 +1,1 @@
+"""Decoders on any backbone, and parameter groups; imports networks and below."""

@@ -1,0 +1,179 @@
+"""A backbone with a decoder: volumes to one logit per voxel and class.
+
+Dimensions: B batch, C channels, D H W voxels, E embed_dim, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from inflate_zoo.networks.files import SEGMENTER_TYPE
+from inflate_zoo.networks.vit.config import BackboneConfig, Width
+from inflate_zoo.networks.vit.network import VisionTransformer
+from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder
+from inflate_zoo.segmentation.upernet import Norm, UpernetDecoder
+
+
+class SegmenterConfig(BaseModel):
+    """What `config.json` of a segmenter holds.
+
+    Attributes:
+        backbone: The backbone's config.
+        classes: Classes with the background.
+        decoder: Name of the decoder.
+        features: Channels of the decoder at full resolution.
+        norm: Of `upernet`.
+        slice_wise: Each slice of a volume is a volume of its own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    model_type: Literal["inflated_vit_segmenter"] = SEGMENTER_TYPE
+    format_version: Literal[1] = 1
+    backbone: BackboneConfig
+    classes: int = Field(ge=2, le=256)
+    decoder: Literal["linear", "unetr", "upernet"]
+    features: Width
+    norm: Norm = "group"
+    slice_wise: bool
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.decoder == "unetr" and self.features % GROUP:
+            raise ValueError(f"features {self.features} is not a multiple of {GROUP}")
+        patch_depth, depth = self.backbone.patch_depth, self.backbone.volume[0]
+        if self.decoder == "upernet" and depth != patch_depth:
+            raise ValueError(
+                f"upernet needs one token along depth, this backbone has patch depth {patch_depth} "
+                f"and volumes {depth} deep"
+            )
+        if self.norm != "group" and self.decoder != "upernet":
+            raise ValueError("norm belongs to decoder 'upernet', and to no other")
+        if self.slice_wise and (patch_depth, depth) != (1, 1):
+            raise ValueError(
+                "slice_wise needs a backbone of patch depth 1 for volumes one slice deep, this one "
+                f"has patch depth {patch_depth} and volumes {depth} deep"
+            )
+        return self
+
+
+class SegmentationNetwork(nn.Module):
+    """A backbone with a decoder.
+
+    What the decoder does not read of the backbone (the norm after the pooling; for decoders of
+    inner blocks the norm after the last one too) gets no gradient and never requires one: processes
+    that share a training would wait for it.
+
+    Args:
+        backbone: Trained on, not copied; its unread norms are frozen.
+        config: The form; its `backbone` is the backbone's own config.
+
+    Attributes:
+        config: As given.
+        backbone: As given.
+        decoder: The decoder; initialised from torch's global random state.
+        classes: Classes with the background.
+        slice_wise: Whether each slice is a volume of its own.
+        volume: Volume (depth, height, width) in voxels it takes. A slice-wise network takes any
+            depth, whatever stands here.
+        centre_slice: Whether logits are those of the volume's centre slice alone.
+    """
+
+    def __init__(self, backbone: VisionTransformer, config: SegmenterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        made = (backbone.config, config.classes, config.features)
+        if config.decoder == "upernet":
+            self.decoder: Decoder = UpernetDecoder(*made, config.norm)
+        else:
+            self.decoder = DECODERS[config.decoder](*made)
+        self.centre_slice = config.decoder == "upernet" and not config.slice_wise
+        self.classes = config.classes
+        self.slice_wise = config.slice_wise
+        self.volume: tuple[int, int, int] = backbone.config.volume
+        self._freeze_unread()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Let all parameters that a decoder reads be trained, or none."""
+        super().requires_grad_(requires_grad)
+        self._freeze_unread()
+        return self
+
+    def _freeze_unread(self) -> None:
+        self.backbone.fc_norm.requires_grad_(False)
+        if self.decoder.blocks is not None:
+            self.backbone.norm.requires_grad_(False)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block of the backbone in the backward pass."""
+        self.backbone.set_grad_checkpointing(enable)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """What the decoder reads of the backbone.
+
+        Args:
+            x: Volumes, shape [batch, channels, depth, height, width], intensities in [0, 1].
+
+        Returns:
+            Feature maps [batch, embed_dim, grid_depth, grid_height, grid_width]; slice-wise,
+            [batch * depth, embed_dim, 1, grid_height, grid_width], slices of a volume together.
+
+        Raises:
+            ValueError: The volume is of another size than `volume`.
+        """
+        x = self._slices(x)
+        blocks = self.decoder.blocks
+        if blocks is not None:
+            return self.backbone.forward_intermediates(x, blocks)
+        tokens = self.backbone.forward_features(x)[:, self.backbone.num_prefix_tokens :]
+        return [tokens.mT.reshape(x.shape[0], -1, *self.backbone.grid_size)]
+
+    def decode(
+        self, maps: Sequence[Tensor], x: Tensor | None = None, depth: int | None = None
+    ) -> Tensor:
+        """Logits from feature maps.
+
+        Args:
+            maps: As `encode` gives them.
+            x: The volumes that were encoded; the `linear` decoder does without.
+            depth: Slices of a volume, for a slice-wise network without `x`; `None` is that of
+                `volume`.
+
+        Returns:
+            Logits, shape [batch, classes, depth, height, width].
+
+        Raises:
+            ValueError: The decoder needs `x`.
+        """
+        slices = None if x is None else self._slices(x)
+        logits: Tensor = self.decoder(maps, slices)
+        if not self.slice_wise:
+            return logits
+        depth = x.shape[2] if x is not None else depth or self.volume[0]
+        return logits.reshape(-1, depth, self.classes, *logits.shape[3:]).transpose(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of volumes.
+
+        Args:
+            x: Volumes, shape [batch, channels, depth, height, width], intensities in [0, 1].
+
+        Returns:
+            Logits, shape [batch, classes, depth, height, width]; where `centre_slice` holds,
+            [batch, classes, 1, height, width].
+
+        Raises:
+            ValueError: The volume is of another size than `volume`.
+        """
+        return self.decode(self.encode(x), x)
+
+    def _slices(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) to (B * D, C, 1, H, W) where slices are volumes of their own."""
+        if not self.slice_wise or x.ndim != 5:  # the backbone refuses other ranks
+            return x
+        return x.transpose(1, 2).flatten(0, 1).unsqueeze(2)

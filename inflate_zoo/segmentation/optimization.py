@@ -1,0 +1,84 @@
+"""Parameter groups for an optimizer: what decays, and how fast each layer learns."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import nn
+
+from inflate_zoo.errors import UsageError
+from inflate_zoo.networks.vit.network import VisionTransformer
+from inflate_zoo.segmentation.network import SegmentationNetwork
+
+_TABLES = {"cls_token", "dist_token", "reg_token", "pos_embed", "depth_embed"}
+_HEAD = ("decoder.", "norm.", "fc_norm.")
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+
+
+def param_groups(
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    decay_norms: bool = False,
+) -> list[dict[str, Any]]:
+    """Parameter groups of a backbone or segmenter, for any torch optimizer.
+
+    No weight decay falls on norms, biases and LayerScale (all that is 1-D), on prefix tokens, and
+    on position and depth tables. With a layer-wise decay (BEiT, Bao et al. 2022) the learning rate
+    is multiplied, for n blocks, by
+
+    - 1 in the decoder and the final norm,
+    - `layer_decay ** (n - i)` in block i from 0, so `layer_decay` in the last one,
+    - `layer_decay ** (n + 1)` in the stem, the prefix tokens, the tables and a norm before the
+      blocks.
+
+    Args:
+        model: What `load` or `segmenter` gave. Parameters without `requires_grad` are left out.
+        learning_rate: Of the decoder and the final norm.
+        weight_decay: Of what decays.
+        layer_decay: Above 0, at most 1.
+        decay_norms: Let the weights of norms and LayerScale decay too, as Zhang et al. (2022) do.
+
+    Returns:
+        Groups with `params`, `name` (`stem.decay`, `stem.no_decay`, `block.0.decay`, ...,
+        `head.no_decay`; those without parameters are left out), `lr` and `weight_decay`, from the
+        stem upwards, parameters in the model's order.
+
+    Raises:
+        UsageError: The model is neither, or `layer_decay` is out of range.
+    """
+    backbone = model.backbone if isinstance(model, SegmentationNetwork) else model
+    if not isinstance(backbone, VisionTransformer):
+        raise UsageError(
+            f"param_groups takes a backbone or a segmenter, not {type(model).__name__}",
+            hint="take the network out of its wrapper first, e.g. model.module",
+        )
+    if not 0 < layer_decay <= 1:
+        raise UsageError(
+            f"layer_decay {layer_decay} is not above 0 and at most 1", hint="1 turns it off"
+        )
+    blocks = len(backbone.blocks)
+    layers = ["stem", *(f"block.{index}" for index in range(blocks)), "head"]
+    groups: dict[str, dict[str, Any]] = {}
+    for level, layer in enumerate(layers):
+        rate = learning_rate * layer_decay ** (blocks + 1 - level)
+        for kind, decay in (("decay", weight_decay), ("no_decay", 0.0)):
+            name = f"{layer}.{kind}"
+            groups[name] = {"params": [], "name": name, "lr": rate, "weight_decay": decay}
+    for full_name, parameter in model.named_parameters():
+        name = full_name.removeprefix("backbone.")
+        if parameter.requires_grad:
+            scale = decay_norms and parameter.ndim == 1 and not name.endswith("bias")
+            decays = (parameter.ndim > 1 and name not in _TABLES) or scale
+            kind = "decay" if decays else "no_decay"
+            groups[f"{_layer(name)}.{kind}"]["params"].append(parameter)
+    return [group for group in groups.values() if group["params"]]
+
+
+def _layer(name: str) -> str:
+    if block := _BLOCK.match(name):
+        return f"block.{block.group(1)}"
+    return "head" if name.startswith(_HEAD) else "stem"

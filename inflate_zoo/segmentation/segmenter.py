@@ -1,0 +1,153 @@
+"""Segmenters: a backbone with a decoder, its making and its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
+from inflate_zoo.networks.backbone import (
+    Backbone,
+    assemble,
+    fitted_config,
+    fitted_tensors,
+    stored_form,
+    stored_shapes,
+)
+from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
+from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.segmentation.decoders import DECODERS
+from inflate_zoo.segmentation.network import SegmentationNetwork, SegmenterConfig
+from inflate_zoo.segmentation.upernet import Norm
+from inflate_zoo.texts import problems_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+KINDS: tuple[type[BaseModel], ...] = (BackboneConfig, SegmenterConfig)
+Kind = TypeVar("Kind", bound="Segmenter")
+
+
+class Segmenter(SegmentationNetwork):
+    """A segmentation network with its files; what `segmenter` makes and `load` gives back."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        volume: Sequence[int] | None = None,
+        dtype: str | torch.dtype | None = None,
+        device: str | torch.device | None = None,
+    ) -> Self:
+        """Load a saved segmenter; the arguments, results and errors are those of `load`."""
+        folder = folder_of(source, *KINDS)
+        config = read_config(folder, source, *KINDS)
+        if not isinstance(config, SegmenterConfig):
+            raise ConfigError(
+                "config.json is that of a backbone, not of a segmenter",
+                hint="make one: inflate_zoo.segmenter(inflate_zoo.load(...), classes=...)",
+            )
+        old = config.backbone
+        inner = (1, *volume[1:]) if volume is not None and config.slice_wise else volume
+        target = config.model_copy(update={"backbone": fitted_config(old, inner)})
+        with torch.device("meta"):
+            decoder = _network(cls, target).decoder.state_dict()
+        names = stored_shapes(old)
+        expected = {f"backbone.{name}": shape for name, shape in names.items()}
+        expected |= {f"decoder.{name}": tuple(tensor.shape) for name, tensor in decoder.items()}
+        tensors = read_tensors(folder, expected, dtype, device)
+        fitted = fitted_tensors(
+            {name: tensors.pop(f"backbone.{name}") for name in names}, old, target.backbone
+        )
+        tensors |= {f"backbone.{name}": tensor for name, tensor in fitted.items()}
+        network = assemble(lambda form: _network(cls, form), target, tensors)
+        if volume is not None:
+            depth, height, width = volume
+            network.volume = (depth, height, width)
+        return network
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write `config.json` and `model.safetensors`, as `load` takes them.
+
+        Tables are written as `Backbone.save_pretrained` does. Our two files are replaced, others
+        are left alone.
+
+        Args:
+            folder: Where to; made if need be.
+
+        Returns:
+            The folder.
+
+        Raises:
+            WriteError: It cannot be written.
+            ConfigError: The weights are of a type other than float32, float16 or bfloat16.
+        """
+        form, backbone = stored_form(self.backbone)
+        tensors = {f"backbone.{name}": tensor for name, tensor in backbone.items()}
+        tensors |= {f"decoder.{name}": t for name, t in self.decoder.state_dict().items()}
+        write_network(Path(folder), self.config.model_copy(update={"backbone": form}), tensors)
+        return Path(folder)
+
+
+def segmenter(
+    backbone: Backbone,
+    *,
+    classes: int,
+    decoder: str = "unetr",
+    features: int = 16,
+    norm: Norm = "group",
+    slice_wise: bool = False,
+) -> Segmenter:
+    """Put a segmentation decoder on a backbone.
+
+    Args:
+        backbone: As `load` gives it; it is trained on, not copied. Norms that the decoder does not
+            read are frozen.
+        classes: Classes with the background, at least 2.
+        decoder: `unetr` (3D convolutions with skips from four depths and from the volume, after
+            Hatamizadeh et al. 2022), `linear` (one layer on the final tokens) or `upernet` (2D,
+            after Xiao et al. 2018: one token along depth, logits of the centre slice alone).
+        features: Channels of `unetr` at full resolution, a multiple of 8; of `upernet` throughout,
+            768 in Zhang et al. (2022).
+        norm: Of `upernet`: `group`, or `batch`.
+        slice_wise: Take each slice for a volume of its own, one slice deep, so that nothing mixes
+            slices; the backbone then has patch depth 1 and was loaded for such volumes.
+
+    Returns:
+        Takes volumes [batch, channels, depth, height, width] with intensities in [0, 1], gives
+        logits [batch, classes, depth, height, width]; `upernet` gives [batch, classes, 1, height,
+        width], unless `slice_wise`. The decoder is initialised from torch's
+        global random state.
+
+    Raises:
+        UnknownNameError: No such decoder.
+        UsageError: Another argument does not fit, or MONAI, which `unetr` needs, is missing.
+    """
+    if decoder not in DECODERS:
+        raise UnknownNameError("decoder", decoder, DECODERS)
+    try:
+        config = SegmenterConfig(
+            backbone=backbone.config,
+            classes=classes,
+            decoder=decoder,  # type: ignore[arg-type]
+            features=features,
+            norm=norm,
+            slice_wise=slice_wise,
+        )
+    except ValidationError as error:
+        raise UsageError(
+            f"no segmenter can be made so: {'; '.join(problems_of(error))}",
+            hint="for slice_wise: convert with --patch-depth 1, then load(..., volume=(1, H, W))"
+            if slice_wise
+            else "see help(inflate_zoo.segmenter)",
+        ) from error
+    return Segmenter(backbone, config)
+
+
+def _network(kind: type[Kind], config: SegmenterConfig) -> Kind:
+    return kind(Backbone(config.backbone), config)

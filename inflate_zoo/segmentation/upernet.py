@@ -1,0 +1,146 @@
+"""UPerNet (Xiao et al. 2018): from tokens of one plane to one logit per pixel and class.
+
+Dimensions: B batch, E embed_dim, h w tokens, F features, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+from torch import Tensor, nn
+
+from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.segmentation.norms import GroupNorm
+from inflate_zoo.segmentation.resizing import pool_plane, resize_plane
+
+Norm = Literal["group", "batch"]
+POOLS = (1, 2, 3, 6)
+_GROUPS, _FEWEST = 32, 8
+_DROPOUT = 0.1
+
+
+def tapped_blocks(depth: int) -> tuple[int, ...]:
+    """The blocks after a third, a half, two thirds and all of `depth` blocks, from 0."""
+    return tuple(max(0, round(depth * part) - 1) for part in (1 / 3, 1 / 2, 2 / 3, 1))
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over pixels and pictures; torch's counts its calls, which weight files cannot."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), same shape."""
+        mean, var = self.running_mean, self.running_var
+        return F.batch_norm(x, mean, var, self.weight, self.bias, self.training)  # type: ignore[arg-type]
+
+
+def make_norm(kind: Norm, channels: int) -> nn.Module:
+    """A norm of (B, C, H, W): over at most 32 groups of 8 channels or more, or over the batch."""
+    if kind == "batch":
+        return BatchNorm(channels)
+    # Fewer channels would have no variance where pooling leaves a single position.
+    fitting = [n for n in range(1, _GROUPS + 1) if channels % n == 0 and channels // n >= _FEWEST]
+    return GroupNorm(max(fitting, default=1), channels)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, norm, ReLU."""
+
+    def __init__(self, inner: int, outer: int, size: int, norm: Norm) -> None:
+        conv = nn.Conv2d(inner, outer, size, padding=size // 2, bias=False)
+        super().__init__(conv, make_norm(norm, outer), nn.ReLU())
+
+
+class UpernetDecoder(nn.Module):
+    """Pyramid pooling on the last tap, a feature pyramid over all four; tells the centre slice.
+
+    As Zhang et al. (2022) put it on a plain vision transformer: outputs of four blocks, scaled by
+    4, 2, 1 and 1/2. Grids that do not halve are rounded down, and resized to one another.
+
+    Args:
+        config: The backbone's; one token along depth.
+        classes: K, with the background.
+        features: F.
+        norm: `group`, or `batch`, over all that one process sees at a time.
+
+    Attributes:
+        blocks: Blocks whose output is decoded.
+        drop_draws: Uniform draws (B, F) of whoever wants them reproducible; `None` draws anew.
+    """
+
+    def __init__(
+        self, config: BackboneConfig, classes: int, features: int, norm: Norm = "group"
+    ) -> None:
+        super().__init__()
+        dim = config.embed_dim
+        self.patch = config.patch_size
+        self.blocks: tuple[int, ...] | None = tapped_blocks(config.depth)
+        self.rescale = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.ConvTranspose2d(dim, dim, 2, 2),
+                    make_norm(norm, dim),
+                    nn.GELU(),
+                    nn.ConvTranspose2d(dim, dim, 2, 2),
+                ),
+                nn.ConvTranspose2d(dim, dim, 2, 2),
+                nn.Identity(),
+                _Halve(),
+            ]
+        )
+        self.pools = nn.ModuleList(ConvNorm(dim, features, 1, norm) for _ in POOLS)
+        self.bottleneck = ConvNorm(dim + len(POOLS) * features, features, 3, norm)
+        self.lateral = nn.ModuleList(ConvNorm(dim, features, 1, norm) for _ in range(3))
+        self.smooth = nn.ModuleList(ConvNorm(features, features, 3, norm) for _ in range(3))
+        self.fuse = ConvNorm(4 * features, features, 3, norm)
+        self.head = nn.Conv2d(features, classes, 1)
+        self.drop_draws: Tensor | None = None
+
+    def forward(self, maps: Sequence[Tensor], x: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Four (B, E, 1, h, w) to (B, K, 1, H, W); the volume `x` is not looked at."""
+        _, height, width = maps[0].shape[2:]
+        levels = [scale(each[:, :, 0]) for scale, each in zip(self.rescale, maps, strict=True)]
+        top = levels[3]
+        size = top.shape[2:]
+        pooled = [
+            resize_plane(conv(pool_plane(top, parts)), size)
+            for parts, conv in zip(POOLS, self.pools, strict=True)
+        ]
+        pyramid = [conv(level) for conv, level in zip(self.lateral, levels, strict=False)]
+        pyramid.append(self.bottleneck(torch.cat([top, *pooled], dim=1)))
+        for at in (2, 1, 0):
+            pyramid[at] = pyramid[at] + resize_plane(pyramid[at + 1], pyramid[at].shape[2:])
+        smooth = [conv(level) for conv, level in zip(self.smooth, pyramid, strict=False)]
+        largest = smooth[0].shape[2:]
+        joined = [resize_plane(level, largest) for level in (*smooth, pyramid[3])]
+        logits = self.head(self._drop(self.fuse(torch.cat(joined, dim=1))))
+        plane = (height * self.patch[0], width * self.patch[1])
+        return resize_plane(logits, plane).unsqueeze(2)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Leave out whole channels of a picture in training, the others rescaled."""
+        if not self.training:
+            return x
+        draws = self.drop_draws
+        if draws is None:
+            draws = torch.rand(x.shape[:2], device=x.device)
+        kept = (draws >= _DROPOUT).to(x.device, x.dtype)
+        return x * (kept / (1 - _DROPOUT))[:, :, None, None]
+
+
+class _Halve(nn.Module):
+    """The greatest of 2 x 2; a grid of one position stays."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, E, h, w) to (B, E, h // 2, w // 2), at least 1."""
+        window = [2 if extent > 1 else 1 for extent in x.shape[2:]]
+        return F.max_pool2d(x, window, window)

@@ -1,0 +1,55 @@
+"""Texts for people: times and sizes, plurals, what pydantic found, names of strangers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours: `4.2 s`, `90 s`, `3.5 min`, `2.5 h`."""
+    if seconds < 120:
+        return f"{_short(seconds)} s"
+    return f"{_short(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes as MiB or GiB: `512 MiB`, `1.0 GiB`."""
+    return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:,.1f} GiB"
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def message_of(entry: Mapping[str, Any]) -> str:
+    """The sentence of one finding; of our own validators just what they said."""
+    own = entry.get("ctx", {}).get("error")
+    return str(own) if isinstance(own, Exception) else str(entry["msg"])
+
+
+def problems_of(error: ValidationError, whole: str = "config") -> list[str]:
+    """A line for each field that is wrong; `whole` is what a finding on no field is about."""
+    return [
+        f"{'.'.join(map(str, entry['loc'])) or whole}: {message_of(entry)}"
+        for entry in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def visible(text: object) -> str:
+    """One line without control, format or private characters: they are shown escaped."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in shown
+    )
+
+
+def plural(count: int, what: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

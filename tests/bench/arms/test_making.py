@@ -1,0 +1,323 @@
+"""What is compared: sources found once, converted once, told apart."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+
+from inflate_zoo import load
+from inflate_zoo.bench.arms.making import Wanted, make_arms
+from inflate_zoo.bench.definitions.tasks import Intensity, Task
+from inflate_zoo.bench.definitions.trials import CaseNames, TrialSpec
+from inflate_zoo.bench.training.building import build
+from inflate_zoo.conversion.converting import convert
+from inflate_zoo.errors import HubError, UnknownNameError, UsageError
+from inflate_zoo.naming.definition import Normalization
+from tests.support.checkpoints import save_transformers
+from tests.support.hub_standin import HubStandIn, use_hub
+from tests.support.trials import VIT, tiny_protocol
+
+SMALL_DINO = {name: value for name, value in VIT.items() if name != "intermediate_size"} | {
+    "mlp_ratio": 1
+}
+REPO = "made-up/vit"
+
+
+def task(channels=("MRI",), spacing=(1.0, 1.0, 1.0)):
+    return Task(
+        name="boxes", title="Boxes", modality="MRI", channels=channels,
+        labels={"background": 0, "box": 1}, regions={"box": (1,)}, spacing=spacing,
+        intensity=Intensity(rule="percentiles", low=1, high=99),
+    )  # fmt: skip
+
+
+class Maker:
+    """Makes arms and keeps what was said."""
+
+    def __init__(self, cache):
+        self.cache, self.said = cache, []
+
+    def __call__(self, *sources, schemes=("center",), rule="sum", changes=(), of=None, **more):
+        self.said.clear()
+        wanted = Wanted(tuple(map(str, sources)), schemes, **more)
+        arms = make_arms(
+            wanted, of or task(), tiny_protocol(*changes), rule, self.cache, self.said.append
+        )
+        return {arm.spec.label: arm for arm in arms}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    save_transformers("vit", folder / "vit", **VIT)
+    save_transformers("vit", folder / "deep", **VIT | {"num_hidden_layers": 4})
+    save_transformers("vit", folder / "again" / "vit", seed=1, **VIT)
+    return folder
+
+
+@pytest.fixture
+def make(tmp_path):
+    return Maker(tmp_path / "cache")
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:the source states no license")
+
+
+def test_schemes_multiply_sources_and_neither_2d_nor_random(make, sources):
+    schemes = ("center", "average")
+    arms = make(sources / "vit", schemes=schemes, random=True, slices=True)
+    assert list(arms) == ["vit center", "vit average", "vit 2d", "random"]
+    kinds = [arm.spec.kind for arm in arms.values()]
+    assert kinds == ["inflated", "inflated", "2d", "random"]
+    depths = [arm.spec.config.patch_depth for arm in arms.values()]
+    assert depths == [2, 2, 1, 2]
+    assert arms["random"].weights is None
+    assert arms["vit center"].spec.weights != arms["vit average"].spec.weights
+    assert arms["vit center"].spec.architecture == "3 blocks of width 16, patch 2x4x4"
+
+
+def test_random_comes_once_per_architecture(make, sources):
+    both = make(sources / "vit", sources / "deep", "random", schemes=("center", "repeat"))
+    randoms = [label for label in both if label.startswith("random")]
+    assert randoms == [f"random {n} blocks of width 16, patch 2x4x4" for n in (3, 4)]
+    same = make(sources / "vit", sources / "again" / "vit", random=True)
+    assert sum(arm.spec.kind == "random" for arm in same.values()) == 1
+    # What a source was trained at is no part of an architecture.
+    assert same["random"].spec.config.position_grid == (1, 1)
+
+
+def test_one_random_per_network_of_the_default_suite(make, tmp_path):
+    """Small copies of the default suite's sources; one has LayerScale, to be a third network."""
+    names = {"vit": "vit-base", "vit_mae": "vit-mae", "dinov2": "self-distilled", "clip": "clip"}
+    for kind, name in names.items():
+        save_transformers(kind, tmp_path / name, **(VIT if kind != "dinov2" else SMALL_DINO))
+    arms = make(*(tmp_path / name for name in names.values()), random=True, slices=True)
+    assert len(arms) == 4 * 2 + 3
+    line = "3 blocks of width 16, patch 2x4x4"
+    randoms = [label for label in arms if label.startswith("random")]
+    assert all(label.startswith(f"random {line} ") for label in randoms)
+    assert "activation=gelu " in randoms[0]
+    assert "activation=quick_gelu" in randoms[2]
+    assert "pre_norm=True" in randoms[2]
+    assert "layer_scale=True" in randoms[1]
+    assert not any(word in label for label in randoms for word in ("pool", "norm_eps", "volume"))
+
+
+def test_sources_of_one_name_are_told_apart(make, sources):
+    arms = make(sources / "vit", sources / "again" / "vit")
+    assert len(arms) == 2
+    for label, arm in arms.items():
+        assert label == f"vit center (vit {arm.spec.weights[:8]})"
+    with pytest.raises(UsageError, match="named twice"):
+        make(sources / "vit", f"{sources / 'vit'}/")
+    assert len(make(sources / "vit", sources / "vit")) == 1
+
+
+def test_conversions_are_kept_by_recipe(make, sources):
+    first = make(sources / "vit")
+    assert make.said == ["converting vit, center, patch depth 2"]
+    assert make(sources / "vit") == first
+    assert make.said == []
+    make(sources / "vit", schemes=("average",))
+    make(sources / "vit", changes=["network.patch_depth=4"])
+    make(sources / "again" / "vit")
+    assert len(list((make.cache / "weights").iterdir())) == 4
+    thick = make(sources / "vit", changes=["network.patch_depth=spacing"],
+                 of=task(spacing=(4.0, 1.0, 1.0)))  # fmt: skip
+    assert thick["vit center"].spec.config.patch_depth == 1
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "conversion.json"])
+def test_kept_weights_that_are_not_as_they_were_made_are_made_anew(make, sources, name):
+    first = make(sources / "vit")
+    folder = first["vit center"].weights
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    content, state = bytearray(before[name]), (folder / name).stat()
+    content[-9] ^= 0x40
+    (folder / name).write_bytes(content)
+    os.utime(folder / name, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert make(sources / "vit") == first
+    assert make.said == ["converting vit, center, patch depth 2"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / name).unlink()
+    assert make(sources / "vit") == first
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_2d_alone_and_beside_itself(make, sources):
+    assert list(make(f"{sources / 'vit'}:2d")) == ["vit 2d"]
+    assert list(make(sources / "vit", f"{sources / 'vit'}:2d", slices=True)) == [
+        "vit center", "vit 2d"
+    ]  # fmt: skip
+    alone = make(f"{sources / 'vit'}:2d", random=True)
+    assert alone["random"] == make(sources / "vit", random=True)["random"]
+
+
+def test_converted_weights_are_taken_as_they_are(make, sources, tmp_path):
+    ready = tmp_path / "mine"
+    convert(sources / "vit", ready, scheme="average", patch_depth=2, fold_normalization=True)
+    arms = make(ready, schemes=("center", "repeat"), slices=True)
+    assert list(arms) == ["mine average"]
+    assert arms["mine average"].weights == ready
+    assert arms["mine average"].spec.scheme == "average"
+    assert make.said == []
+    with pytest.raises(UsageError, match="needs the 2D checkpoint"):
+        make(f"{ready}:2d")
+    plain = tmp_path / "plain"
+    convert(sources / "vit", plain, scheme="center", patch_depth=2)
+    make(plain)
+    assert "without --fold-normalization" in make.said[0]
+    (ready / "conversion.json").unlink()
+    assert list(make(ready)) == ["mine converted"]
+    three = tmp_path / "three"
+    convert(sources / "vit", three, patch_depth=2, channels=3)
+    with pytest.raises(UsageError, match="takes 3 channels, 'boxes' has 1"):
+        make(three)
+
+
+def test_who_says_how_an_arm_is_fed(make, sources, tmp_path):
+    """Also of weights that were converted before, as far as their record goes."""
+    assert make(sources / "vit")["vit center"].spec.normalization == "stated"
+    plain = ["network.fold_normalization=false"]
+    assert make(sources / "vit", changes=plain)["vit center"].spec.normalization is None
+    silent = tmp_path / "silent"
+    shutil.copytree(sources / "vit", silent)
+    (silent / "preprocessor_config.json").unlink()
+    with pytest.warns(UserWarning, match="a guess, the default of hf_vit"):
+        arms = make(silent, random=True, slices=True)
+    fed = {label: arm.spec.normalization for label, arm in arms.items()}
+    assert fed == {"silent center": "guessed", "silent 2d": "guessed", "random": None}
+    make(silent)
+    assert make.said == ["warning: the input normalisation of silent is a guess"]
+    half = Normalization(mean=(0.5,), std=(0.25,))
+    given = make(silent, random=True, normalization=half)["silent center"]
+    assert given.spec.normalization == "given"
+    assert given.spec.weights != arms["silent center"].spec.weights
+    taken = make(given.weights)
+    assert [arm.spec.normalization for arm in taken.values()] == ["given"]
+    record = given.weights / "conversion.json"
+    content = json.loads(record.read_text())
+    for change, expected in (
+        ({"normalization_basis": None}, "unknown"),
+        ({"fold_normalization": False}, "unfolded"),
+    ):
+        changed = {**content, "recipe": {**content["recipe"], **change}}
+        record.write_text(json.dumps(changed))
+        assert [arm.spec.normalization for arm in make(given.weights).values()] == [expected]
+    record.unlink()
+    assert [arm.spec.normalization for arm in make(given.weights).values()] == ["unknown"]
+
+
+def test_a_normalisation_is_that_of_one_source_which_is_converted_here(make, sources, tmp_path):
+    half = Normalization(mean=(0.5,), std=(0.25,))
+    with pytest.raises(UsageError, match="those of one source, and 2 are compared"):
+        make(sources / "vit", sources / "deep", normalization=half)
+    plain = ["network.fold_normalization=false"]
+    with pytest.raises(UsageError, match="folds no normalisation"):
+        make(sources / "vit", changes=plain, normalization=half)
+    ready = convert(sources / "vit", tmp_path / "r", patch_depth=2, fold_normalization=True)
+    with pytest.raises(UsageError, match="'r' holds converted weights"):
+        make(ready, normalization=half)
+    both = make(sources / "vit", f"{sources / 'vit'}:2d", normalization=half)
+    assert {arm.spec.normalization for arm in both.values()} == {"given"}
+
+
+def test_what_cannot_be_compared(make, sources):
+    with pytest.raises(UnknownNameError, match="centre"):
+        make(sources / "vit", schemes=("centre",))
+    with pytest.raises(UsageError, match="nothing to compare"):
+        make()
+    with pytest.raises(UsageError, match="rgb needs 3 channels"):
+        make(sources / "vit", rule="rgb")
+    assert not make.cache.exists()
+
+
+def network(arm, of, rule):
+    cases = CaseNames(train=("a",), validation=("b",), test=("c",))
+    spec = TrialSpec(
+        task=of, protocol=tiny_protocol("network.drop_path=0.0"), arm=arm.spec, cases=cases,
+        entries={}, fold=0, seed=0, channel_rule=rule,
+    )  # fmt: skip
+    return build(spec, arm.weights).eval()
+
+
+def test_channels_share_the_grey_kernel_or_are_colours(make, sources):
+    colours = task(("red", "green", "blue"))
+    torch.manual_seed(0)
+    grey, mixed = torch.rand(1, 1, 4, 8, 8), torch.rand(1, 3, 4, 8, 8)
+    summed = network(make(sources / "vit", of=colours)["vit center"], colours, "sum")
+    single = network(make(sources / "vit")["vit center"], task(), "sum")
+    rgb = network(make(sources / "vit", rule="rgb", of=colours)["vit center"], colours, "rgb")
+    with torch.inference_mode():
+        alone, of_three = (n.backbone(v) for n, v in ((single, grey), (summed, mixed)))
+        thrice = [n.backbone(grey.expand(-1, 3, -1, -1, -1)) for n in (summed, rgb)]
+        torch.testing.assert_close(thrice[0], alone)  # equal channels are the grey image
+        torch.testing.assert_close(thrice[1], alone)
+        turned = mixed.roll(1, dims=1)
+        torch.testing.assert_close(summed.backbone(turned), of_three)
+        assert not torch.allclose(rgb.backbone(turned), rgb.backbone(mixed), atol=1e-3)
+
+
+def test_hub_sources_and_random_alone(make, sources, tmp_path, monkeypatch):
+    home = tmp_path / "hub"
+    protocol = tiny_protocol().model_copy(update={"backbone": REPO})
+    with HubStandIn() as hub, use_hub(monkeypatch, hub, home):
+        commit = hub.add_repo(REPO, sources / "vit")
+        arms = make(REPO)
+        assert arms["vit center"].spec.source == f"{REPO}@{commit}"
+        assert make.said == ["converting vit, center, patch depth 2"]
+        (alone,) = make_arms(
+            Wanted(("random",), ()), task(), protocol, "sum", make.cache, make.said.append
+        )
+        assert (alone.spec.label, alone.spec.kind) == ("random", "random")
+        beside = make(REPO, "random")["random"]
+        assert alone.spec == beside.spec  # the same architecture: the same trial
+        ready = tmp_path / "ready"
+        convert(sources / "vit", ready, patch_depth=2, fold_normalization=True)
+        commit = hub.add_repo("made-up/ready-3d", ready)
+        taken = make("made-up/ready-3d")["ready-3d center"]
+        assert taken.spec.source == f"made-up/ready-3d@{commit}"
+        assert make.said == []
+        with pytest.raises(UsageError, match="made-up/none"):
+            make("made-up/none")
+        hub.fail(503, times=20)
+        with pytest.raises(HubError):
+            make("made-up/other")
+    assert "hf_" not in json.dumps(arms["vit center"].spec.model_dump(mode="json"))
+
+
+def test_weights_that_changed_or_went_are_refused(make, sources):
+    arm = make(sources / "vit")["vit center"]
+    assert torch.is_tensor(next(load(arm.weights).parameters()))
+    (arm.weights / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(UsageError, match="changed since the trial was planned"):
+        network(arm, task(), "sum")
+    (arm.weights / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="gone from the cache"):
+        network(arm, task(), "sum")
+
+
+@pytest.mark.filterwarnings("ignore:.*normalisation")
+def test_a_bare_file_carries_what_convert_would_be_told(make, tmp_path):
+    """Architecture and copy stand in the source; two copies of one file are two arms."""
+    import timm
+
+    from tests.support.checkpoints import randomize
+
+    student, teacher = (randomize(timm.create_model("test_vit", depth=1), seed) for seed in (0, 1))
+    content = {"student": student.state_dict(), "teacher": teacher.state_dict()}
+    del content["teacher"]["head.weight"]
+    torch.save(content, tmp_path / "a.pth")
+    file = tmp_path / "a.pth"
+    with pytest.raises(UsageError, match="needs its architecture's name") as caught:
+        make(f"{file}:family=timm_vit")
+    assert "FILE:arch=NAME" in caught.value.details[-1]
+    with pytest.raises(UsageError, match=r"depth is 6, .* says 1"):
+        make(f"{file}:arch=test_vit")
+    arms = make(f"{file}:family=dino", f"{file}:family=dino:weights=student:2d")
+    assert list(arms) == ["a center", "a student 2d"]
+    stems = [load(arm.weights).state_dict()["blocks.0.norm1.weight"] for arm in arms.values()]
+    assert torch.equal(stems[0], content["teacher"]["blocks.0.norm1.weight"])
+    assert torch.equal(stems[1], content["student"]["blocks.0.norm1.weight"])

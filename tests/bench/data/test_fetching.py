@@ -1,0 +1,468 @@
+"""Data sets from a web server that breaks off, changes its mind and lies."""
+
+import hashlib
+import io
+import json
+import multiprocessing
+import shutil
+import urllib.request
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from inflate_zoo.bench.data import fetching, web
+from inflate_zoo.bench.data.fetching import data_root, fetch, fetched
+from inflate_zoo.bench.definitions.catalog import load_task
+from inflate_zoo.cli import app
+from inflate_zoo.errors import UsageError, WorkError, WriteError
+from tests.files.test_archives import write_tar
+from tests.support.file_server import FileServer
+
+CONTENT = {"Task/dataset.json": b"{}", "Task/a": bytes(range(256)) * 12_000}
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return write_tar(tmp_path / "made.tar", CONTENT).read_bytes()
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "data sets"
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    taken = []
+    monkeypatch.setattr(fetching, "_pause", taken.append)
+    return taken
+
+
+def task_at(address, content=None):
+    checksum = f"md5:{hashlib.md5(content).hexdigest()}" if content is not None else ""
+    return load_task("msd-task04").model_copy(update={"address": address, "checksum": checksum})
+
+
+def quiet(*_):
+    pass
+
+
+def whole(folder):
+    return (folder / "a").read_bytes() == CONTENT["Task/a"]
+
+
+def left(root):
+    return sorted(path.name for path in root.iterdir() if not path.name.endswith(".lock"))
+
+
+def test_size_and_license_are_told_first(archive, root):
+    said, counted = [], []
+    with FileServer(archive) as server:
+        task = task_at(server.address, archive)
+        folder = fetch(
+            task,
+            root,
+            lambda text: said.append((text, len(server.seen))),
+            lambda what, done, total: counted.append((what, done, total)),
+        )
+        assert folder == root / "data"
+        assert whole(folder)
+        assert said[0] == (
+            "fetching MSD Task04 Hippocampus: 3 MiB, CC-BY-SA-4.0, from 127.0.0.1", 1
+        )  # fmt: skip
+        assert [method for method, _ in server.seen] == ["HEAD", "GET"]
+        assert counted[-1][0] == "MB unpacked"
+        assert ("MB fetched", 3, 3) in counted
+        assert left(root) == ["data"]
+        # Again, nothing is asked for.
+        assert fetch(task, root, quiet, quiet) == folder
+        assert fetched(task, root) == folder
+        assert len(server.seen) == 2
+
+
+def test_what_breaks_off_goes_on(archive, root, pauses):
+    with FileServer(archive, cuts=[1_000_000, 50, 1_500_000]) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        starts = [asked for method, asked in server.seen if method == "GET"]
+    assert starts == [None, "bytes=1000000-", "bytes=1000050-", "bytes=2500050-"]
+    assert pauses == [2.0, 2.0, 2.0]
+
+
+def test_a_later_run_goes_on_where_one_was_stopped(archive, root, monkeypatch):
+    with FileServer(archive, cuts=[2_000_000]) as server:
+        task = task_at(server.address, archive)
+
+        def stop(_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(fetching, "_pause", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(task, root, quiet, quiet)
+        assert left(root) == ["data.tar.json", "data.tar.partial"]
+        assert whole(fetch(task, root, quiet, quiet))
+        assert server.seen[-1] == ("GET", "bytes=2000000-")
+
+
+@pytest.mark.parametrize("etag", ['"two"', "", 'W/"one"'])
+def test_another_file_is_begun_anew(archive, root, monkeypatch, etag):
+    with FileServer(bytes(len(archive)), cuts=[2_000_000]) as server:
+        monkeypatch.setattr(fetching, "_pause", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fetch(task_at(server.address, archive), root, quiet, quiet)
+        server.content, server.etag = archive, etag
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert server.seen[-1] == ("GET", None)
+
+
+def test_it_may_change_between_asking_and_fetching(archive, root, monkeypatch):
+    with FileServer(archive, cuts=[1000]) as server:
+        task = task_at(server.address, archive)
+
+        def changes(_):
+            server.etag = '"two"'
+
+        monkeypatch.setattr(fetching, "_pause", changes)
+        assert whole(fetch(task, root, quiet, quiet))
+        assert server.seen[-1] == ("GET", "bytes=1000-")
+
+
+@pytest.mark.parametrize("changes", [{"ranges": False}, {"head": False}])
+def test_servers_that_can_less(archive, root, changes):
+    with FileServer(archive, cuts=[1_000_000], **changes) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+
+
+def test_busy_servers_are_asked_again_and_lost_files_are_not(archive, root, pauses):
+    with FileServer(archive, statuses=[503, 429, 500]) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+    assert pauses == [2.0, 4.0, 8.0]
+    shutil.rmtree(root / "data")
+    with FileServer(archive, statuses=[404, 404]) as server:
+        with pytest.raises(WorkError, match="could not be fetched: status 404") as caught:
+            fetch(task_at(server.address, archive), root, quiet, quiet)
+        assert server.address in caught.value.hint
+        assert len(pauses) == 3
+
+
+def test_a_server_that_stays_away(archive, root, pauses):
+    with FileServer(archive) as server:
+        task = task_at(server.address)
+    with pytest.raises(WorkError, match="could not be fetched"):
+        fetch(task, root, quiet, quiet)
+    assert pauses == [2.0, 4.0, 8.0, 16.0]
+    with (
+        FileServer(archive, cuts=[10, *[0] * 9]) as server,
+        pytest.raises(WorkError, match="it ended early"),
+    ):
+        fetch(task_at(server.address), root, quiet, quiet)
+    assert "data.tar.partial" in left(root)
+
+
+def test_a_wrong_checksum_is_thrown_away(archive, root):
+    with FileServer(archive) as server:
+        with pytest.raises(WorkError, match=r"its md5 is .* expected"):
+            fetch(task_at(server.address, b"other"), root, quiet, quiet)
+        assert left(root) == ["data.tar.json"]
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+
+
+def test_a_damaged_archive_leaves_no_folder(archive, root):
+    with (
+        FileServer(archive[:1_000_000]) as server,
+        pytest.raises(UsageError, match="is damaged"),
+    ):
+        fetch(task_at(server.address), root, quiet, quiet)
+    assert left(root) == []
+
+
+def theirs(root, content):
+    """An archive that a user put there."""
+    root.mkdir()
+    (root / "data.tar").write_bytes(content)
+    return root / "data.tar"
+
+
+def test_an_archive_that_lies_there_is_checked_used_and_kept(archive, root):
+    own, said = theirs(root, archive), []
+    with FileServer(archive) as server:
+        assert whole(fetch(task_at(server.address, archive), root, said.append, quiet))
+        assert server.seen == []
+    assert said[0] == "data.tar lies there already: it is checked and used"
+    assert own.read_bytes() == archive
+
+
+@pytest.mark.parametrize("checksum_of", [b"another", None])
+def test_a_users_archive_that_is_none_of_use_is_told_and_kept(archive, root, checksum_of):
+    own = theirs(root, archive[:-20_000] if checksum_of is None else archive)
+    with FileServer(archive) as server:
+        with pytest.raises(UsageError, match=r"is not the archive of task|is damaged") as caught:
+            fetch(task_at(server.address, checksum_of), root, quiet, quiet)
+        assert caught.value.hint == "move 'data.tar' away, then the same command fetches it"
+        assert server.seen == []
+        own.rename(root / "away.tar")
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+    assert left(root) == ["away.tar", "data"]
+
+
+def test_what_was_fetched_whole_is_not_fetched_again(archive, root, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with FileServer(archive) as server:
+        task = task_at(server.address, archive)
+        with monkeypatch.context() as patch:
+            patch.setattr(fetching, "extract", stop)
+            with pytest.raises(KeyboardInterrupt):
+                fetch(task, root, quiet, quiet)
+        asked = len(server.seen)
+        assert left(root) == [".data.tar.fetched"]
+        assert whole(fetch(task, root, quiet, quiet))
+        assert len(server.seen) == asked
+    assert left(root) == ["data"]
+
+
+def begun(root, content, length, mark='"one"'):
+    """What a run that was killed leaves."""
+    root.mkdir()
+    (root / "data.tar.partial").write_bytes(content)
+    (root / "data.tar.json").write_text(json.dumps({"length": length, "mark": mark}))
+
+
+@pytest.mark.parametrize("told_range", ["bytes {start}-{last}/{length}", ""])
+def test_a_run_killed_after_the_last_byte_ends_though_no_length_is_told(archive, root, told_range):
+    begun(root, archive, None)
+    with FileServer(archive, told_length=False, told_range=told_range) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        gets = [asked for method, asked in server.seen if method == "GET"]
+    assert gets == [f"bytes={len(archive)}-", *([] if told_range else [None])]
+
+
+def test_more_than_there_is_is_begun_anew(archive, root):
+    begun(root, archive + b"more", len(archive))
+    with FileServer(archive) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert server.seen[-1] == ("GET", None)
+
+
+@pytest.mark.parametrize(
+    "told_range, starts",
+    [
+        ("bytes {start}-{last}/{length}", ["bytes=1000-"]),
+        ("bytes {start}-{last}/*", ["bytes=1000-"]),
+        ("", ["bytes=1000-"]),  # and the length of the rest is right
+        ("bytes 0-{last}/{length}", ["bytes=1000-", None]),
+        ("bytes {start}-{last}/9{length}", ["bytes=1000-", None]),
+        ("pages 1-2/3", ["bytes=1000-", None]),
+    ],
+)
+def test_a_part_is_the_one_that_was_asked_for(archive, root, told_range, starts):
+    begun(root, archive[:1000], len(archive))
+    with FileServer(archive, told_range=told_range) as server:
+        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert [asked for method, asked in server.seen if method == "GET"] == starts
+
+
+@pytest.mark.parametrize(
+    "headers, expected",
+    [
+        ({"Content-Length": "5", "ETag": '"a"', "Last-Modified": "b"}, (5, '"a"')),
+        ({"Content-Length": "0", "Last-Modified": "b"}, (None, "b")),
+        ({"Content-Length": "-5", "ETag": 'W/"a"'}, (None, None)),
+        ({}, (None, None)),
+    ],
+)
+def test_what_a_server_says_of_a_file(headers, expected):
+    told = web.describe(SimpleNamespace(headers=headers))
+    assert (told.length, told.mark) == expected
+
+
+def test_a_server_that_cannot_go_on_and_breaks_off_is_given_up(archive, root, pauses):
+    cuts = [10, 20] * 20
+    with (
+        FileServer(archive, ranges=False, cuts=cuts) as server,
+        pytest.raises(WorkError, match="it ended early"),
+    ):
+        fetch(task_at(server.address), root, quiet, quiet)
+    assert len(pauses) == 5  # one for the 20 bytes, which were more than before
+
+
+@pytest.mark.parametrize(
+    "location, why",
+    [
+        ("ftp://127.0.0.1/data.tar", "it redirects from http to ftp"),
+        ("file:///etc/passwd", "its redirects lead nowhere"),
+        ("/data.tar", "its redirects lead nowhere"),
+        ("http://[data.tar", "its answer makes no sense"),
+    ],
+)
+def test_redirects_that_are_not_followed(archive, root, pauses, location, why):
+    with (
+        FileServer(archive, location=location) as server,
+        pytest.raises(WorkError, match=why),
+    ):
+        fetch(task_at(server.address), root, quiet, quiet)
+    assert pauses == []
+
+
+def test_a_redirect_is_followed_but_not_from_https_to_http(archive, root):
+    with FileServer(archive) as server, FileServer(b"", location=server.address) as first:
+        assert whole(fetch(task_at(first.address, archive), root, quiet, quiet))
+    request = urllib.request.Request("https://x.org/a.tar")
+    for address, followed in (("https://y.org/a.tar", True), ("http://x.org/a.tar", False)):
+        words = (request, io.BytesIO(), 302, "Found", {}, address)
+        if followed:
+            assert web._Redirects().redirect_request(*words).full_url == address
+        else:
+            with pytest.raises(web.RefusedError, match="from https to http"):
+                web._Redirects().redirect_request(*words)
+
+
+class Trickle:
+    def __init__(self, seconds, size):
+        self.seconds, self.size, self.now, self.left = seconds, size, 0.0, 100
+
+    def read1(self, _):
+        self.now += self.seconds
+        self.left -= 1
+        return bytes(self.size) if self.left else b""
+
+
+@pytest.mark.parametrize(
+    "seconds, size, slow",
+    [(50, 1, True), (10, 9_999, True), (1, 1_000, False), (59, 99_999, False)],
+)
+def test_a_server_that_trickles_is_left(monkeypatch, seconds, size, slow):
+    answer = Trickle(seconds, size)
+    monkeypatch.setattr(web, "_now", lambda: answer.now)
+    if not slow:
+        assert sum(map(len, web.pieces(answer))) == 99 * size
+        return
+    with pytest.raises(web.TooSlowError, match=r"bytes in \d+ seconds"):
+        list(web.pieces(answer))
+    assert answer.now < 150
+
+
+def test_a_server_that_stays_slow_is_given_up(archive, root, pauses, monkeypatch):
+    def slow(_):
+        yield b"a few bytes"
+        raise web.TooSlowError("it sent 11 bytes in 60 seconds")
+
+    monkeypatch.setattr(web, "pieces", slow)
+    with (
+        FileServer(archive) as server,
+        pytest.raises(WorkError, match="it sent 11 bytes"),
+    ):
+        fetch(task_at(server.address), root, quiet, quiet)
+    assert pauses == [2.0, 4.0, 8.0, 16.0]
+
+
+def test_a_full_disk_is_told_before_anything_is_fetched(archive, root, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4_000_000))
+    with FileServer(archive) as server:
+        with pytest.raises(WriteError, match="with what it holds, 4 MiB are free"):
+            fetch(task_at(server.address), root, quiet, quiet)
+        assert [method for method, _ in server.seen] == ["HEAD"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="cannot be written"):
+        fetch(load_task("msd-task04"), tmp_path / "file", quiet, quiet)
+
+
+@pytest.mark.parametrize("name, word", [("btcv", "synapse"), ("acdc", "humanheart-project")])
+def test_where_registration_is_needed_it_says_where_and_how(tmp_path, name, word):
+    with pytest.raises(UsageError, match="cannot be fetched for you") as caught:
+        fetch(load_task(name), tmp_path, quiet, quiet)
+    assert "register at" in caught.value.hint
+    assert word in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "address", ["", "ftp://x.org/a.tar", "https://x.org/page", "file:///a.tar"]
+)
+def test_what_is_no_archive_is_not_fetched(tmp_path, address):
+    with pytest.raises(UsageError, match="cannot be fetched for you"):
+        fetch(task_at(address), tmp_path, quiet, quiet)
+    assert fetched(task_at(address), tmp_path) is None
+
+
+def _fetch(address, root, queue):
+    try:
+        queue.put(whole(fetch(task_at(address), root, quiet, quiet)))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test shall see it
+        queue.put(repr(error))
+
+
+def test_two_processes_at_once(archive, root):
+    with FileServer(archive) as server:
+        context = multiprocessing.get_context("spawn")
+        queue = context.Queue()
+        both = [
+            context.Process(target=_fetch, args=(server.address, root, queue)) for _ in range(2)
+        ]
+        for process in both:
+            process.start()
+        assert [queue.get(timeout=60) for _ in both] == [True, True]
+        for process in both:
+            process.join()
+        assert sum(method == "GET" for method, _ in server.seen) == 1
+
+
+def test_where_data_sets_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(tmp_path / "cache"))
+    assert data_root(None) == tmp_path / "cache" / "data"
+    monkeypatch.setenv("INFLATE_ZOO_DATA", str(tmp_path / "sets"))
+    assert data_root(None) == tmp_path / "sets"
+    assert data_root(tmp_path / "own") == tmp_path / "own"
+
+
+# On the command line.
+
+
+def bench(*words):
+    words = ["bench", "--source", "builtin/clip", "--device", "cpu", "--workers", "0", *words]
+    return CliRunner().invoke(app.app, words)
+
+
+def task_file(folder, address):
+    text = (
+        'title = "Boxes"\nmodality = "MRI"\nchannels = ["MRI"]\nspacing = [1, 1, 1]\n'
+        "labels = { background = 0, front = 1, back = 2 }\nregions = { front = [1] }\n"
+        'intensity = { rule = "percentiles", low = 0, high = 100 }\nlicense = "CC0-1.0"\n'
+        f'address = "{address}"\n'
+    )
+    (folder / "boxes.toml").write_text(text)
+    return str(folder / "boxes.toml")
+
+
+def test_a_benchmark_fetches_its_data(tmp_path, monkeypatch, root):
+    from tests.support.datasets import write_decathlon
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("INFLATE_ZOO_DATA", str(root))
+    write_decathlon(tmp_path / "Boxes", 10, (16, 16, 8))
+    shutil.make_archive(str(tmp_path / "data"), "tar", tmp_path, "Boxes")
+    few = [word for change in ("train.steps=1", "train.validate_every=0", "network.window=[8,8,8]")
+           for word in ("--set", change)]  # fmt: skip
+    with FileServer((tmp_path / "data.tar").read_bytes()) as server:
+        words = ["--dataset", task_file(tmp_path, server.address), "--protocol", "quick", *few]
+        refused = bench(*words)
+        assert refused.exit_code == 2
+        assert "task 'boxes' needs its data: Boxes, CC0-1.0" in refused.output
+        assert "add --download" in refused.output
+        result = bench(*words, "--seeds", "1", "--download", "--format", "json")
+        assert result.exit_code == 0, result.output
+        assert "fetching Boxes" in result.stderr
+        assert json.loads(result.stdout)["tasks"][0]["task"] == "boxes"
+    # And finds them without being asked to fetch.
+    again = bench(*words, "--seeds", "1")
+    assert again.exit_code == 0, again.output
+
+
+def test_nothing_to_fetch_is_named():
+    result = bench("--download")
+    assert result.exit_code == 2
+    assert "add --dataset, e.g. --dataset msd-task04" in result.output

@@ -1,0 +1,197 @@
+"""A trial's folder: what names it, what it holds, what damaged ones say."""
+
+import json
+import socket
+
+import pytest
+
+from inflate_zoo.bench.definitions.trial_folder import RECORD, Trial, place_file
+from inflate_zoo.bench.definitions.trials import TrialSpec
+from inflate_zoo.bench.trials.folder import plan_trial, refuse_others, trials_of
+from inflate_zoo.errors import UsageError
+from tests.support.trials import result_of, tiny_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny_run(tmp_path_factory.mktemp("run"), kinds=("inflated", "random"), seeds=2)
+
+
+def test_a_folder_is_named_by_what_determines_the_result(run):
+    trial = run.trials[0]
+    spec = trial.spec
+    assert trial.folder.name == spec.hash
+    assert len({trial.spec.hash for trial in run.trials}) == 4
+    assert TrialSpec(**json.loads(json.dumps(spec.plain()))).hash == spec.hash
+    changes = {
+        "seed": 7, "fold": 3, "channel_rule": "rgb",
+        "entries": {**spec.entries, spec.cases.test[0]: "other content"},
+        "task": spec.task.model_copy(update={"spacing": (1.0, 1.0, 1.5)}),
+        "arm": spec.arm.model_copy(update={"weights": "0" * 64}),
+        "cases": spec.cases.model_copy(update={"train": spec.cases.train[1:]}),
+        "protocol": spec.protocol.model_copy(
+            update={"train": spec.protocol.train.model_copy(update={"steps": 99})}
+        ),
+    }  # fmt: skip
+    assert set(changes) == set(TrialSpec.model_fields)
+    hashes = {spec.model_copy(update={name: value}).hash for name, value in changes.items()}
+    assert len(hashes | {spec.hash}) == len(changes) + 1
+
+
+def test_where_things_are_does_not_determine_it(run, tmp_path):
+    trial = run.trials[0]
+    place = trial.place.model_copy(update={"cache": "/elsewhere", "command": ("other",)})
+    other = plan_trial(tmp_path, trial.spec, place)
+    assert other.folder.name == trial.folder.name
+    assert Trial(other.folder).place == place
+    assert (other.folder / "trial.json").read_text() == (trial.folder / "trial.json").read_text()
+    assert str(run.cache) not in (trial.folder / "trial.json").read_text()
+    assert [found.folder for found in trials_of(tmp_path)] == [other.folder]
+
+
+def test_done_means_a_record(run, tmp_path):
+    trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
+    assert not trial.done
+    assert trial.failure() is None
+    trial.fail({"kind": "error", "reason": "odd"})
+    assert trial.failure() == {"kind": "error", "reason": "odd"}
+    trial.finish(result_of(trial), {"device": "cpu"})
+    assert trial.done
+    assert trial.failure() is None
+    record = trial.record()
+    assert record["hash"] == trial.folder.name
+    assert record["trial"] == json.loads(json.dumps(trial.spec.plain()))
+    before = (trial.folder / RECORD).read_bytes()
+    plan_trial(tmp_path, trial.spec, trial.place.model_copy(update={"cache": "/moved"}))
+    assert (trial.folder / RECORD).read_bytes() == before
+    with pytest.raises(ValueError, match="finite number"):
+        trial.finish(result_of(trial) | {"curves": {"loss": [(1, float("nan"))]}}, {})
+    assert (trial.folder / RECORD).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"task": 1}', "\x00"])
+def test_a_damaged_folder_is_named(run, tmp_path, content):
+    folder = tmp_path / "0123"
+    folder.mkdir()
+    if content is not None:
+        (folder / "trial.json").write_text(content)
+    with pytest.raises(UsageError, match=r"'0123' is no trial: its trial\.json") as caught:
+        _ = Trial(folder).spec
+    assert "inflate-zoo bench" in caught.value.hint
+    (folder / "trial.json").write_text((run.trials[0].folder / "trial.json").read_text())
+    if content is not None:
+        (folder / place_file()).write_text(content)
+    with pytest.raises(UsageError, match=r"place-.*\.json cannot be read"):
+        _ = Trial(folder).place
+
+
+def test_hosts_that_share_a_run_folder_have_places_of_their_own(run, tmp_path, monkeypatch):
+    def host(name):
+        monkeypatch.setattr(socket, "gethostname", lambda: name)
+
+    def planned(name, cache):
+        host(name)
+        place = run.trials[0].place.model_copy(update={"cache": str(cache), "weights": None})
+        return plan_trial(tmp_path, run.trials[0].spec, place).folder
+
+    folder = planned("one", "/gone")
+    host("three")
+    with pytest.raises(UsageError, match="planned on another host") as caught:
+        _ = Trial(folder).place
+    assert "with the same --out" in caught.value.hint
+    (tmp_path / "cache").mkdir()
+    planned("two", tmp_path / "cache")
+    for name, cache in (
+        ("one", "/gone"),
+        ("two", tmp_path / "cache"),
+        ("three", tmp_path / "cache"),
+    ):
+        host(name)
+        assert Trial(folder).place.cache == str(cache)
+
+
+def test_a_folder_that_cannot_hold_trials(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="'file' cannot hold trials"):
+        plan_trial(tmp_path / "file", run.trials[0].spec, run.trials[0].place)
+
+
+def test_words_do_not_name_a_folder_and_are_kept_up_to_date(run, tmp_path):
+    spec, place = run.trials[0].spec, run.trials[0].place
+    trial = plan_trial(tmp_path, spec, place)
+    trial.finish(result_of(trial), {})
+    words = {
+        "arm": spec.arm.model_copy(update={"label": "random as it is called beside others"}),
+        "task": spec.task.model_copy(update={"citation": "Somebody, 2026"}),
+        "protocol": spec.protocol.model_copy(update={"summary": "other words"}),
+    }
+    for name, value in words.items():
+        other = spec.model_copy(update={name: value})
+        assert plan_trial(tmp_path, other, place).folder.name == spec.hash
+        assert Trial(tmp_path / "trials" / spec.hash).spec == other
+        assert Trial(tmp_path / "trials" / spec.hash).done
+        refuse_others(tmp_path, [other])
+
+
+def test_the_order_of_changes_does_not_name_a_folder(run):
+    spec = run.trials[0].spec
+    told = [spec.protocol.model_copy(update={"overrides": o}) for o in (("a=1", "b=2"), ("b=2",))]
+    assert len({spec.model_copy(update={"protocol": p}).hash for p in told}) == 1
+
+
+def test_a_run_folder_with_other_data_is_refused(run, tmp_path):
+    trial = run.trials[0]
+    plan_trial(tmp_path, trial.spec, trial.place)
+    refuse_others(tmp_path, [each.spec for each in run.trials])
+    changed = {**trial.spec.entries, trial.spec.cases.test[0]: "other content"}
+    other = trial.spec.model_copy(update={"entries": changed})
+    with pytest.raises(UsageError, match="with other data, weights, splits or network") as caught:
+        refuse_others(tmp_path, [other])
+    assert trial.folder.name in str(caught.value)
+    refuse_others(tmp_path, [other.model_copy(update={"seed": 5})])
+
+
+def without_digest(table):
+    result = {**table["result"], "mean": {name: {"dice": 0.6} for name in table["result"]["mean"]}}
+    return {**table, "digest": None, "result": result}
+
+
+SPOILED = {
+    "trial.json cut": ("trial.json", lambda table: None),
+    "another seed": ("trial.json", lambda table: {**table, "seed": 7}),
+    "another name": ("trial.json", lambda table: {**table, "hash": "0" * 16}),
+    "record cut": ("record.json", lambda table: None),
+    "another trial's record": ("record.json", lambda table: {**table, "hash": "0" * 16}),
+    "no digest and another mean": ("record.json", lambda table: without_digest(table)),
+}
+
+
+@pytest.mark.parametrize("name, spoil", SPOILED.values(), ids=SPOILED)
+def test_a_trial_is_done_where_folder_trial_and_record_agree(run, tmp_path, name, spoil):
+    spec, place = run.trials[0].spec, run.trials[0].place
+    trial = plan_trial(tmp_path, spec, place)
+    trial.finish(result_of(trial), {})
+    path = trial.folder / name
+    table = spoil(json.loads(path.read_text()))
+    path.write_text(json.dumps(table)[:-9] if table is None else json.dumps(table))
+    assert not Trial(trial.folder).done
+    refuse_others(tmp_path, [each.spec for each in run.trials])
+    again = plan_trial(tmp_path, spec, place)
+    assert again.spec == spec
+    assert again.done == (name == "trial.json")  # written anew, the record is right again
+
+
+def test_a_renamed_folder_is_not_done_and_does_not_run(run, tmp_path):
+    trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
+    trial.finish(result_of(trial), {})
+    moved = Trial(trial.folder.rename(trial.folder.with_name("copy")))
+    assert not moved.done
+    assert moved.believed(moved=True).hash == trial.hash
+    with pytest.raises(UsageError, match="'copy' is not the one that was planned"):
+        moved.require_ready()
+
+
+def test_a_failure_that_cannot_be_read_says_nothing(run, tmp_path):
+    trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
+    (trial.folder / "failure.json").write_text("")
+    assert trial.failure() == {}

@@ -1,0 +1,537 @@
+"""Training windows: where they lie, how they are changed, and that nothing else decides it."""
+
+import dataclasses
+import socket
+import time
+from collections import Counter
+from multiprocessing import resource_sharer
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.transforms import Affine
+from torch.utils.data import DataLoader
+
+from inflate_zoo.bench.data.cases import CachedCase, open_case
+from inflate_zoo.bench.data.resampling import crop
+from inflate_zoo.bench.definitions.protocols import Augment
+from inflate_zoo.bench.training import sampling
+from inflate_zoo.bench.training.augmentation import Turn, draw_turn, warped
+from inflate_zoo.bench.training.sampling import (
+    Broken,
+    WindowRule,
+    Windows,
+    collate,
+    draw,
+    place,
+    quiet_worker,
+)
+from tests.support.trials import one_thread, tiny_run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet():
+    with one_thread():
+        yield
+
+
+STILL = Augment(
+    flip=0, turn=0, degrees=0, zoom=(1, 1), intensity=0, brightness=0, gamma=(1, 1), noise=0
+)
+ALL = Augment(
+    flip=0.5, turn=0.7, degrees=25, zoom=(0.7, 1.4), intensity=0.7, brightness=0.3,
+    gamma=(0.5, 2), noise=0.3,
+)  # fmt: skip
+
+
+def changed(**changes):
+    return STILL.model_copy(update=changes)
+
+
+def case_of(label, image=None, classes=None):
+    """A case in memory; its image is the label unless given."""
+    label = np.asarray(label, np.uint8)
+    image = label[None] if image is None else image
+    rows = [np.insert(np.argwhere(label == c), 0, c, axis=1) for c in range(1, label.max() + 1)]
+    rows = [part for part in rows if classes is None or (len(part) and part[0, 0] in classes)]
+    return CachedCase(
+        name="case",
+        key="0" * 64,
+        image=np.asarray(image, np.float16),
+        label=label,
+        reference=label,
+        spacing=(1.0, 1.0, 1.0),
+        foreground=np.concatenate([np.empty((0, 4), int), *rows]).astype(np.int32),
+    )
+
+
+def random_case(seed=0, shape=(7, 19, 23), channels=2):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 3, shape)
+    return case_of(label, rng.random((channels, *shape)))
+
+
+def rule(size, foreground=0.0, augment=None):
+    return WindowRule(size, foreground, augment)
+
+
+def seeds(count):
+    return range(1000, 1000 + count)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 6)] * 3),
+    size=st.tuples(*[st.integers(1, 6)] * 3),
+    corner=st.tuples(*[st.integers(-8, 8)] * 3),
+)
+def test_a_crop_is_a_slice_of_the_padded_volume(shape, size, corner):
+    volume = np.random.default_rng(0).random((2, *shape)) + 1
+    padded = np.pad(volume, [(0, 0), *[(20, 20)] * 3])
+    expected = padded[:, *(slice(20 + c, 20 + c + s) for c, s in zip(corner, size, strict=True))]
+    got = crop(volume, corner, size)
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(crop(volume[0], corner, size), expected[0])
+    repeated = crop(volume, corner, size, repeat=True)
+    slices = np.pad(volume, [(0, 0), (20, 20), (0, 0), (0, 0)], mode="edge")
+    slices = np.pad(slices, [(0, 0), (0, 0), (20, 20), (20, 20)])
+    cut = tuple(slice(20 + c, 20 + c + s) for c, s in zip(corner, size, strict=True))
+    np.testing.assert_array_equal(repeated, slices[:, *cut])
+
+
+# Windows whose centre slice alone is labelled.
+
+
+def centred(size, foreground=0.0, augment=None):
+    return WindowRule(size, foreground, augment, centre=True)
+
+
+def test_every_slice_is_the_centre_of_a_window_and_outer_slices_are_repeated():
+    case = random_case(shape=(4, 6, 6))
+    seen = set()
+    for seed in seeds(60):
+        window = draw(case, centred((5, 6, 6)), seed)
+        assert window.label.shape == (1, 6, 6)
+        (z,) = [z for z in range(4) if np.array_equal(window.label[0], case.label[z])]
+        planes = [min(3, max(0, z + offset)) for offset in (-2, -1, 0, 1, 2)]
+        np.testing.assert_array_equal(window.image, case.image[:, planes].astype(np.float32))
+        seen.add(z)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_a_window_one_slice_deep_is_its_own_centre():
+    case = random_case()
+    for seed in seeds(5):
+        window = draw(case, centred((1, 19, 23)), seed)
+        (z,) = [z for z in range(7) if np.array_equal(window.label[0], case.label[z])]
+        np.testing.assert_array_equal(window.image[:, 0], case.image[:, z].astype(np.float32))
+
+
+def test_with_foreground_the_centre_slice_holds_some():
+    label = np.zeros((30, 8, 8))
+    label[17, 3, 3], label[4, 5, 5] = 1, 2
+    found = {int(draw(case_of(label), centred((5, 8, 8), 1.0), s).label.max()) for s in seeds(20)}
+    assert found == {1, 2}
+
+
+def test_patches_that_reach_beyond_a_slice_see_zeros():
+    case = random_case(shape=(3, 5, 5), channels=1)
+    window = draw(case, centred((1, 8, 8)), 3)
+    inner = window.image[0, 0, 2:7, 2:7]
+    assert inner.min() > 0
+    assert float(window.image.sum()) == pytest.approx(float(inner.sum()))
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 6), (4, 6, 9)])
+def test_quarter_turns(shape):
+    case = random_case(shape=shape, channels=1)
+    plain, found = [], Counter()
+    for seed in seeds(40):
+        window = draw(case, centred((1, *shape[1:]), augment=changed(quarter_turn=1.0)), seed)
+        for turns in (0, 1, 2, 3):
+            plain = [np.rot90(case.label[z], turns) for z in range(4)]
+            for z, own in enumerate(plain):
+                if np.array_equal(window.label[0], own):
+                    found[turns] += 1
+                    turned = np.rot90(case.image[0, z], turns)
+                    np.testing.assert_array_equal(window.image[0, 0], turned.astype(np.float32))
+    assert set(found) == ({1, 2, 3} if shape[1] == shape[2] else {2})
+    assert sum(found.values()) == 40
+
+
+def test_zoom_may_be_uniform():
+    law = changed(turn=1.0, zoom=(0.5, 2.0), zoom_law="uniform")
+    drawn = [draw_turn(law, np.random.default_rng(s)).zoom for s in range(2000)]
+    assert np.mean(np.array(drawn) > 1.25) == pytest.approx(0.5, abs=0.04)
+    assert all(draw_turn(law, np.random.default_rng(s)).depth_zoom == 1 for s in range(9))
+
+
+def test_any_part_of_a_slice_may_be_magnified():
+    label = np.zeros((3, 20, 20))
+    label[:, :2, :2] = 1  # a corner: a zoom about the middle would never show it
+    law = changed(turn=1.0, zoom=(2.0, 2.0))
+    shown = [int(draw(case_of(label), centred((1, 20, 20), augment=law), s).label.sum())
+             for s in seeds(100)]  # fmt: skip
+    assert max(shown) >= 6
+    assert shown.count(0) > 40
+
+
+def test_zoom_through_the_slices_takes_neighbours_for_the_centre():
+    label = np.zeros((9, 8, 8))
+    label[4] = 1
+    image = np.ones((1, 9, 8, 8))
+    squeeze = changed(turn=1.0, zoom=(0.5, 0.5), zoom_depth=True)
+    for seed in seeds(20):
+        window = draw(case_of(label, image), centred((5, 8, 8), augment=squeeze), seed)
+        assert window.label.shape == (1, 8, 8)
+        assert float(window.image[0, 0].max()) == 0  # five slices, squeezed to two and a half
+        assert float(window.image[0, 2, 3, 3]) == 1
+    flat = changed(turn=1.0, zoom=(0.5, 0.5))
+    window = draw(case_of(label, image), centred((5, 8, 8), augment=flat), 1)
+    assert float(window.image[0, :, 3, 3].min()) == 1
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 9)] * 3),
+    size=st.tuples(*[st.integers(1, 9)] * 3),
+    foreground=st.sampled_from([0.0, 0.5, 1.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_window_leaves_the_volume_only_where_that_is_smaller(shape, size, foreground, seed):
+    label = np.random.default_rng(seed).integers(0, 3, shape)
+    corner = place(case_of(label), rule(size, foreground), np.random.default_rng(seed))
+    for at, extent, limit in zip(corner, size, shape, strict=True):
+        if extent <= limit:
+            assert 0 <= at <= limit - extent
+        else:  # in the middle: padding on both sides, equal or one more
+            before, after = -at, extent - limit + at
+            assert before in (after, after + 1)
+
+
+def test_windows_lie_anywhere():
+    case = random_case(shape=(3, 6, 5))
+    found = Counter(place(case, rule((2, 4, 5)), np.random.default_rng(s)) for s in seeds(3000))
+    assert found.keys() == {(z, y, 0) for z in range(2) for y in range(3)}
+    assert min(found.values()) > 420  # 500 expected of each
+
+
+def test_the_share_of_windows_with_foreground_is_as_asked():
+    label = np.zeros((9, 30, 30))
+    label[4, 15, 15] = 1
+    size = (1, 3, 3)
+    for share in (0.0, 0.4, 1.0):
+        drawn = rule(size, share)
+        corners = [place(case_of(label), drawn, np.random.default_rng(s)) for s in seeds(800)]
+        holds = [crop(label, corner, size).any() for corner in corners]
+        assert np.mean(holds) == pytest.approx(share, abs=0.05)
+    # The voxel is anywhere in the window, not only in its middle.
+    assert len(set(corners)) == 9
+
+
+def test_classes_are_drawn_evenly_whatever_their_size():
+    label = np.zeros((6, 24, 24))
+    label[:, :12] = 1
+    label[3, 20, 3] = 2
+    label[2, 20, 21] = 3
+    drawn, size = rule((1, 1, 1), 1.0), (1, 1, 1)
+    corners = [place(case_of(label), drawn, np.random.default_rng(s)) for s in seeds(1200)]
+    counts = Counter(int(crop(label, corner, size).item()) for corner in corners)
+    assert counts.keys() == {1, 2, 3}
+    assert all(abs(count - 400) < 60 for count in counts.values())
+
+
+def test_a_case_without_foreground_gives_windows_too():
+    window = draw(case_of(np.zeros((3, 4, 4))), rule((2, 2, 2), 1.0), 0)
+    assert window.label.shape == (2, 2, 2)
+
+
+def test_an_unchanged_window_is_a_piece_of_image_and_label():
+    case = random_case()
+    for seed in seeds(20):
+        drawn = rule((3, 8, 9), 0.5)
+        corner = place(case, drawn, np.random.default_rng(seed))
+        for augment in (None, STILL):
+            window = draw(case, dataclasses.replace(drawn, augment=augment), seed)
+            assert (window.image.dtype, window.label.dtype) == (torch.float32, torch.uint8)
+            np.testing.assert_array_equal(window.image, crop(case.image, corner, (3, 8, 9)))
+            np.testing.assert_array_equal(window.label, crop(case.label, corner, (3, 8, 9)))
+            assert window.case == "case"
+
+
+@pytest.mark.parametrize("size", [(3, 8, 8), (2, 7, 9), (4, 9, 6), (7, 19, 23), (9, 25, 10)])
+def test_turned_by_nothing_is_the_plain_window(size):
+    case, still = random_case(), changed(turn=1.0)
+    for seed in seeds(4):
+        turned, plain = (draw(case, rule(size, 0.5, a), seed) for a in (still, None))
+        torch.testing.assert_close(turned.image, plain.image, atol=1e-4, rtol=0)
+        assert torch.equal(turned.label, plain.label)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("depth_zoom", [1.0, 0.7, 1.7])  # without ties between voxels
+@pytest.mark.parametrize("repeat", [False, True])
+def test_turns_are_those_of_monai(seed, depth_zoom, repeat):
+    random = np.random.default_rng(seed)
+    image = random.random((2, 12, 30, 26)).astype(np.float16)
+    label = random.integers(0, 4, (1, 12, 30, 26), np.uint8)
+    turn = Turn(random.uniform(-0.6, 0.6), random.uniform(0.6, 1.6), depth_zoom)
+    corner, size = (-2, -3, 5), (9 + seed % 2, 17, 14)
+    beyond = 10  # more than a turned window reaches out of a plain one
+    start = (corner[0], *(at - beyond for at in corner[1:]))
+    large = (size[0], *(extent + 2 * beyond for extent in size[1:]))
+    for volume, mode in ((image, "bilinear"), (label, "nearest")):
+        affine = Affine(
+            rotate_params=(turn.angle, 0.0, 0.0),
+            scale_params=(1 / turn.depth_zoom, 1 / turn.zoom, 1 / turn.zoom),
+            spatial_size=size,
+            mode=mode,
+            padding_mode="zeros",
+            image_only=True,
+        )
+        wanted = affine(crop(volume, start, large, repeat=repeat).astype(np.float32))
+        got = warped(volume, corner, size, turn, repeat=repeat)
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def disc(radius, shape=(3, 41, 41)):
+    y, x = np.ogrid[: shape[1], : shape[2]]
+    inside = (y - shape[1] // 2) ** 2 + (x - shape[2] // 2) ** 2 <= radius**2
+    return np.broadcast_to(inside, shape)
+
+
+@pytest.mark.parametrize("zoom", [0.5, 0.8, 1.25, 2.0])
+def test_zoom_magnifies(zoom):
+    window = draw(case_of(disc(9)), rule((3, 41, 41), 0, changed(turn=1, zoom=(zoom, zoom))), 0)
+    for plane in window.label:
+        assert plane.sum() == pytest.approx(np.pi * (9 * zoom) ** 2, rel=0.1)
+    assert window.image.sum() == pytest.approx(3 * np.pi * (9 * zoom) ** 2, rel=0.1)
+
+
+def test_shrinking_is_as_likely_as_magnifying():
+    drawn = rule((3, 41, 41), 0, changed(turn=1, zoom=(0.5, 2.0)))
+    areas = [draw(case_of(disc(9)), drawn, seed).label[1].sum() for seed in seeds(150)]
+    assert np.mean(np.array(areas) > np.pi * 81) == pytest.approx(0.5, abs=0.12)
+    assert min(areas) < 0.4 * np.pi * 81
+    assert max(areas) > 2.5 * np.pi * 81
+
+
+def test_turning_is_within_the_plane_and_its_greatest_angle():
+    label = np.zeros((3, 41, 41))
+    label[:, 18:23, 2:39] = 1  # a bar along the width
+    angles = []
+    for seed in seeds(60):
+        found = draw(case_of(label), rule((3, 41, 41), 0, changed(turn=1, degrees=20)), seed)
+        assert torch.equal(found.label[0], found.label[2])
+        y, x = np.nonzero(found.label[1].numpy())
+        (_, xy), (_, yy) = np.cov(x, y)
+        angles.append(np.degrees(0.5 * np.arctan2(2 * xy, np.cov(x, y)[0, 0] - yy)))
+    assert 15 < max(angles) < 21.5
+    assert -21.5 < min(angles) < -15
+
+
+def test_slices_do_not_mix():
+    case, size = random_case(), (5, 12, 12)
+    other = case.image.copy()
+    other[:, 3] = np.random.default_rng(9).random(other[:, 3].shape)
+    twin = dataclasses.replace(case, image=other)
+    drawn = rule(size, 0, changed(turn=1, degrees=30, zoom=(0.7, 1.5)))
+    for seed in seeds(10):
+        first, second = (draw(c, drawn, seed).image for c in (case, twin))
+        start = place(case, drawn, np.random.default_rng(seed))[0]
+        differs = (first - second).abs().amax(dim=(0, 2, 3)) > 1e-3
+        assert differs.tolist() == [start + at == 3 for at in range(5)]
+
+
+def test_the_label_follows_the_image():
+    coarse = np.random.default_rng(1).integers(0, 2, (9, 6, 6))
+    label = coarse.repeat(6, axis=1).repeat(6, axis=2)
+    drawn = rule((5, 20, 22), 0.5, changed(flip=0.5, turn=0.8, degrees=40, zoom=(0.7, 1.4)))
+    for seed in seeds(30):
+        window = draw(case_of(label), drawn, seed)
+        agree = (window.image[0].round().long() == window.label).float().mean()
+        assert agree > 0.97
+        clear = (window.image[0] < 0.05) | (window.image[0] > 0.95)
+        assert (window.image[0].round().long() == window.label)[clear].all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_every_axis_is_flipped_half_of_the_time(axis):
+    shape = (4, 5, 6)
+    ramp = np.broadcast_to(
+        np.arange(shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)]), shape
+    )
+    case = case_of(ramp, ramp[None] / 10)
+    flips = []
+    for seed in seeds(400):
+        window = draw(case, rule(shape, 0, changed(flip=0.5)), seed)
+        line = window.label.movedim(axis, 0)[:, 0, 0]
+        flips.append(bool(line[0] > line[-1]))
+        torch.testing.assert_close(window.image[0] * 10, window.label.float(), atol=1e-2, rtol=0)
+    assert np.mean(flips) == pytest.approx(0.5, abs=0.08)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_changed_windows_stay_intensities_and_labels(seed):
+    window = draw(random_case(), rule((5, 16, 12), 0.5, ALL), seed)
+    assert window.image.shape == (2, 5, 16, 12)
+    assert window.image.isfinite().all()
+    assert 0 <= window.image.min() <= window.image.max() <= 1
+    assert set(window.label.unique().tolist()) <= {0, 1, 2}
+    again = draw(random_case(), rule((5, 16, 12), 0.5, ALL), seed)
+    assert torch.equal(window.image, again.image)
+    assert torch.equal(window.label, again.label)
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_single_slice_is_flipped_too(turn):
+    drawn = rule((1, 8, 9), 0, changed(flip=1, turn=turn))
+    for seed in seeds(4):
+        plain = draw(random_case(), dataclasses.replace(drawn, augment=None), seed)
+        window = draw(random_case(), drawn, seed)
+        torch.testing.assert_close(window.image, plain.image.flip(2, 3), atol=1e-3, rtol=0)
+        assert torch.equal(window.label, plain.label.flip(1, 2))
+
+
+def test_intensities_change_as_said():
+    case = random_case(channels=1)
+    plain = draw(case, rule((7, 19, 23)), 0).image
+    brighter = [
+        draw(case, rule((7, 19, 23), 0, changed(intensity=1, brightness=0.2)), s).image
+        for s in seeds(100)
+    ]
+    inner = (plain > 0.25) & (plain < 0.75)
+    shifts = [(image - plain)[inner] for image in brighter]
+    assert max(shift.std() for shift in shifts) < 1e-5
+    assert max(shift.mean() for shift in shifts) == pytest.approx(0.2, abs=0.02)
+    assert min(shift.mean() for shift in shifts) == pytest.approx(-0.2, abs=0.02)
+    squared = draw(case, rule((7, 19, 23), 0, changed(intensity=1, gamma=(2, 2))), 0).image
+    torch.testing.assert_close(squared, plain**2)
+    noisy = [
+        (draw(case, rule((7, 19, 23), 0, changed(intensity=1, noise=0.1)), s).image - plain)[inner]
+        for s in seeds(40)
+    ]
+    spreads = torch.stack([noise.std() for noise in noisy])
+    assert spreads.max() == pytest.approx(0.1, abs=0.02)
+    assert spreads.min() < 0.02
+    never = draw(
+        case, rule((7, 19, 23), 0, ALL.model_copy(update={"intensity": 0, "turn": 0, "flip": 0})), 0
+    )
+    assert torch.equal(never.image, plain)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny_run(tmp_path_factory.mktemp("sampling"))
+
+
+def windows_of(run, seed=0, augment=ALL):
+    spec = run.trial().spec
+    keys = [spec.entries[name] for name in spec.cases.train]
+    return Windows(run.cache, keys, rule((4, 8, 8), 0.6, augment), seed), spec.cases.train
+
+
+def loaded(windows, workers, numbers=12, size=3):
+    batches = [list(range(first, first + size)) for first in range(0, numbers, size)]
+    return list(DataLoader(windows, batch_sampler=batches, collate_fn=collate, num_workers=workers))
+
+
+def test_every_case_is_visited_once_before_any_comes_again(run):
+    windows, names = windows_of(run)
+    turns = [[windows[turn * 6 + at].case for at in range(6)] for turn in range(5)]
+    assert all(sorted(turn) == sorted(names) for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 1
+    other, _ = windows_of(run, seed=1)
+    assert [other[at].case for at in range(30)] != [case for turn in turns for case in turn]
+
+
+def test_windows_follow_from_seed_and_number_alone(run):
+    windows, _ = windows_of(run)
+    expected = loaded(windows, 0)
+    fresh, _ = windows_of(run)
+    backwards = [fresh[number] for number in reversed(range(12))][::-1]
+    torch.manual_seed(99)
+    np.random.seed(99)
+    for workers in (0, 2):
+        for group, got in zip(expected, loaded(windows_of(run)[0], workers), strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(group[:2], got[:2], strict=True))
+            assert group[2] == got[2]
+    assert torch.equal(
+        torch.cat([g[0] for g in expected]), torch.stack([w.image for w in backwards])
+    )
+    assert len({window.image.sum().item() for window in backwards}) == 12
+    other, _ = windows_of(run, seed=1)
+    assert not torch.equal(other[0].image, windows[0].image)
+
+
+def break_case(monkeypatch, name, error):
+    real = sampling.draw
+
+    def draw_or_break(case, *arguments):
+        if case.name == name:
+            raise error
+        return real(case, *arguments)
+
+    monkeypatch.setattr(sampling, "draw", draw_or_break)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_case_is_named_through_workers_too(run, monkeypatch, workers):
+    windows, names = windows_of(run)
+    break_case(monkeypatch, names[2], ValueError("no such axis"))
+    found = loaded(windows, workers, numbers=6)
+    bad = [group for group in found if isinstance(group, Broken)]
+    assert bad == [Broken(names[2], "ValueError: no such axis")]
+    assert sum(len(group[2]) for group in found if not isinstance(group, Broken)) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_entry_that_is_gone_is_named_through_workers_too(run, workers):
+    windows, _ = windows_of(run)
+    gone = "f" * 64
+    lost = Windows(run.cache, [gone], windows._rule, 0)
+    (found,) = loaded(lost, workers, numbers=3)
+    assert found.case == gone[:16]
+    assert "is gone from the cache" in found.reason
+
+
+def test_a_damaged_entry_gives_a_broken_window(tmp_path):
+    run = tiny_run(tmp_path)
+    spec = run.trial().spec
+    key = spec.entries[spec.cases.train[0]]
+    assert open_case(run.cache, key).name == spec.cases.train[0]
+    path = run.cache / "cases" / key / "image.npy"
+    path.write_bytes(path.read_bytes()[:200])
+    found = Windows(run.cache, [key], rule((4, 8, 8)), 0)[0]
+    assert isinstance(found, Broken)
+    assert "or damaged" in found.reason
+
+
+def test_a_defect_of_ours_is_no_broken_case(run, monkeypatch):
+    windows, names = windows_of(run)
+    break_case(monkeypatch, names[0], TypeError("a bug"))
+    with pytest.raises(TypeError, match="a bug"):
+        loaded(windows, 0, numbers=6)
+
+
+class Sharers:
+    """Where the worker hands its tensors over."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        sharer = resource_sharer._resource_sharer
+        if sharer._listener is None:
+            sharer._start()
+        return str(sharer._listener.address)
+
+
+def test_a_worker_whose_parent_left_in_between_says_nothing(capfd):
+    loader = DataLoader(Sharers(), batch_size=None, num_workers=1, worker_init_fn=quiet_worker)
+    for address in loader:
+        with socket.socket(socket.AF_UNIX) as parent:
+            parent.connect(address)  # and leaves before it asked for anything
+        time.sleep(0.2)
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,87 @@
+"""What a dry run says."""
+
+import pytest
+
+from inflate_zoo.bench.training.devices import Resources
+from inflate_zoo.bench.training.progress import Silent
+from inflate_zoo.bench.trials.estimate import Estimate, Row, estimate
+from inflate_zoo.bench.trials.planning import Planned
+from inflate_zoo.bench.trials.running import run_trial
+from tests.support.trials import FROZEN, one_thread, tiny_run
+
+CPU = Resources("cpu", 0)
+
+
+@pytest.mark.parametrize("changes", [(), FROZEN])
+def test_each_kind_is_measured_once_and_nothing_is_written(tmp_path, changes):
+    run = tiny_run(tmp_path, *changes, kinds=("inflated", "random"), seeds=2)
+    planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
+    before = sorted([*run.out.rglob("*"), *run.cache.rglob("*")])
+    said = []
+    with one_thread():
+        found = estimate(planned, CPU, said.append)
+    assert said == ["measuring vit center", "measuring random"]
+    assert sorted([*run.out.rglob("*"), *run.cache.rglob("*")]) == before
+    assert [row.trial for row in found.rows] == [trial.folder.name for trial in run.trials]
+    assert [row.seed for row in found.rows] == [0, 0, 1, 1]
+    assert all(row.seconds > 0 and row.memory_bytes > 2**20 for row in found.rows)
+    assert not any(row.done for row in found.rows)
+    with one_thread():
+        for trial in run.trials[:2]:
+            run_trial(trial, CPU, Silent())
+        again = estimate(planned, CPU, said.append)
+    assert [row.done for row in again.rows] == [True, True, False, False]
+    kept = run.trials[0].folder / "model.safetensors"
+    assert found.rows[0].disk_bytes == pytest.approx(kept.stat().st_size, rel=0.02)
+
+
+def test_more_steps_cost_more(tmp_path):
+    times = []
+    for steps in (10, 100_000):
+        run = tiny_run(tmp_path, f"train.steps={steps}", "train.validate_every=0", name=str(steps))
+        planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
+        with one_thread():
+            (row,) = estimate(planned, CPU, lambda _: None).rows
+        times.append(row.seconds)
+    assert times[1] > 100 * times[0]
+
+
+def test_features_are_counted_once_and_as_large_as_they_get(tmp_path):
+    run = tiny_run(tmp_path, *FROZEN, "train.windows_per_case=3", seeds=2)
+    pairs = [(trial.spec, trial.place) for trial in run.trials]
+    arm = pairs[0][0].arm.model_copy(update={"label": "a copy", "source": "copy"})
+    pairs.append((pairs[0][0].model_copy(update={"arm": arm}), pairs[0][1]))
+    with one_thread():
+        rows = estimate(Planned(run.out, tuple(pairs)), CPU, lambda _: None).rows
+        run_trial(run.trials[0], CPU, Silent())
+    assert rows[0].feature_bytes == rows[1].feature_bytes > rows[2].feature_bytes == 0
+    assert rows[0].seconds == rows[1].seconds > rows[2].seconds > 0
+    kept = sum(file.stat().st_size for file in run.cache.glob("features/*/*.npy"))
+    assert rows[0].feature_bytes == pytest.approx(kept, rel=0.1)  # headers of the files
+
+
+def test_a_trained_backbone_keeps_no_features(tmp_path):
+    run = tiny_run(tmp_path)
+    planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
+    with one_thread():
+        (row,) = estimate(planned, CPU, lambda _: None).rows
+    assert row.feature_bytes == 0
+
+
+def test_sums_count_what_is_to_run():
+    rows = (
+        Row("a" * 16, "vit center", 0, 0, True, 0.0, 0, 0, 0),
+        Row("b" * 16, "random", 0, 1, False, 90.0, 2**30, 2**20, 2**20),
+        Row("c" * 16, "random", 1, 1, False, 7200.0, None, 2**20, 0),
+    )
+    found = Estimate(rows)
+    plain = found.plain()
+    assert plain["seconds"] == 7290
+    assert plain["disk_bytes"] == 3 * 2**20
+    assert plain["trials"][2]["fold"] == 1
+    lines = found.lines()
+    assert lines[0].endswith("vit center, seed 0, fold 0: done")
+    assert lines[1].endswith("random, seed 1, fold 0: 90 s, 1.0 GiB memory")
+    assert "3 trials, 2 to run: about 2.0 h" in lines[3]
+    assert lines[2].endswith("random, seed 1, fold 1: 2.0 h")  # no memory where nothing can tell
+    assert "3 MiB of disk (1 MiB of it features in the cache) and 3 MiB more" in lines[3]

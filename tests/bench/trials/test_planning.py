@@ -1,0 +1,117 @@
+"""From what was asked for to trials."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inflate_zoo.bench.arms.making import Wanted
+from inflate_zoo.bench.trials.planning import Request, _checked, plan
+from inflate_zoo.errors import ConfigError, UsageError
+from tests.support.checkpoints import save_transformers
+from tests.support.datasets import change_table, write_decathlon, write_nifti, write_nnunet
+from tests.support.trials import SHAPE, VIT, tiny_protocol
+
+pytestmark = pytest.mark.filterwarnings("ignore:the source states no license")
+TASK = """
+title = "Boxes"
+modality = "MRI"
+channels = ["MRI"]
+labels = {{ background = 0, front = 1, back = {back} }}
+regions = {{ both = [1, {back}] }}
+intensity = {{ rule = "percentiles", low = 1, high = 99 }}
+spacing = [1.0, 1.0, 2.0]
+[split]
+folds = {folds}
+"""
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    data = write_decathlon(home / "Task99 Böxes!", 12, SHAPE)
+    save_transformers("vit", home / "vit", **VIT)
+    wanted = Wanted((str(home / "vit"), "random"), ("center",))
+    return Request(
+        data=data, dataset=None, wanted=wanted, protocol=tiny_protocol(), seeds=2, folds=(0,),
+        rule="sum", out=None, cache=home / "cache", command=("inflate-zoo",),
+    )  # fmt: skip
+
+
+def go(request):
+    counted = []
+    return plan(request, lambda _: None, lambda *numbers: counted.append(numbers)), counted
+
+
+def test_trials_are_balanced_from_the_start(request_):
+    planned, counted = go(replace(request_, folds=(3, 1)))
+    shown = [(s.seed, s.fold, s.arm.label) for s, _ in planned.trials]
+    arms = ("vit center", "random")
+    assert shown == [(s, f, arm) for s in (0, 1) for f in (3, 1) for arm in arms]
+    assert ("cases checked", 12, 12) in counted
+    assert ("cases prepared", 12, 12) in counted
+    name = planned.trials[0][0].protocol.name
+    assert planned.out == Path("runs") / f"task99-b-xes-{name}"
+    assert planned.trials[0][0].task.name == "task99-b-xes"
+
+
+def test_many_warnings_are_counted_those_of_the_whole_first(tmp_path):
+    folder = write_decathlon(tmp_path / "Boxes", 12, SHAPE)
+    for path in (folder / "labelsTr").iterdir():
+        write_nifti(path, np.zeros(SHAPE, np.uint8))
+    change_table(folder, validation=[{"image": "a.nii", "label": "b.nii"}])
+    said = []
+    _checked(folder, said.append, lambda *_: None)
+    assert len(said) == 9
+    assert said[0].startswith("warning: data set: dataset.json: 1 labelled cases")
+    assert said[-1] == "... and 5 more warnings; see all with: inflate-zoo data check Boxes"
+
+
+def test_all_folds_test_every_case_once(request_):
+    planned, _ = go(replace(request_, folds=None, seeds=1))
+    tested = []
+    for spec, place in planned.trials:
+        parts = [spec.cases.train, spec.cases.validation, spec.cases.test]
+        names = [name for part in parts for name in part]
+        assert len(names) == len(set(names)) == 12
+        assert set(spec.entries) == set(names)
+        assert Path(place.cache).is_absolute()
+        if spec.arm.kind == "random":
+            assert place.weights is None
+            tested += spec.cases.test
+    assert sorted(tested) == sorted(names)
+
+
+def test_both_layouts_give_the_same_trials_but_for_names(request_, tmp_path):
+    other = write_nnunet(tmp_path / request_.data.name, 12, SHAPE)
+    ours, theirs = (go(replace(request_, data=data))[0] for data in (request_.data, other))
+    for (one, _), (two, _) in zip(ours.trials, theirs.trials, strict=True):
+        assert one.cases == two.cases
+        assert one.task.spacing == two.task.spacing
+        assert set(one.task.regions) == set(two.task.regions)
+
+
+def test_a_task_file_decides(request_, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(TASK.format(back=2, folds=3))
+    planned, _ = go(replace(request_, dataset=str(file), folds=None, seeds=1, out=tmp_path / "o"))
+    assert {spec.fold for spec, _ in planned.trials} == {0, 1, 2}
+    assert planned.trials[0][0].task.regions == {"both": (1, 2)}
+    assert planned.out == tmp_path / "o"
+    file.write_text(TASK.format(back=3, folds=3))
+    with pytest.raises(ConfigError, match="is not the data set of task 'mine'"):
+        go(replace(request_, dataset=str(file)))
+
+
+def test_a_protocol_changes_the_task(request_):
+    protocol = tiny_protocol("data.spacing=[2.0, 1.0, 1.5]")
+    planned, _ = go(replace(request_, protocol=protocol))
+    assert planned.trials[0][0].task.spacing == (2.0, 1.0, 1.5)
+
+
+@pytest.mark.parametrize("folds", [(5,), (-1,), (0, 9)])
+def test_folds_that_do_not_exist(request_, folds):
+    with pytest.raises(UsageError, match="no fold") as caught:
+        go(replace(request_, folds=folds))
+    assert caught.value.hint == "choose from 0 to 4"

@@ -1,0 +1,237 @@
+"""One trial in one process: done once, held, failed, lost."""
+
+import json
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+
+import pytest
+import torch
+
+from inflate_zoo import interrupts, load
+from inflate_zoo.bench.definitions.trial_folder import place_file
+from inflate_zoo.bench.training.devices import Resources, device_kind, make_accelerator
+from inflate_zoo.bench.training.progress import Silent
+from inflate_zoo.bench.trials import attempt
+from inflate_zoo.bench.trials.leases import LEASE, LOCK, leased
+from inflate_zoo.bench.trials.running import _failure, run_trial
+from inflate_zoo.errors import DeadWorkerError, UsageError
+from inflate_zoo.segmentation.segmenter import Segmenter
+from tests.support.trials import one_thread, tiny_run
+
+CPU = Resources("cpu", 0)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with one_thread():
+        yield
+
+
+@pytest.mark.parametrize("kind", ["inflated", "2d", "random"])
+def test_what_is_kept_is_the_trained_network(home, monkeypatch, kind):
+    kept, real = [], Segmenter.save_pretrained
+
+    def watch(self, folder):
+        kept.append(self)
+        return real(self, folder)
+
+    monkeypatch.setattr(Segmenter, "save_pretrained", watch)
+    trial = tiny_run(home, kinds=("inflated", "2d", "random"), name=kind).trial(kind)
+    assert run_trial(trial, CPU, Silent()) == "done"
+    volume = torch.rand(1, 1, 4, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(load(trial.folder).eval()(volume), kept[0].eval()(volume))
+    before = (trial.folder / "record.json").read_bytes()
+    assert run_trial(trial, CPU, Silent()) == "done"
+    assert (trial.folder / "record.json").read_bytes() == before
+    assert len(kept) == 1
+
+
+def test_what_a_signal_broke_is_no_failure(home, monkeypatch):
+    trial = tiny_run(home, name="signal").trial()
+
+    def worker_dies(*_):
+        with suppress(KeyboardInterrupt):  # as torch's own handler, which raises its error instead
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    monkeypatch.setattr("inflate_zoo.bench.trials.running.run_attempt", worker_dies)
+    assert interrupts.run(lambda: run_trial(trial, CPU, Silent())) == 143
+    assert {path.name for path in trial.folder.iterdir()} <= {"trial.json", place_file(), LOCK}
+
+
+def test_a_trial_that_another_holds_is_left_alone(home, monkeypatch):
+    trial = tiny_run(home, name="held").trial()
+    with leased(trial.folder):
+        before = {path.name for path in trial.folder.iterdir()}
+        with monkeypatch.context() as patch:  # asked every two seconds: the lease comes first
+            patch.setattr("inflate_zoo.bench.trials.running.make_accelerator", None)
+            assert run_trial(trial, CPU, Silent()) == "held"
+        assert {path.name for path in trial.folder.iterdir()} == before
+
+
+def steal(folder):
+    lease = {"host": "elsewhere", "pid": 1, "token": "theirs"}
+    (folder / LEASE).write_text(json.dumps(lease))
+
+
+@pytest.mark.parametrize("then", ["goes on", "fails"])
+def test_who_lost_the_lease_writes_nothing_more(home, then):
+    class Thief(Silent):
+        def step(self, step, *_):
+            if step == 1:
+                steal(trial.folder)
+                if then == "fails":
+                    raise ValueError("its files were tidied away")
+
+    trial = tiny_run(home, "train.checkpoint_every=1", name=f"lost-{then}").trial()
+    assert run_trial(trial, CPU, Thief()) == "held"
+    names = {path.name for path in trial.folder.iterdir()}
+    assert names == {"trial.json", place_file(), "events", LEASE, LOCK}
+    assert "elsewhere" in (trial.folder / LEASE).read_text()
+
+
+def test_a_lease_stolen_while_scoring_keeps_the_record_back(home):
+    class Thief(Silent):
+        def part(self, done, total):
+            steal(trial.folder)
+
+    trial = tiny_run(home, name="late").trial()
+    assert run_trial(trial, CPU, Thief()) == "held"
+    assert not trial.done
+    assert not (trial.folder / "model.safetensors").exists()
+
+
+def test_a_lease_stolen_while_the_network_is_saved_does_too(home, monkeypatch):
+    real = Segmenter.save_pretrained
+
+    def slow(self, folder):
+        steal(folder)
+        return real(self, folder)
+
+    monkeypatch.setattr(Segmenter, "save_pretrained", slow)
+    trial = tiny_run(home, name="later").trial()
+    assert run_trial(trial, CPU, Silent()) == "held"
+    assert not trial.done
+
+
+def test_a_failure_of_another_process_counts_if_it_is_fresh(home):
+    trial = tiny_run(home, name="fresh").trial()
+    trial.fail({"kind": "error", "reason": "there"})
+    moment = (trial.folder / "failure.json").stat().st_mtime
+    assert run_trial(trial, CPU, Silent(), since=moment - 1) == "failed"
+    assert trial.failure()["reason"] == "there"
+    assert run_trial(trial, CPU, Silent(), since=moment + 1) == "done"
+    assert trial.failure() is None
+
+
+def test_a_second_failure_tells_its_own_reason(home):
+    class Fails(Silent):
+        def step(self, *_):
+            raise ValueError(why)
+
+    trial = tiny_run(home, name="twice").trial()
+    for why in ("first", "second"):
+        assert run_trial(trial, CPU, Fails()) == "failed"
+        assert trial.failure()["reason"] == f"ValueError: {why}"
+
+
+def failed(error):
+    try:
+        raise error
+    except (OSError, RuntimeError, MemoryError, DeadWorkerError) as caught:
+        return _failure(caught)
+
+
+def test_reasons_hold_no_path_and_one_line():
+    failure = failed(FileNotFoundError(2, "No such file or directory", "/no/such/place"))
+    assert failure["where"].startswith("test_trial.py:")
+    assert failure["reason"] == "FileNotFoundError: No such file or directory: 'place'"
+    leak = failed(RuntimeError("cannot map /home/me/cache/a.npy of 3/4"))
+    assert leak["reason"] == "RuntimeError: cannot map a.npy of 3/4"
+    long = failed(RuntimeError("first\nsecond" + "x" * 900))
+    assert long["reason"] == "RuntimeError: first"
+    allocator = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"
+    assert failed(RuntimeError(allocator))["kind"] == "out_of_memory"
+    assert failed(MemoryError())["kind"] == "out_of_memory"
+    died = failed(DeadWorkerError(["one", "two"]))
+    assert (died["kind"], died["case"]) == ("data_worker", "one, two")
+
+
+def test_devices():
+    assert device_kind(Resources("cpu")) == "cpu"
+    for name in ("gpu", "meta", "cuda:99"):
+        with pytest.raises(UsageError, match=name):
+            device_kind(Resources(name))
+    # Trials of either precision may follow each other in a process.
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    Accelerator(cpu=True, mixed_precision="bf16")
+    assert make_accelerator("fp32", CPU).mixed_precision == "no"
+    assert make_accelerator("bf16", CPU).mixed_precision == "no"
+
+
+def test_the_record_tells_its_circumstances(home):
+    trial = tiny_run(home, name="told").trial()
+    assert run_trial(trial, CPU, Silent()) == "done"
+    run = trial.record()["run"]
+    assert run["host"] == socket.gethostname()
+    assert run["device"] == "cpu"
+    assert run["command"] == ["inflate-zoo", "bench"]
+    assert set(attempt.VERSIONS) | {"python", "inflate-zoo"} == set(run["versions"])
+    assert run["seconds"]["training"] > 0
+    text = (trial.folder / "record.json").read_text()
+    assert str(home) not in text
+    assert os.sep + "site-packages" not in text
+
+
+def edited(text):
+    record = json.loads(text)
+    record["result"]["mean"] = {name: {"dice": 1.0} for name in record["result"]["mean"]}
+    return json.dumps(record)
+
+
+@pytest.mark.parametrize("spoil", [edited, lambda text: text[: len(text) // 2]])
+def test_a_record_that_is_not_to_be_believed_is_put_aside_and_the_trial_runs_again(home, spoil):
+    trial = tiny_run(home, "train.steps=2", name=f"edited-{spoil.__name__}").trial()
+    assert run_trial(trial, CPU, Silent()) == "done"
+    path, aside = trial.folder / "record.json", trial.folder / "unbelieved-record.json"
+    first, spoiled = trial.record(), spoil(path.read_text())
+    path.write_text(spoiled)
+    (trial.folder / "cases").mkdir()
+    (trial.folder / "cases" / "0000.json").write_text('{"regions": {}}')
+    with pytest.warns(UserWarning, match="is not to be believed: .*; the trial runs again"):
+        assert run_trial(trial, CPU, Silent()) == "done"
+    assert trial.record()["result"] == first["result"]
+    assert trial.record()["digest"] == first["digest"]
+    assert aside.read_text() == spoiled
+    assert run_trial(trial, CPU, Silent()) == "done"
+
+
+def test_a_training_whose_checkpoint_is_torn_begins_anew_and_ends_as_any(home):
+    class Stops(Silent):
+        def step(self, step, *_):
+            if step == 5:
+                raise ValueError("stop")
+
+    changes = ("train.checkpoint_every=2", "train.validate_every=0")
+    whole, torn = (tiny_run(home, *changes, name=name).trial() for name in ("unbroken", "torn"))
+    assert run_trial(whole, CPU, Silent()) == "done"
+    assert run_trial(torn, CPU, Stops()) == "failed"
+    checkpoint = torn.folder / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match=r"is damaged: .*; the training starts anew"):
+        assert run_trial(torn, CPU, Silent()) == "done"
+    assert torn.record()["result"] == whole.record()["result"]
+    assert not list(torn.folder.glob("*checkpoint*"))

@@ -1,0 +1,91 @@
+"""The proof must fail where the conversion is wrong."""
+
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from inflate_zoo.conversion import proof
+from inflate_zoo.conversion.converting import convert
+from inflate_zoo.errors import VerificationError
+from inflate_zoo.networks import attention
+from tests.support.checkpoints import save_transformers
+
+pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return save_transformers("dinov2_with_registers", tmp_path_factory.mktemp("s") / "source")
+
+
+def test_without_the_prefix_correction_it_fails_and_leaves_nothing(source, tmp_path, monkeypatch):
+    def plain(query, key, value, prefix, copies):
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+
+    monkeypatch.setattr(attention, "attend", plain)
+    with pytest.raises(VerificationError, match="does not reproduce") as error:
+        convert(source, tmp_path / "out")
+    assert error.value.exit_code == 1
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@pytest.mark.parametrize("scheme", ["center", "average", "repeat"])
+@pytest.mark.parametrize(
+    "name", ["patch_embed.weight", "patch_embed.bias", "pos_embed", "reg_token", "norm.bias",
+             "blocks.2.ls2.gamma", "blocks.1.attn.qkv.weight"]
+)  # fmt: skip
+def test_any_wrong_tensor_in_the_file_is_seen(source, tmp_path, monkeypatch, scheme, name):
+    from inflate_zoo.conversion import converting
+
+    write = converting.write_safetensors
+
+    def damaged(path, entries, tensors, progress):
+        digest = write(path, entries, tensors, progress)
+        content = load_file(path)
+        content[name] = content[name] * 1.01
+        save_file(content, path, metadata={"format": "pt"})
+        return digest
+
+    monkeypatch.setattr(converting, "write_safetensors", damaged)
+    with pytest.raises(VerificationError):
+        convert(source, tmp_path / "out", scheme=scheme)
+
+
+@pytest.mark.parametrize("scheme", ["average", "repeat"])
+def test_a_scheme_in_the_wrong_slices_is_seen(source, tmp_path, monkeypatch, scheme):
+    from inflate_zoo.inflation import tensors as inflate
+    from inflate_zoo.inflation.schemes import SCHEMES
+
+    wrong = dict(SCHEMES) | {scheme: SCHEMES["center"]}
+    monkeypatch.setattr(inflate, "SCHEMES", wrong)
+    with pytest.raises(VerificationError):
+        convert(source, tmp_path / "out", scheme=scheme)
+
+
+def test_center_in_another_slice_is_seen(source, tmp_path, monkeypatch):
+    from inflate_zoo.inflation import tensors as inflate
+    from inflate_zoo.inflation.schemes import SCHEMES
+
+    wrong = dict(SCHEMES) | {"center": lambda k, depth: SCHEMES["center"](k, depth).roll(1, 2)}
+    monkeypatch.setattr(inflate, "SCHEMES", wrong)
+    with pytest.raises(VerificationError):
+        convert(source, tmp_path / "out")
+
+
+def test_nan_never_passes():
+    scale = torch.tensor(1.0)
+    assert proof._error(torch.tensor([float("nan")]), torch.zeros(1), scale) == float("inf")
+    assert proof._error(torch.tensor([-3.0]), torch.zeros(1), scale) == 3.0
+
+
+def test_a_large_grid_is_proved_on_a_smaller_one_with_its_table_compared(tmp_path):
+    source = save_transformers("dinov2", tmp_path / "source", image_size=8 * 37)
+    folder = convert(source, tmp_path / "out")
+    found = json.loads((folder / "conversion.json").read_text())["verification"]
+    assert found["tables_equal"]
+    assert found["grid"][0] >= 2
+    assert found["grid"][0] * found["grid"][1] * found["grid"][2] <= 600
+    assert found["passed"]

@@ -1,0 +1,248 @@
+"""Trials under fire: killed at exact moments, shared by processes, spread over processes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from inflate_zoo.bench.definitions.trial_folder import place_file
+from inflate_zoo.bench.training.devices import Resources
+from inflate_zoo.bench.training.progress import Silent
+from inflate_zoo.bench.trials.running import run_trial
+from tests.support.trials import TINY, one_thread, tiny_run
+
+ROOT = Path(__file__).parents[2]
+CPU = Resources("cpu", 0)
+TOKEN = "hf_TheTokenThatMustNotLeak0123456789"
+EVERY_STEP = ("train.checkpoint_every=1", "train.select=best", "network.drop_path=0.2")
+
+# What a child does before its command: ends itself, as by kill -9, at an exact moment.
+MOMENTS = {
+    "between two steps": """
+        from inflate_zoo.bench.training import trainer as training
+        step = training.Trainer._step
+        def dies(self, *arguments):
+            if self.state.step == 4:
+                os._exit(9)
+            return step(self, *arguments)
+        training.Trainer._step = dies
+    """,
+    "before a checkpoint's rename": """
+        from pathlib import Path
+        whole = Path.replace
+        def dies(self, target):
+            if Path(target).name == "checkpoint.safetensors":
+                written.append(target)
+                if len(written) == 3:
+                    os._exit(9)
+            return whole(self, target)
+        written = []
+        Path.replace = dies
+    """,
+    "between two cases": """
+        from inflate_zoo.bench.scoring import evaluation
+        score = evaluation.score_case
+        def dies(seer, case, task, folder, index):
+            if index == 1:
+                os._exit(9)
+            return score(seer, case, task, folder, index)
+        evaluation.score_case = dies
+    """,
+    "before the record": """
+        from inflate_zoo.bench.definitions import trial_folder as records
+        records.Trial.finish = lambda *_: os._exit(9)
+    """,
+    "after the record": """
+        import shutil
+        from pathlib import Path
+        gone = Path.unlink
+        def dies(self, missing_ok=False):
+            if self.name == "checkpoint.safetensors":
+                os._exit(9)
+            gone(self, missing_ok)
+        Path.unlink = dies
+    """,
+}
+
+
+def environment():
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "HF_TOKEN": TOKEN,
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def start(words, cwd, before=""):
+    """A real process that runs a command, after some lines of Python."""
+    lines = [line[8:] for line in before.splitlines()]
+    script = "\n".join(["import os", *lines, "from inflate_zoo.cli.app import main", "main()"])
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, words)],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def leftovers(folder):
+    """Names that a finished trial's folder should not hold."""
+    wanted = {
+        "trial.json", place_file(), "record.json", "config.json", "model.safetensors",
+        "overlays.safetensors", "events",
+    }  # fmt: skip
+    return {path.name for path in folder.iterdir()} - wanted
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def whole(home):
+    """The record of a trial that nobody disturbed."""
+    with one_thread():
+        trial = tiny_run(home, *EVERY_STEP, name="whole").trial()
+        assert run_trial(trial, CPU, Silent()) == "done"
+    assert not leftovers(trial.folder)
+    return trial.record()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_trial_goes_on_to_the_same_bits(home, whole, moment):
+    trial = tiny_run(home, *EVERY_STEP, name=moment.replace(" ", "-")).trial()
+    words = ("bench-trial", trial.folder, "--device", "cpu")
+    child = start(words, home, MOMENTS[moment])
+    _, errors = child.communicate(timeout=120)
+    assert child.returncode == 9, errors
+    assert trial.done == (moment == "after the record")
+    # Only what the kill came before the end of is done again.
+    steps = []
+    watcher = Silent()
+    watcher.step = lambda step, *_: steps.append(step)
+    with one_thread():
+        assert run_trial(trial, CPU, watcher) == "done"
+    first = {"between two steps": 5, "before a checkpoint's rename": 3}.get(moment)
+    assert steps == ([] if first is None else list(range(first, 7)))
+    record = trial.record()
+    assert record["result"] == whole["result"]
+    assert record["hash"] == whole["hash"]
+    if moment != "after the record":
+        assert not leftovers(trial.folder)
+
+
+def test_sigkill_in_the_middle_of_training(home):
+    changes = ("train.steps=30", "train.checkpoint_every=7", "train.validate_every=10")
+    with one_thread():
+        calm = tiny_run(home, *changes, name="calm").trial()
+        assert run_trial(calm, CPU, Silent()) == "done"
+    trial = tiny_run(home, *changes, name="shot").trial()
+    child = start(("bench-trial", trial.folder, "--device", "cpu"), home)
+    checkpoint, until = trial.folder / "checkpoint.safetensors", time.monotonic() + 100
+    while not checkpoint.exists():
+        assert child.poll() is None, child.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    child.send_signal(signal.SIGKILL)
+    child.communicate(timeout=20)
+    assert not trial.done
+    assert (trial.folder / "lease.json").exists()
+    with one_thread():
+        assert run_trial(trial, CPU, Silent()) == "done"  # its holder is dead: no minute's wait
+    assert trial.record()["result"] == calm.record()["result"]
+    assert not leftovers(trial.folder)
+    kept, other = (load_file(t.folder / "model.safetensors") for t in (trial, calm))
+    assert all(torch.equal(kept[name], other[name]) for name in other)
+
+
+def test_two_processes_share_a_run_and_nothing_private_gets_out(home):
+    run = tiny_run(home, name="unused")
+    words = ["bench", "--data", run.data.name, "--source", run.source.name, "--source", "random"]
+    words += ["--protocol", "quick", "--seeds", "1", "--out", "shared", "--device", "cpu"]
+    words += ["--cache", str(run.cache), *(word for key in TINY for word in ("--set", key))]
+    children = [start(words, home) for _ in range(2)]
+    outputs = [child.communicate(timeout=150) for child in children]
+    assert [child.returncode for child in children] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert "random" in outputs[0][0]
+    told = "".join(errors for _, errors in outputs)
+    for arm in ("vit center", "random"):  # each trained by one process, once
+        assert len(re.findall(rf"{arm}, seed 0, fold 0: training$", told, re.MULTILINE)) == 1, told
+    folders = list((home / "shared" / "trials").iterdir())
+    assert len(folders) == 2
+    assert not any(leftovers(folder) for folder in folders)
+    private = (str(home), str(ROOT), TOKEN)
+    for text in (*outputs[0], *outputs[1]):
+        assert not [secret for secret in private if secret in text]
+    for path in (home / "shared").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert TOKEN.encode() not in content
+            if path.name != place_file():
+                assert not [secret for secret in private if secret.encode() in content], path
+
+
+def test_two_processes_train_one_trial_as_one_does(home):
+    # Two groups per step, one per process; dropped branches belong to windows, not to processes.
+    changes = ("network.drop_path=0.2", "train.steps=5")
+    with one_thread():
+        alone = tiny_run(home, *changes, name="alone").trial()
+        assert run_trial(alone, CPU, Silent()) == "done"
+    together = tiny_run(home, *changes, name="together").trial()
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    words += ["-m", "inflate_zoo", "bench-trial", str(together.folder), "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=home, env=environment(), capture_output=True, text=True, timeout=150,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ours, theirs = together.record(), alone.record()
+    assert ours["run"]["processes"] == 2
+    for curve in ("loss", "validation_dice"):
+        got, expected = (torch.tensor(r["result"]["curves"][curve]) for r in (ours, theirs))
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    kept, other = (load_file(t.folder / "model.safetensors") for t in (together, alone))
+    for name, tensor in other.items():
+        torch.testing.assert_close(kept[name], tensor, rtol=1e-3, atol=1e-4)
+    assert not leftovers(together.folder)
+
+
+def test_one_of_two_processes_that_fails_ends_both_with_the_first_reason(home):
+    trial = tiny_run(home, name="broken-pair").trial()
+    script = home / "broken.py"
+    script.write_text(
+        "import os\n"
+        "from inflate_zoo.bench.training import sampling\n"
+        "draw = sampling.draw\n"
+        "def broken(case, rule, seed):\n"
+        "    if os.environ['RANK'] == '1':\n"
+        "        raise ValueError('no such window')\n"
+        "    return draw(case, rule, seed)\n"
+        "sampling.draw = broken\n"
+        "from inflate_zoo.cli.app import main\n"
+        "main()\n"
+    )
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29519"]
+    done = subprocess.run(
+        [sys.executable, *words, str(script), "bench-trial", str(trial.folder), "--device", "cpu"],
+        cwd=home, env=environment(), capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    failure = json.loads((trial.folder / "failure.json").read_text())
+    assert failure["kind"] == "data_worker"
+    assert "no such window" in failure["reason"]
+    assert failure["case"] in trial.spec.cases.train
+    assert not trial.done

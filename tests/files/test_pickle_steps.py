@@ -1,0 +1,156 @@
+"""Pickles that safe loading would take, and that would cost memory or time without end."""
+
+import argparse
+import collections
+import io
+import pickle
+import struct
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from inflate_zoo.errors import CheckpointError
+from inflate_zoo.files.pickles import load_pickle
+
+TENSOR = "ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+def zipped(path, steps, data=b"\0" * 16):
+    """A checkpoint as torch writes it, around a pickle of ours."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + steps + b".")
+        archive.writestr("archive/byteorder", b"little")
+        archive.writestr("archive/data/0", data)
+        archive.writestr("archive/version", b"3\n")
+    return path
+
+
+def old_form(path, steps, data=b"\0" * 16):
+    """A checkpoint as torch wrote it before 1.6, around a pickle of ours."""
+    magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
+    info = pickle.dumps({"little_endian": True, "protocol_version": 1001, "type_sizes": {}}, 2)
+    names = pickle.dumps(["0"], 2)
+    path.write_bytes(
+        magic + info + b"\x80\x02" + steps + b"." + names + struct.pack("<q", 4) + data
+    )
+    return path
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def number(value):
+    data = pickle.dumps(value, 2)[2:-1]
+    assert len(data) > 1
+    return data
+
+
+def storage(count, old=False):
+    view = b"N" if old else b""
+    items = text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(count)
+    return b"(" + items + view + b"tQ"
+
+
+def tensor(count, sizes, strides, offset=0, old=False):
+    shape = b"(" + b"".join(map(number, sizes)) + b"t(" + b"".join(map(number, strides)) + b"t"
+    last = b"\x89ccollections\nOrderedDict\n)R"
+    return TENSOR.encode() + b"(" + storage(count, old) + number(offset) + shape + last + b"tR"
+
+
+def named(value):
+    return b"}" + text("weight") + value + b"s"
+
+
+def call(function, *arguments):
+    return b"c" + function.encode() + b"\n(" + b"".join(arguments) + b"tR"
+
+
+DOUBLED = b"K\x01" + b"q\x00h\x00\x86" * 60  # a tuple of 2^60 numbers
+
+BOMBS = {
+    "bytearray": call("builtins\nbytearray", number(1 << 33)),
+    "bytearray, Python 2": call("__builtin__\nbytearray", number(1 << 33)),
+    "tensor class": call("torch\nFloatTensor", number(1 << 31)),
+    "tensor class, new": b"ctorch\nTensor\n(" + number(1 << 31) + b"t\x81",
+    "storage class": call("torch.storage\nUntypedStorage", number(1 << 33)),
+    "numpy type": call("numpy\ndtype", text("V1000000000")),
+    "numpy type, filled": call("numpy\ndtype", text("f8"), b"\x89", b"\x88")
+    + b"(K\x03" + text("t") + b"NJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+    "tensor, filled": tensor(4, (4,), (1,)) + b"(K\x00tb",
+    "codec": call("_codecs\nencode", text("\xe9" * 9), text("punycode")),
+    "by way of a subclass": call(
+        "torch._tensor\n_rebuild_from_type_v2",
+        b"cbuiltins\nbytearray\n", b"ctorch\nTensor\n", b"(" + number(1 << 33) + b"t", b"N",
+    ),
+    "hash": b"}" + DOUBLED + b"K\x01s",
+    "hash of a set": call("builtins\nset", b"](" + DOUBLED + b"e"),
+    "steps": b"N" * 1_000_001,
+    "larger than the file": tensor(1 << 40, (1 << 40,), (1,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("write", [zipped, old_form])
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_pickle_that_asks_for_the_world_is_refused(tmp_path, bomb, write):
+    path = write(tmp_path / "m.pth", named(BOMBS[bomb]))
+    began = time.process_time()
+    with pytest.raises(CheckpointError, match=r"'m\.pth'"):
+        load_pickle(path)
+    assert time.process_time() - began < 10  # a second, unless coverage traces it on a busy core
+
+
+@pytest.mark.parametrize("write", [zipped, old_form])
+@pytest.mark.parametrize(
+    ("sizes", "strides", "offset", "fits"),
+    [
+        ((4,), (1,), 0, True),
+        ((2, 2), (1, 2), 0, True),
+        ((3,), (1,), 1, True),
+        ((1000,), (0,), 0, True),  # expanded: one number
+        ((5,), (1,), 0, False),
+        ((4,), (1,), 1, False),
+        ((2, 2), (4, 1), 0, False),
+        ((1 << 28,), (1,), 0, False),
+    ],
+)
+def test_no_tensor_is_larger_than_its_storage(tmp_path, write, sizes, strides, offset, fits):
+    steps = named(tensor(4, sizes, strides, offset, old=write is old_form))
+    path = write(tmp_path / "m.pth", steps)
+    if fits:
+        assert tuple(load_pickle(path)["weight"].shape) == sizes
+    else:
+        with pytest.raises(CheckpointError, match="is larger than its storage"):
+            load_pickle(path)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_what_training_checkpoints_carry_is_taken(tmp_path, new):
+    weight = torch.arange(6.0).reshape(2, 3)
+    content = {
+        "model": {"w": weight, "t": weight.t(), "p": torch.nn.Parameter(weight.half()[1:])},
+        "args": argparse.Namespace(lr=0.1, name="x", betas=(0.9, 0.999)),
+        "best": np.float64(0.5), "kind": np.dtype("float32"), "epoch": np.int64(3),
+        "counts": collections.Counter({1: 2, 0: 5}), "names": {"a", "b"}, "size": torch.Size([1]),
+        "bytes": b"\x00\xff", "array": bytearray(b"ab"), "dtype": torch.bfloat16,
+        "order": collections.OrderedDict([((1, 2), 3)]), "z": 1j, "device": torch.device("cpu"),
+        "empty": torch.empty(0, 3), "big": 1 << 70, "rng": torch.get_rng_state(),
+    }  # fmt: skip
+    torch.save(content, tmp_path / "m.pth", _use_new_zipfile_serialization=new)
+    found = load_pickle(tmp_path / "m.pth")
+    torch.testing.assert_close(found["model.t"], weight.t())
+    torch.testing.assert_close(found["model.p"], weight.half()[1:])
+    assert set(found) == {"model.w", "model.t", "model.p", "empty", "rng"}
+
+
+def test_two_pickles_in_one_archive_are_refused(tmp_path):
+    content = io.BytesIO()
+    torch.save({"w": torch.ones(1)}, content)
+    (tmp_path / "m.pth").write_bytes(content.getvalue())
+    with zipfile.ZipFile(tmp_path / "m.pth", "a") as archive:
+        archive.writestr("other/data.pkl", b"\x80\x02}.")
+    with pytest.raises(CheckpointError, match="two pickles"):
+        load_pickle(tmp_path / "m.pth")

@@ -1,0 +1,211 @@
+import pytest
+
+from inflate_zoo.errors import (
+    AmbiguousSourceError,
+    ConfigError,
+    UnknownNameError,
+    UnsupportedModelError,
+)
+from inflate_zoo.files.header import TensorInfo
+from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.detection import choose_scheme, section_of
+from inflate_zoo.naming.towers import best_matching
+from inflate_zoo.naming.unsupported import MODEL_TYPES
+from tests.support.recorded import case, cases, definitions, plan_of
+
+SCHEMES = naming_schemes()
+EVERY = [c for name in definitions() for c in cases(name)]
+WITH_CONFIG = [c for c in EVERY if c.config is not None]
+FROM_TRANSFORMERS = [c for c in WITH_CONFIG if c.definition != "timm_vit"]
+
+
+def kinds(chosen):
+    return {"argvalues": chosen, "ids": [c.kind for c in chosen]}
+
+
+def choose(header, config=None, **options):
+    return choose_scheme(SCHEMES, header, config, **options)
+
+
+def header_of(*names):
+    return {name: TensorInfo("F32", (4, 4)) for name in names}
+
+
+@pytest.mark.parametrize("recorded", **kinds(WITH_CONFIG))
+def test_the_config_decides(recorded):
+    assert choose(recorded.header, recorded.config).name == recorded.definition
+
+
+@pytest.mark.parametrize("recorded", **kinds(FROM_TRANSFORMERS))
+def test_a_transformers_file_without_its_config_asks_for_it(recorded):
+    with pytest.raises(ConfigError, match=r"no config\.json") as caught:
+        choose(recorded.header)
+    assert recorded.definition in caught.value.message
+    with pytest.raises(ConfigError, match=r"no config\.json"):
+        choose(recorded.header, family=recorded.definition)
+
+
+def test_bare_timm_names_could_be_dinos():
+    for kind in ("augreg_file", "dino_backbone"):
+        with pytest.raises(AmbiguousSourceError) as caught:
+            choose(case(kind).header)
+        assert "dino, timm_vit" in caught.value.message
+        assert "--arch NAME" in caught.value.hint
+        assert "--family dino" in caught.value.hint
+
+
+def test_bare_timm_names_are_settled_by_hand():
+    header = case("augreg_file").header
+    assert choose(header, arch="vit_base_patch16_224").name == "timm_vit"
+    assert choose(header, family="dino").name == "dino"
+
+
+def test_a_full_dino_checkpoint_needs_no_help():
+    assert choose(case("dino_full").header).name == "dino"
+
+
+def test_a_config_without_model_type_leaves_it_to_the_names():
+    recorded = case("vit")
+    del recorded.config["model_type"]
+    with pytest.raises(AmbiguousSourceError) as caught:
+        choose(recorded.header, recorded.config)
+    assert "--family hf_vit" in caught.value.hint
+    recorded = case("siglip")
+    del recorded.config["model_type"]
+    assert choose(recorded.header, recorded.config).name == "hf_siglip"
+
+
+def test_a_mistyped_family_is_answered_with_the_right_one():
+    with pytest.raises(UnknownNameError) as caught:
+        choose({}, family="hf_dinvo2")
+    assert caught.value.lines() == ["no family named 'hf_dinvo2'", "did you mean 'hf_dinov2'?"]
+
+
+@pytest.mark.parametrize("value", [3, ["vit"], {"a": 1}, True])
+def test_a_model_type_that_is_no_text_is_named(value):
+    with pytest.raises(ConfigError, match="model_type must be text"):
+        choose(case("vit").header, {"model_type": value})
+
+
+@pytest.mark.parametrize(
+    "model_type, what, nearest",
+    [
+        ("swin", "Swin", "hf_vit"),
+        ("beit", "BEiT", "hf_vit"),
+        ("bert", r"text model \(BERT\)", "hf_clip"),
+        ("resnet", r"CNN \(ResNet\)", "hf_vit"),
+        ("dinov3_vit", "DINOv3", "hf_dinov2_with_registers"),
+        ("perceiver", "model of type 'perceiver'", "hf_vit"),
+    ],
+)
+def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_type, what, nearest):
+    with pytest.raises(UnsupportedModelError, match=what) as caught:
+        choose(header_of("a"), {"model_type": model_type})
+    assert caught.value.hint.startswith(f"nearest supported: {nearest};")
+
+
+@pytest.mark.parametrize(
+    "name, what",
+    [  # from files that transformers, timm and torchvision wrote
+        ("encoder.layers.0.blocks.0.attention.self.relative_position_bias_table", "Swin"),
+        ("layers.0.blocks.0.attn.relative_position_bias_table", "Swin"),
+        (
+            "encoder.layer.0.attention.attention.relative_position_bias"
+            ".relative_position_bias_table",
+            "BEiT",
+        ),
+        ("blocks.0.attn.relative_position_bias_table", "BEiT"),
+        ("layer.0.attention.q_proj.weight", "DINOv3"),
+        ("bert.encoder.layer.0.attention.self.query.weight", r"text model \(BERT\)"),
+        ("transformer.h.0.attn.c_attn.weight", r"text model \(GPT-2\)"),
+        ("model.layers.0.self_attn.q_proj.weight", r"text model \(Llama\)"),
+        ("layer1.0.conv1.weight", r"CNN \(ResNet\)"),
+        ("encoder.stages.0.layers.0.layer.0.convolution.weight", r"CNN \(ResNet\)"),
+        ("stages.0.blocks.0.conv_dw.weight", r"CNN \(ConvNeXt\)"),
+        ("vision_encoder.layers.0.attn.rel_pos_h", "SAM"),
+        ("something.else", "no naming scheme knows"),
+    ],
+)
+def test_names_alone_tell_what_a_source_is(name, what):
+    with pytest.raises(UnsupportedModelError, match=what) as caught:
+        choose(header_of(name, "embeddings.position_embeddings"))
+    assert name in caught.value.details[0]
+
+
+def test_a_clip_text_tower_is_not_called_llama():
+    with pytest.raises(UnsupportedModelError, match="no naming scheme knows"):
+        choose(header_of("text_model.encoder.layers.0.self_attn.q_proj.weight"))
+
+
+def test_unsupported_types_are_not_supported_and_their_nearest_exists():
+    supported = {model for scheme in SCHEMES.values() for model in scheme.model_types}
+    assert not supported & set(MODEL_TYPES)
+    assert {nearest for _, nearest in MODEL_TYPES.values()} <= set(SCHEMES)
+
+
+def test_an_empty_file_is_unsupported():
+    with pytest.raises(UnsupportedModelError):
+        choose({})
+
+
+def test_two_prefixes_at_once_are_ambiguous():
+    header = case("vit_mae_bare").header
+    both = header | {f"vit.{name}": info for name, info in header.items()}
+    with pytest.raises(
+        AmbiguousSourceError, match=r"2 complete copies of the network: '\*' and 'vit\.\*'"
+    ):
+        best_matching(SCHEMES["hf_vit_mae"], both)
+
+
+def test_two_prefixes_with_a_few_names_each_do_not_make_a_file_fit():
+    with pytest.raises(UnsupportedModelError):
+        choose(header_of("cls_token", "model.cls_token"))
+
+
+def test_the_fullest_prefix_wins():
+    recorded = case("vit_classifier")
+    assert best_matching(SCHEMES["hf_vit"], recorded.header).prefix == "vit."
+    more = recorded.header | {"embeddings.cls_token": TensorInfo("F32", (1, 1, 48))}
+    assert best_matching(SCHEMES["hf_vit"], more).prefix == "vit."
+
+
+def test_the_section_of_a_two_tower_model():
+    clip = SCHEMES["hf_clip"]
+    part = {"hidden_size": 5}
+    config = {"model_type": "clip", "vision_config": part}
+    assert section_of(clip, config) == (part, "vision_config.")
+    assert section_of(clip, {"vision_config": part}) == (part, "vision_config.")
+    alone = {"model_type": "clip_vision_model", "hidden_size": 5}
+    assert section_of(clip, alone) == (alone, "")
+    assert section_of(clip, {"model_type": "clip", "vision_config": None}) == (
+        {},
+        "vision_config.",
+    )
+
+
+@pytest.mark.parametrize("value", ["abc", 3, [1], [["hidden_size", 4]], True])
+@pytest.mark.parametrize("key", ["vision_config", "vision_config_dict"])
+def test_a_section_that_is_no_object_is_named(key, value):
+    with pytest.raises(ConfigError, match=rf"config\.json: {key} must be an object"):
+        section_of(SCHEMES["hf_clip"], {"model_type": "clip", "vision_config": {}, key: value})
+
+
+def test_clips_vision_config_dict_wins_with_the_librarys_defaults():
+    from transformers import CLIPConfig
+
+    recorded = case("clip")
+    given = {key: recorded.config["vision_config"][key] for key in ("hidden_size", "patch_size")}
+    given |= {"num_hidden_layers": 2, "intermediate_size": 96, "image_size": 32}
+    stated = {"num_attention_heads": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-3}
+    recorded.config["vision_config"] |= stated
+    recorded.config["vision_config_dict"] = given
+    theirs = CLIPConfig.from_dict(recorded.config).vision_config
+    ours = plan_of(recorded).architecture
+    assert ours.num_heads == theirs.num_attention_heads == 12  # the default, not the stated 4
+    assert ours.activation == theirs.hidden_act == "quick_gelu"
+    assert ours.norm_eps == theirs.layer_norm_eps == 1e-5
+
+
+def test_siglip_has_no_such_rule():
+    config = {"model_type": "siglip", "vision_config": {"a": 1}, "vision_config_dict": {"b": 2}}
+    assert section_of(SCHEMES["hf_siglip"], config) == ({"a": 1}, "vision_config.")

@@ -1,0 +1,70 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers import resample_abs_pos_embed
+
+from inflate_zoo.networks.positions import resize_depth, resize_in_plane
+
+few = settings(deadline=None, max_examples=20)
+sides = st.integers(1, 9)
+
+
+def random(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+@few
+@given(grid=st.tuples(sides, sides), target=st.tuples(sides, sides), seed=st.integers(0, 99))
+def test_resizing_is_timms(dtype, prefix, grid, target, seed):
+    table = random(seed, 1, prefix + grid[0] * grid[1], 6).to(dtype)
+    before = table.clone()
+    got = resize_in_plane(table, prefix, grid, target)
+    expected = resample_abs_pos_embed(
+        table, new_size=list(target), old_size=list(grid), num_prefix_tokens=prefix
+    )
+    assert got.dtype == dtype
+    assert torch.equal(got, expected)
+    assert torch.equal(got[:, :prefix], before[:, :prefix])
+    assert torch.equal(table, before)
+
+
+def test_height_comes_before_width():
+    table = torch.arange(2.0).repeat_interleave(7).view(1, 14, 1)  # (2, 7): two rows, 0 and 1
+    plane = resize_in_plane(table, 0, (2, 7), (2, 3)).view(2, 3)
+    torch.testing.assert_close(plane, torch.tensor([[0.0] * 3, [1.0] * 3]))
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+def test_the_same_grid_is_the_table_itself(prefix):
+    table = random(1, 1, prefix + 4 * 7, 6)
+    assert resize_in_plane(table, prefix, (4, 7), (4, 7)) is table
+
+
+def test_equal_counts_are_not_an_equal_grid():
+    table = random(1, 1, 12, 6)
+    assert not torch.equal(resize_in_plane(table, 0, (3, 4), (4, 3)), table)
+
+
+@few
+@given(rows=sides, depth=sides, seed=st.integers(0, 99))
+def test_a_depth_table_is_resized_linearly(rows, depth, seed):
+    table = random(seed, 1, rows, 5)
+    got = resize_depth(table, depth)
+    assert got.shape == (1, depth, 5)
+    if depth == rows:
+        assert got is table
+    for row in range(depth):  # centres of the new rows on the old axis, clamped at the ends
+        at = min(max((row + 0.5) * rows / depth - 0.5, 0.0), rows - 1.0)
+        low = int(at)
+        high = min(low + 1, rows - 1)
+        expected = table[0, low] + (at - low) * (table[0, high] - table[0, low])
+        torch.testing.assert_close(got[0, row], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_zero_depth_table_stays_zero_and_its_type():
+    got = resize_depth(torch.zeros(1, 3, 5, dtype=torch.float16), 7)
+    assert got.dtype == torch.float16
+    assert torch.equal(got, torch.zeros(1, 7, 5, dtype=torch.float16))

@@ -1,0 +1,507 @@
+"""The 3D vision transformer against arithmetic written out, `conv3d` and timm's 2D network."""
+
+import math
+import re
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.layers import SwiGLUPacked
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer as TimmViT
+from torch import nn
+
+from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.networks import attention
+from inflate_zoo.networks.vit.config import BackboneConfig, tensor_shapes
+from inflate_zoo.networks.vit.network import VisionTransformer
+
+PLAIN = {
+    "embed_dim": 24,
+    "depth": 3,
+    "num_heads": 3,
+    "mlp": "mlp",
+    "mlp_dim": 40,
+    "activation": "gelu",
+    "norm_eps": 1e-6,
+    "in_channels": 2,
+    "patch_size": (3, 2),
+    "position_grid": (4, 5),
+    "position_prefix": 1,
+    "cls_token": True,
+    "dist_token": False,
+    "reg_tokens": 0,
+    "qkv_bias": True,
+    "layer_scale": False,
+    "stem_bias": True,
+    "pre_norm": False,
+    "final_norm": "tokens",
+    "pool": "cls",
+    "patch_depth": 4,
+    "volume": (12, 12, 10),
+}
+FLAT = {"patch_depth": 1, "volume": (1, 12, 10)}
+TIMM_PLAIN = {
+    "img_size": (12, 10),
+    "patch_size": (3, 2),
+    "in_chans": 2,
+    "num_classes": 0,
+    "embed_dim": 24,
+    "depth": 3,
+    "num_heads": 3,
+    "mlp_ratio": 40 / 24,
+}
+CLS_REG = {"reg_tokens": 2, "position_prefix": 1}
+
+# name: (timm's arguments, ours)
+TIMM_CASES = {
+    "plain": ({}, {}),
+    "registers without positions": (
+        {"reg_tokens": 3, "no_embed_class": True},
+        {"reg_tokens": 3, "position_prefix": 0},
+    ),
+    "registers with positions": ({"reg_tokens": 3}, {"reg_tokens": 3, "position_prefix": 4}),
+    "pre_norm": ({"pre_norm": True}, {"pre_norm": True, "stem_bias": False}),
+    "layer scale": ({"init_values": 0.1}, {"layer_scale": True}),
+    "mean, norm on the pooled": ({"global_pool": "avg"}, {"pool": "mean", "final_norm": "pooled"}),
+    "mean with registers": (
+        {"global_pool": "avg", "reg_tokens": 2, "fc_norm": False},
+        {"pool": "mean", "reg_tokens": 2, "position_prefix": 3},
+    ),
+    "mean without cls": (
+        {"global_pool": "avg", "class_token": False, "fc_norm": False},
+        {"pool": "mean", "cls_token": False, "position_prefix": 0},
+    ),
+    "cls, norm on the pooled": ({"fc_norm": True}, {"final_norm": "pooled"}),
+    "no final norm": ({"final_norm": False}, {"final_norm": "none"}),
+    "no qkv bias": ({"qkv_bias": False}, {"qkv_bias": False}),
+    "swiglu": (
+        {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU, "mlp_ratio": 80 / 24},
+        {"mlp": "swiglu", "activation": "silu"},
+    ),
+    "quick_gelu": ({"act_layer": "quick_gelu"}, {"activation": "quick_gelu"}),
+    "gelu_tanh": ({"act_layer": "gelu_tanh"}, {"activation": "gelu_tanh"}),
+    "silu": ({"act_layer": nn.SiLU}, {"activation": "silu"}),
+    "relu": ({"act_layer": nn.ReLU}, {"activation": "relu"}),
+    "large eps": ({"norm_layer": partial(nn.LayerNorm, eps=0.1)}, {"norm_eps": 0.1}),
+    "distilled": ({}, {"dist_token": True, "position_prefix": 2, "pool": "cls_dist"}),
+}
+
+close = partial(torch.testing.assert_close, rtol=0, atol=1e-10)  # of float64
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def randomise(net):
+    """Random weights and biases; the depth table stays as it starts."""
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name != "depth_embed":
+                parameter.copy_(torch.randn_like(parameter) * 0.3)
+    return net
+
+
+def build(dtype=torch.float64, **changes):
+    return randomise(VisionTransformer(BackboneConfig(**{**PLAIN, **changes}))).to(dtype).eval()
+
+
+def volumes(net, batch=2, dtype=torch.float64):
+    return torch.randn(batch, net.config.in_channels, *net.config.volume, dtype=dtype)
+
+
+def build_timm(net, **arguments):
+    """timm's 2D network, random weights; `net` tells its kind only."""
+    kind = VisionTransformerDistilled if net.config.dist_token else TimmViT
+    return randomise(kind(**{**TIMM_PLAIN, **arguments})).double().eval()
+
+
+def copy_from_timm(net, timm_net, inflate):
+    """By name: only the stem's name and rank differ; the depth table is ours alone."""
+    weights = {
+        k.replace("patch_embed.proj.", "patch_embed."): v for k, v in timm_net.state_dict().items()
+    }
+    weights["patch_embed.weight"] = inflate(weights["patch_embed.weight"], net.config.patch_depth)
+    missing, unexpected = net.load_state_dict(weights, strict=False)
+    assert (missing, unexpected) == (["depth_embed"], [])
+
+
+# --- the parts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("patch", [(4, 3, 2), (1, 2, 5), (3, 1, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_stem_is_a_convolution(patch, channels, bias):
+    grid = (2, 3, 4)
+    volume = tuple(n * step for n, step in zip(grid, patch, strict=True))
+    net = build(
+        patch_depth=patch[0],
+        patch_size=patch[1:],
+        position_grid=grid[1:],
+        volume=volume,
+        in_channels=channels,
+        stem_bias=bias,
+    )
+    stem, x = net.patch_embed, volumes(net)
+    assert (stem.bias is not None) == bias
+    expected = F.conv3d(x, stem.weight, stem.bias, stride=patch)
+    close(stem(x), expected.flatten(2).transpose(1, 2))
+    strided = x.transpose(2, 4).contiguous().transpose(2, 4)
+    close(stem(strided), stem(x))
+
+
+def attention_by_hand(query, key, value, prefix, copies):
+    logits = torch.einsum("bhqd,bhkd->bhqk", query, key) / math.sqrt(query.shape[-1])
+    counts = torch.ones(key.shape[2], dtype=key.dtype)
+    counts[:prefix] = copies
+    weights = logits.exp() * counts
+    return torch.einsum("bhqk,bhkd->bhqd", weights, value) / weights.sum(-1, keepdim=True)
+
+
+def query_key_value(dtype=torch.float64, tokens=11):
+    return torch.randn(3, 2, 4, tokens, 8, dtype=dtype).unbind(0)
+
+
+ATTENTIONS = [attention.attend, attention.attend_repeated, attention.attend_plainly]
+
+
+@pytest.mark.parametrize("prefix, copies", [(0, 1), (0, 4), (1, 1), (1, 2), (3, 5), (11, 3)])
+@pytest.mark.parametrize("function", ATTENTIONS, ids=lambda function: function.__name__)
+def test_prefix_keys_count_as_many_times_as_there_are_depth_tokens(function, prefix, copies):
+    qkv = query_key_value()
+    close(function(*qkv, prefix, copies), attention_by_hand(*qkv, prefix, copies))
+
+
+@pytest.mark.parametrize("function", ATTENTIONS, ids=lambda function: function.__name__)
+def test_attention_gradients(function):
+    qkv = [x.requires_grad_() for x in query_key_value(tokens=5)]
+    weight = torch.randn_like(qkv[0])
+    got = torch.autograd.grad((function(*qkv, 2, 3) * weight).sum(), qkv)
+    expected = torch.autograd.grad((attention_by_hand(*qkv, 2, 3) * weight).sum(), qkv)
+    close(got, expected)
+
+
+@pytest.mark.parametrize(
+    "tokens, repeats", [(attention.MASKED_TOKENS, 0), (attention.MASKED_TOKENS + 1, 1)]
+)
+def test_on_a_gpu_few_tokens_are_masked(monkeypatch, tokens, repeats):
+    calls = []
+    repeated = attention.attend_repeated
+    monkeypatch.setattr(
+        attention, "attend_repeated", lambda *rest: calls.append(1) or repeated(*rest)
+    )
+    qkv = query_key_value(tokens=tokens)
+
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    got = attention.attend(qkv[0].as_subclass(OnGpu), *qkv[1:], 2, 4)
+    assert len(calls) == repeats
+    close(got.as_subclass(torch.Tensor), attention_by_hand(*qkv, 2, 4))
+
+
+@pytest.mark.parametrize("plain_tokens", [0, 2048])
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_both_ways_of_attention_in_bfloat16(monkeypatch, prefix, plain_tokens):
+    monkeypatch.setattr(attention, "PLAIN_TOKENS", plain_tokens)
+    calls = []
+    plainly = attention.attend_plainly
+    monkeypatch.setattr(
+        attention, "attend_plainly", lambda *rest: calls.append(1) or plainly(*rest)
+    )
+    qkv = query_key_value(torch.bfloat16)
+    got = attention.attend(*qkv, prefix, 4)
+    assert bool(calls) == bool(plain_tokens)
+    assert got.dtype == torch.bfloat16
+    expected = attention_by_hand(*(x.double() for x in qkv), prefix, 4)
+    torch.testing.assert_close(got.double(), expected, rtol=0, atol=0.05)
+
+
+# --- one slice: timm's 2D network --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", TIMM_CASES)
+def test_one_slice_equals_timm(case):
+    theirs, ours = TIMM_CASES[case]
+    net = build(**FLAT, **ours)
+    timm_net = build_timm(net, **theirs)
+    copy_from_timm(net, timm_net, SCHEMES["center"])
+    x = volumes(net)
+    with torch.no_grad():
+        close(net.forward_features(x), timm_net.forward_features(x[:, :, 0]))
+        close(net(x), timm_net(x[:, :, 0]))
+
+
+@pytest.mark.parametrize("case", TIMM_CASES)
+def test_tensors_are_those_the_architecture_lists(case):
+    net = build(**TIMM_CASES[case][1])
+    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    assert shapes.pop("depth_embed") == (1, 3, 24)
+    assert shapes == tensor_shapes(net.config, net.config.patch_depth)
+
+
+# --- equal slices ------------------------------------------------------------------------------
+
+
+def equal_slices_error(scheme, **changes):
+    """Largest deviation of any token of a stack of equal slices from timm's 2D tokens."""
+    net = build(**changes)
+    timm_net = build_timm(net, reg_tokens=net.config.reg_tokens)
+    copy_from_timm(net, timm_net, SCHEMES[scheme])
+    image = torch.randn(2, 2, 12, 10, dtype=torch.float64)
+    with torch.no_grad():
+        flat = timm_net.forward_features(image)
+        deep = net.forward_features(image.unsqueeze(2).repeat(1, 1, net.config.volume[0], 1, 1))
+    prefix, copies = net.num_prefix_tokens, net.grid_size[0]
+    expected = torch.cat([flat[:, :prefix], flat[:, prefix:].repeat(1, copies, 1)], dim=1)
+    assert deep.shape == expected.shape
+    return (deep - expected).abs().max().item()
+
+
+REGISTERS = {"reg_tokens": 2, "position_prefix": 3}
+
+
+@pytest.mark.parametrize("scheme", ["average", "center"])
+@pytest.mark.parametrize("changes", [{}, REGISTERS, {"patch_depth": 3}], ids=str)
+def test_equal_slices_give_the_2d_tokens_everywhere(scheme, changes):
+    assert equal_slices_error(scheme, **changes) < 1e-10
+
+
+@pytest.mark.parametrize("changes", [{}, REGISTERS], ids=str)
+def test_without_the_prefix_correction_they_would_not(monkeypatch, changes):
+    def uncorrected(query, key, value, prefix, copies):
+        return F.scaled_dot_product_attention(query, key, value)
+
+    monkeypatch.setattr(attention, "attend", uncorrected)
+    assert equal_slices_error("center", **changes) > 1e-2
+
+
+def test_center_sees_only_the_middle_slice_of_a_patch():
+    net = build(volume=(4, 12, 10))
+    timm_net = build_timm(net)
+    copy_from_timm(net, timm_net, SCHEMES["center"])
+    x = volumes(net)
+    with torch.no_grad():
+        close(net.forward_features(x), timm_net.forward_features(x[:, :, 2]))
+
+
+# --- order of tokens ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("position_prefix", [0, 1, 3])
+def test_tokens_stand_in_depth_height_width_order(position_prefix):
+    net = build(reg_tokens=2, position_prefix=position_prefix)
+    nn.init.normal_(net.depth_embed)
+    x = volumes(net)
+    maps = F.conv3d(x, net.patch_embed.weight, net.patch_embed.bias, stride=(4, 3, 2))
+    expected = [net.cls_token[0, 0], *net.reg_token[0]]
+    for row in range(position_prefix):
+        expected[row] = expected[row] + net.pos_embed[0, row]
+    expected = [token.expand(2, -1) for token in expected]
+    for d in range(3):
+        for h in range(4):
+            for w in range(5):
+                plane = net.pos_embed[0, position_prefix + 5 * h + w]
+                expected.append(maps[:, :, d, h, w] + plane + net.depth_embed[0, d])
+    close(net._tokens(x), torch.stack(expected, dim=1))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_flip_moves_tokens_and_the_tables_tell(axis):
+    """Without tables the network is blind to order; each table makes it see its own axes."""
+    net = build()
+    steps = (4, 3, 2)
+    x = volumes(net)
+    size = x.shape[2 + axis] // steps[axis]
+    flipped = torch.cat(x.chunk(size, dim=2 + axis)[::-1], dim=2 + axis)
+
+    def moved():
+        maps, other = (net.forward_intermediates(v, [-1])[0] for v in (x, flipped))
+        return (other.flip(2 + axis) - maps).abs().max().item()
+
+    with torch.no_grad():
+        net.pos_embed.zero_()
+        assert moved() < 1e-10
+        nn.init.normal_(net.pos_embed)
+        assert (moved() > 1e-2) == (axis > 0)
+        net.pos_embed.zero_()
+        nn.init.normal_(net.depth_embed)
+        assert (moved() > 1e-2) == (axis == 0)
+
+
+# --- interface ---------------------------------------------------------------------------------
+
+
+def test_intermediates_are_the_outputs_of_the_blocks():
+    net = build(**CLS_REG)
+    seen = []
+    for block in net.blocks:
+        block.register_forward_hook(lambda module, args, output: seen.append(output))
+    x = volumes(net)
+    maps = net.forward_intermediates(x, [2, 0, -2, 2])
+    assert len(seen) == 3
+    for got, index in zip(maps, [2, 0, 1, 2], strict=True):
+        assert got.shape == (2, 24, 3, 4, 5)
+        close(got.flatten(2).transpose(1, 2), seen[index][:, 3:])
+
+
+def test_intermediates_run_no_block_more_than_needed():
+    net = build()
+    seen = []
+    net.blocks[1].register_forward_hook(lambda module, args, output: seen.append(output))
+    net.forward_intermediates(volumes(net), [0])
+    assert seen == []
+    assert net.forward_intermediates(volumes(net), []) == []
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_a_wrong_block_index_is_named(index):
+    net = build()
+    with pytest.raises(ValueError, match=rf"\[{index}\].* 3 blocks"):
+        net.forward_intermediates(volumes(net), [0, index])
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 2, 12, 10, 12), (2, 1, 12, 12, 10), (2, 2, 12, 10), (2, 12, 12, 10)], ids=str
+)
+@pytest.mark.parametrize("call", ["forward", "forward_features", "forward_intermediates"])
+def test_a_wrong_volume_is_named_beside_the_right_one(shape, call):
+    net = build()
+    arguments = ([0],) if call == "forward_intermediates" else ()
+    message = f"expected a volume [batch, 2, 12, 12, 10], got {list(shape)}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        getattr(net, call)(torch.zeros(shape, dtype=torch.float64), *arguments)
+
+
+def test_a_position_table_of_another_grid_is_refused():
+    with pytest.raises(ValueError, match=re.escape("(5, 4) for grid (3, 4, 5)")):
+        VisionTransformer(BackboneConfig(**{**PLAIN, "position_grid": (5, 4)}))
+
+
+def test_samples_of_a_batch_do_not_meet():
+    net = build()
+    x = volumes(net, batch=3)
+    close(net(x), torch.cat([net(one) for one in x.split(1)]))
+    assert net.forward_features(x).shape == (3, 1 + 3 * 4 * 5, 24)
+    assert (net.embed_dim, net.grid_size, net.num_prefix_tokens) == (24, (3, 4, 5), 1)
+
+
+def test_the_depth_table_starts_at_zero_and_learns():
+    net = build()
+    assert not net.depth_embed.any()
+    net(volumes(net)).square().sum().backward()
+    assert (net.depth_embed.grad.abs().sum(dim=2) > 0).all()
+
+
+def test_every_parameter_gets_a_gradient():
+    net = build(reg_tokens=2, position_prefix=3, layer_scale=True, pre_norm=True).train()
+    net(volumes(net)).square().sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_fresh_network_has_no_constant_weights():
+    net = VisionTransformer(BackboneConfig(**PLAIN))
+    for name, parameter in net.named_parameters():
+        if parameter.ndim > 1 and name != "depth_embed":
+            assert 0 < parameter.std() < 0.1, name
+
+
+# --- training ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("drop_path", [0.0, 0.5])
+def test_checkpointing_changes_no_gradient(drop_path):
+    net = build(**CLS_REG).train()
+    net.set_drop_path(drop_path)
+    x = volumes(net, batch=4)
+    calls = []
+    net.blocks[0].register_forward_pre_hook(lambda *rest: calls.append(1))
+
+    def gradients(enable):
+        net.set_grad_checkpointing(enable)
+        net.zero_grad()
+        torch.manual_seed(1)
+        net(x).square().sum().backward()
+        return [parameter.grad.clone() for parameter in net.parameters()]
+
+    plain = gradients(False)
+    assert len(calls) == 1
+    close(gradients(True), plain)
+    assert len(calls) == 3  # again in the backward pass
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_mean():
+    block = build().train().blocks[0]
+    block.drop_path = 0.25
+    dropped = block._drop(torch.ones(20_000, 3, 2), 0)
+    assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(dropped, dropped[:, :1, :1].expand_as(dropped))
+    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_drop_path_grows_over_the_blocks_and_is_off_in_eval():
+    net = build()
+    x = volumes(net)
+    before = net(x)
+    net.set_drop_path(0.4)
+    assert [block.drop_path for block in net.blocks] == pytest.approx([0, 0.2, 0.4])
+    close(net(x), before)
+    net.train()
+    assert not torch.equal(net(volumes(net, batch=8)), net(volumes(net, batch=8)))
+    net.set_drop_path(0)
+    close(net(x), before)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_drop_path_rate_out_of_range_is_refused(rate):
+    with pytest.raises(ValueError, match=f"drop path rate {rate} is not in"):
+        build().set_drop_path(rate)
+
+
+# --- compilers and number types ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["forward", "forward_features", "forward_intermediates"])
+def test_compiles_without_a_graph_break(call):
+    net = build(**CLS_REG)
+    arguments = ([-1, 0],) if call == "forward_intermediates" else ()
+    compiled = torch.compile(getattr(net, call), fullgraph=True, backend="aot_eager")
+    x = volumes(net)
+    close(compiled(x, *arguments), getattr(net, call)(x, *arguments))
+
+
+def test_inductor_equals_eager():
+    net = build(torch.float32, depth=1, **CLS_REG)
+    x = volumes(net, dtype=torch.float32)
+    with torch.no_grad():
+        got = torch.compile(net, fullgraph=True)(x)
+    torch.testing.assert_close(got, net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_export():
+    net = build(**CLS_REG)
+    x = volumes(net)
+    exported = torch.export.export(net, (x,))
+    close(exported.module()(x), net(x))
+
+
+@pytest.mark.parametrize("changes", [{}, CLS_REG, {"layer_scale": True}], ids=str)
+def test_bfloat16_and_autocast_stay_near(changes):
+    net = build(torch.float32, **changes)
+    x = volumes(net, dtype=torch.float32)
+    expected = net(x)
+    scale = expected.std().item()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = net(x)
+    mixed.float().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    half = net.to(torch.bfloat16)(x.to(torch.bfloat16))
+    assert half.dtype == torch.bfloat16
+    for got in (mixed, half):
+        assert (got.float() - expected).square().mean().sqrt() < 0.1 * scale

@@ -1,0 +1,29 @@
+"""Times and sizes in words."""
+
+import pytest
+
+from inflate_zoo.texts import duration, size
+
+
+@pytest.mark.parametrize(
+    "seconds, shown",
+    [
+        (0, "0.0 s"),
+        (4.25, "4.2 s"),
+        (9.96, "10 s"),
+        (119.4, "119 s"),
+        (150, "2.5 min"),
+        (7000, "117 min"),
+        (9000, "2.5 h"),
+    ],
+)
+def test_a_duration(seconds, shown):
+    assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    "count, shown",
+    [(0, "0 MiB"), (3 * 2**20, "3 MiB"), (2**30, "1.0 GiB"), (1536 * 2**30, "1,536.0 GiB")],
+)
+def test_a_size(count, shown):
+    assert size(count) == shown

@@ -1,0 +1,120 @@
+"""The example in benchmarks/examples: it runs as written down, and does what it says."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import inflate_zoo
+from inflate_zoo.bench.data.volumes import read_volume
+from inflate_zoo.segmentation.segmenter import Segmenter
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "examples" / "finetune_monai.py"
+WINDOW = (24, 36, 24)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def run(cache, tmp_path_factory):
+    """The finished process, and where it wrote."""
+    out = tmp_path_factory.mktemp("example") / "segmenter"
+    options = ["--cases", "6", "--steps", "3", "--frozen", "1", "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "INFLATE_ZOO_CACHE": str(cache), "CUDA_VISIBLE_DEVICES": ""},
+        check=False,
+    )
+    return done, out
+
+
+@pytest.fixture
+def example(cache, monkeypatch):
+    """The script's functions, with the zoo's entries kept where `run` keeps them."""
+    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(cache))
+    return runpy.run_path(str(SCRIPT))
+
+
+def backbone_weights(network):
+    """Stem and blocks: the decoder reads no final norm, and tables are resized to the window."""
+    backbone = network.backbone if isinstance(network, Segmenter) else network
+    kept = ("patch_embed.", "blocks.")
+    return {name: value for name, value in backbone.state_dict().items() if name.startswith(kept)}
+
+
+def test_it_prints_the_dice_of_every_class_and_nothing_else(run):
+    done, _ = run
+    assert done.returncode == 0, done.stderr
+    found = re.fullmatch(r"Dice Anterior: (0\.\d{3})\nDice Posterior: (0\.\d{3})\n", done.stdout)
+    assert found is not None, done.stdout
+    assert "Warning" not in done.stderr
+    assert "step 2/2" in done.stderr  # after one frozen step
+
+
+def test_the_saved_segmenter_loads(run):
+    _, out = run
+    network = inflate_zoo.load(out).eval()
+    assert isinstance(network, Segmenter)
+    with torch.inference_mode():
+        logits = network(torch.rand(1, 1, *WINDOW))
+    assert logits.shape == (1, 3, *WINDOW)
+
+
+def test_all_blocks_are_trained_once_they_are_no_longer_frozen(run, example):
+    _, out = run
+    before = backbone_weights(inflate_zoo.load("builtin-clip-3d-center"))
+    after = backbone_weights(inflate_zoo.load(out))
+    assert before.keys() == after.keys()
+    same = [name for name in before if torch.equal(before[name], after[name])]
+    assert same == []
+
+
+def test_frozen_steps_leave_the_backbone_alone(example, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "segmenter"
+    options = ["--cases", "2", "--steps", "1", "--frozen", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["finetune_monai.py", *options])
+    example["main"]()
+    assert capsys.readouterr().out.startswith("Dice Anterior: ")
+    before = backbone_weights(inflate_zoo.load("builtin-clip-3d-center"))
+    after = backbone_weights(inflate_zoo.load(out))
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+def test_axes_are_those_of_the_package(example):
+    """Depth first, as `inflate_zoo.bench` reads the same file; its three sizes differ."""
+    _, for_validation = example["transforms"]((1.0, 1.0, 1.0), (4, 4, 4))
+    files = {
+        key: example["EMBEDDED"] / folder / "hippocampus_007.nii.gz"
+        for key, folder in (("image", "imagesTr"), ("label", "labelsTr"))
+    }
+    case = for_validation({key: str(path) for key, path in files.items()})
+    expected = read_volume(files["label"], "axial").array
+    assert case["label"].shape == (1, 40, 47, 34)
+    torch.testing.assert_close(
+        case["label"].as_tensor(), torch.from_numpy(expected), check_dtype=False
+    )
+    assert (case["image"].min().item(), case["image"].max().item()) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--frozen", "9", "--steps", "8"], "--frozen 9 is not between 0 and the 8 steps"),
+        (["--cases", "1"], "1 case(s) in"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(example, monkeypatch, capsys, options, message):
+    monkeypatch.setattr(sys, "argv", ["finetune_monai.py", *options])
+    with pytest.raises(SystemExit) as caught:
+        example["main"]()
+    assert message in f"{caught.value} {capsys.readouterr().err}"

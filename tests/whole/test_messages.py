@@ -1,0 +1,229 @@
+"""What people are told: names, paths, hints, and nothing that forges or betrays."""
+
+import io
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError, field_validator
+from typer.testing import CliRunner
+
+from inflate_zoo.bench.definitions.tasks import Task
+from inflate_zoo.cli import app, common, convert
+from inflate_zoo.cli.bench import data
+from inflate_zoo.errors import ConfigError, UsageError, without_password
+from inflate_zoo.extras import install_hint
+from inflate_zoo.files.reading import called, lacking, read_json, require_folder
+from inflate_zoo.naming.understanding import understand
+from inflate_zoo.texts import problems_of
+from tests.support.checkpoints import save_transformers
+from tests.support.recorded import case
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words):
+    return CliRunner().invoke(app.app, [str(word) for word in words])
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "here" / "file").parent.mkdir()
+    (tmp_path / "here" / "file").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a", "a"), ("a/b", "a/b"), (".", "here"), ("..", None), ("/", "/"), ("/x/y", "y")],
+)
+def test_a_path_is_called_as_it_was_typed(path, name, here):
+    assert called(Path(path)) == (name or here.parent.name)
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (".", ""),
+        ("file", ""),
+        ("a", ""),
+        ("a/b", ": 'here' holds no folder 'a'"),
+        ("a/b/c", ": 'here' holds no folder 'a'"),
+        ("file/b", ": 'file' is a file"),
+        ("{here}/a/b", ": 'here' holds no folder 'a'"),
+        ("{here}/file/a/b", ": 'file' is a file"),
+    ],
+)
+def test_the_part_of_a_path_that_is_missing_is_named(path, told, here):
+    where = Path(path.format(here=here))
+    assert lacking(where) == ("" if told == ": 'file' is a file" and path == "file/b" else told)
+    if told:
+        with pytest.raises(UsageError, match=re.escape(f"is no folder{lacking(where)}")):
+            require_folder(where)
+
+
+FOLDERS = {
+    "verify": ("verify",),
+    "report": ("report",),
+    "push": ("push", "me/x"),
+    "data": ("data", "check"),
+    "bench": ("bench", "--source", "random", "--data"),
+    "predict": ("predict", "--out", "p", "--"),
+    "bench-trial": ("bench-trial",),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_commands_say_which_folder_is_wrong(name, here):
+    def told(path):
+        words = FOLDERS[name]
+        after = ["x.nii.gz"] if name == "predict" else []
+        first, rest = (words[:1], words[1:]) if name == "push" else (words, after)
+        result = run(*first, path, *rest)
+        assert result.exit_code == 2
+        return result.stderr
+
+    assert "error: 'here' " in told(".")
+    assert "'gone/inner' " in told("gone/inner")
+    assert "'here' holds no folder 'gone'" in told("gone/inner")
+    assert str(here) not in told(here / "gone" / "inner")
+
+
+def test_files_too(here):
+    told = run("convert", "./gone/model.safetensors").stderr
+    assert told.startswith("error: there is no file or folder 'gone/model.safetensors': 'here' ")
+    told = run("bench", "--protocol", "gone/mine.toml").stderr
+    assert "'mine.toml' cannot be read: No such file or directory: 'here' holds no folder " in told
+    assert run("convert", ".").stderr.startswith("error: 'here' holds no weights")
+
+
+def test_a_json_that_is_no_weights_config_is_not_said_to_be_one(here):
+    Path("dataset.json").write_text("{,}")
+    with pytest.raises(UsageError) as caught:
+        read_json(Path("dataset.json"))
+    assert "weights" not in caught.value.hint
+    assert "dataset.json" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:secret@hub.org/org/name",
+        "http://secret@hub.org",
+        "https://me:se@cret@hub.org/a b",
+        "s3://me:secret@hub.org?x=y",
+    ],
+)
+def test_a_password_is_not_repeated(address, here, capsys):
+    assert "ecret" not in without_password(address)
+    assert "hub.org" in without_password(address)
+    error = UsageError(f"no '{address}'", hint=f"get {address}", details=[address])
+    for text in (error.message, error.hint, *error.details, str(error)):
+        assert "ecret" not in text
+    common.say(address)
+    common.tell(address)
+    assert "ecret" not in "".join(capsys.readouterr())
+    for words in (["convert", address], ["inspect", address], ["push", here, address]):
+        assert "ecret" not in run(*words).output
+
+
+def test_what_looks_alike_is_kept():
+    for text in ("org/name@main", "https://hub.org/org/name@main", "me@hub.org", "a://b c@d"):
+        assert without_password(text) == text
+
+
+def test_a_task_with_a_password_is_refused():
+    with pytest.raises(ValidationError, match="names a user or a password"):
+        Task.model_validate({"address": "https://me:secret@host/x.tar"})
+
+
+class Odd(BaseModel):
+    size: int
+
+    @field_validator("size")
+    @classmethod
+    def _even(cls, size):
+        if size % 2:
+            raise ValueError("Value error, as it were: odd")
+        return size
+
+
+def test_our_own_findings_are_said_as_they_are():
+    with pytest.raises(ValidationError) as caught:
+        Odd(size=1)
+    assert problems_of(caught.value) == ["size: Value error, as it were: odd"]
+    with pytest.raises(ValidationError) as caught:
+        Odd.model_validate([])
+    assert problems_of(caught.value, "whole")[0].startswith("whole: ")
+
+
+def test_no_command_shows_a_library_s_prefix():
+    result = run("families", "--format", "xml")
+    assert result.exit_code == 2
+    assert "'xml' is not human or json" in result.stderr
+    assert "Value error" not in result.stderr
+    assert "[human|json]" in run("families", "--help").output
+
+
+def test_the_hint_names_what_an_index_has():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extra = tomllib.load(file)["project"]["optional-dependencies"]["bench"]
+    hint = install_hint(common.BENCH_LIBRARIES)
+    assert sorted(re.findall('"([^"]*)"', hint)) == sorted(extra)
+    assert "inflate" not in hint
+    assert install_hint(["no_such"]) == 'pip install "no-such"'
+
+
+HOSTILE = "a\x1b[31mb\u202ec\x9b2Jd"
+
+
+def test_the_name_of_an_output_drives_neither_terminal_nor_card(here):
+    save_transformers("vit", Path("vit"))
+    result = run("convert", "vit", "--out", HOSTILE, "--no-verify")
+    assert result.exit_code == 0, result.output
+    shown = run("convert", "vit", "--out", f"{HOSTILE}2", "--no-verify", "--format", "json").stdout
+    assert json.loads(shown)["folder"] == f"{HOSTILE}2"
+    verified = run("verify", HOSTILE, "--source", "vit")
+    card = Path(HOSTILE, "README.md").read_text()
+    for text in (result.stdout, result.stderr, shown, verified.output, card):
+        assert not {c for c in text if not c.isprintable()} - {"\n"}
+    assert "  dropped  pooler.* (2)\n" in result.stdout
+
+
+DISAGREE = {
+    "--arch": ({}, "vit_small_patch16_224", "--arch vit_small_patch16_224 and the tensors"),
+    "config.json": ({"architecture": "vit_small_patch16_224"}, None, "config.json and the tensors"),
+}
+
+
+@pytest.mark.parametrize("by", DISAGREE)
+def test_what_disagrees_with_the_tensors_is_named(by):
+    config, arch, told = DISAGREE[by]
+    header = case("augreg_file").header
+    with pytest.raises(ConfigError, match=told) as caught:
+        understand(header, config or None, None, arch)
+    assert ("config.json" in caught.value.message) == (by == "config.json")
+    assert any("embed_dim is 384" in line for line in caught.value.details)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_no_amount_is_shown_before_there_is_one(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    with convert._progress() as progress:
+        pass
+    assert "loading libraries" in screen.getvalue()
+    assert "bytes" not in screen.getvalue()
+    with convert._progress() as progress:
+        progress(500, 1000)
+    assert "0.5/1.0 kB" in screen.getvalue()
+    with data._progress() as _:
+        pass
+    assert "%" not in screen.getvalue().split("reading cases")[-1]

@@ -1,0 +1,106 @@
+"""The zoo's parameters and sizes, against counts of timm's and transformers' own networks."""
+
+from math import prod
+
+import pytest
+import timm
+import torch
+import transformers as hf
+from safetensors.torch import save
+from torch import nn
+
+from inflate_zoo.registry.listing import find_card, zoo
+
+HUGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16}
+GIANT = {"hidden_size": 1536, "num_hidden_layers": 40, "num_attention_heads": 24}
+SMALL = {"hidden_size": 384, "num_attention_heads": 6}
+DINO_V2 = {"patch_size": 14, "image_size": 518}
+CLIP_B32 = hf.CLIPVisionConfig()
+SIGLIP_SO400M = hf.SiglipVisionConfig(
+    hidden_size=1152,
+    intermediate_size=4304,
+    num_hidden_layers=27,
+    num_attention_heads=16,
+    patch_size=14,
+    image_size=384,
+)
+# Entry -> the source's 2D encoder, as its library builds it. Configs default to ViT-B/16 or so.
+NETWORKS = {
+    "vit-base-patch16-224-3d-average": lambda: hf.ViTModel(hf.ViTConfig(), add_pooling_layer=False),
+    "dino-vitb8-3d-center": lambda: hf.ViTModel(hf.ViTConfig(patch_size=8), False),
+    "vit-mae-huge-3d-center": lambda: hf.ViTMAEModel(
+        hf.ViTMAEConfig(**HUGE, intermediate_size=5120, patch_size=14)
+    ),
+    "vit-msn-small-3d-center": lambda: hf.ViTMSNModel(
+        hf.ViTMSNConfig(**SMALL, intermediate_size=1536)
+    ),
+    "deit-base-distilled-patch16-224-3d-center": lambda: hf.DeiTModel(hf.DeiTConfig(), False),
+    "rad-dino-3d-center": lambda: hf.Dinov2Model(hf.Dinov2Config(**DINO_V2)),
+    "dinov2-giant-3d-center": lambda: hf.Dinov2Model(
+        hf.Dinov2Config(**GIANT, **DINO_V2, use_swiglu_ffn=True)
+    ),
+    "dinov2-with-registers-small-3d-center": lambda: hf.Dinov2WithRegistersModel(
+        hf.Dinov2WithRegistersConfig(**SMALL, **DINO_V2)
+    ),
+    "clip-vit-b-32-laion2b-s34b-b79k-3d-center": lambda: hf.CLIPVisionModel(CLIP_B32),
+    "siglip2-so400m-patch14-384-3d-center": lambda: hf.SiglipVisionModel(SIGLIP_SO400M),
+    "ijepa-vith16-1k-3d-center": lambda: hf.IJepaModel(
+        hf.IJepaConfig(**HUGE, intermediate_size=5120, image_size=448), False
+    ),
+    "vit-base-patch14-reg4-dinov2.lvd142m-3d-center": lambda: timm.create_model(
+        "vit_base_patch14_reg4_dinov2.lvd142m", num_classes=0
+    ),
+    "deit3-base-patch16-224.fb-in1k-3d-center": lambda: timm.create_model(
+        "deit3_base_patch16_224.fb_in1k", num_classes=0
+    ),
+}
+
+
+def inflated_count(network: nn.Module, entry) -> int:
+    """Parameters of a 2D encoder with another stem, without what the encoder has no use for."""
+    kept = sum(
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if "mask_token" not in name and not name.startswith("head.")
+    )
+    (stem,) = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    area = prod(stem.kernel_size)
+    assert (stem.in_channels, stem.kernel_size[1]) == (3, stem.stride[1])
+    kept += stem.out_channels * area * (entry.channels * entry.patch_depth - stem.in_channels)
+    return kept + (stem.out_channels if stem.bias is None else 0)  # folding adds a bias
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters_are_those_of_the_librarys_network_with_a_3d_stem(name):
+    entry, _ = find_card(name)
+    with torch.device("meta"):
+        network = NETWORKS[name]()
+    assert entry.parameters == inflated_count(network, entry)
+
+
+def test_the_size_is_that_of_a_file_which_safetensors_writes():
+    entry, _ = find_card("deit-tiny-patch16-224-3d-center")
+    with torch.device("meta"):
+        network = timm.create_model("deit_tiny_patch16_224", num_classes=0)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    # timm's names are ours, but for the stem.
+    tensors = {n.replace("embed.proj", "embed"): torch.zeros(shape) for n, shape in shapes.items()}
+    tensors["patch_embed.weight"] = torch.zeros(192, entry.channels, entry.patch_depth, 16, 16)
+    assert entry.size == len(save(tensors, {"format": "pt"}))
+    assert entry.parameters == sum(tensor.numel() for tensor in tensors.values())
+
+
+def test_a_size_is_that_of_float32_and_a_header():
+    # The builtin ones are float16; their size is measured together with their digest.
+    entries = [entry for entry in zoo() if not entry.source.startswith("builtin/")]
+    sizes = {entry.name: entry.size - 4 * entry.parameters for entry in entries if entry.size}
+    assert len(sizes) > 40
+    assert all(0 < header < 100_000 and header % 8 == 0 for header in sizes.values())
+
+
+def test_entries_that_differ_in_their_scheme_alone_agree_on_the_rest():
+    seen: dict[tuple[object, ...], tuple[object, ...]] = {}
+    for entry in zoo():
+        recipe = (entry.source, entry.patch_depth, entry.channels, entry.fold_normalization)
+        facts = (entry.parameters, entry.size, entry.revision, entry.license, entry.objective)
+        assert seen.setdefault(recipe, facts) == facts, entry.name
