@@ -7,6 +7,5 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core each
 
 from hypothesis import settings
 
-# No deadline: the first call of torch is slow. Few examples: a test that needs more says so.
-settings.register_profile("inflate-zoo", deadline=None, max_examples=20)
-settings.load_profile("inflate-zoo")
+settings.register_profile("tests", deadline=None)  # the first call of torch is slow
+settings.load_profile("tests")
