@@ -25,6 +25,7 @@ MOST_WIDTH = 65_536  # of a token, or inside the feed-forward part; ViT-22B has 
 MOST_PIXELS = 16_384  # a side of an image or a patch
 MOST_LABELS = 100_000  # ImageNet-21k has 21,841
 _MOST_SHOWN = 5
+_POOLS = ("avg", "avgmax", "max", "token", "map", "prr")
 
 Fields = Mapping[str, Any]
 
@@ -118,7 +119,7 @@ _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
         "patch_size": _PIXELS,
         "in_chans": _whole(1, MOST_CHANNELS),
         "num_classes": _LABELS,
-        "global_pool": _word("", "avg", "avgmax", "max", "token", "map", "prr"),
+        "global_pool": _word("", *_POOLS),
         "embed_dim": _WIDTH,
         "depth": _whole(1, MOST_BLOCKS),
         "num_heads": _whole(1, MOST_HEADS),
@@ -236,7 +237,7 @@ _TIMM_TOP: Mapping[str, _Rule] = MappingProxyType(
 _OPEN_CLIP_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
     {
         "timm_model_name": _NAME,
-        "timm_pool": _or_null(_word("", "avg", "avgmax", "max", "token", "map", "prr")),
+        "timm_pool": _or_null(_word("", *_POOLS, "abs_attn", "rot_attn")),
         "timm_proj": _or_null(_word("", "none", "linear", "mlp")),
         "image_size": _or_null(_PIXELS),
     }
