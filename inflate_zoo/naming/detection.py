@@ -71,6 +71,7 @@ def choose_scheme(
     *,
     family: str | None = None,
     arch: str | None = None,
+    stated_by: str | None = None,
 ) -> NamingScheme:
     """Choose the naming scheme of a source.
 
@@ -80,6 +81,7 @@ def choose_scheme(
         config: config.json, or `None` where the source has none.
         family: A scheme's name, to decide it by hand.
         arch: A timm architecture's name, for a bare file.
+        stated_by: What else names a timm architecture: a file of OpenCLIP's.
 
     Returns:
         The scheme.
@@ -96,9 +98,10 @@ def choose_scheme(
         return _with_config(schemes[family], config)
     timm = [scheme for scheme in schemes.values() if scheme.library == "timm"]
     stated = config or {}
-    if "architecture" in stated or (arch is not None and "model_type" not in stated):
-        if arch is not None and not complete_towers(timm[0], header):
-            _refuse_others(schemes, header)
+    named_by = "--arch" if arch is not None else stated_by
+    if "architecture" in stated or (named_by is not None and "model_type" not in stated):
+        if named_by is not None and not complete_towers(timm[0], header):
+            _refuse_others(schemes, header, named_by)
         return timm[0]
     model_type = config.get("model_type") if config is not None else None
     if model_type is not None:
@@ -114,8 +117,8 @@ def choose_scheme(
     return _decide(_fitting(schemes, header), header, config)
 
 
-def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header) -> None:
-    """Say what a file is that --arch was given for, though its names are not timm's.
+def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header, named_by: str) -> None:
+    """Say what a file is that is called a timm architecture, though its names are not timm's.
 
     Raises:
         UsageError: They are those of another scheme.
@@ -124,8 +127,8 @@ def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header) -> None:
     others = [scheme.name for scheme in _fitting(schemes, header)]
     if others:
         raise UsageError(
-            f"--arch names a timm architecture, the tensors are those of {', '.join(others)}",
-            hint="leave out --arch, and put the config.json of the model beside the file",
+            f"{named_by} names a timm architecture, the tensors are those of {', '.join(others)}",
+            hint=f"leave out {named_by}, and put the config.json of the model beside the file",
         )
     if is_known(header):
         raise unsupported(None, header)

@@ -258,6 +258,60 @@ def save_timm(
     return folder if layout == "hub" else folder / name
 
 
+def open_clip_trunk(
+    arch: str = "test_vit", pool: str | None = "", proj: str | None = "linear", seed: int = 0
+) -> nn.Module:
+    """A timm image tower as OpenCLIP's adapter builds it: by its name, and pooled afterwards.
+
+    Without a projection of OpenCLIP's own the pooling is an argument, which moves timm's norms.
+    """
+    if proj in ("linear", "mlp"):
+        model: Any = timm.create_model(arch)
+        model.reset_classifier(0, **({"global_pool": pool} if pool else {}))
+    else:
+        model = timm.create_model(arch, num_classes=0 if proj == "none" else 8, global_pool=pool)
+    return randomize(model, seed)
+
+
+def open_clip_config(arch: str = "test_vit", side: int = 160, **vision: Any) -> dict[str, Any]:
+    """An open_clip_config.json as OpenCLIP writes it; of a timm tower for pictures of that side."""
+    tower = {"timm_model_name": arch, "timm_model_pretrained": False, "timm_pool": ""}
+    tower |= {"timm_proj": "linear", "image_size": side}
+    text = {"context_length": 8, "vocab_size": 60, "width": 24, "heads": 2, "layers": 1}
+    return {
+        "model_cfg": {"embed_dim": 24, "vision_cfg": tower | vision, "text_cfg": text},
+        "preprocess_cfg": {
+            "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.5],
+            "interpolation": "bicubic", "resize_mode": "squash",
+        },
+    }  # fmt: skip
+
+
+def save_open_clip(
+    folder: Path, config: dict[str, Any] | None = None, *, suffix: str = ".safetensors"
+) -> Path:
+    """Save an OpenCLIP model whose image tower timm made, under the names OpenCLIP uses."""
+    config = open_clip_config() if config is None else config
+    vision = config["model_cfg"]["vision_cfg"]
+    trunk = open_clip_trunk(
+        vision["timm_model_name"], vision.get("timm_pool", "avg"), vision.get("timm_proj", "linear")
+    )
+    state = {f"visual.trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
+    state |= {
+        "visual.head.proj.weight": torch.zeros(24, 64),
+        "text.transformer.resblocks.0.attn.in_proj_weight": torch.zeros(72, 24),
+        "text.token_embedding.weight": torch.zeros(60, 24),
+        "logit_scale": torch.tensor(4.6),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    if suffix == ".safetensors":
+        save_file(state, folder / "open_clip_model.safetensors")
+    else:
+        torch.save(state, folder / "open_clip_pytorch_model.bin")
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2))
+    return folder
+
+
 def dino_backbone(role: str = "teacher", seed: int = 0) -> VisionTransformer:
     """Return the backbone that `save_dino_pth` writes for `teacher` or `student`."""
     backbone = _dino_network(role, seed)["backbone"]

@@ -27,7 +27,12 @@ from inflate_zoo.errors import ConfigError, HubNotFoundError, UsageError
 from inflate_zoo.hub import download as client
 from inflate_zoo.hub.cards import license_fields
 from inflate_zoo.networks.positions import resize_depth, resize_in_plane
-from tests.support.checkpoints import save_timm, save_transformers
+from tests.support.checkpoints import (
+    open_clip_config,
+    save_open_clip,
+    save_timm,
+    save_transformers,
+)
 from tests.support.hub_standin import HubStandIn, use_hub
 
 REPO = "facebook/dino-vitb16"
@@ -389,6 +394,62 @@ def test_a_timm_repo(hub, tmp_path):
     assert source["commit"] == commit
     assert source["arch"]
     assert asked_files(hub) == {"config.json", "README.md", "model.safetensors"}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_an_open_clip_repo(hub, tmp_path, suffix):
+    """Both weight files lie there, as in OpenCLIP's own repos; of one form or of both."""
+    folder = save_open_clip(tmp_path / "clip", suffix=suffix)
+    if suffix == ".safetensors":
+        (folder / "open_clip_pytorch_model.bin").write_bytes(b"not wanted")
+    (folder / "README.md").write_bytes(CARD)
+    (folder / "tokenizer.json").write_bytes(b"{}")
+    commit = hub.add_repo("org/clip", contents(folder))
+    result = run("convert", "org/clip", "--fold-normalization")
+    assert (result.exit_code, result.stderr) == (0, "")
+    name = (
+        "open_clip_model.safetensors" if suffix == ".safetensors" else "open_clip_pytorch_model.bin"
+    )
+    assert asked_files(hub) == {"README.md", "open_clip_config.json", name}
+    record = record_of(Path("clip-3d-center"))
+    source = record["source"]
+    assert (source["commit"], source["arch"]) == (commit, "test_vit")
+    assert set(source["sha256"]) == {name, "open_clip_config.json"}
+    assert record["recipe"]["normalization_from"] == "open_clip_config.json: preprocess_cfg"
+    assert record["verification"]["passed"]
+    assert run("verify", "clip-3d-center").exit_code == 0
+
+
+def test_an_open_clip_repo_is_inspected_without_its_weights(hub, tmp_path, monkeypatch, home):
+    folder = save_open_clip(tmp_path / "clip")
+    (folder / "README.md").write_bytes(CARD)
+    hub.add_repo("org/clip", contents(folder))
+    result = run("inspect", "org/clip", "--format", "json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = json.loads(result.stdout)
+    assert (told["arch"], told["normalization"]["mean"]) == ("test_vit", [0.4, 0.5, 0.6])
+    assert all(r.range for r in hub.requests if "model.safetensors" in r.path and r.method == "GET")
+    converted("org/clip")
+    with use_hub(monkeypatch, hub, home, offline=True):  # and says nothing of files it needs not
+        again = run("convert", "org/clip", "--no-verify", "--out", "again")
+        assert (again.exit_code, again.stderr) == (0, "")
+
+
+def test_a_hostile_open_clip_config_is_refused_before_the_weights_are_fetched(hub, tmp_path):
+    config = open_clip_config(checkpoint_path="/etc/passwd")
+    folder = save_open_clip(tmp_path / "clip", config)
+    hub.add_repo("org/clip", contents(folder))
+    for command in ("convert", "inspect"):
+        refused(2, "open_clip_config.json", "checkpoint_path", args=(command, "org/clip"))
+    assert asked_files(hub) == {"open_clip_config.json"}
+
+
+def test_open_clips_config_is_not_asked_for_where_config_json_says_it(hub, files):
+    hub.add_repo(
+        SMALL, files | {"open_clip_config.json": b"{", "open_clip_model.safetensors": b"x"}
+    )
+    assert set(converted()["source"]["sha256"]) == NEEDED - {"README.md"}
+    assert asked_files(hub) == NEEDED
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 99\n"
