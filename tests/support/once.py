@@ -15,7 +15,7 @@ def made_once(key: object, folder: Path, make: Callable[[Path], object]) -> Path
     Args:
         key: Everything that the files depend on; its `repr` is what counts.
         folder: Made if it is not there; what is in it stays.
-        make: Writes them into an empty folder; called once per process and key, unless they are large.
+        make: Writes them into an empty folder; called once per process and key, if small.
 
     Returns:
         The folder.
