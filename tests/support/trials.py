@@ -108,6 +108,8 @@ def tiny_run(
 
     if not (folder / "data").exists():
         made_once(("run", cases, shape, channels), folder, make)
+    elif not (folder / "vit").exists():  # data of the test's own
+        save_transformers("vit", folder / "vit", **VIT)
     planned = _planned(folder, tiny_protocol(*changes), kinds, seeds, folds, folder / name)
     trials = tuple(plan_trial(planned.out, spec, place) for spec, place in planned.trials)
     return Run(planned.out, folder / "cache", folder / "data", folder / "vit", trials)
