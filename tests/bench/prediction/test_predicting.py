@@ -79,7 +79,7 @@ def test_a_test_case_gets_the_prediction_that_was_scored(run, kind, tmp_path):
     result = predict(*words, "--format", "json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
-    recorded = {entry["case"]: entry["regions"] for entry in trial.record()["result"]["cases"]}
+    recorded = {entry.case: entry.regions for entry in trial.believed().result.cases}
     assert [entry["case"] for entry in told["predictions"]] == sorted(names)
     some = 0
     for entry, scored in zip(told["predictions"], told["summary"]["metric_per_case"], strict=True):
