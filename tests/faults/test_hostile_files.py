@@ -15,7 +15,7 @@ from inflate_zoo.bench.definitions.results import CaseScores, UnbelievedError
 from inflate_zoo.bench.definitions.trial_folder import Trial, place_file
 from inflate_zoo.bench.scoring.evaluation import _kept
 from inflate_zoo.bench.scoring.slices import keep_overlays
-from inflate_zoo.bench.training.checkpointing import load_checkpoint
+from inflate_zoo.bench.training.checkpointing import _read
 from inflate_zoo.bench.trials.leases import LEASE, holder, leased
 from inflate_zoo.errors import CheckpointError, UnsupportedModelError, UsageError
 from inflate_zoo.files import foreign
@@ -151,9 +151,8 @@ STATES = [
 def test_a_checkpoint_with_a_hostile_state_is_refused(tmp_path, state):
     path = tmp_path / "a.safetensors"
     save_file({"network.weight": torch.zeros(1, 1)}, path, metadata={"state": state.decode()})
-    network = torch.nn.Linear(1, 1, bias=False)
     with pytest.raises(CheckpointError, match="cannot be used: it tells no state"):
-        load_checkpoint(path, network, torch.optim.AdamW(network.parameters()))
+        _read(path)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RecursionError(), OverflowError("too big")])
@@ -161,9 +160,8 @@ def test_a_parser_that_fails_on_a_checkpoint_is_told(tmp_path, monkeypatch, erro
     path = tmp_path / "a.safetensors"
     replace_tensors(path, {"network.weight": torch.zeros(1, 1)}, "{}")
     monkeypatch.setattr("safetensors.safe_open", Raising(error))
-    network = torch.nn.Linear(1, 1, bias=False)
     with pytest.raises(CheckpointError, match=r"'a\.safetensors' cannot be used"):
-        load_checkpoint(path, network, torch.optim.AdamW(network.parameters()))
+        _read(path)
 
 
 @hostile
