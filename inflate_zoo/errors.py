@@ -35,14 +35,21 @@ def without_password(text: str) -> str:
     return _USER.sub("", text)
 
 
+def visible(text: object) -> str:
+    """One line without control, format or private characters: they are shown escaped."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
 def printable(text: str) -> str:
     """One line that forges nothing and gives nothing away.
 
     Names come from files of strangers: line breaks, control characters and direction marks are
     escaped. Addresses lose user and password.
     """
-    shown = without_password(text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return visible(without_password(text))
 
 
 def _line(text: str) -> str:

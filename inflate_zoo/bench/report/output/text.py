@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import math
 
-from inflate_zoo.texts import duration, size, visible
+from inflate_zoo.errors import visible
+from inflate_zoo.texts import duration, size
 
 NONE = "–"  # noqa: RUF001 - an en dash stands for "no value"
 _MARKDOWN = {
