@@ -155,17 +155,17 @@ def failed(error):
 
 def test_reasons_hold_no_path_and_one_line():
     failure = failed(FileNotFoundError(2, "No such file or directory", "/no/such/place"))
-    assert failure["where"].startswith("test_trial.py:")
-    assert failure["reason"] == "FileNotFoundError: No such file or directory: 'place'"
+    assert failure.where.startswith("test_running.py:")
+    assert failure.reason == "FileNotFoundError: No such file or directory: 'place'"
     leak = failed(RuntimeError("cannot map /home/me/cache/a.npy of 3/4"))
-    assert leak["reason"] == "RuntimeError: cannot map a.npy of 3/4"
+    assert leak.reason == "RuntimeError: cannot map a.npy of 3/4"
     long = failed(RuntimeError("first\nsecond" + "x" * 900))
-    assert long["reason"] == "RuntimeError: first"
+    assert long.reason == "RuntimeError: first"
     allocator = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"
-    assert failed(RuntimeError(allocator))["kind"] == "out_of_memory"
-    assert failed(MemoryError())["kind"] == "out_of_memory"
+    assert failed(RuntimeError(allocator)).kind == "out_of_memory"
+    assert failed(MemoryError()).kind == "out_of_memory"
     died = failed(DeadWorkerError(["one", "two"]))
-    assert (died["kind"], died["case"]) == ("data_worker", "one, two")
+    assert (died.kind, died.case) == ("data_worker", "one, two")
 
 
 def test_devices():
