@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.conversion.card import card_text
-from inflate_zoo.conversion.record import FILES, Job, given_in, read_record, record_of
+from inflate_zoo.conversion.record import FILES, Job, read_record, record_of
 from inflate_zoo.conversion.sources import Source, builtin_of, find_source
 from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
 from inflate_zoo.files.checkpoints import open_checkpoint
@@ -24,7 +24,7 @@ from inflate_zoo.naming.understanding import understand
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.proof import Verification
+    from inflate_zoo.conversion.record import Verification
 
 Progress = Callable[[int, int], None]
 
@@ -184,7 +184,7 @@ def _write(
     card = card_text(name, job, verification)
     files["README.md"] = write_text(stage / "README.md", card)
     record = record_of(job, digests.result(), files, verification)
-    write_text(stage / "conversion.json", json_text(record))
+    write_text(stage / "conversion.json", record.text())
     return files["model.safetensors"]
 
 
@@ -260,40 +260,38 @@ def verify(
     """
     folder = Path(converted)
     record = read_record(folder)
-    origin, wanted = record["source"], record["recipe"]
+    origin, wanted = record.source, record.recipe
     if source is None and revision is not None:
         raise UsageError(
             "the recorded commit is verified; a revision needs its repo",
             hint="add --source org/name, or leave out --revision",
         )
     if source is None:
-        revision = origin["commit"]
-        within = f"/{origin['inside']}" if origin.get("inside") else ""
-        source = f"{origin['repo']}{within}" if origin["repo"] else builtin_of(origin["name"])
+        revision = origin.commit
+        source = origin.address or builtin_of(origin.name)
     if source is None:
         raise UsageError(
-            f"'{called(folder)}' was made from a local source, '{origin['name']}'",
+            f"'{called(folder)}' was made from a local source, '{origin.name}'",
             hint=f"name it: inflate-zoo verify {called(folder)} --source PATH",
         )
     found = find_source(str(source), revision)
     digests = Digests(found.files())
-    given = given_in(record)
     options = checked_options(
-        wanted["scheme"],
-        wanted["patch_depth"],
-        wanted["volume"],
-        wanted["channels"],
-        wanted["dtype"],
-        fold_normalization=wanted["fold_normalization"],
-        mean=given.mean if given else None,
-        std=given.std if given else None,
+        wanted.scheme,
+        wanted.patch_depth,
+        wanted.volume,
+        wanted.channels,
+        wanted.dtype,
+        fold_normalization=wanted.fold_normalization,
+        mean=wanted.given.mean if wanted.given else None,
+        std=wanted.given.std if wanted.given else None,
     )
-    is_timm_file = origin["arch"] and not (found.config or {}).get("architecture")
-    family = None if origin["arch"] else origin["family"]
-    arch, taken = origin["arch"] if is_timm_file else None, origin.get("taken")
+    is_timm_file = origin.arch and not (found.config or {}).get("architecture")
+    family = None if origin.arch else origin.family
+    arch, taken = origin.arch if is_timm_file else None, origin.taken
     job = _prepare(found, options, family, arch, f"{taken}*" if taken is not None else None)
-    differing = [n for n, d in digests.result().items() if origin["sha256"].get(n, d) != d]
-    known = set(origin["sha256"].values())
+    differing = [n for n, d in digests.result().items() if origin.sha256.get(n, d) != d]
+    known = set(origin.sha256.values())
     if differing or not known & set(digests.result().values()):
         raise UsageError(
             f"'{found.name}' is not the source '{called(folder)}' was made from",

@@ -237,7 +237,10 @@ def test_prebuilt_files_with_another_digest_are_not_taken(
     [
         (lambda files: files | {"config.json": b"{}"}, "config.json of zoo/small"),
         (lambda files: files | {"README.md": b""}, "README.md of zoo/small"),
-        (lambda files: files | {"conversion.json": b"{}"}, "another recipe than the card"),
+        (
+            lambda files: files | {"conversion.json": b"{}"},
+            "'zoo/small': conversion.json is incomplete",
+        ),
         (lambda files: files | {"conversion.json": b"<html>"}, "no valid JSON"),
         (
             lambda files: (

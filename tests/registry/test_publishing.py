@@ -25,6 +25,7 @@ from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.registry import publishing
 from inflate_zoo.segmentation.segmenter import Segmenter, segmenter
 from tests.support.checkpoints import save_transformers
+from tests.support.conversions import WRONG
 from tests.support.hub_standin import HubStandIn, use_hub
 from tests.support.trials import FROZEN, one_thread, tiny_run
 
@@ -395,6 +396,17 @@ def test_an_incomplete_record(hub, folder, missing):
     del record[missing]
     (folder / "conversion.json").write_text(json.dumps(record))
     refused(folder, "conversion.json is incomplete")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_record(hub, folder, wrong):
+    table = json.loads((folder / "conversion.json").read_text())
+    table["recipe"] |= {"normalization": {"mean": [0.5], "std": [0.5]}}
+    spoil, told = WRONG[wrong]
+    spoil(table)
+    (folder / "conversion.json").write_text(json.dumps(table))
+    refused(folder, "conversion.json is incomplete", told)
+    assert hub.requests == []
 
 
 def test_links_out_of_the_folder(hub, folder, tmp_path):

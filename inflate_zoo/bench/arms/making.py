@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from inflate_zoo.bench.arms.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
 from inflate_zoo.bench.arms.sources import RECIPE, find_any
@@ -27,7 +27,6 @@ from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.naming.normalization import Basis
 from inflate_zoo.naming.understanding import understand
 from inflate_zoo.networks.files import read_backbone_config
 from inflate_zoo.networks.vit.config import (
@@ -168,10 +167,10 @@ class _Maker:
         found = self._find(source)
         scheme = None
         if (found.folder / RECIPE).exists():
-            recipe = read_conversion(found.folder)["recipe"]
-            scheme = recipe["scheme"]
+            recipe = read_conversion(found.folder, found.name).recipe
+            scheme = recipe.scheme
             wanted = self._protocol.network.fold_normalization
-            if wanted and not recipe["fold_normalization"]:
+            if wanted and not recipe.fold_normalization:
                 self._say(
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
@@ -291,11 +290,8 @@ def _fed(folder: Path) -> Fed:
     """Who says which normalisation converted weights hold."""
     if not (folder / RECIPE).exists():
         return "unknown"
-    recipe = read_conversion(folder)["recipe"]
-    if not recipe["fold_normalization"]:
-        return "unfolded"
-    basis: Fed = recipe.get("normalization_basis")
-    return basis if basis in get_args(Basis) else "unknown"
+    recipe = read_conversion(folder).recipe
+    return (recipe.normalization_basis or "unknown") if recipe.fold_normalization else "unfolded"
 
 
 def _require_one_use(

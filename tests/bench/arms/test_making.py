@@ -16,6 +16,7 @@ from inflate_zoo.conversion.converting import convert
 from inflate_zoo.errors import HubError, UnknownNameError, UsageError
 from inflate_zoo.naming.definition import Normalization
 from tests.support.checkpoints import save_transformers
+from tests.support.conversions import WRONG
 from tests.support.hub_standin import HubStandIn, use_hub
 from tests.support.trials import VIT, tiny_protocol
 
@@ -208,6 +209,18 @@ def test_who_says_how_an_arm_is_fed(make, sources, tmp_path):
         assert [arm.spec.normalization for arm in make(given.weights).values()] == [expected]
     record.unlink()
     assert [arm.spec.normalization for arm in make(given.weights).values()] == ["unknown"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_converted_weights_whose_record_is_none_are_refused(make, sources, tmp_path, wrong):
+    ready = convert(sources / "vit", tmp_path / "r", patch_depth=2, fold_normalization=True)
+    table = json.loads((ready / "conversion.json").read_text())
+    spoil, told = WRONG[wrong]
+    spoil(table)
+    (ready / "conversion.json").write_text(json.dumps(table))
+    with pytest.raises(UsageError, match=r"'r': conversion.json is incomplete") as caught:
+        make(ready)
+    assert told in caught.value.message
 
 
 def test_a_normalisation_is_that_of_one_source_which_is_converted_here(make, sources, tmp_path):
