@@ -13,6 +13,7 @@ InflateZooError                 one sentence, details, the next step; `exit_code
 └── WorkError           (1)     the work failed
     ├── HubError                network, access, offline
     ├── WriteError              disk full, read-only folder, I/O
+    │   └── HubCacheError       the same, of the Hub's own cache
     └── VerificationError       the 3D network does not reproduce the 2D one
 """
 
@@ -129,6 +130,10 @@ class HubError(WorkError):
 
 class WriteError(WorkError):
     """The output could not be written."""
+
+
+class HubCacheError(WriteError):
+    """The Hub's own cache could not be written."""
 
 
 class VerificationError(WorkError):

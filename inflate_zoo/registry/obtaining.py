@@ -10,7 +10,7 @@ from pathlib import Path
 
 from inflate_zoo.conversion.converting import run
 from inflate_zoo.conversion.record import FILES, ConversionRecord, read_conversion, read_record
-from inflate_zoo.errors import HubError, OutputExistsError, UsageError, WriteError
+from inflate_zoo.errors import HubCacheError, HubError, OutputExistsError, UsageError, WriteError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.header import read_header
 from inflate_zoo.files.locations import default_cache
@@ -75,9 +75,9 @@ def kept(entry: ZooEntry, say: Say) -> Path:
     folder = cache / "zoo" / key / entry.name
     try:
         store_of(cache).keep(folder, FILES, lambda: _obtain(entry, folder, force=False, say=say))
+    except HubCacheError:
+        raise
     except (OutputExistsError, WriteError) as error:
-        if "--out" not in error.hint:  # of the Hub's cache, say
-            raise
         raise type(error)(
             f"'{entry.name}' cannot be kept in the cache: {error.message}",
             hint="free space, or name another folder with the variable INFLATE_ZOO_CACHE",

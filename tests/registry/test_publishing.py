@@ -25,7 +25,7 @@ from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.registry import publishing
 from inflate_zoo.segmentation.segmenter import Segmenter, segmenter
 from tests.support.checkpoints import save_transformers
-from tests.support.conversions import WRONG
+from tests.support.conversions import WRONG, conversion_table
 from tests.support.hub_standin import HubStandIn, use_hub
 from tests.support.trials import FROZEN, one_thread, tiny_run
 
@@ -167,7 +167,7 @@ def test_only_what_changed_is_sent(hub, folder, tmp_path):
     # The edited copy is still a whole conversion.
     downloaded = Path(snapshot_download(REPO, local_dir=tmp_path / "downloaded"))
     record = read_record(downloaded)
-    assert record["files"]["README.md"]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert record.files["README.md"].sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_repo_with_a_card_alone_is_filled(hub, folder):
@@ -401,7 +401,7 @@ def test_an_incomplete_record(hub, folder, missing):
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_no_record(hub, folder, wrong):
     table = json.loads((folder / "conversion.json").read_text())
-    table["recipe"] |= {"normalization": {"mean": [0.5], "std": [0.5]}}
+    table["verification"] = conversion_table()["verification"]
     spoil, told = WRONG[wrong]
     spoil(table)
     (folder / "conversion.json").write_text(json.dumps(table))
