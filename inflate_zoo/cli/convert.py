@@ -99,7 +99,7 @@ def command(
 
     inflate-zoo convert ./my-vit --volume 32,224,224 --patch-depth 4 --fold-normalization
     """
-    from inflate_zoo.conversion.converting import run
+    from inflate_zoo.conversion.converting import Request, convert_source
     from inflate_zoo.inflation.recipe import checked_options
 
     options = checked_options(
@@ -107,18 +107,8 @@ def command(
         fold_normalization=fold_normalization, mean=mean, std=std,
     )  # fmt: skip
     with _progress() as progress:
-        folder = run(
-            source,
-            out,
-            options,
-            revision=revision,
-            family=family,
-            arch=arch,
-            weights=weights,
-            verify=verify,
-            force=force,
-            progress=progress,
-        )
+        request = Request(options, family, arch, weights, verify=verify, force=force)
+        folder = convert_source(source, out, request, revision=revision, progress=progress)
     from inflate_zoo.conversion.record import read_conversion
 
     record = read_conversion(folder)

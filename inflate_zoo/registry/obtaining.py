@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from inflate_zoo.conversion.converting import run
+from inflate_zoo.conversion.converting import Request, convert_source
 from inflate_zoo.conversion.record import FILES, ConversionRecord, read_conversion, read_record
 from inflate_zoo.errors import HubCacheError, HubError, OutputExistsError, UsageError, WriteError
 from inflate_zoo.files.digests import sha256
@@ -169,15 +169,11 @@ def make(entry: ZooEntry, target: Path, *, force: bool) -> None:
         None,
         fold_normalization=entry.fold_normalization,
     )
-    run(
-        entry.source,
-        target,
+    request = Request(
         options,
-        revision=entry.revision,
-        family=entry.family,
-        arch=None,
-        verify=True,
+        entry.family,
         force=force,
         required=entry.sha256,
         license=entry.license_fields or None,
     )
+    convert_source(entry.source, target, request, revision=entry.revision)
