@@ -19,6 +19,7 @@ InflateZooError                 one sentence, details, the next step; `exit_code
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Sequence
 
 _LONGEST = 1000  # characters of a line
@@ -44,6 +45,18 @@ def printable(text: str) -> str:
 
 def _line(text: str) -> str:
     return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out.
+
+    torch has a type for a GPU's, `torch.OutOfMemoryError`; its CPU allocator raises a plain
+    RuntimeError, which is known by the allocator's name alone.
+    """
+    torch = sys.modules.get("torch")  # what was not imported raised nothing
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return type(error) is RuntimeError and "DefaultCPUAllocator: " in str(error)
 
 
 class InflateZooError(Exception):
