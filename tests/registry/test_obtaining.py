@@ -17,6 +17,7 @@ from inflate_zoo.conversion import sources
 from inflate_zoo.conversion.converting import verify
 from inflate_zoo.conversion.record import FILES, read_conversion, read_record
 from inflate_zoo.errors import (
+    HubCacheError,
     HubError,
     OutputExistsError,
     UnknownNameError,
@@ -510,6 +511,18 @@ def test_a_cache_that_cannot_be_written_is_named(hub, files, cards, tmp_path, mo
         inflate_zoo.load(NAME)
     assert "INFLATE_ZOO_CACHE" in caught.value.hint
     assert not (tmp_path / "cache" / "zoo").exists()
+
+
+@pytest.mark.parametrize("kind", [HubCacheError, WriteError])
+def test_whose_cache_it_is_stands_in_the_type_and_not_in_the_hint(cards, monkeypatch, kind):
+    def full(*_, **__):
+        raise kind("full", hint="--out" if kind is HubCacheError else "make room")
+
+    monkeypatch.setattr(obtaining, "_obtain", full)
+    with pytest.raises(kind) as caught:
+        inflate_zoo.load(NAME)
+    kept = "cannot be kept in the cache" in caught.value.message
+    assert kept is (kind is WriteError)
 
 
 def test_another_process_that_was_faster_is_welcome(hub, files, cards, monkeypatch, tmp_path):

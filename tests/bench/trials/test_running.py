@@ -154,7 +154,7 @@ def failed(error):
 
 def test_reasons_hold_no_path_and_one_line():
     failure = failed(FileNotFoundError(2, "No such file or directory", "/no/such/place"))
-    assert failure["where"].startswith("test_trial.py:")
+    assert failure["where"].startswith("test_running.py:")
     assert failure["reason"] == "FileNotFoundError: No such file or directory: 'place'"
     leak = failed(RuntimeError("cannot map /home/me/cache/a.npy of 3/4"))
     assert leak["reason"] == "RuntimeError: cannot map a.npy of 3/4"
