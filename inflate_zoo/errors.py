@@ -13,6 +13,7 @@ InflateZooError                 one sentence, details, the next step; `exit_code
 └── WorkError           (1)     the work failed
     ├── HubError                network, access, offline
     ├── WriteError              disk full, read-only folder, I/O
+    │   └── HubCacheError       the same, of the Hub's own cache
     ├── VerificationError       the 3D network does not reproduce the 2D one
     ├── WindowError             a training window cannot be made
     ├── NotFiniteError          the loss or its gradient is NaN or infinite
@@ -21,6 +22,7 @@ InflateZooError                 one sentence, details, the next step; `exit_code
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Sequence
 
 _LONGEST = 1000  # characters of a line
@@ -54,6 +56,18 @@ def printable(text: str) -> str:
 
 def _line(text: str) -> str:
     return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + "...")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out.
+
+    torch has a type for a GPU's, `torch.OutOfMemoryError`; its CPU allocator raises a plain
+    RuntimeError, which is known by the allocator's name alone.
+    """
+    torch = sys.modules.get("torch")  # what was not imported raised nothing
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return type(error) is RuntimeError and "DefaultCPUAllocator: " in str(error)
 
 
 class InflateZooError(Exception):
@@ -140,6 +154,10 @@ class HubError(WorkError):
 
 class WriteError(WorkError):
     """The output could not be written."""
+
+
+class HubCacheError(WriteError):
+    """The Hub's own cache could not be written."""
 
 
 class VerificationError(WorkError):

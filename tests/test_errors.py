@@ -1,11 +1,19 @@
 import inspect
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inflate_zoo import errors
-from inflate_zoo.errors import ConfigError, InflateZooError, UnknownNameError, UsageError, WorkError
+from inflate_zoo.errors import (
+    ConfigError,
+    InflateZooError,
+    UnknownNameError,
+    UsageError,
+    WorkError,
+    out_of_memory,
+)
 
 
 @settings(max_examples=30)
@@ -67,3 +75,18 @@ def test_a_name_unlike_any_is_answered_with_the_known_ones():
     assert error.hint == "known: average, repeat"
     many = UnknownNameError("entry", "zzz", [f"name{index:02}" for index in range(20)])
     assert many.hint.endswith("name11, ...")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't"), True),
+        (RuntimeError("cannot reallocate a name"), False),
+        (ValueError("DefaultCPUAllocator: is no scheme"), False),
+        (KeyError("allocated"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known_by_its_type_or_torchs_allocator(error, expected):
+    assert out_of_memory(error) is expected

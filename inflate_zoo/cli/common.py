@@ -12,7 +12,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from inflate_zoo.errors import InflateZooError, UsageError, printable
+from inflate_zoo.errors import InflateZooError, UsageError, out_of_memory, printable
 from inflate_zoo.extras import install_hint
 from inflate_zoo.interrupts import received
 
@@ -199,8 +199,7 @@ def _answer(error: BaseException, *, debug: bool) -> int | None:
         for line in (f"error: {first}", *rest):
             say(line)
         return error.exit_code
-    # torch says so with a RuntimeError of its allocator.
-    if isinstance(error, MemoryError) or "alloc" in str(error):
+    if out_of_memory(error):
         say("error: out of memory")
         say("close other programs, or convert on a larger machine; --no-verify needs least")
     else:

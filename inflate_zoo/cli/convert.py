@@ -1,10 +1,10 @@
 """`inflate-zoo convert`."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,9 @@ from inflate_zoo.cli.common import (
     taken_text,
     tell,
 )
+
+if TYPE_CHECKING:
+    from inflate_zoo.conversion.record import ConversionRecord, Verification
 
 NAME = "convert"
 
@@ -96,7 +99,7 @@ def command(
 
     inflate-zoo convert ./my-vit --volume 32,224,224 --patch-depth 4 --fold-normalization
     """
-    from inflate_zoo.conversion.converting import run
+    from inflate_zoo.conversion.converting import Request, convert_source
     from inflate_zoo.inflation.recipe import checked_options
 
     options = checked_options(
@@ -104,68 +107,49 @@ def command(
         fold_normalization=fold_normalization, mean=mean, std=std,
     )  # fmt: skip
     with _progress() as progress:
-        folder = run(
-            source,
-            out,
-            options,
-            revision=revision,
-            family=family,
-            arch=arch,
-            weights=weights,
-            verify=verify,
-            force=force,
-            progress=progress,
-        )
-    from inflate_zoo.files.reading import read_json
+        request = Request(options, family, arch, weights, verify=verify, force=force)
+        folder = convert_source(source, out, request, revision=revision, progress=progress)
+    from inflate_zoo.conversion.record import read_conversion
 
-    record = read_json(folder / "conversion.json")
+    record = read_conversion(folder)
     if format is OutputFormat.json:
-        print_json({"folder": str(folder), **record})
+        print_json({"folder": str(folder), **record.as_dict()})
     else:
         _report(folder, record)
 
 
-def _report(folder: Path, record: Mapping[str, Any]) -> None:
+def _report(folder: Path, record: "ConversionRecord") -> None:
     from inflate_zoo.files.reading import read_json
 
     config = read_json(folder / "config.json")
-    source, recipe = record["source"], record["recipe"]
-    where = "/".join(filter(None, (source["repo"], source["inside"])))
-    origin = f"{where} at {source['commit'][:12]}" if source["repo"] else source["name"]
+    source, recipe = record.source, record.recipe
+    origin = f"{source.address} at {(source.commit or '')[:12]}" if source.repo else source.name
     patch = "x".join(map(str, (config["patch_depth"], *config["patch_size"])))
-    size = "x".join(map(str, recipe["volume"]))
+    size = "x".join(map(str, recipe.volume))
     tell(f"{folder}")
-    tell(f"  source   {origin} ({source['family']}, license {source['license']['license']})")
-    if taken := taken_text(source["taken"], source["copies"], source["weights"]):
+    tell(f"  source   {origin} ({source.family}, license {source.license['license']})")
+    if taken := taken_text(source.taken or "", source.copies, source.weights):
         tell(f"  weights  {taken}")
     tell(f"  network  {config['depth']} blocks of width {config['embed_dim']}, patch {patch}")
     tell(
-        f"  input    {recipe['channels']} channel(s), {size} voxels by default; "
-        f"{'intensities in [0, 1]' if recipe['fold_normalization'] else 'normalised as the source'}"
+        f"  input    {recipe.channels} channel(s), {size} voxels by default; "
+        f"{'intensities in [0, 1]' if recipe.fold_normalization else 'normalised as the source'}"
     )
-    tell(f"  dropped  {dropped_text(source['taken'], record['dropped'])}")
-    for note in record["notes"]:
+    tell(f"  dropped  {dropped_text(source.taken or '', record.dropped)}")
+    for note in record.notes:
         tell(f"  note     {note}")
-    tell(f"  proof    {proof_text(record['verification'])}")
+    tell(f"  proof    {proof_text(record.verification)}")
 
 
-def proof_text(verification: dict[str, Any] | None) -> str:
+def proof_text(verification: "Verification | None") -> str:
     """One sentence on a verification."""
-    from inflate_zoo.conversion.record import feeding_text
-
     if verification is None:
         return "none (--no-verify)"
     text = (
-        f"{_verdict(verification)}: greatest error "
-        f"{verification['max_error_over_rms']:.1e} of the RMS (tolerance "
-        f"{verification['tolerance']:.0e}), against {verification['reference']}"
-        f"{feeding_text(verification)}"
+        f"{'passed' if verification.passed else 'failed'}: greatest error "
+        f"{verification.max_error_over_rms:.1e} of the RMS (tolerance "
+        f"{verification.tolerance:.0e}), against {verification.reference}{verification.feeding}"
     )
-    if verification["rounding_error_over_rms"] is not None:
-        text += f"; rounding costs {verification['rounding_error_over_rms']:.1e} of the RMS"
+    if verification.rounding_error_over_rms is not None:
+        text += f"; rounding costs {verification.rounding_error_over_rms:.1e} of the RMS"
     return text
-
-
-def _verdict(verification: dict[str, Any]) -> str:
-    """`passed` or `failed`."""
-    return "passed" if verification["passed"] else "failed"

@@ -31,15 +31,15 @@ def command(
     from inflate_zoo.registry.obtaining import pull
 
     folder = pull(name, out, force=force, say=say)
-    from inflate_zoo.files.reading import read_json
+    from inflate_zoo.conversion.record import read_conversion
 
-    record = read_json(folder / "conversion.json")
+    record = read_conversion(folder)
     if format is OutputFormat.json:
-        print_json({"folder": str(folder), **record})
+        print_json({"folder": str(folder), **record.as_dict()})
         return
     weights = folder / "model.safetensors"
     tell(f"{folder}")
     tell(f"  weights  {size(weights.stat().st_size)}")
-    tell(f"  SHA-256  {record['files'][weights.name]['sha256']}")
+    tell(f"  SHA-256  {record.weights_sha256}")
     tell(f"  license  {license_text(find_card(name)[0])}")
-    tell(f"  proof    {proof_text(record['verification'])}")
+    tell(f"  proof    {proof_text(record.verification)}")

@@ -32,7 +32,7 @@ def command(
         print_json(found.as_dict())
     else:
         tell(f"{converted}")
-        tell(f"  proof    {proof_text(found.as_dict())}")
+        tell(f"  proof    {proof_text(found)}")
         for case, error in found.errors.items():
             tell(f"           {case}: {error:.1e}")
     if not found.passed:

@@ -8,7 +8,6 @@ from string import Template
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion.record import Job, feeding_text
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.hub.cards import front_matter_text, one_line
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
@@ -16,7 +15,7 @@ from inflate_zoo.naming.normalization import Basis
 from inflate_zoo.naming.towers import counted, left_out
 
 if TYPE_CHECKING:
-    from inflate_zoo.conversion.proof import Verification
+    from inflate_zoo.conversion.record import Job, Verification
 
 
 _FOUND: Mapping[Basis, str] = MappingProxyType(
@@ -82,7 +81,7 @@ def _proof_line(verification: Verification | None) -> str:
     line = (
         f"greatest absolute error {verification.max_error_over_rms:.1e} of the reference's RMS "
         f"(tolerance {verification.tolerance:.0e}), against {verification.reference}"
-        f"{feeding_text(verification.as_dict())}"
+        f"{verification.feeding}"
     )
     if verification.rounding_error_over_rms is not None:
         line += f"; rounding by dtype adds {verification.rounding_error_over_rms:.1e} of the RMS"

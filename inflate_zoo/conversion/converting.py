@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.conversion.card import card_text
-from inflate_zoo.conversion.record import FILES, Job, given_in, read_record, record_of
+from inflate_zoo.conversion.record import FILES, Job, read_record, record_of
 from inflate_zoo.conversion.sources import Source, builtin_of, find_source
 from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
-from inflate_zoo.files.checkpoints import open_checkpoint
+from inflate_zoo.files.checkpoints import Checkpoint, open_checkpoint
 from inflate_zoo.files.digests import Digests
 from inflate_zoo.files.dtypes import ITEM_BYTES, torch_dtype_of
 from inflate_zoo.files.reading import called
@@ -23,12 +23,12 @@ from inflate_zoo.inflation.recipe import Options, backbone_config, checked_optio
 from inflate_zoo.inflation.tensors import Output, compute, outputs, stacked
 from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG
 from inflate_zoo.naming.plan import Kept
-from inflate_zoo.naming.understanding import understand
+from inflate_zoo.naming.understanding import Understood, understand
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.proof import Verification
+    from inflate_zoo.conversion.record import Verification
 
 Progress = Callable[[int, int], None]
 
@@ -90,82 +90,116 @@ def convert(
         scheme, patch_depth, volume, channels, dtype,
         fold_normalization=fold_normalization, mean=mean, std=std,
     )  # fmt: skip
-    return run(
-        source,
-        out,
-        options,
-        revision=revision,
-        family=family,
-        arch=arch,
-        weights=weights,
-        verify=verify,
-        force=force,
-    )
+    request = Request(options, family, arch, weights, verify=verify, force=force)
+    return convert_source(source, out, request, revision=revision)
 
 
-def run(
-    source: str | Path,
-    out: str | Path | None,
-    options: Options,
-    *,
-    revision: str | None,
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is wanted of a conversion, source and folder aside; the fields are those of `convert`.
+
+    Attributes:
+        options: How the source is converted, checked.
+        family: Naming scheme.
+        arch: timm architecture of a bare file.
+        weights: Which of several complete copies.
+        verify: Whether it is proven.
+        force: Whether our own files are replaced.
+        required: SHA-256 that model.safetensors must have: with another one nothing is left.
+        license: License fields of the new card, where they are not to be the source's.
+    """
+
+    options: Options
+    family: str | None = None
+    arch: str | None = None
+    weights: str | None = None
+    verify: bool = True
+    force: bool = False
+    required: str | None = None
+    license: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A source that was found and understood: what is handed on is not looked for again."""
+
+    source: Source
+    checkpoint: Checkpoint
+    understood: Understood
+    digests: Callable[[], Mapping[str, str]]
+    """SHA-256 of the source's files by name."""
+
+
+def plan_source(
+    found: Source,
     family: str | None,
     arch: str | None,
-    weights: str | None = None,
-    verify: bool,
-    force: bool,
+    weights: str | None,
+    digests: Callable[[], Mapping[str, str]] | None = None,
+) -> Planned:
+    """Understand a source; its files are hashed meanwhile where their digests are not known.
+
+    Raises:
+        UsageError: See `understand`.
+    """
+    known = digests or Digests(found.files()).result
+    checkpoint = open_checkpoint(found.weights, found.folder)
+    understood = understand(checkpoint.header, found.config, family, arch, weights, found.open_clip)
+    return Planned(found, checkpoint, understood, known)
+
+
+def convert_source(
+    source: str | Path | Planned,
+    out: str | Path | None,
+    request: Request,
+    *,
+    revision: str | None = None,
     progress: Progress | None = None,
-    required: str | None = None,
-    license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
 ) -> Path:
     """`convert` with checked options; `progress` is told bytes written and bytes in all.
 
-    `required` is the SHA-256 that model.safetensors must have: with another one nothing is left.
-    `license` holds the license fields of the new card, where they are not to be the source's.
+    A source that is planned already is taken as it is, whatever the request says of its names.
     """
     if out is not None:
-        check_target(Path(out), force=force)
-    found = find_source(str(source), revision)
-    target = Path(out) if out is not None else Path(f"{found.name}-3d-{options.scheme}")
-    check_target(target, force=force)
+        check_target(Path(out), force=request.force)
+    planned = source if isinstance(source, Planned) else None
+    found = find_source(str(source), revision) if planned is None else planned.source
+    target = Path(out) if out is not None else Path(f"{found.name}-3d-{request.options.scheme}")
+    check_target(target, force=request.force)
     if found.repo is None and target.resolve() == found.folder.resolve():
         raise OutputExistsError(
             f"'{target.name}' is the source's own folder", hint="choose another with --out"
         )
-    digests = Digests(found.files())
-    job = _prepare(found, options, family, arch, weights, license)
+    if planned is None:
+        planned = plan_source(found, request.family, request.arch, request.weights)
+    job = _prepare(planned, request.options, request.license)
     if not job.license:
         warnings.warn(
             "the source states no license; the card says 'unknown'. Find out before you pass "
             "the weights on",
             stacklevel=3,
         )
-    with staged(target, FILES, force=force) as stage:
-        made = _write(stage, target.resolve().name, job, digests, verify=verify, progress=progress)
-        if required not in (None, made):
-            raise _unexpected(found, made, required)
+    with staged(target, FILES, force=request.force) as stage:
+        name = target.resolve().name
+        made = _write(stage, name, job, planned, verify=request.verify, progress=progress)
+        if request.required not in (None, made):
+            raise _unexpected(found, made, request.required)
     return target
 
 
 def _prepare(
-    source: Source,
+    planned: Planned,
     options: Options,
-    family: str | None,
-    arch: str | None,
-    weights: str | None = None,
     license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
 ) -> Job:
-    checkpoint = open_checkpoint(source.weights, source.folder)
-    understood = understand(
-        checkpoint.header, source.config, family, arch, weights, source.open_clip
-    )
+    source, understood = planned.source, planned.understood
     recipe, fed = make_recipe(options, understood, source.config, source.preprocessor)
     shown = source.license if license is None else license
-    return Job(source, checkpoint, understood, recipe, fed, shown)
+    return Job(source, planned.checkpoint, understood, recipe, fed, shown)
 
 
 def _write(
-    stage: Path, name: str, job: Job, digests: Digests, *, verify: bool, progress: Progress | None
+    stage: Path, name: str, job: Job, planned: Planned, *, verify: bool, progress: Progress | None
 ) -> str:
     """Write all files, the weights proven where asked for; returns the weights' SHA-256."""
     config = backbone_config(job.plan, job.recipe)
@@ -189,8 +223,8 @@ def _write(
         require_passed(verification)
     card = card_text(name, job, verification)
     files["README.md"] = write_text(stage / "README.md", card)
-    record = record_of(job, digests.result(), files, verification)
-    write_text(stage / "conversion.json", json_text(record))
+    record = record_of(job, planned.digests(), files, verification)
+    write_text(stage / "conversion.json", record.text())
     return files["model.safetensors"]
 
 
@@ -260,43 +294,41 @@ def verify(
     """
     folder = Path(converted)
     record = read_record(folder)
-    origin, wanted = record["source"], record["recipe"]
+    origin, wanted = record.source, record.recipe
     if source is None and revision is not None:
         raise UsageError(
             "the recorded commit is verified; a revision needs its repo",
             hint="add --source org/name, or leave out --revision",
         )
     if source is None:
-        revision = origin["commit"]
-        within = f"/{origin['inside']}" if origin.get("inside") else ""
-        source = f"{origin['repo']}{within}" if origin["repo"] else builtin_of(origin["name"])
+        revision = origin.commit
+        source = origin.address or builtin_of(origin.name)
     if source is None:
         raise UsageError(
-            f"'{called(folder)}' was made from a local source, '{origin['name']}'",
+            f"'{called(folder)}' was made from a local source, '{origin.name}'",
             hint=f"name it: inflate-zoo verify {called(folder)} --source PATH",
         )
     found = find_source(str(source), revision)
-    if OPEN_CLIP_CONFIG not in origin["sha256"]:  # an earlier version did not read it
+    if OPEN_CLIP_CONFIG not in origin.sha256:  # an earlier version did not read it
         found = replace(found, open_clip=None)
-    digests = Digests(found.files())
-    given = given_in(record)
     options = checked_options(
-        wanted["scheme"],
-        wanted["patch_depth"],
-        wanted["volume"],
-        wanted["channels"],
-        wanted["dtype"],
-        fold_normalization=wanted["fold_normalization"],
-        mean=given.mean if given else None,
-        std=given.std if given else None,
+        wanted.scheme,
+        wanted.patch_depth,
+        wanted.volume,
+        wanted.channels,
+        wanted.dtype,
+        fold_normalization=wanted.fold_normalization,
+        mean=wanted.given.mean if wanted.given else None,
+        std=wanted.given.std if wanted.given else None,
     )
-    is_timm_file = origin["arch"] and not (found.config or {}).get("architecture")
-    family = None if origin["arch"] else origin["family"]
-    arch, taken = origin["arch"] if is_timm_file else None, origin.get("taken")
-    job = _prepare(found, options, family, arch, f"{taken}*" if taken is not None else None)
-    differing = [n for n, d in digests.result().items() if origin["sha256"].get(n, d) != d]
-    known = set(origin["sha256"].values())
-    if differing or not known & set(digests.result().values()):
+    is_timm_file = origin.arch and not (found.config or {}).get("architecture")
+    family = None if origin.arch else origin.family
+    arch, taken = origin.arch if is_timm_file else None, origin.taken
+    planned = plan_source(found, family, arch, f"{taken}*" if taken is not None else None)
+    job, digests = _prepare(planned, options), planned.digests()
+    differing = [n for n, d in digests.items() if origin.sha256.get(n, d) != d]
+    known = set(origin.sha256.values())
+    if differing or not known & set(digests.values()):
         raise UsageError(
             f"'{found.name}' is not the source '{called(folder)}' was made from",
             details=[f"differs: {name}" for name in differing],

@@ -164,11 +164,10 @@ def timm_reference(
         return None
     model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
     model.eval()
-    noted = any("mean of the patch tokens" in note for note in plan.notes)
     return Reference(
         f"timm {version('timm')} {type(model).__name__}",
         model.forward_features,
-        None if noted else partial(model.forward_head, pre_logits=True),
+        None if plan.repooled else partial(model.forward_head, pre_logits=True),
         state["pos_embed"],
     )
 

@@ -9,18 +9,17 @@ network on the centre slice (`center`) or the mean slice (`average`, `repeat`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from inflate_zoo.conversion.feeders import Feeder, feeder_of
 from inflate_zoo.conversion.originals import Reference, original_of
+from inflate_zoo.conversion.record import Verification
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
-from inflate_zoo.naming.normalization import Basis, Feeding
 from inflate_zoo.networks.backbone import Backbone
 
 if TYPE_CHECKING:
@@ -29,48 +28,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.files.checkpoints import Checkpoint
+    from inflate_zoo.naming.normalization import Feeding
     from inflate_zoo.naming.plan import Kept
     from inflate_zoo.naming.understanding import Understood
 
 TOLERANCE = 1e-4
 _MOST_TOKENS = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What the proof measured.
-
-    Attributes:
-        passed: Whether every error is within the tolerance and the tables are equal.
-        max_error_over_rms: Greatest absolute error over the reference's root mean square.
-        tolerance: What it may be.
-        errors: The same by case.
-        reference: What built the 2D original.
-        grid: Token grid (depth, height, width) of the proof.
-        tables_equal: Whether the position table in the file equals the original's bit for bit.
-        rounding_error_over_rms: What narrowing by `dtype` costs; measured, not judged.
-        rounded_exactly: Whether the file holds just the rounded tensors; `None` if not narrowed.
-        normalization: Who says what was folded; `None` where nothing was.
-        fed_by: What of a library fed the original; `None` where mean and std were replayed.
-        replayed: Why they were.
-    """
-
-    passed: bool
-    max_error_over_rms: float
-    tolerance: float
-    errors: dict[str, float]
-    reference: str
-    grid: tuple[int, int, int]
-    tables_equal: bool
-    rounding_error_over_rms: float | None = None
-    rounded_exactly: bool | None = None
-    normalization: Basis | None = None
-    fed_by: str | None = None
-    replayed: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For conversion.json."""
-        return {**asdict(self), "grid": list(self.grid)}
 
 
 def _proof_grid(native: tuple[int, int]) -> tuple[int, int, int]:

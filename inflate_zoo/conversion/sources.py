@@ -42,6 +42,7 @@ from inflate_zoo.naming.normalization import (
     image_processor,
 )
 from inflate_zoo.naming.open_clip import OpenClip, is_needed, read_tower
+from inflate_zoo.networks.vit.config import MODEL_TYPE, SEGMENTER_TYPE
 
 _LOG = logging.getLogger(__name__)
 EXTRAS = ("config.json", PREPROCESSOR_CONFIG, PROCESSOR_CONFIG)
@@ -364,17 +365,17 @@ def _folder_name(text: str) -> str:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse a config that asks for code.
+    """Refuse a config that asks for code, or is that of a network of ours.
 
     Raises:
-        ConfigError: `auto_map` is there.
+        ConfigError: `auto_map` is there, or `model_type` says so.
     """
     if "auto_map" in config:
         raise ConfigError(
             "config.json: auto_map points to code in the repo, which is never imported",
             hint="if the architecture is a stock one, remove auto_map from a local copy",
         )
-    if config.get("model_type") == "inflated_vit":
+    if config.get("model_type") in (MODEL_TYPE, SEGMENTER_TYPE):
         raise ConfigError(
             "config.json: model_type says these weights are 3D already",
             hint="inflate_zoo.load(...) takes them as they are",

@@ -3,6 +3,7 @@
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -102,16 +103,26 @@ def require_regular(path: Path, inside: Path | None = None) -> None:
             )
 
 
-def disguise(start: bytes) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Disguise:
+    """What a file really is, and what to do."""
+
+    what: str
+    step: str
+
+
+def disguise(start: bytes) -> Disguise | None:
     """What a file really is that is neither safetensors nor a checkpoint, from its first bytes."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(_LFS):
-        return "a Git LFS pointer, not the weights: run 'git lfs pull' in the repo"
+        return Disguise("a Git LFS pointer", "run 'git lfs pull' in the repo")
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "an HTML page, not weights: the download was redirected; download it again"
+        step = "the download was redirected; download it again"
+        return Disguise("an HTML page", step)
     # The length before a safetensors header may read " {", but no text holds zero bytes.
     if text.startswith((b"{", b"[")) and b"\0" not in start:
-        return "a JSON text, not weights: perhaps an error page of a server; download it again"
+        step = "perhaps an error page of a server; download it again"
+        return Disguise("a JSON text", step)
     return None
 
 
@@ -131,9 +142,9 @@ def read_json(path: Path, kind: Kind = "config") -> Mapping[str, Any]:
         return ConfigError(f"{path.name}: {reason_of(error)}", hint=hint)
 
     content = read_bytes(path, JSON_BYTES[kind], hint)
-    if content.startswith(_LFS):
+    if content.startswith(_LFS) and (found := disguise(content)):
         raise ConfigError(
-            f"{path.name} is {disguise(content)}", hint="then run the same command again"
+            f"{path.name} is {found.what}: {found.step}", hint="then run the same command again"
         )
     value = json_value(content, refused)
     if not isinstance(value, dict):
@@ -164,5 +175,4 @@ def refuse_disguise(path: Path, start: bytes) -> None:
         CheckpointError: Says which, and what to do.
     """
     if found := disguise(start):
-        what, _, step = found.partition(": ")
-        raise CheckpointError(f"'{path.name}' is {what}", hint=step or "download it again")
+        raise CheckpointError(f"'{path.name}' is {found.what}, not weights", hint=found.step)

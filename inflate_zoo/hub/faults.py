@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from inflate_zoo.errors import (
     CheckpointError,
+    HubCacheError,
     HubError,
     HubNotFoundError,
     InflateZooError,
     UsageError,
-    WriteError,
 )
 
 if TYPE_CHECKING:
@@ -151,11 +151,11 @@ def _other_fault(error: BaseException, question: Question) -> InflateZooError | 
     is_disk = isinstance(error, OSError) and error.errno is not None
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
         hint = "make room, see `hf cache ls`, or `export HF_HOME=` a folder on another disk"
-        return WriteError(f"the disk of the Hub cache is full ({question})", hint=hint)
+        return HubCacheError(f"the disk of the Hub cache is full ({question})", hint=hint)
     if is_disk and not isinstance(error, ConnectionError | TimeoutError):
         reason = error.strerror if isinstance(error, OSError) else None
         hint = "`export HF_HOME=` a folder that can be written"
-        return WriteError(f"the Hub cache cannot be used for {question}: {reason}", hint=hint)
+        return HubCacheError(f"the Hub cache cannot be used for {question}: {reason}", hint=hint)
     if library in ("httpx", "httpx2", "hf_xet") or isinstance(error, OSError | RuntimeError):
         return _connection_fault(question)
     return None
@@ -190,7 +190,7 @@ def _upload_fault(error: BaseException, question: Upload) -> InflateZooError | N
         lines = str(error).splitlines()
         return UsageError(f"the Hub refuses the files for {question}", details=lines, hint=hint)
     fault = _other_fault(error, question)
-    if isinstance(fault, WriteError):  # the client writes nothing here
+    if isinstance(fault, HubCacheError):  # the client writes nothing here
         return UsageError(f"a file for {question} cannot be read", hint="check its permissions")
     return _once(fault, question) if isinstance(fault, UnreachableError) else fault
 

@@ -96,13 +96,10 @@ def choose_scheme(
         if family not in schemes:
             raise UnknownNameError("family", family, schemes)
         return _with_config(schemes[family], config)
-    timm = [scheme for scheme in schemes.values() if scheme.library == "timm"]
     stated = config or {}
     named_by = "--arch" if arch is not None else stated_by
     if "architecture" in stated or (named_by is not None and "model_type" not in stated):
-        if named_by is not None and not complete_towers(timm[0], header):
-            _refuse_others(schemes, header, named_by)
-        return timm[0]
+        return _of_timm(schemes, header, named_by)
     model_type = config.get("model_type") if config is not None else None
     if model_type is not None:
         if not isinstance(model_type, str):
@@ -115,6 +112,30 @@ def choose_scheme(
                 return scheme
         raise unsupported(model_type, header)
     return _decide(_fitting(schemes, header), header, config)
+
+
+def _of_timm(
+    schemes: Mapping[str, NamingScheme], header: Header, named_by: str | None
+) -> NamingScheme:
+    """The scheme of a timm model; where none covers the file, the one it lacks least of.
+
+    Raises:
+        UsageError: `named_by` something, though the file's names are not timm's.
+        AmbiguousSourceError: Several cover it equally well.
+    """
+    timm = {name: scheme for name, scheme in schemes.items() if scheme.library == "timm"}
+    fitting = _fitting(timm, header)
+    if not fitting:
+        if named_by is not None:
+            _refuse_others(schemes, header, named_by)
+        return min(timm.values(), key=lambda scheme: _unknown(scheme, "", header, ()))
+    if len(fitting) > 1:
+        names = [scheme.name for scheme in fitting]
+        raise AmbiguousSourceError(
+            f"the tensor names fit several naming schemes: {', '.join(names)}",
+            hint="say which: " + ", or ".join(f"--family {name}" for name in names),
+        )
+    return fitting[0]
 
 
 def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header, named_by: str) -> None:

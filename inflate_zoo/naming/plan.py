@@ -51,6 +51,7 @@ class Plan:
         dropped: All source tensors that are left out, sorted.
         notes: What a user should know, one sentence each.
         copies: Prefixes of the other complete towers of the file.
+        repooled: Whether `forward` pools otherwise than the original.
     """
 
     scheme: NamingScheme
@@ -60,6 +61,7 @@ class Plan:
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
     copies: tuple[str, ...] = ()
+    repooled: bool = False
 
 
 def make_plan(
@@ -96,14 +98,16 @@ def make_plan(
     _compare(facts, claims, statement)
     architecture = make_architecture(facts, claims, statement)
     kept = _account(scheme, matching, header, architecture)
+    note = _pooling_note(scheme, matching, architecture, raw)
     return Plan(
         scheme,
         matching.prefix,
         architecture,
         kept,
         tuple(sorted([*matching.dropped, *matching.beside])),
-        _notes(scheme, matching, architecture, raw),
+        () if note is None else (note,),
         matching.copies,
+        repooled=note is not None,
     )
 
 
@@ -206,19 +210,19 @@ def _missing(
     return [f"missing: '{source}' {part}" for source in absent]
 
 
-def _notes(
+def _pooling_note(
     scheme: NamingScheme, matching: Matching, architecture: Architecture, raw: Mapping[str, Any]
-) -> tuple[str, ...]:
-    notes = []
+) -> str | None:
+    """What to say where forward() pools otherwise than the original; `None` where it does not."""
     heads = [n for n in matching.dropped if _pools(scheme, matching.prefix, n)]
     if heads or raw.get("pool_dropped"):
-        notes.append(
+        return (
             "The original pools its tokens with a head that is not part of the encoder and was "
             "dropped; forward() returns the mean of the patch tokens."
         )
-    elif architecture.pool == "mean" and scheme.config["pool"].default == "cls":
-        notes.append("There is no cls token; forward() returns the mean of the patch tokens.")
-    return tuple(notes)
+    if architecture.pool == "mean" and scheme.config["pool"].default == "cls":
+        return "There is no cls token; forward() returns the mean of the patch tokens."
+    return None
 
 
 def _pools(scheme: NamingScheme, prefix: str, name: str) -> bool:

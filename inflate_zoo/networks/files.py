@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -17,13 +17,12 @@ from inflate_zoo.files.reading import called, lacking, read_json, require_regula
 from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
 from inflate_zoo.files.writing.staging import MARKER, staged
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
-from inflate_zoo.networks.vit.config import MODEL_TYPE, BackboneConfig
+from inflate_zoo.networks.vit.config import MODEL_TYPE, SEGMENTER_TYPE, BackboneConfig
 from inflate_zoo.texts import problems_of
 
 Config = TypeVar("Config", bound=BaseModel)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
 _NOUNS = {MODEL_TYPE: "backbone", SEGMENTER_TYPE: "segmenter"}
 _NAME_IT = "name the folder that 'inflate-zoo convert' wrote, or a Hub repo of such weights"
 _AGAIN = {"backbone": "convert the source again", "segmenter": "save the segmenter again"}

@@ -90,10 +90,10 @@ def _rows(out: Path) -> list[dict[str, Any]]:
                     "name": entry.name,
                     "license": entry.license,
                     "redistribution": entry.redistribution,
-                    "sha256": record["files"]["model.safetensors"]["sha256"],
+                    "sha256": record.weights_sha256,
                     "size": (out / entry.name / "model.safetensors").stat().st_size,
                     "source": entry.source,
-                    "commit": record["source"]["commit"],
+                    "commit": record.source.commit,
                 }
             )
     return rows

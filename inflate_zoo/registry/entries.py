@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +22,9 @@ from inflate_zoo.files.foreign import front_matter, parsing, reason_of
 from inflate_zoo.files.reading import read_bytes
 from inflate_zoo.hub.addresses import BUILTIN
 from inflate_zoo.texts import problems_of
+
+if TYPE_CHECKING:
+    from inflate_zoo.conversion.record import ConversionRecord
 
 _HELP = "model_cards/README.md describes the fields"
 _FRONT = re.compile(r"---\n(.*?)^---\n(.*)", re.DOTALL | re.MULTILINE)
@@ -115,30 +117,19 @@ class ZooEntry(BaseModel):
         }
         return {name: value for name, value in fields.items() if value}
 
-    def describes(self, record: Mapping[str, Any]) -> bool:
-        """Whether a conversion with this conversion.json was made by this recipe.
-
-        Args:
-            record: Content of conversion.json, whatever it holds.
-        """
-        try:
-            source, recipe = record["source"], record["recipe"]
-            made = record["files"]["model.safetensors"]["sha256"]
-            origin = source["repo"] or source["name"]
-            revisions = (source["revision"], source["commit"])
-            found = (source["family"], *(recipe[name] for name in _RECIPE), recipe["dtype"])
-            given = recipe.get("normalization_basis") == "given"  # an entry takes the source's
-        except (AttributeError, KeyError, TypeError):
-            return False
-        wanted = (self.family, *(getattr(self, name) for name in _RECIPE), None)
+    def describes(self, record: ConversionRecord) -> bool:
+        """Whether a conversion with this conversion.json was made by this recipe."""
+        source, recipe = record.source, record.recipe
         builtin = self.source.startswith(BUILTIN)
         named = self.source.replace("/", "-") if builtin else self.source  # as `find_source` does
         return (
-            tuple(tuple(value) if isinstance(value, list) else value for value in found) == wanted
-            and origin == named
-            and not given
-            and self.revision in revisions
-            and self.sha256 in (None, made)
+            source.family == self.family
+            and all(getattr(recipe, name) == getattr(self, name) for name in _RECIPE)
+            and recipe.dtype is None
+            and recipe.given is None  # an entry takes the source's
+            and (source.repo or source.name) == named
+            and self.revision in (source.revision, source.commit)
+            and self.sha256 in (None, record.weights_sha256)
         )
 
 

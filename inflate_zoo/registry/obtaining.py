@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from inflate_zoo.conversion.converting import run
-from inflate_zoo.conversion.record import FILES, read_record
-from inflate_zoo.errors import HubError, OutputExistsError, UsageError, WriteError
+from inflate_zoo.conversion.converting import Request, convert_source
+from inflate_zoo.conversion.record import FILES, ConversionRecord, read_conversion, read_record
+from inflate_zoo.errors import HubCacheError, HubError, OutputExistsError, UsageError, WriteError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.header import read_header
 from inflate_zoo.files.locations import default_cache
-from inflate_zoo.files.reading import read_json
 from inflate_zoo.files.writing.contents import json_text
 from inflate_zoo.files.writing.staging import MARKER, check_target, staged
 from inflate_zoo.files.writing.store import store_of
@@ -77,9 +75,9 @@ def kept(entry: ZooEntry, say: Say) -> Path:
     folder = cache / "zoo" / key / entry.name
     try:
         store_of(cache).keep(folder, FILES, lambda: _obtain(entry, folder, force=False, say=say))
+    except HubCacheError:
+        raise
     except (OutputExistsError, WriteError) as error:
-        if "--out" not in error.hint:  # of the Hub's cache, say
-            raise
         raise type(error)(
             f"'{entry.name}' cannot be kept in the cache: {error.message}",
             hint="free space, or name another folder with the variable INFLATE_ZOO_CACHE",
@@ -87,7 +85,7 @@ def kept(entry: ZooEntry, say: Say) -> Path:
     return folder
 
 
-def record_in(folder: Path, entry: ZooEntry, *, thorough: bool = False) -> Mapping[str, Any] | None:
+def record_in(folder: Path, entry: ZooEntry, *, thorough: bool = False) -> ConversionRecord | None:
     """The conversion.json of a folder that holds an entry; `None` where it does not, or not whole.
 
     Args:
@@ -102,7 +100,7 @@ def record_in(folder: Path, entry: ZooEntry, *, thorough: bool = False) -> Mappi
             record = read_record(folder)
         else:
             read_header(folder / _WEIGHTS)
-            record = read_json(folder / _RECORD)
+            record = read_conversion(folder)
     except (UsageError, OSError):
         return None
     return record if entry.describes(record) else None
@@ -139,11 +137,10 @@ def _prebuilt(entry: ZooEntry, place: str) -> Path:
     snapshot = download.resolve(repo, commit)
     folder = snapshot.folder
     download.fetch(snapshot, FILES[1:])
-    record = read_json(folder / _RECORD)
+    record = read_conversion(folder, repo)
     if not entry.model_copy(update={"sha256": None}).describes(record):
         raise UsageError(f"{repo} holds another recipe than the card", hint=hint)
-    listed = record["files"]
-    digest = listed[_WEIGHTS]["sha256"]
+    digest = record.weights_sha256
     if digest == entry.sha256:  # else nothing large needs to be fetched
         download.fetch(snapshot, [_WEIGHTS])
         digest = sha256(folder / _WEIGHTS)
@@ -152,7 +149,7 @@ def _prebuilt(entry: ZooEntry, place: str) -> Path:
             f"{_WEIGHTS} of {repo} has SHA-256 {digest}, the card says {entry.sha256}", hint=hint
         )
     for name in FILES[1:-1]:
-        if listed.get(name) != {"sha256": sha256(folder / name)}:
+        if record.files[name].sha256 != sha256(folder / name):
             raise UsageError(f"{name} of {repo} is not the one its {_RECORD} lists", hint=hint)
     return folder
 
@@ -172,15 +169,11 @@ def make(entry: ZooEntry, target: Path, *, force: bool) -> None:
         None,
         fold_normalization=entry.fold_normalization,
     )
-    run(
-        entry.source,
-        target,
+    request = Request(
         options,
-        revision=entry.revision,
-        family=entry.family,
-        arch=None,
-        verify=True,
+        entry.family,
         force=force,
         required=entry.sha256,
         license=entry.license_fields or None,
     )
+    convert_source(entry.source, target, request, revision=entry.revision)

@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from inflate_zoo.conversion.record import (
+    ConversionRecord,
+    RecordedFile,
+    read_conversion,
+    record_in,
+)
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.foreign import json_value
 from inflate_zoo.files.reading import called, lacking, read_json, reading, require_regular
@@ -74,26 +80,25 @@ def identity_of(kind: Kind, table: Mapping[str, Any]) -> object:
     Returns:
         Recipe and digests of the source, or the trial's hash; `None` where they are not there.
     """
-    try:
-        if kind == "trial":
-            return table["hash"] or None
-        recipe, digests = table["recipe"], table["source"]["sha256"]
-    except (KeyError, TypeError):
-        return None
-    return (recipe, digests) if recipe and digests else None
+    if kind == "trial":
+        return table.get("hash") or None
+    record = record_in(table)
+    return (record.recipe, record.source.sha256) if record else None
 
 
 def title_of(kind: Kind, table: Mapping[str, Any]) -> str:
     """Which conversion or trial it is, in one line; the arguments are those of `identity_of`."""
-    try:
-        if kind == "conversion":
-            source, recipe = table["source"], table["recipe"]
-            text = f"conversion of {source['repo'] or source['name']} ({recipe['scheme']})"
-        else:
+    if kind == "conversion":
+        if (record := record_in(table)) is None:
+            return kind
+        source = record.source
+        text = f"conversion of {source.repo or source.name} ({record.recipe.scheme})"
+    else:
+        try:
             arm, task = table["arm"]["label"], table["task"]["name"]
             text = f"trial {table['hash']}: {arm} on {task}"
-    except (KeyError, TypeError):
-        return kind
+        except (KeyError, TypeError):
+            return kind
     return "".join(char if char.isprintable() else " " for char in text)[:200]
 
 
@@ -147,15 +152,16 @@ def read_parcel(folder: Path, kind: Kind, token: str | None, believe: Believe) -
                 contents[name] = (folder / name).read_bytes()
     first = FILES[kind][0]
     table = tables.get(first, {})
-    if kind != "network" and identity_of(kind, table) is None:
-        raise _incomplete(folder, first)
+    record = read_conversion(folder) if kind == "conversion" else None
     if kind == "trial":
+        if identity_of(kind, table) is None:
+            raise _incomplete(folder, first)
         believe(called(folder), table, contents[RECORD])
         contents[RECORD] = _public_record(contents[RECORD], tables[RECORD])
     parts = {name: Part.of(name, content) for name, content in contents.items()}
     parts[WEIGHTS] = Part.of(WEIGHTS, folder / WEIGHTS)
-    if kind == "conversion":
-        parts[CONVERSION] = _matching_record(folder, table, parts)
+    if record is not None:
+        parts[CONVERSION] = _matching_record(folder, record, parts)
     for name, content in contents.items():
         _require_public(name, content, token)
     _require_loadable(folder)
@@ -173,13 +179,10 @@ def _incomplete(folder: Path, name: str) -> UsageError:
     )
 
 
-def _matching_record(folder: Path, table: Mapping[str, Any], parts: Mapping[str, Part]) -> Part:
+def _matching_record(folder: Path, record: ConversionRecord, parts: Mapping[str, Part]) -> Part:
     """conversion.json, for just these files: the card may have been edited, nothing else."""
-    try:
-        listed = {name: table["files"][name]["sha256"] for name in FILES["conversion"][1:]}
-    except (KeyError, TypeError):
-        raise _incomplete(folder, CONVERSION) from None
-    changed = [name for name, digest in listed.items() if parts[name].sha256 != digest]
+    listed = FILES["conversion"][1:]
+    changed = [name for name in listed if parts[name].sha256 != record.files[name].sha256]
     if set(changed) - {CARD}:
         raise UsageError(
             f"files in '{called(folder)}' are not the ones that were written",
@@ -189,8 +192,8 @@ def _matching_record(folder: Path, table: Mapping[str, Any], parts: Mapping[str,
         )
     if not changed:
         return parts[CONVERSION]
-    files = {**table["files"], CARD: {"sha256": parts[CARD].sha256}}
-    return Part.of(CONVERSION, json_text({**table, "files": files}).encode())
+    files = {**record.files, CARD: RecordedFile(sha256=parts[CARD].sha256)}
+    return Part.of(CONVERSION, record.model_copy(update={"files": files}).text().encode())
 
 
 def _public_record(content: bytes, record: Mapping[str, Any]) -> bytes:

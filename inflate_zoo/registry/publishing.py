@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from inflate_zoo.conversion.record import read_conversion
 from inflate_zoo.errors import ConfigError, HubError, UsageError
 from inflate_zoo.files.reading import called, read_json
 from inflate_zoo.hub import download
@@ -178,9 +179,10 @@ def _require_license(folder: Path, kind: Kind) -> None:
     Raises:
         UsageError: Says the license, where it stands, and what to do.
     """
-    source = _recorded_source(folder) if kind == "conversion" else {}
-    recorded: Mapping[str, Any] = source.get("license", {})
-    origin, known = source.get("repo") or source.get("name"), str(recorded.get("license", ""))
+    source = read_conversion(folder).source if kind == "conversion" else None
+    recorded = source.license if source else {}
+    origin = (source.repo or source.name) if source else None
+    known = recorded.get("license", "")
     card = folder / CARD
     stated = license_fields(card) if card.is_file() else {}
     shown = stated.get("license", "")
@@ -211,16 +213,6 @@ def _require_license(folder: Path, kind: Kind) -> None:
             )
     elif stated == recorded or not _is_answer(stated):
         raise _unknown(shown, CARD if stated != recorded else CONVERSION, stated)
-
-
-def _recorded_source(folder: Path) -> Mapping[str, Any]:
-    source = read_json(folder / CONVERSION).get("source")
-    if not isinstance(source, dict) or not isinstance(source.get("license", {}), dict):
-        raise UsageError(
-            f"'{called(folder)}': {CONVERSION} is incomplete",
-            hint="convert the source again, with --force",
-        )
-    return source
 
 
 def _is_answer(stated: Mapping[str, str]) -> bool:

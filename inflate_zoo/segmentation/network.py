@@ -11,8 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from inflate_zoo.networks.files import SEGMENTER_TYPE
-from inflate_zoo.networks.vit.config import BackboneConfig, Width
+from inflate_zoo.networks.vit.config import SEGMENTER_TYPE, BackboneConfig, Width
 from inflate_zoo.networks.vit.network import VisionTransformer
 from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder
 from inflate_zoo.segmentation.upernet import Norm, UpernetDecoder

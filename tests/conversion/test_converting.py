@@ -343,3 +343,14 @@ def test_the_source_folder_is_never_the_output(tmp_path):
     with pytest.raises(UsageError, match="source's own folder"):
         convert(source, source, force=True)
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_what_is_3d_already_is_told_so(vit, tmp_path, head):
+    folder = convert(vit, tmp_path / "out", verify=False)
+    if head:
+        network = inflate_zoo.segmenter(inflate_zoo.load(folder), classes=2, decoder="upernet")
+        folder = network.save_pretrained(tmp_path / "head")
+    with pytest.raises(ConfigError, match="these weights are 3D already") as caught:
+        convert(folder, tmp_path / "again")
+    assert "inflate_zoo.load" in caught.value.hint

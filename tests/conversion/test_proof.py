@@ -2,16 +2,19 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from inflate_zoo.conversion import proof
+from inflate_zoo.conversion import converting, proof
 from inflate_zoo.conversion.converting import convert
+from inflate_zoo.conversion.record import read_conversion
 from inflate_zoo.errors import VerificationError
+from inflate_zoo.naming.understanding import understand
 from inflate_zoo.networks import attention
-from tests.support.checkpoints import save_transformers
+from tests.support.checkpoints import save_timm, save_transformers
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
 
@@ -19,6 +22,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:Use
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return save_transformers("dinov2_with_registers", tmp_path_factory.mktemp("s") / "source")
+
+
+def test_what_a_note_says_decides_nothing(tmp_path, monkeypatch):
+    def reworded(*arguments):
+        found = understand(*arguments)
+        return replace(found, plan=replace(found.plan, notes=("Said otherwise.",)))
+
+    monkeypatch.setattr(converting, "understand", reworded)
+    folder = convert(save_timm("siglip", tmp_path / "source"), tmp_path / "out")
+    found = read_conversion(folder)
+    assert found.notes[0] == "Said otherwise."
+    assert found.verification is not None
+    assert "equal slices, pooled" not in found.verification.errors
 
 
 def test_without_the_prefix_correction_it_fails_and_leaves_nothing(source, tmp_path, monkeypatch):

@@ -60,6 +60,25 @@ def test_bare_timm_names_are_settled_by_hand():
     assert choose(header, family="dino").name == "dino"
 
 
+def test_each_of_several_timm_networks_is_told_by_its_names():
+    names = {"trunk.stem.{wb}": "patch_embed.{wb}", **SCHEMES["timm_vit"].rename}
+    del names["patch_embed.proj.{wb}"]
+    other = SCHEMES["timm_vit"].model_copy(update={"name": "a_timm", "rename": names})
+    schemes = {"a_timm": other, **SCHEMES}
+    header = case("augreg_file").header
+    renamed = {n.replace("patch_embed.proj", "trunk.stem"): i for n, i in header.items()}
+    for found, expected in ((header, "timm_vit"), (renamed, "a_timm")):
+        for config, arch in ((None, "vit_base_patch16_224"), ({"architecture": "x"}, None)):
+            assert choose_scheme(schemes, found, config, arch=arch).name == expected
+
+
+def test_several_timm_networks_of_the_same_names_are_ambiguous():
+    twin = SCHEMES["timm_vit"].model_copy(update={"name": "a_timm"})
+    with pytest.raises(AmbiguousSourceError, match="a_timm, timm_vit") as caught:
+        choose_scheme({"a_timm": twin, **SCHEMES}, case("augreg_file").header, None, arch="x")
+    assert caught.value.hint == "say which: --family a_timm, or --family timm_vit"
+
+
 def test_a_full_dino_checkpoint_needs_no_help():
     assert choose(case("dino_full").header).name == "dino"
 

@@ -15,8 +15,9 @@ import inflate_zoo
 from inflate_zoo.bench.definitions.results import require_believed
 from inflate_zoo.conversion import sources
 from inflate_zoo.conversion.converting import verify
-from inflate_zoo.conversion.record import FILES, read_record
+from inflate_zoo.conversion.record import FILES, read_conversion, read_record
 from inflate_zoo.errors import (
+    HubCacheError,
     HubError,
     OutputExistsError,
     UnknownNameError,
@@ -188,9 +189,9 @@ def test_without_prebuilt_files_an_entry_is_made(hub, files, cards, said):
     assert said == [f"{NAME}: the zoo holds no prebuilt files of it; making it here from {REPO}"]
     assert folder == Path(NAME)
     record = whole(folder)
-    assert record["source"]["commit"] == commit
-    assert record["verification"]["passed"]
-    assert record["recipe"]["volume"] == CARD["volume"]
+    assert record.source.commit == commit
+    assert record.verification.passed
+    assert list(record.recipe.volume) == CARD["volume"]
     assert verify(folder).passed
 
 
@@ -237,7 +238,10 @@ def test_prebuilt_files_with_another_digest_are_not_taken(
     [
         (lambda files: files | {"config.json": b"{}"}, "config.json of zoo/small"),
         (lambda files: files | {"README.md": b""}, "README.md of zoo/small"),
-        (lambda files: files | {"conversion.json": b"{}"}, "another recipe than the card"),
+        (
+            lambda files: files | {"conversion.json": b"{}"},
+            f"'{MADE}': conversion.json is incomplete: format_version",
+        ),
         (lambda files: files | {"conversion.json": b"<html>"}, "no valid JSON"),
         (
             lambda files: (
@@ -375,17 +379,17 @@ def test_the_license_of_the_zoo_is_what_the_made_card_states(hub, files, cards, 
     cards(license="cc-by-nc-4.0")
     folder = pull(NAME, say=said.append)
     record = whole(folder)
-    assert record["source"]["license"] == {"license": "cc-by-nc-4.0"}
-    assert "source's card states the license apache-2.0" in record["notes"][-1]
+    assert record.source.license == {"license": "cc-by-nc-4.0"}
+    assert "source's card states the license apache-2.0" in record.notes[-1]
     card = (folder / "README.md").read_text()
     assert "\nlicense: cc-by-nc-4.0\n" in card
-    assert record["notes"][-1] in card
+    assert record.notes[-1] in card
 
 
 def test_a_license_the_zoo_does_not_know_is_the_sources(hub, files, cards, said):
     hub.add_repo(REPO, files)
     cards(license="unknown", redistribution=False)
-    assert whole(pull(NAME, say=said.append))["source"]["license"] == {"license": "apache-2.0"}
+    assert whole(pull(NAME, say=said.append)).source.license == {"license": "apache-2.0"}
 
 
 def test_a_builtin_source(hub, files, cards, said, monkeypatch, tmp_path):
@@ -395,7 +399,7 @@ def test_a_builtin_source(hub, files, cards, said, monkeypatch, tmp_path):
         (folder / name).write_bytes(content)
     monkeypatch.setattr(sources, "data_folder", lambda _: folder.parent)
     cards(source="builtin/vit", revision=None)
-    assert whole(pull(NAME, say=said.append))["source"]["license"] == {"license": "apache-2.0"}
+    assert whole(pull(NAME, say=said.append)).source.license == {"license": "apache-2.0"}
     assert hub.requests == []
     assert said[0].endswith("making it here from builtin/vit")
     assert inflate_zoo.load(NAME).config.volume == (8, 32, 32)
@@ -457,7 +461,7 @@ def test_a_changed_card_never_gives_the_old_weights(hub, files, others, cards, c
     made = list((tmp_path / "cache").rglob("conversion.json"))
     assert len(made) == 2
     (entry,) = zoo()
-    assert sum(entry.describes(json.loads(path.read_text())) for path in made) == 1
+    assert sum(entry.describes(read_conversion(path.parent)) for path in made) == 1
 
 
 def test_a_changed_text_on_a_card_makes_nothing_anew(hub, files, cards):
@@ -507,6 +511,18 @@ def test_a_cache_that_cannot_be_written_is_named(hub, files, cards, tmp_path, mo
         inflate_zoo.load(NAME)
     assert "INFLATE_ZOO_CACHE" in caught.value.hint
     assert not (tmp_path / "cache" / "zoo").exists()
+
+
+@pytest.mark.parametrize("kind", [HubCacheError, WriteError])
+def test_whose_cache_it_is_stands_in_the_type_and_not_in_the_hint(cards, monkeypatch, kind):
+    def full(*_, **__):
+        raise kind("full", hint="--out" if kind is HubCacheError else "make room")
+
+    monkeypatch.setattr(obtaining, "_obtain", full)
+    with pytest.raises(kind) as caught:
+        inflate_zoo.load(NAME)
+    kept = "cannot be kept in the cache" in caught.value.message
+    assert kept is (kind is WriteError)
 
 
 def test_another_process_that_was_faster_is_welcome(hub, files, cards, monkeypatch, tmp_path):
@@ -626,7 +642,7 @@ def test_what_is_not_whole_or_of_another_recipe_is_built_anew(hub, files, cards,
     else:
         cards(volume=[16, 32, 32])
     assert outcomes() == {NAME: "built"}
-    assert whole(folder)["recipe"]["volume"] == [16 if spoil == "card" else 8, 32, 32]
+    assert whole(folder).recipe.volume == (16 if spoil == "card" else 8, 32, 32)
     assert outcomes() == {NAME: "kept"}
 
 

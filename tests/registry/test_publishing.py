@@ -22,6 +22,7 @@ from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.registry import publishing
 from inflate_zoo.segmentation.segmenter import Segmenter, segmenter
 from tests.support.checkpoints import save_transformers
+from tests.support.conversions import WRONG, conversion_table
 from tests.support.hub_standin import HubStandIn, use_hub
 
 REPO = "me/small-vit-3d"
@@ -162,7 +163,7 @@ def test_only_what_changed_is_sent(hub, folder, tmp_path):
     # The edited copy is still a whole conversion.
     downloaded = Path(snapshot_download(REPO, local_dir=tmp_path / "downloaded"))
     record = read_record(downloaded)
-    assert record["files"]["README.md"]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert record.files["README.md"].sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_repo_with_a_card_alone_is_filled(hub, folder):
@@ -391,6 +392,17 @@ def test_an_incomplete_record(hub, folder, missing):
     del record[missing]
     (folder / "conversion.json").write_text(json.dumps(record))
     refused(folder, "conversion.json is incomplete")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_record(hub, folder, wrong):
+    table = json.loads((folder / "conversion.json").read_text())
+    table["verification"] = conversion_table()["verification"]
+    spoil, told = WRONG[wrong]
+    spoil(table)
+    (folder / "conversion.json").write_text(json.dumps(table))
+    refused(folder, "conversion.json is incomplete", told)
+    assert hub.requests == []
 
 
 def test_links_out_of_the_folder(hub, folder, tmp_path):

@@ -7,28 +7,31 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from inflate_zoo.bench.arms.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
 from inflate_zoo.bench.arms.sources import RECIPE, find_any
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, Fed
-from inflate_zoo.conversion.converting import run as convert
+from inflate_zoo.conversion.converting import (
+    Planned,
+    Request,
+    convert_source,
+    plan_source,
+)
 from inflate_zoo.conversion.inspection import inspect_source, propose_patch_depth
 from inflate_zoo.conversion.record import FILES, read_conversion
 from inflate_zoo.conversion.sources import Source
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
-from inflate_zoo.files.checkpoints import open_checkpoint
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.naming.normalization import Basis
-from inflate_zoo.naming.understanding import understand
 from inflate_zoo.networks.files import read_backbone_config
 from inflate_zoo.networks.vit.config import (
     MODEL_TYPE,
@@ -146,6 +149,7 @@ class _Maker:
         self._task, self._protocol, self._channels = task, protocol, channels
         self._cache, self._say, self._normalization = cache, say, normalization
         self._found: dict[str, Source] = {}
+        self._last: tuple[ArmSource, Planned] | None = None
 
     def _find(self, source: ArmSource) -> Source:
         if source.plain not in self._found:
@@ -168,10 +172,10 @@ class _Maker:
         found = self._find(source)
         scheme = None
         if (found.folder / RECIPE).exists():
-            recipe = read_conversion(found.folder)["recipe"]
-            scheme = recipe["scheme"]
+            recipe = read_conversion(found.folder, found.name).recipe
+            scheme = recipe.scheme
             wanted = self._protocol.network.fold_normalization
-            if wanted and not recipe["fold_normalization"]:
+            if wanted and not recipe.fold_normalization:
                 self._say(
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
@@ -199,11 +203,8 @@ class _Maker:
 
     def _made(self, source: ArmSource, found: Source, scheme: str, patch_depth: int | None) -> Arm:
         if patch_depth is None:
-            header = open_checkpoint(found.weights, found.folder).header
-            understood = understand(
-                header, found.config, source.family, source.arch, source.weights, found.open_clip
-            )
-            depth = self.patch_depth(understood.plan.architecture.patch_size)
+            architecture = self._planned(source, found).understood.plan.architecture
+            depth = self.patch_depth(architecture.patch_size)
         else:
             depth = patch_depth
         fold = self._protocol.network.fold_normalization
@@ -243,12 +244,25 @@ class _Maker:
         )
         return Arm(spec, folder)
 
-    def _convert(self, source: ArmSource, found: Source, options: Options) -> Path:
-        store = store_of(self._cache)
-        files = {}
+    def _planned(self, source: ArmSource, found: Source) -> Planned:
+        """The source understood; of the last one only, as its tensors may lie in memory."""
+        plain = replace(source, arm="")
+        if self._last is None or self._last[0] != plain:
+            self._last = None
+            said = (source.family, source.arch, source.weights)
+            self._last = plain, plan_source(found, *said, partial(self._digests, found))
+        return self._last[1]
+
+    def _digests(self, found: Source) -> dict[str, str]:
+        """SHA-256 of a source's files by name; what is known of unchanged ones is kept."""
+        digests, files = store_of(self._cache).digests, {}
         for path in found.files():
             with reading(path):
-                files[path.name] = store.digests.of(path)
+                files[path.name] = digests.of(path)
+        return files
+
+    def _convert(self, source: ArmSource, found: Source, options: Options) -> Path:
+        store, files = store_of(self._cache), self._digests(found)
         said = [source.family, source.arch, source.weights]
         recipe = [__version__, found.address, found.commit, files, repr(options), said]
         key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
@@ -260,17 +274,12 @@ class _Maker:
             self._say(
                 f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
             )
-            convert(
-                source.plain,
-                folder,
-                options,
-                revision=None,
-                family=source.family,
-                arch=source.arch,
-                weights=source.weights,
-                verify=True,
-                force=False,
-            )
+            convert_source(self._planned(source, found), folder, Request(options))
+            if self._digests(found) != files:
+                raise UsageError(
+                    f"'{found.name}' changed while it was converted",
+                    hint="run the same command again once its files are whole",
+                )
 
         store.keep(folder, FILES, make)
         if not told and _fed(folder) == "guessed":
@@ -291,11 +300,8 @@ def _fed(folder: Path) -> Fed:
     """Who says which normalisation converted weights hold."""
     if not (folder / RECIPE).exists():
         return "unknown"
-    recipe = read_conversion(folder)["recipe"]
-    if not recipe["fold_normalization"]:
-        return "unfolded"
-    basis: Fed = recipe.get("normalization_basis")
-    return basis if basis in get_args(Basis) else "unknown"
+    recipe = read_conversion(folder).recipe
+    return (recipe.normalization_basis or "unknown") if recipe.fold_normalization else "unfolded"
 
 
 def _require_one_use(

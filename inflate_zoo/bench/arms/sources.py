@@ -52,17 +52,20 @@ def refuse_misspelt(source: str) -> None:
 
 def _converted(source: str) -> Source | None:
     with suppress(UsageError):
-        folder = folder_of(source, BackboneConfig)
+        if is_local(source):
+            folder = folder_of(source, BackboneConfig)
+            origin: tuple[str | None, str | None, str | None] = (None, None, None)
+            name, inside = folder.resolve().name, ""
+        else:
+            place = locate(parse_address(source))
+            snapshot, inside = place.snapshot, place.inside
+            address = "/".join(filter(None, (snapshot.repo, inside)))
+            folder = folder_of(f"{address}@{snapshot.commit}", BackboneConfig)
+            place.fetch([RECIPE] if RECIPE in place.files else [])
+            origin = (snapshot.repo, snapshot.revision, snapshot.commit)
+            name = address.split("/")[-1]
         config = read_json(folder / CONFIG)
         if config.get("model_type") != MODEL_TYPE:
             return None
-        name, inside = folder.resolve().name, ""
-        origin: tuple[str | None, str | None, str | None] = (None, None, None)
-        if not is_local(source):
-            place = locate(parse_address(source))
-            place.fetch([RECIPE] if RECIPE in place.files else [])
-            snapshot, inside = place.snapshot, place.inside
-            name = (inside or snapshot.repo).split("/")[-1]
-            origin = (snapshot.repo, snapshot.revision, snapshot.commit)
         return Source(name, *origin, folder, folder / WEIGHTS, config, None, inside=inside)
     return None

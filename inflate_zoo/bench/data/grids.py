@@ -154,37 +154,42 @@ def _check_spacing(path: Path, header: Any, affine: NDArray[np.float64]) -> None
         raise damaged(path, "has an affine that cannot be inverted", hint)
 
 
-def grid_difference(label: Grid, image: Grid) -> str | None:
+def grid_difference(label: Grid, image: Grid, called: str = "its image") -> str | None:
     """How a label's grid differs from its image's: shape, spacing or place; `None` if it does not.
 
     Corners of the volume may lie up to a tenth of a voxel apart: headers round.
+
+    Args:
+        label: Or another grid that must be the same.
+        image: What it is compared with.
+        called: What to call that in the sentence.
     """
     if label.shape != image.shape:
-        return f"is {times(label.shape)} voxels, its image {times(image.shape)}"
-    if (different := _geometry_difference(label, image)) is None:
+        return f"is {times(label.shape)} voxels, {called} {times(image.shape)}"
+    if (different := _geometry_difference(label, image, called)) is None:
         return None
-    return different + _cause(label, image)
+    return different + _cause(label, image, called)
 
 
-def _geometry_difference(label: Grid, image: Grid) -> str | None:
+def _geometry_difference(label: Grid, image: Grid, called: str) -> str | None:
     ours, theirs = (np.array(grid.spacing_ras) for grid in (label, image))
     if np.any(np.abs(ours - theirs) > 0.01 * theirs):
-        return f"has a spacing of {times(ours)} mm, its image {times(theirs)}"
+        return f"has a spacing of {times(ours)} mm, {called} {times(theirs)}"
     apart = _apart(label.affine, image.affine, image.shape)
     if apart > _SAME_PLACE * theirs.min():
-        return f"lies elsewhere than its image: {apart:.3g} mm apart by their affines"
+        return f"lies elsewhere than {called}: {apart:.3g} mm apart by their affines"
     return None
 
 
-def _cause(label: Grid, image: Grid) -> str:
+def _cause(label: Grid, image: Grid, called: str) -> str:
     """What else the headers tell of two grids that differ, to be put after it."""
     own = [
         replace(grid, affine=_scaled(grid.affine, 1 / grid.millimetres)) for grid in (label, image)
     ]
-    if label.unit != image.unit and _geometry_difference(*own) is None:
-        return f"; its header states {label.unit}, its image's {image.unit}"
+    if label.unit != image.unit and _geometry_difference(own[0], own[1], called) is None:
+        return f"; its header states {label.unit}, {called}'s {image.unit}"
     turned = [replace(grid, affine=_qform(grid, grid.affine)) for grid in (label, image)]
-    if _geometry_difference(*turned) is None:
+    if _geometry_difference(turned[0], turned[1], called) is None:
         return "; by their qforms they agree, but the sform counts, as in nibabel"
     return ""
 

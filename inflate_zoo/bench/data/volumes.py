@@ -124,7 +124,7 @@ def _open(path: Path, file: BinaryIO) -> tuple[_Stream, Grid, int]:
     file.seek(0)
     packed, wanted = start[:2] == b"\x1f\x8b", path.name.lower().endswith(".gz")
     if found := disguise(start):
-        raise damaged(path, f"is {found.partition(',')[0]}, not a volume")
+        raise damaged(path, f"is {found.what}, not a volume")
     if start and packed != wanted:
         named = "is no gzip file" if wanted else "is a gzip file"
         raise damaged(path, f"{named}, unlike its name says", "rename it, or download it again")

@@ -155,10 +155,8 @@ def _check_images(job: Job, task: Task) -> Grid:
         if first is None:
             first = volume.grid
             seen_shape(task, first)
-        if different := grid_difference(volume.grid, first):
-            raise UsageError(
-                f"channel {found} {different.replace('its image', 'the first')}", hint=""
-            )
+        if different := grid_difference(volume.grid, first, "the first"):
+            raise UsageError(f"channel {found} {different}", hint="")
         if not np.isfinite(volume.array).all():
             raise UsageError(f"channel {found} holds voxels that are NaN or infinite", hint="")
         if volume.array.min() == volume.array.max():

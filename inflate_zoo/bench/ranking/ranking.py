@@ -12,7 +12,7 @@ import numpy as np
 from inflate_zoo.bench.ranking import statistics
 from inflate_zoo.bench.ranking.stability import Scores, agreements, mean_ranks, unstable
 from inflate_zoo.bench.ranking.types import (
-    NOT_A_RANKING,
+    Caveat,
     Cell,
     Comparison,
     Outcome,
@@ -228,7 +228,7 @@ def _comparisons(
     return [found[at] for at in sorted(found)]
 
 
-def _caveats(study: _Study, cases: int, counts: Mapping[Cell, int]) -> tuple[str, ...]:
+def _caveats(study: _Study, cases: int, counts: Mapping[Cell, int]) -> tuple[Caveat, ...]:
     seeds = len(study.seeds)
     sentences = []
     if len(study.complete) < 2:
@@ -245,4 +245,4 @@ def _caveats(study: _Study, cases: int, counts: Mapping[Cell, int]) -> tuple[str
             for (region, metric), count in counts.items()
             if count < _ENOUGH_CASES
         ]
-    return tuple(f"{NOT_A_RANKING} {sentence}" for sentence in sentences)
+    return tuple(Caveat("not a ranking", sentence) for sentence in sentences)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from inflate_zoo.bench.ranking.types import NOT_A_RANKING, Agreement, Cell, TaskRanking
+from inflate_zoo.bench.ranking.types import Agreement, Caveat, Cell, TaskRanking
 
 STABLE = 0.8  # Kendall's tau
 Floats = NDArray[np.float64]
@@ -23,7 +23,7 @@ Scores = Mapping[str, Mapping[Cell, Floats]]  # arm, region and metric: mean ove
 
 def mean_ranks(
     tasks: Sequence[TaskRanking],
-) -> tuple[tuple[tuple[str, float], ...], tuple[str, ...]]:
+) -> tuple[tuple[tuple[str, float], ...], tuple[Caveat, ...]]:
     """(arm, mean of its ranks over tasks), best first, and sentences on what it leaves out."""
     ranks: dict[str, list[float]] = defaultdict(list)
     for task in tasks:
@@ -31,18 +31,28 @@ def mean_ranks(
             ranks[standing.arm].append(standing.rank)
     mean = {arm: sum(each) / len(tasks) for arm, each in ranks.items() if len(each) == len(tasks)}
     absent = [
-        f"'{arm}' stands in {len(each)} of {len(tasks)} tasks and is left out of the overall ranks"
+        Caveat(
+            "note",
+            f"'{arm}' stands in {len(each)} of {len(tasks)} tasks and is left out of the overall "
+            "ranks",
+        )
         for arm, each in sorted(ranks.items())
         if arm not in mean
     ]
     doubtful = [
-        f"{NOT_A_RANKING} the overall ranks hold '{task.task}' under '{task.protocol}', which is "
-        "none"
+        Caveat(
+            "not a ranking",
+            f"the overall ranks hold '{task.task}' under '{task.protocol}', which is none",
+        )
         for task in tasks
         if task.caveats
     ]
     names = [task.task for task in tasks]
-    twice = [f"'{n}' counts once per protocol" for n in sorted(set(names)) if names.count(n) > 1]
+    twice = [
+        Caveat("note", f"'{name}' counts once per protocol")
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
     return tuple(sorted(mean.items(), key=lambda each: each[::-1])), (*absent, *doubtful, *twice)
 
 
@@ -107,11 +117,14 @@ def _tau(first: Floats, second: Floats) -> float | None:
     return float(stats.kendalltau(first, second).statistic)
 
 
-def unstable(stability: Sequence[Agreement]) -> tuple[str, ...]:
-    """Sentences on what the overall ranking does not agree with."""
+def unstable(stability: Sequence[Agreement]) -> tuple[Caveat, ...]:
+    """On what the overall ranking does not agree with."""
     return tuple(
-        f"unstable: Kendall's tau is {each.tau:.2f} against '{each.against}'"
-        + (f" ({each.left_out})" if each.left_out else "")
+        Caveat(
+            "unstable",
+            f"Kendall's tau is {each.tau:.2f} against '{each.against}'"
+            + (f" ({each.left_out})" if each.left_out else ""),
+        )
         for each in stability
         if each.tau is not None and each.tau < STABLE
     )

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-NOT_A_RANKING = "not a ranking:"  # what caveats begin with that say so
+Weight = Literal["not a ranking", "unstable", "note"]
 Cell = tuple[str, str]
 """What is tested: (region, metric)."""
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """What to keep in mind of a ranking.
+
+    Attributes:
+        weight: Whether it says why this is no ranking, or that another way to take tasks together
+            gives another order.
+        text: The rest of the sentence.
+    """
+
+    weight: Weight
+    text: str
+
+    @property
+    def sentence(self) -> str:
+        """What is shown."""
+        return self.text if self.weight == "note" else f"{self.weight}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +135,7 @@ class TaskRanking:
         seeds: Seeds per arm.
         smallest_p: Smallest one-sided p that an exact permutation test could attain (see
             `statistics.smallest_p`).
-        caveats: Sentences; those that begin with "not a ranking:" say why it is none.
+        caveats: What makes it none.
     """
 
     task: str
@@ -125,7 +145,7 @@ class TaskRanking:
     cases: int
     seeds: int
     smallest_p: float
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
 
 
 @dataclass(frozen=True)
@@ -152,11 +172,10 @@ class Ranking:
         overall: (arm, mean of its ranks over tasks), best first, equal ranks by label; only arms
             that stand in every task.
         stability: Of the overall ranks; empty with a single task.
-        caveats: Sentences on the overall ranks; those that begin with "unstable:" say that another
-            way to take the tasks together gives another order.
+        caveats: On the overall ranks.
     """
 
     tasks: tuple[TaskRanking, ...]
     overall: tuple[tuple[str, float], ...]
     stability: tuple[Agreement, ...]
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]

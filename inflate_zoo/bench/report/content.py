@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from inflate_zoo.bench.definitions.protocols import Protocol
-from inflate_zoo.bench.ranking.types import NOT_A_RANKING, Comparison
+from inflate_zoo.bench.ranking.types import Caveat, Comparison
 from inflate_zoo.bench.report import overlays, plots, tables
 from inflate_zoo.bench.report.baselines import to_baselines
 from inflate_zoo.bench.report.output.document import (
@@ -108,9 +108,10 @@ def compose(results: Results) -> tuple[list[Block], Drawings]:
     return blocks, drawings
 
 
-def _notice(caveats: tuple[str, ...]) -> Notice:
-    doubtful = any(caveat.startswith(NOT_A_RANKING) for caveat in caveats)
-    return Notice("This is not a ranking" if doubtful else "Read this first", caveats)
+def _notice(caveats: tuple[Caveat, ...]) -> Notice:
+    doubtful = any(caveat.weight == "not a ranking" for caveat in caveats)
+    title = "This is not a ranking" if doubtful else "Read this first"
+    return Notice(title, tuple(caveat.sentence for caveat in caveats))
 
 
 def _study(study: Study, prefix: str, drawings: Drawings, *, full: bool) -> Iterator[Block]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, CaseNames, Fed, TrialSpec
 from inflate_zoo.bench.ranking.ranking import rank
-from inflate_zoo.bench.ranking.types import NOT_A_RANKING, Outcome, Ranking, TaskRanking
+from inflate_zoo.bench.ranking.types import Caveat, Outcome, Ranking, TaskRanking
 from inflate_zoo.bench.report.collect import Collected, Trial
 from inflate_zoo.errors import visible
 from inflate_zoo.texts import plural
@@ -51,12 +51,12 @@ class Study:
     Attributes:
         ranking: Its ranking.
         trials: Its trials; at least one.
-        caveats: Sentences; those of the ranking first.
+        caveats: Those that make it no ranking first.
     """
 
     ranking: TaskRanking
     trials: tuple[Trial, ...]
-    caveats: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
 
     @property
     def title(self) -> str:
@@ -113,9 +113,10 @@ def evaluate(collected: Collected) -> Results:
             if (trial.described.task.name, trial.described.protocol.name)
             == (task.task, task.protocol)
         )
-        extra = (*_unlike(own), *_absent(own), *_unknown(task, own), *_doubtful(own))
+        notes = (*_unlike_runs(own), *_absent(own), *_unknown(task, own), *_doubtful(own))
+        extra = (*_unlike(own), *(Caveat("note", note) for note in notes))
         known = tuple(dict.fromkeys((*task.caveats, *extra)))
-        ordered = sorted(known, key=lambda caveat: not caveat.startswith(NOT_A_RANKING))
+        ordered = sorted(known, key=lambda caveat: caveat.weight != "not a ranking")
         studies.append(Study(task, own, tuple(ordered)))
     return Results(ranking, tuple(studies), trials, collected.left_out)
 
@@ -172,7 +173,7 @@ def _doubtful(trials: Sequence[Trial]) -> Iterator[str]:
         yield f"the input normalisation of {shown} {DOUBTFUL[fed][1]}"
 
 
-def _unlike(trials: Sequence[Trial]) -> Iterator[str]:
+def _unlike(trials: Sequence[Trial]) -> Iterator[Caveat]:
     """Differences between trials that share the names of task and protocol."""
     described = [trial.described for trial in trials]
     same = "among trials of one name; their values cannot be compared"
@@ -189,16 +190,20 @@ def _unlike(trials: Sequence[Trial]) -> Iterator[str]:
         if found:
             shown = "; ".join(list(found.values())[:4])
             more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-            yield f"{NOT_A_RANKING} the {what} settings differ {same}: {shown}{more}"
+            yield Caveat("not a ranking", f"the {what} settings differ {same}: {shown}{more}")
     splits: dict[int, set[CaseNames]] = {}
     for told in described:
         splits.setdefault(told.fold, set()).add(told.cases)
     if folds := sorted(fold for fold, different in splits.items() if len(different) > 1):
         shown = ", ".join(map(str, folds))
-        yield f"{NOT_A_RANKING} the cases of fold {shown} differ between trials"
+        yield Caveat("not a ranking", f"the cases of fold {shown} differ between trials")
     if changed := _changed_cases(described):
         count, first = plural(len(changed), "case"), visible(changed[0])
-        yield f"{NOT_A_RANKING} the data of {count} differ between trials, first '{first}'"
+        yield Caveat("not a ranking", f"the data of {count} differ between trials, first '{first}'")
+
+
+def _unlike_runs(trials: Sequence[Trial]) -> Iterator[str]:
+    """Differences between the programs and machines that ran the trials."""
     versions = [dict(trial.record.run.versions) for trial in trials if trial.record]
     if names := differing(versions):
         shown = "; ".join(f"{visible(n)} ({_values(versions, n)})" for n in names)

@@ -28,13 +28,13 @@ def table(results: Results) -> str:
     for study in results.studies:
         count = plural(study.ranking.cases, "test case"), plural(study.ranking.seeds, "seed")
         title = f"{visible(study.title)} ({', '.join(count)})"
-        caveats = "".join(f"  ! {visible(caveat)}\n" for caveat in study.caveats)
+        caveats = "".join(f"  ! {visible(caveat.sentence)}\n" for caveat in study.caveats)
         full = tables.standings(study, pooled=False)
         if sys.stdout.isatty() and _width(full) > get_terminal_size().columns:
             full = tables.standings(study, pooled=False, narrow=True)
         parts.append(f"{title}\n{caveats}{_drawn(full)}{tables.verdict(study)}".rstrip() + "\n")
     if found := tables.overall(results.ranking):
-        caveats = "".join(f"  ! {visible(caveat)}\n" for caveat in results.ranking.caveats)
+        caveats = "".join(f"  ! {visible(caveat.sentence)}\n" for caveat in results.ranking.caveats)
         parts.append(f"all tasks\n{caveats}{_drawn(found)}")
     return "\n".join(parts)
 

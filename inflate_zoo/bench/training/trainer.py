@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from multiprocessing import active_children
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ from inflate_zoo.segmentation.optimization import param_groups
 from inflate_zoo.segmentation.segmenter import Segmenter
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from accelerate import Accelerator
 
 
@@ -114,6 +117,7 @@ class Trainer:
             torch.compiler.reset()
             body.compile(dynamic=False)
         self._body = accelerator.prepare_model(body)
+        self._children: list[BaseProcess] = []  # that make the windows
         self.state = State(trial=folder.name)
 
     def run(self) -> State:
@@ -153,7 +157,9 @@ class Trainer:
             worker_init_fn=quiet_worker,
             pin_memory=world.device.type == "cuda",
         )
+        others = set(active_children())
         groups = iter(loader)
+        self._children = [child for child in active_children() if child not in others]
         began = time.perf_counter()
         spent = state.seconds
         try:
@@ -180,8 +186,8 @@ class Trainer:
         """The groups of a step."""
         try:
             return [next(groups) for _ in range(sampler.per_step)]
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except RuntimeError as error:  # torch has no type for it
+            if not any(child.exitcode for child in self._children):
                 raise
             names = {key: name for name, key in self._spec.entries.items()}
             numbers = [number for group in sampler.of(self.state.step) for number in group]

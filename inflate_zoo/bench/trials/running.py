@@ -17,7 +17,7 @@ from inflate_zoo.bench.training.devices import Resources, make_accelerator
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.attempt import run_attempt, tidy
 from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased, remove_partial
-from inflate_zoo.errors import InflateZooError, WorkError
+from inflate_zoo.errors import InflateZooError, WorkError, out_of_memory
 from inflate_zoo.interrupts import check
 
 if TYPE_CHECKING:
@@ -124,12 +124,10 @@ def _attempt(
 
 def _failure(error: Exception) -> Failure:
     """Why an attempt failed, without local paths."""
-    import torch
-
     from inflate_zoo.errors import DeadWorkerError, NotFiniteError, WindowError
 
     text, case, kind = f"{type(error).__name__}: {error}", None, "error"
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate" in text:
+    if out_of_memory(error):
         kind, text = "out_of_memory", "out of memory, with as few windows at a time as can be"
     elif isinstance(error, NotFiniteError):
         kind, text, case = "nan_loss", error.message, ", ".join(error.cases)

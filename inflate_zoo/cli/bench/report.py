@@ -95,12 +95,12 @@ def as_json(results: "Results") -> dict[str, Any]:
                     }
                     for standing in study.ranking.standings
                 ],
-                "caveats": list(study.caveats),
+                "caveats": [caveat.sentence for caveat in study.caveats],
             }
             for study in results.studies
         ],
         "overall": [{"arm": arm, "rank": rank} for arm, rank in ranking.overall],
         "stability": [dataclasses.asdict(each) for each in ranking.stability],
-        "caveats": list(ranking.caveats),
+        "caveats": [caveat.sentence for caveat in ranking.caveats],
         "left_out": list(results.left_out),
     }

@@ -21,6 +21,7 @@ Pair = tuple[Side, Side]
 Triple = tuple[Side, Side, Side]
 
 MODEL_TYPE: Final = "inflated_vit"
+SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
 FORMAT_VERSION: Final = 1
 
 

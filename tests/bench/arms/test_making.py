@@ -13,9 +13,13 @@ from inflate_zoo.bench.definitions.tasks import Intensity, Task
 from inflate_zoo.bench.definitions.trials import CaseNames, TrialSpec
 from inflate_zoo.bench.training.building import build
 from inflate_zoo.conversion.converting import convert
+from inflate_zoo.conversion.record import read_conversion
 from inflate_zoo.errors import HubError, UnknownNameError, UsageError
+from inflate_zoo.files.digests import sha256
 from inflate_zoo.naming.definition import Normalization
+from inflate_zoo.networks.files import folder_of
 from tests.support.checkpoints import open_clip_config, save_open_clip, save_transformers
+from tests.support.conversions import WRONG
 from tests.support.hub_standin import HubStandIn, use_hub
 from tests.support.trials import VIT, tiny_protocol
 
@@ -210,6 +214,18 @@ def test_who_says_how_an_arm_is_fed(make, sources, tmp_path):
     assert [arm.spec.normalization for arm in make(given.weights).values()] == ["unknown"]
 
 
+@pytest.mark.parametrize("wrong", WRONG)
+def test_converted_weights_whose_record_is_none_are_refused(make, sources, tmp_path, wrong):
+    ready = convert(sources / "vit", tmp_path / "r", patch_depth=2, fold_normalization=True)
+    table = json.loads((ready / "conversion.json").read_text())
+    spoil, told = WRONG[wrong]
+    spoil(table)
+    (ready / "conversion.json").write_text(json.dumps(table))
+    with pytest.raises(UsageError, match=r"'r': conversion.json is incomplete") as caught:
+        make(ready)
+    assert told in caught.value.message
+
+
 def test_a_normalisation_is_that_of_one_source_which_is_converted_here(make, sources, tmp_path):
     half = Normalization(mean=(0.5,), std=(0.25,))
     with pytest.raises(UsageError, match="those of one source, and 2 are compared"):
@@ -286,6 +302,62 @@ def test_hub_sources_and_random_alone(make, sources, tmp_path, monkeypatch):
         with pytest.raises(HubError):
             make("made-up/other")
     assert "hf_" not in json.dumps(arms["vit center"].spec.model_dump(mode="json"))
+
+
+def test_a_branch_that_moves_between_is_converted_as_it_was_found(
+    make, sources, tmp_path, monkeypatch
+):
+    with HubStandIn() as hub, use_hub(monkeypatch, hub, tmp_path / "hub"):
+        commit = hub.add_repo(REPO, sources / "vit")
+
+        def moved(line):
+            make.said.append(line)
+            hub.add_repo(REPO, sources / "again" / "vit")
+
+        wanted = Wanted((REPO,), ("center", "average"), slices=True)
+        arms = make_arms(wanted, task(), tiny_protocol(), "sum", make.cache, moved)
+        digest = read_conversion(arms[0].weights).source.sha256["model.safetensors"]
+    assert len(make.said) == len(arms) == 3
+    for arm in arms:
+        source = read_conversion(arm.weights).source
+        assert arm.spec.source == f"{REPO}@{commit}"
+        assert (source.repo, source.commit) == (REPO, commit)
+        assert source.sha256["model.safetensors"] == digest == sha256(
+            sources / "vit" / "model.safetensors"
+        )  # fmt: skip
+
+
+def test_a_branch_that_moves_between_gives_converted_weights_of_one_commit(
+    make, sources, tmp_path, monkeypatch
+):
+    folders = [
+        convert(sources / name, tmp_path / name.replace("/", "-"), patch_depth=2)
+        for name in ("vit", "again/vit")
+    ]
+    with HubStandIn() as hub, use_hub(monkeypatch, hub, tmp_path / "hub"):
+        commits = {hub.add_repo("made-up/ready-3d", folders[0]): folders[0]}
+
+        def moving(*args):
+            found = folder_of(*args)
+            commits[hub.add_repo("made-up/ready-3d", folders[1])] = folders[1]
+            return found
+
+        monkeypatch.setattr("inflate_zoo.bench.arms.sources.folder_of", moving)
+        (arm,) = make("made-up/ready-3d").values()
+    assert len(commits) == 2
+    made = commits[arm.spec.source.partition("@")[2]]
+    assert arm.spec.weights == read_conversion(made).weights_sha256
+
+
+def test_a_source_that_changes_while_it_is_converted_is_refused(make, sources, tmp_path):
+    shutil.copytree(sources / "vit", tmp_path / "vit")
+
+    def spoiling(line):
+        (tmp_path / "vit" / "preprocessor_config.json").write_text("{}")
+
+    wanted = Wanted((str(tmp_path / "vit"),), ("center",))
+    with pytest.raises(UsageError, match="'vit' changed while it was converted"):
+        make_arms(wanted, task(), tiny_protocol(), "sum", make.cache, spoiling)
 
 
 def test_weights_that_changed_or_went_are_refused(make, sources):

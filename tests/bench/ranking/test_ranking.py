@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inflate_zoo.bench.ranking import statistics
 from inflate_zoo.bench.ranking.ranking import rank
-from inflate_zoo.bench.ranking.types import Outcome
+from inflate_zoo.bench.ranking.types import Caveat, Outcome
 from inflate_zoo.errors import UsageError
 
 METRICS = ("dice", "surface_dice")
@@ -217,7 +217,7 @@ def test_nothing_complete_is_no_ranking():
     assert [(each.arm, each.rank, each.group) for each in only(ranking).standings] == [
         ("a", 1.5, "1-2"), ("b", 1.5, "1-2")
     ]  # fmt: skip
-    assert any("0 of 2 arms are complete" in each for each in only(ranking).caveats)
+    assert any("0 of 2 arms are complete" in each.text for each in only(ranking).caveats)
     assert rank([]).tasks == rank([]).overall == ()
 
 
@@ -233,7 +233,7 @@ def test_a_case_without_a_value_counts_for_nobody():
                        ("y", "surface_dice"): 12}  # fmt: skip
     assert only(ranking).cases == 12
     assert only(ranking).caveats == (
-        "not a ranking: region 'x' has 9 test cases with a dice; it takes 10",
+        Caveat("not a ranking", "region 'x' has 9 test cases with a dice; it takes 10"),
     )
     for each in made:
         for case in ("case_00", "case_01", "case_02"):
@@ -249,7 +249,7 @@ def test_a_region_that_no_case_has_is_left_out():
             scores["y"] = dict.fromkeys(METRICS)
     ranking = rank(made)
     assert set(standings(ranking)["a"].points) == {("x", metric) for metric in METRICS}
-    assert "region 'y' has 0 test cases" in only(ranking).caveats[0]
+    assert "region 'y' has 0 test cases" in only(ranking).caveats[0].text
     for each in made:
         for scores in each.cases.values():
             scores["x"] = dict.fromkeys(METRICS)
@@ -281,7 +281,7 @@ def test_few_seeds_are_a_caveat_and_one_allows_no_test(seeds):
     ranking = rank(study({"a": 0.3, "b": 0.0}, seeds=seeds))
     task = only(ranking)
     assert (seeds < 3) == bool(task.caveats) == bool(ranking.caveats)
-    assert all(each.startswith("not a ranking:") for each in task.caveats + ranking.caveats)
+    assert all(each.weight == "not a ranking" for each in task.caveats + ranking.caveats)
     assert task.seeds == seeds
     assert task.smallest_p == {1: 1 / 2, 2: 1 / 6, 3: 1 / 20}[seeds]
     if seeds == 1:
@@ -298,7 +298,7 @@ def test_few_seeds_are_a_caveat_and_one_allows_no_test(seeds):
 def test_few_cases_are_a_caveat(cases, caveats):
     task = only(rank(study({"a": 0.1, "b": 0.0}, cases=cases)))
     assert len(task.caveats) == caveats
-    assert all("test cases are too few" in each for each in task.caveats)
+    assert all("test cases are too few" in each.text for each in task.caveats)
     assert (task.comparisons[0].low is None) == (task.comparisons[0].t is None) == (cases == 1)
 
 
@@ -325,7 +325,7 @@ def test_a_task_under_two_protocols_counts_twice_and_says_so():
     first, second = study({"a": 0.1, "b": 0}), study({"a": 0, "b": 0}, rng=2)
     ranking = rank(first + [dataclasses.replace(each, protocol="other") for each in second])
     assert len(ranking.tasks) == 2
-    assert ranking.caveats == ("'t' counts once per protocol",)
+    assert ranking.caveats == (Caveat("note", "'t' counts once per protocol"),)
 
 
 def test_an_arm_that_a_task_lacks_is_left_out_overall():
@@ -333,7 +333,9 @@ def test_an_arm_that_a_task_lacks_is_left_out_overall():
         study({"a": 0, "b": 0, "c": 0}, task="one") + study({"a": 0, "b": 0}, task="two")
     )
     assert [arm for arm, _ in ranking.overall] == ["a", "b"]
-    assert ranking.caveats == ("'c' stands in 1 of 2 tasks and is left out of the overall ranks",)
+    assert [each.sentence for each in ranking.caveats] == [
+        "'c' stands in 1 of 2 tasks and is left out of the overall ranks"
+    ]
 
 
 def test_two_trials_under_one_name_are_refused():

@@ -121,7 +121,11 @@ def test_a_ranking_that_turns_over_is_called_unstable():
     ranking = rank(
         [*outcomes("one", LEVELS), *outcomes("two", second), *outcomes("three", third, seed=1)]
     )
-    told = [caveat for caveat in ranking.caveats if caveat.startswith("unstable: Kendall's tau is")]
+    told = [
+        caveat.sentence
+        for caveat in ranking.caveats
+        if caveat.weight == "unstable" and caveat.text.startswith("Kendall's tau is")
+    ]
     assert told
     assert any("'one task left out' (" in caveat for caveat in told)
     mean = next(each for each in ranking.stability if each.against == "mean, then rank")

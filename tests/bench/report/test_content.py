@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from inflate_zoo.bench.ranking.types import Caveat
 from inflate_zoo.bench.report import content, overlays, results, tables, terminal
 from inflate_zoo.bench.report.baselines import to_baselines
 from inflate_zoo.bench.report.collect import collect
@@ -66,7 +67,7 @@ def test_an_arm_whose_normalisation_is_a_guess_is_marked(tmp_path):
     assert marks["vit-two center"] == "stated"
     assert {shown.rows[i][2] for i in shown.marked} == guessed
     told = "the input normalisation of 'vit-one 2d', 'vit-one center' is a guess"
-    assert any(caveat.startswith(told) for caveat in study.caveats)
+    assert any(caveat.sentence.startswith(told) for caveat in study.caveats)
     assert "GUESSED" in terminal.table(made)
     blocks, _ = content.compose(made)
     for text in (
@@ -90,7 +91,7 @@ class NoPictures(dict):
 def test_without_a_doubtful_arm_there_is_no_such_column(tmp_path):
     study = study_of(tmp_path, seeds=1, cases=2)
     assert "normalisation" not in tables.standings(study, pooled=True).columns
-    assert not any("normalisation" in caveat for caveat in study.caveats)
+    assert not any("normalisation" in caveat.text for caveat in study.caveats)
 
 
 def configured(arm, seed=0, fold=0, **changes):
@@ -183,7 +184,7 @@ def test_what_is_measured_may_differ_between_folds(tmp_path):
     found = folds_of(tmp_path)
     (study,) = found.studies
     assert study.caveats == study.ranking.caveats
-    assert not [caveat for caveat in study.caveats if "differ" in caveat]
+    assert not [caveat for caveat in study.caveats if "differ" in caveat.text]
     (shown,) = [
         block
         for block in content._origins(found)
@@ -220,9 +221,9 @@ def in_entries(made, fold, arm):
 ], ids=["spacing", "intensity", "slices", "tolerance", "channels", "regions", "data"])  # fmt: skip
 def test_other_differences_are_told_with_several_folds(tmp_path, change, told):
     (study,) = folds_of(tmp_path, change).studies
-    (caveat,) = [each for each in study.caveats if "differ" in each]
-    assert caveat.startswith(results.NOT_A_RANKING)
-    assert told in caveat
+    (caveat,) = [each for each in study.caveats if "differ" in each.text]
+    assert caveat.weight == "not a ranking"
+    assert told in caveat.text
 
 
 @pytest.mark.parametrize("precision, why", [("bf16", "a GPU in bf16"), ("fp32", "round")])
@@ -237,11 +238,11 @@ def test_trials_on_a_cpu_beside_trials_on_a_gpu_are_told(tmp_path, precision, wh
             records.save(folder, made, overlays=False)
         return results.evaluate(collect([folder])).studies[0].caveats
 
-    (told,) = [c for c in caveats(tmp_path / "a", ("cpu", "NVIDIA X", "mps")) if "CPU" in c]
-    assert told.startswith("1 trial ran on a CPU and 2 on a GPU")
-    assert why in told
+    (told,) = [c for c in caveats(tmp_path / "a", ("cpu", "NVIDIA X", "mps")) if "CPU" in c.text]
+    assert told.sentence.startswith("1 trial ran on a CPU and 2 on a GPU")
+    assert why in told.text
     for place, devices in enumerate((("cpu", "cpu", ""), ("NVIDIA X", "mps"))):
-        assert not [c for c in caveats(tmp_path / str(place), devices) if "CPU" in c]
+        assert not [c for c in caveats(tmp_path / str(place), devices) if "CPU" in c.text]
 
 
 @pytest.mark.parametrize("decay, freeze, told", [
@@ -325,3 +326,11 @@ def test_overlays_of_another_form_are_refused(tmp_path, change):
     save_file(tensors, path, metadata={"state": state})
     with pytest.raises(UsageError, match=place.name):
         overlays.read(path, place.name)
+
+
+def test_the_weight_of_a_caveat_decides_and_not_its_words():
+    note = Caveat("note", "not a ranking: so a class is called")
+    assert content._notice((note,)).title == "Read this first"
+    doubt = Caveat("not a ranking", "one seed")
+    assert content._notice((doubt,)).title == "This is not a ranking"
+    assert content._notice((note, doubt)).sentences == (note.text, "not a ranking: one seed")

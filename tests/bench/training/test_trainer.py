@@ -1,5 +1,6 @@
 """Training: against a plain loop, in any micro-batches, and through kills at every place."""
 
+import os
 from contextlib import nullcontext
 from functools import partialmethod
 from itertools import count
@@ -26,7 +27,13 @@ from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.training.sampling import WindowRule, Windows
 from inflate_zoo.bench.training.trainer import Trainer
 from inflate_zoo.bench.trials.running import run_trial
-from inflate_zoo.errors import NotFiniteError, UsageError, WindowError, WriteError
+from inflate_zoo.errors import (
+    DeadWorkerError,
+    NotFiniteError,
+    UsageError,
+    WindowError,
+    WriteError,
+)
 from inflate_zoo.networks import attention
 from inflate_zoo.segmentation import norms
 from tests.support.trials import FROZEN, LINEAR, one_thread, tiny_run
@@ -672,6 +679,24 @@ def test_a_window_that_cannot_be_made_names_its_case(plan, monkeypatch, workers)
     with pytest.raises(WindowError, match=f"case '{bad}' cannot be made: OSError") as caught:
         trainer.run()
     assert caught.value.case == bad
+
+
+def test_only_a_process_that_died_is_told_as_dead(plan, monkeypatch):
+    """Whatever an error says: torch has no type for it."""
+
+    def refused(*_):
+        raise RuntimeError("DataLoader worker is a name like another")
+
+    trial = plan()
+    trainer, _ = trainer_of(trial)
+    monkeypatch.setattr(sampling.Windows, "__getitem__", refused)
+    with pytest.raises(RuntimeError, match="is a name like another"):
+        trainer.run()
+    monkeypatch.undo()
+    monkeypatch.setattr(sampling, "draw", lambda *_: os._exit(3))
+    trainer, _ = trainer_of(trial, workers=1)
+    with pytest.raises(DeadWorkerError, match="a process that makes training windows died"):
+        trainer.run()
 
 
 def test_more_processes_than_groups_are_refused(plan):
