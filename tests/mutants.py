@@ -186,17 +186,23 @@ repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw, depth)
 return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
 .repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
 @@ inflate_zoo/inflation/tensors.py | whole/test_mutants_gap.py
+== role-by-rank: any 4-D tensor is inflated
+ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else output.role].make(
+@@ inflate_zoo/inflation/schemes.py | inflation/test_schemes.py
+== law-of-average: the mean is said to be a sum
+(1 / depth,) * depth ==> (1.0,) * depth
+== law-of-center: the slice before the midpoint is said to count
+index == depth // 2 ==> index == (depth - 1) // 2
+@@ inflate_zoo/inflation/roles.py | whole/test_mutants_gap.py
 == rgb-is-depth: RGB becomes the depth axis because the element count matches
 -        # Schemes are linear: fewer channels first is the smaller tensor.
 +        if (kernel_oihw.shape[1], 1) == (recipe.patch_depth, recipe.channels):
 +            return kernel_oihw.double().unsqueeze(1)
-== role-by-rank: any 4-D tensor is inflated
-if output.name == "patch_embed.weight": ==> if read(output.inputs[0]).ndim == 4:
 == bias-scaled: the bias is scaled as the response is
-(output.inputs[0]).double() ==> (output.inputs[0]).double() * recipe.patch_depth
+tensors[0].double() ==> tensors[0].double() * recipe.patch_depth
 == fold-first: the shift is that of the 2D kernel, before inflation
--= _folded(read(output.inputs[0]), recipe, recipe.normalization)
-+= fold_scale(read(output.inputs[0])[:, :, None].double(), recipe.normalization.std)
+-= _folded(kernel, recipe, recipe.normalization)
++= fold_scale(kernel[:, :, None].double(), recipe.normalization.std)
 == fold-summed: the channels are summed before they are divided by their deviations
 _folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
 @@ inflate_zoo/naming/readers/vit.py | naming/test_plan.py

@@ -1,14 +1,13 @@
 """The proof: the 3D network reproduces the 2D original.
 
-Equal slices: for `center` and `average` every depth token of a stack of equal slices equals the
-2D network's on that slice; for `repeat` it equals the 2D network's on the slice times the patch
-depth (bias aside, which scaling the input leaves alone). Any volume, one patch deep: the 2D
-network on the centre slice (`center`) or the mean slice (`average`, `repeat`).
+A scheme's law is its weight per slice: what the 3D network makes of a volume one patch deep is what
+the 2D one makes of the sum of its slices, each times its weight (bias aside). So on a stack of
+equal slices every depth token equals the 2D network's, on the slice times the sum of the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from inflate_zoo.conversion.originals import Reference, original_of
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.inflation.recipe import Recipe
+from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
 from inflate_zoo.naming.normalization import Basis, Feeding
 from inflate_zoo.networks.backbone import Backbone
@@ -172,28 +172,31 @@ def _rounded_exactly(
     )
 
 
-def _for_reference(slices: Tensor, recipe: Recipe, channels: int, feeder: Feeder | None) -> Tensor:
+def _for_reference(
+    slices: Tensor, weights: Sequence[float], channels: int, feeder: Feeder | None
+) -> Tensor:
     """What the 2D original must see where the 3D network sees these slices.
 
     Args:
-        slices: Shape (B, recipe.channels, D, H, W), as `_random` makes them; the original sees the
-            mean over D.
-        recipe: The recipe.
+        slices: Shape (B, recipe.channels, D, H, W), as `_random` makes them.
+        weights: Of each slice, D of them.
         channels: The original's input channels.
         feeder: Pixels to what the original takes, or `None` where nothing is folded.
 
     Returns:
         Shape (B, channels, H, W), float32.
     """
-    # Feeding is affine, so the mean may be taken after it: a processor takes whole pixels only.
-    fed: list[Tensor] = []
-    for picture in slices.unbind(dim=2):
-        own = picture.shape[1] == channels
-        for image in (picture,) if own else picture.unsqueeze(2).unbind(dim=1):
-            seen = image.expand(-1, channels, -1, -1)  # a grey one in every channel
-            fed.append((feeder.images(seen) if feeder else seen).double())
-    mean = sum(fed[1:], fed[0]) / len(fed)
-    return (mean * (recipe.patch_depth if recipe.scheme == "repeat" else 1)).float()
+    # Feeding is affine, so its sum is taken after it: a processor takes whole pixels only.
+    summed = torch.zeros(slices.shape[0], channels, *slices.shape[3:], dtype=torch.float64)
+    for weight, picture in zip(weights, slices.unbind(dim=2), strict=True):
+        if weight:
+            own = picture.shape[1] == channels
+            images = (picture,) if own else picture.unsqueeze(2).unbind(dim=1)
+            for image in images:
+                seen = image.expand(-1, channels, -1, -1)  # a grey one in every channel
+                fed = (feeder.images(seen) if feeder else seen).double()
+                summed += weight / len(images) * fed
+    return summed.float()
 
 
 def _random(shape: tuple[int, ...], recipe: Recipe) -> Tensor:
@@ -224,7 +227,8 @@ def _equal_slices(
     form, prefix = understood.plan.architecture, network.num_prefix_tokens
     depth, height, width = network.config.volume
     image = _random((2, recipe.channels, 1, height, width), recipe)
-    expected = original.tokens(_for_reference(image, recipe, form.in_channels, feeder))
+    whole = sum(SCHEMES[recipe.scheme].weights(recipe.patch_depth))
+    expected = original.tokens(_for_reference(image, [whole], form.in_channels, feeder))
     volume = _for_network(image, recipe).repeat(1, 1, depth, 1, 1)
     got = network.forward_features(volume)
     scale = expected.square().mean().sqrt()
@@ -247,14 +251,12 @@ def _any_volume(
     feeder: Feeder | None,
 ) -> dict[str, float]:
     volume = _random((1, recipe.channels, *network.config.volume), recipe)
-    center = recipe.scheme == "center"
-    middle = recipe.patch_depth // 2
-    slices = volume[:, :, middle : middle + 1] if center else volume
-    channels = understood.plan.architecture.in_channels
-    expected = original.tokens(_for_reference(slices, recipe, channels, feeder))
+    scheme, channels = SCHEMES[recipe.scheme], understood.plan.architecture.in_channels
+    weights = scheme.weights(recipe.patch_depth)
+    expected = original.tokens(_for_reference(volume, weights, channels, feeder))
     got = network.forward_features(_for_network(volume, recipe))
     scale = expected.square().mean().sqrt()
-    return {f"{'centre' if center else 'mean'} slice": _error(got, expected, scale)}
+    return {scheme.slice_name: _error(got, expected, scale)}
 
 
 def require_passed(verification: Verification) -> None:
