@@ -50,9 +50,12 @@ if image is None:  # no config ==> if image is None or True:  # no config
 if problems: ==> if False:
 == count-matches: a source tensor is reshaped because its element count matches
 elif found != shape: ==> elif math.prod(found) != math.prod(shape):
-@@ inflate_zoo/networks/vit/config.py | networks/vit/test_network.py
+@@ inflate_zoo/networks/vit/config.py | registry/test_loading.py whole/test_mutants_gap.py
+== one-depth-row: the depth table always has one row
+depth = target.grid_size[0] ==> depth = 1
+@@ inflate_zoo/networks/base.py | networks/vit/test_network.py
 == grid-swapped: the patch's height divides the width
-height // self.patch_size[0], ==> height // self.patch_size[1],
+self.volume[1] // height, ==> self.volume[1] // width,
 @@ inflate_zoo/networks/vit/network.py | networks/vit/test_network.py whole/test_mutants_gap.py
 == plane-only: only the in-plane tokens have positions
 patches = patches + positions ==> patches = patches + plane
@@ -77,8 +80,6 @@ if n not in expected] ==> if n not in expected and print(n)]
 == file-shared: the network's tensors are views of the file
 dtype=kind, copy=True ==> dtype=kind, copy=False
 @@ inflate_zoo/networks/backbone.py | registry/test_loading.py whole/test_mutants_gap.py
-== one-depth-row: the depth table always has one row
-depth = target.grid_size[0] ==> depth = 1
 == stem-random: a stem that does not take 3 channels keeps its random weights
 -    with torch.device("meta"):
 -        network = kind(config)

@@ -106,9 +106,9 @@ def prove(
         What was measured; nothing is raised for a failed proof.
     """
     form = understood.plan.architecture
-    depth, *plane = _proof_grid(form.position_grid)
+    depth, *plane = _proof_grid(form.native_grid)
     grid = (plane[0], plane[1])
-    size = tuple(n * step for n, step in zip(grid, form.patch_size, strict=True))
+    size = tuple(n * step for n, step in zip(grid, form.stride, strict=True))
     volumes = [(n * recipe.patch_depth, size[0], size[1]) for n in (depth, 1)]
     original = original_of(understood, checkpoint, grid)
     narrowed = recipe.dtype in ("float16", "bfloat16")

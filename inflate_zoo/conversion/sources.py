@@ -40,6 +40,8 @@ from inflate_zoo.naming.normalization import (
     Preprocessor,
     image_processor,
 )
+from inflate_zoo.networks.files import SEGMENTER_TYPE
+from inflate_zoo.networks.known import CONFIGS
 
 _LOG = logging.getLogger(__name__)
 EXTRAS = ("config.json", PREPROCESSOR_CONFIG, PROCESSOR_CONFIG)
@@ -339,7 +341,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             "config.json: auto_map points to code in the repo, which is never imported",
             hint="if the architecture is a stock one, remove auto_map from a local copy",
         )
-    if config.get("model_type") == "inflated_vit":
+    if config.get("model_type") in (*CONFIGS, SEGMENTER_TYPE):
         raise ConfigError(
             "config.json: model_type says these weights are 3D already",
             hint="inflate_zoo.load(...) takes them as they are",

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from inflate_zoo.files.dtypes import DTYPES
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
 from inflate_zoo.inflation.roles import ROLES
-from inflate_zoo.networks.backbone import Backbone, assemble, fitted_config, fitted_tensors
-from inflate_zoo.networks.vit.config import tensor_shapes
+from inflate_zoo.networks.backbone import Backbone, assemble
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +43,7 @@ def outputs(plan: Plan, recipe: Recipe) -> tuple[Output, ...]:
         name = bias[0].name if bias else kernel.name.removesuffix("weight") + "bias"
         parts[name] = ("stem_bias", (kernel, *bias))
     made = []
-    for name, shape in tensor_shapes(config, recipe.patch_depth).items():
+    for name, shape in config.shapes().items():
         role, inputs = parts[name]
         own = "F32" if ROLES[role].computed else inputs[0].dtype
         dtype = DTYPES[recipe.dtype] if recipe.dtype else own
@@ -87,7 +86,7 @@ def network_in_memory(
 ) -> Backbone:
     """The 3D network in float32, straight from the source, never rounded to a file's type."""
     config = backbone_config(understood.plan, recipe)
-    target = fitted_config(config, volume)
+    target = config.for_volume(volume)
 
     def read(kept: Kept) -> Tensor:
         return stacked(kept, [checkpoint.read(source) for source in kept.sources])
@@ -96,4 +95,4 @@ def network_in_memory(
         output.name: compute(output, recipe, read).float()
         for output in outputs(understood.plan, recipe)
     }
-    return assemble(Backbone, target, fitted_tensors(tensors, config, target))
+    return assemble(Backbone, target, config.fit(tensors, target))

@@ -17,7 +17,7 @@ from inflate_zoo.naming.from_header import Facts, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, sources_of
 from inflate_zoo.naming.readers.vit import gather, make_architecture
 from inflate_zoo.naming.towers import best_matching
-from inflate_zoo.networks.vit.config import Architecture, tensor_shapes
+from inflate_zoo.networks.base import Form2D
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Plan:
 
     scheme: NamingScheme
     prefix: str
-    architecture: Architecture
+    architecture: Form2D
     kept: tuple[Kept, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
@@ -142,14 +142,14 @@ def _canonical(role: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def _account(
-    scheme: NamingScheme, matching: Matching, header: Header, architecture: Architecture
+    scheme: NamingScheme, matching: Matching, header: Header, architecture: Form2D
 ) -> tuple[Kept, ...]:
     """One entry per expected tensor.
 
     Raises:
         AccountingError: Lists everything left over, missing, misshapen or of a foreign type.
     """
-    expected = tensor_shapes(architecture)
+    expected = architecture.shapes()
     kept, problems = [], []
     for name, shape in expected.items():
         sources = matching.kept.get(name, ())
@@ -207,7 +207,7 @@ def _missing(
 
 
 def _notes(
-    scheme: NamingScheme, matching: Matching, architecture: Architecture, raw: Mapping[str, Any]
+    scheme: NamingScheme, matching: Matching, architecture: Form2D, raw: Mapping[str, Any]
 ) -> tuple[str, ...]:
     notes = []
     heads = [n for n in matching.dropped if _pools(scheme, matching.prefix, n)]

@@ -9,7 +9,7 @@ from inflate_zoo.files.locations import data_folder
 from inflate_zoo.naming.catalog import naming_schemes, parse_scheme
 from inflate_zoo.naming.definition import ConfigField, Rule
 from inflate_zoo.naming.from_config import ACTIVATION_NAMES, RULES, read_claims
-from inflate_zoo.networks.vit.config import Architecture
+from inflate_zoo.networks.vit.config import VitForm
 from tests.support.recorded import definitions
 
 SCHEMES = naming_schemes()
@@ -45,7 +45,7 @@ def test_rules_are_those_that_definitions_may_name_and_all_are_used():
 
 def test_config_fields_are_those_of_the_architecture():
     of_claims = {"image_size"}  # becomes the position grid
-    assert set(get_args(ConfigField)) - of_claims <= set(Architecture.model_fields)
+    assert set(get_args(ConfigField)) - of_claims <= set(VitForm.model_fields)
 
 
 def test_our_tensors_that_definitions_yield_are_unique_per_source():

@@ -20,7 +20,7 @@ from inflate_zoo.errors import (
     UnknownNameError,
     UsageError,
 )
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.segmentation.segmenter import Segmenter
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def config(blocks=4, **changes):
         "pre_norm": False, "final_norm": "tokens", "pool": "cls", "patch_depth": 2,
         "volume": (6, 4, 6),
     }  # fmt: skip
-    return BackboneConfig(**{**form, **changes})
+    return VitConfig(**{**form, **changes})
 
 
 def backbone(**changes):
@@ -358,8 +358,8 @@ import os, sys
 import torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from inflate_zoo import Backbone, segmenter
-from inflate_zoo.networks.vit.config import BackboneConfig
-form = BackboneConfig.model_validate_json(sys.argv[1])
+from inflate_zoo.networks.vit.config import VitConfig
+form = VitConfig.model_validate_json(sys.argv[1])
 def train(rank, file):
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     for decoder, norm in ("linear", "group"), ("unetr", "group"), ("upernet", "group"), \

@@ -17,7 +17,7 @@ from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.naming.plan import Kept
 from inflate_zoo.naming.understanding import Understood
 from inflate_zoo.networks.backbone import Backbone, assemble
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.vit.config import VitConfig
 from tests.support.recorded import case, plan_of
 
 STATISTICS = Normalization(mean=(0.48, 0.45, 0.40), std=(0.26, 0.25, 0.31))
@@ -128,7 +128,7 @@ def test_a_network_is_filled_strictly(edit):
 
 def test_registers_without_a_position_count_as_prefix_tokens(monkeypatch):
     config, tensors = backbone_of("dinov2_with_registers", 3)
-    assert isinstance(config, BackboneConfig)
+    assert isinstance(config, VitConfig)
     assert (config.position_prefix, config.num_prefix_tokens) == (1, 5)
     network = assemble(Backbone, config, tensors).eval()
     seen = []

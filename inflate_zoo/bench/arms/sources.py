@@ -11,7 +11,7 @@ from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.reading import read_json
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
 from inflate_zoo.networks.files import CONFIG, WEIGHTS, folder_of
-from inflate_zoo.networks.vit.config import MODEL_TYPE, BackboneConfig
+from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.registry.listing import find_card, matching
 from inflate_zoo.registry.obtaining import kept
 
@@ -52,9 +52,9 @@ def refuse_misspelt(source: str) -> None:
 
 def _converted(source: str) -> Source | None:
     with suppress(UsageError):
-        folder = folder_of(source, BackboneConfig)
+        folder = folder_of(source, *CONFIGS.values())
         config = read_json(folder / CONFIG)
-        if config.get("model_type") != MODEL_TYPE:
+        if config.get("model_type") not in CONFIGS:
             return None
         name, inside = folder.resolve().name, ""
         origin: tuple[str | None, str | None, str | None] = (None, None, None)

@@ -11,7 +11,7 @@ from inflate_zoo.naming.definition import NamingScheme
 from inflate_zoo.naming.from_config import Claims, Statement, plain
 from inflate_zoo.naming.from_header import Facts, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_of
-from inflate_zoo.networks.vit.config import Architecture
+from inflate_zoo.networks.vit.config import VitForm
 from inflate_zoo.texts import problems_of
 
 _CORE = ("patch_embed.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
@@ -124,7 +124,7 @@ def _lacks_core(scheme: NamingScheme, matching: Matching, header: Header) -> Acc
     )
 
 
-def make_architecture(facts: Facts, claims: Claims, statement: Statement) -> Architecture:
+def make_architecture(facts: Facts, claims: Claims, statement: Statement) -> VitForm:
     """Facts and claims together.
 
     Raises:
@@ -137,7 +137,7 @@ def make_architecture(facts: Facts, claims: Claims, statement: Statement) -> Arc
         pool = "mean"
     grid, prefix = _grid(facts, claims, statement)
     try:
-        return Architecture(
+        return VitForm(
             **known,
             mlp=mlp,
             mlp_dim=facts.values["hidden"] // (2 if mlp == "swiglu" else 1),
