@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inflate_zoo.conversion.feeders import Feeder, feeder_of
-from inflate_zoo.conversion.originals import Reference, original_of
+from inflate_zoo.conversion.originals import Reference, original_of, tables_of
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.inflation.recipe import Recipe
@@ -47,7 +47,7 @@ class Verification:
         errors: The same by case.
         reference: What built the 2D original.
         grid: Token grid (depth, height, width) of the proof.
-        tables_equal: Whether the position table in the file equals the original's bit for bit.
+        tables_equal: Whether position tables in the file equal the original's bit for bit.
         rounding_error_over_rms: What narrowing by `dtype` costs; measured, not judged.
         rounded_exactly: Whether the file holds just the rounded tensors; `None` if not narrowed.
         normalization: Who says what was folded; `None` where nothing was.
@@ -129,13 +129,8 @@ def prove(
         return network_in_memory(understood, checkpoint, recipe, volume)
 
     errors = measure(from_memory if narrowed else from_file)
-    table = _table_in(folder)
-    expected = original.table.reshape(table.shape)
-    exact = None
-    if narrowed:
-        expected = expected.to(getattr(torch, recipe.dtype or "float32")).float()
-        exact = _rounded_exactly(folder, understood, checkpoint, recipe)
-    tables = torch.equal(table, expected)
+    exact = _rounded_exactly(folder, understood, checkpoint, recipe) if narrowed else None
+    tables = _tables_equal(folder, understood, checkpoint, recipe)
     worst = max(errors.values())
     return Verification(
         passed=bool(worst <= TOLERANCE) and tables and exact is not False,
@@ -153,8 +148,16 @@ def prove(
     )
 
 
-def _table_in(folder: Path) -> Tensor:
-    return SafetensorsCheckpoint([folder / "model.safetensors"]).read("pos_embed").float()
+def _tables_equal(
+    folder: Path, understood: Understood, checkpoint: Checkpoint, recipe: Recipe
+) -> bool:
+    """Whether the file's position tables are the original's, rounded where they are narrowed."""
+    written = SafetensorsCheckpoint([folder / "model.safetensors"])
+    kind = getattr(torch, recipe.dtype or "float32")
+    return all(
+        torch.equal(written.read(name).float(), table.to(kind).float())
+        for name, table in tables_of(understood.plan, checkpoint).items()
+    )
 
 
 def _rounded_exactly(

@@ -11,11 +11,13 @@ from typing import Any, Literal
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import Header
+from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.definition import NamingScheme, Role
-from inflate_zoo.naming.from_config import CONFIG_FILE, Claims, Statement, plain, read_claims
+from inflate_zoo.naming.from_config import CONFIG_FILE, Claims, Statement, plain
 from inflate_zoo.naming.from_header import Facts, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, sources_of
-from inflate_zoo.naming.readers.vit import gather, make_architecture
+from inflate_zoo.naming.readers.known import READERS
+from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.towers import best_matching
 from inflate_zoo.networks.base import Form2D
 
@@ -51,6 +53,7 @@ class Plan:
         dropped: All source tensors that are left out, sorted.
         notes: What a user should know, one sentence each.
         copies: Prefixes of the other complete towers of the file.
+        repooled: Whether `forward` pools otherwise than the original.
     """
 
     scheme: NamingScheme
@@ -60,6 +63,7 @@ class Plan:
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
     copies: tuple[str, ...] = ()
+    repooled: bool = False
 
 
 def make_plan(
@@ -88,34 +92,35 @@ def make_plan(
         AccountingError: Tensors are left over, missing, of an unexpected shape or type.
         ConfigError: The config is malformed, or disagrees with the tensors.
     """
-    width = scheme.config.get("embed_dim")
+    reader = READERS[scheme.network]
+    width = scheme.config.get(reader.width)
     stated = raw.get(width.path) if width is not None and width.path is not None else None
     matching = best_matching(scheme, header, weights, stated)
-    facts = gather(scheme, matching, header)
-    claims = read_claims(scheme, raw, section, facts.values["embed_dim"], statement)
-    _compare(facts, claims, statement)
-    architecture = make_architecture(facts, claims, statement)
+    facts = reader.gather(scheme, matching, header)
+    claims = read_claims(scheme, raw, section, facts.values[reader.width], statement)
+    _compare(reader, facts, claims, statement)
+    architecture = reader.make_form(facts, claims, statement)
     kept = _account(scheme, matching, header, architecture)
+    note = _pooling_note(scheme, matching, architecture, raw)
     return Plan(
         scheme,
         matching.prefix,
         architecture,
         kept,
         tuple(sorted([*matching.dropped, *matching.beside])),
-        _notes(scheme, matching, architecture, raw),
+        (note,) if note else (),
         matching.copies,
+        repooled=bool(note),
     )
 
 
-def _compare(facts: Facts, claims: Claims, statement: Statement) -> None:
+def _compare(reader: Reader, facts: Facts, claims: Claims, statement: Statement) -> None:
     """Claims against facts.
 
     Raises:
         ConfigError: All disagreements, with both values and the tensor.
     """
-    known = dict(facts.values)
-    gated = claims.values.get("mlp", "mlp") == "swiglu"
-    known["mlp_dim"] = facts.values["hidden"] // (2 if gated else 1)
+    known = reader.settled(facts, claims)
     details = []
     for field, claimed in claims.values.items():
         if field in known and known[field] != claimed:
@@ -206,19 +211,17 @@ def _missing(
     return [f"missing: '{source}' {part}" for source in absent]
 
 
-def _notes(
+def _pooling_note(
     scheme: NamingScheme, matching: Matching, architecture: Form2D, raw: Mapping[str, Any]
-) -> tuple[str, ...]:
-    notes = []
+) -> str:
+    """What to say where `forward` pools otherwise than the original; empty where it does not."""
     heads = [n for n in matching.dropped if _pools(scheme, matching.prefix, n)]
     if heads or raw.get("pool_dropped"):
-        notes.append(
+        return (
             "The original pools its tokens with a head that is not part of the encoder and was "
             "dropped; forward() returns the mean of the patch tokens."
         )
-    elif architecture.pool == "mean" and scheme.config["pool"].default == "cls":
-        notes.append("There is no cls token; forward() returns the mean of the patch tokens.")
-    return tuple(notes)
+    return READERS[scheme.network].note(scheme, architecture)
 
 
 def _pools(scheme: NamingScheme, prefix: str, name: str) -> bool:
