@@ -117,7 +117,7 @@ class BackboneConfig(NetworkConfig, ABC):
     """
 
     noun: ClassVar[str] = "backbone"
-    stem: ClassVar[str] = "patch_embed.weight"
+    stem: ClassVar[str]
 
     in_channels: Width
     patch_size: Pair = Field(strict=False)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from inflate_zoo import Backbone, load, segmenter
+from inflate_zoo import Backbone, convert, load, segmenter
 from inflate_zoo.errors import (
     AccountingError,
     ConfigError,
@@ -415,3 +415,10 @@ def test_the_decoder_costs_no_more_than_twice_the_backbone():
         with FlopCounterMode(display=False) as outer:
             network.decode(maps, x)
     assert outer.get_total_flops() < 2 * inner.get_total_flops()
+
+
+def test_a_segmenter_is_not_taken_for_a_2d_source(tmp_path):
+    segmenter(backbone(), classes=2, decoder="linear").save_pretrained(tmp_path / "saved")
+    with pytest.raises(ConfigError, match="3D already") as error:
+        convert(tmp_path / "saved", tmp_path / "out")
+    assert "inflate_zoo.load" in (error.value.hint or "")

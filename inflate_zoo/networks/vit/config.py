@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -124,6 +124,8 @@ class VitConfig(BackboneConfig, VitForm):
         depth_positions: Rows of the depth table in the file; 0 where it holds none, as after a
             conversion (the table then starts at zero).
     """
+
+    stem: ClassVar[str] = "patch_embed.weight"
 
     model_type: Literal["inflated_vit"] = MODEL_TYPE
     depth_positions: Count = 0
