@@ -165,7 +165,8 @@ def _timm_vit(asked: Asked) -> Reference | None:
     from timm.models.vision_transformer import VisionTransformer
 
     form, arch = asked.plan.architecture, asked.understood.arch
-    assert isinstance(form, VitForm)  # noqa: S101 - definitions that name this class are of `vit`
+    if not isinstance(form, VitForm):
+        return None
     if arch:
         fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
         model = create_timm(arch, fields)

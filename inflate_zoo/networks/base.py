@@ -1,6 +1,9 @@
 """What every network brings as data: its 2D form, and the config of its 3D backbone. No torch.
 
-A network of ours is a folder here; whoever uses one sees these classes and `Network3D` alone.
+A network of ours is a folder here; whoever uses one sees these classes and `Network3D` alone. A new
+one brings its folder, a reader in `naming/readers`, its definitions in `converters`, and an entry
+in each of `CONFIGS`, `KINDS` and `READERS`; a class of a library that no definition named before
+brings one in `ORIGINALS`. `tests/support/pyramid.py` is a whole one.
 """
 
 from __future__ import annotations

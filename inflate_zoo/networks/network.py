@@ -19,26 +19,21 @@ class Network3D(nn.Module, ABC):
 
     Attributes:
         config: What it was made of.
+        embed_dim: Width of a final token.
+        grid_size: Grid (depth, height, width) of the final tokens.
+        num_prefix_tokens: Tokens before the patch tokens.
         tables: Names of parameters that are tokens or tables, on which no weight decay falls.
     """
 
     config: BackboneConfig
     tables: ClassVar[frozenset[str]] = frozenset()
 
-    @property
-    def embed_dim(self) -> int:
-        """Width of a final token."""
-        return self.config.levels[-1].width
-
-    @property
-    def grid_size(self) -> tuple[int, int, int]:
-        """Grid (depth, height, width) of the final tokens."""
-        return self.config.grid_size
-
-    @property
-    def num_prefix_tokens(self) -> int:
-        """Tokens before the patch tokens."""
-        return self.config.num_prefix_tokens
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_dim = config.levels[-1].width
+        self.grid_size = config.grid_size
+        self.num_prefix_tokens = config.num_prefix_tokens
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:

@@ -124,8 +124,8 @@ class Block(nn.Module):
 
 class Pyramid(Network3D):
     def __init__(self, config: PyramidConfig) -> None:
-        super().__init__()
-        self.config, width = config, config.width
+        super().__init__(config)
+        width = config.width
         self.stem = PatchEmbed(config.in_channels, width, config.patch, bias=True)
         self.blocks = nn.ModuleList(Block(level.width, config.norm_eps) for level in config.levels)
         self.merge = nn.Linear(4 * width, 2 * width)

@@ -35,10 +35,9 @@ class VisionTransformer(Network3D):
     tables = frozenset({"cls_token", "dist_token", "reg_token", "pos_embed", "depth_embed"})
 
     def __init__(self, config: VitConfig) -> None:
-        super().__init__()
         if config.position_grid != config.grid_size[1:]:
             raise ValueError(f"position grid {config.position_grid} for grid {config.grid_size}")
-        self.config = config
+        super().__init__(config)
         dim, eps = config.embed_dim, config.norm_eps
         depth, height, width = self.grid_size
 
