@@ -54,8 +54,9 @@ class Form2D(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    in_channels: Width
-    patch_size: Pair = Field(strict=False)
+    if TYPE_CHECKING:  # fields of every form, each at its place: keys of caches depend on the order
+        in_channels: int
+        patch_size: tuple[int, int]
 
     @property
     @abstractmethod

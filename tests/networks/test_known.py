@@ -44,3 +44,16 @@ def test_a_backbone_is_of_its_configs_kind_and_can_be_copied():
     volume = torch.rand(1, *(network.config.in_channels, *network.config.volume))
     for copied in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         assert torch.equal(copied(volume), network(volume))
+
+
+def test_fields_stand_in_the_order_that_keys_of_kept_features_were_made_of():
+    names = list(CONFIGS["inflated_vit"].model_fields)
+    assert names[:3] == ["embed_dim", "depth", "num_heads"]
+    assert names[7:10] == ["in_channels", "patch_size", "position_grid"]
+    assert names[-5:] == [
+        "model_type",
+        "format_version",
+        "patch_depth",
+        "volume",
+        "depth_positions",
+    ]

@@ -41,6 +41,8 @@ HEADS = 2
 
 
 class PyramidForm(Form2D):
+    in_channels: Width
+    patch_size: Pair = Field(strict=False)
     width: Width
     blocks: Side  # of each level
     norm_eps: float

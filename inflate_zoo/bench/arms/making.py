@@ -394,5 +394,5 @@ def peculiar(config: BackboneConfig, all_of_them: Sequence[BackboneConfig]) -> l
     line = config.summary()
     alike = [other.model_dump() for other in all_of_them if other.summary() == line]
     own = config.model_dump()
-    differing = [name for name in own if any(own[name] != other[name] for other in alike)]
+    differing = [name for name in own if any(own[name] != other.get(name) for other in alike)]
     return [line, *(f"{name}={own[name]}" for name in differing)]

@@ -56,6 +56,8 @@ class VitForm(Form2D):
     mlp_dim: Side
     activation: Activation
     norm_eps: float = Field(gt=0, allow_inf_nan=False)
+    in_channels: Width
+    patch_size: Pair = Field(strict=False)
     position_grid: Pair = Field(strict=False)
     position_prefix: Count
     cls_token: bool
