@@ -97,9 +97,10 @@ def choose_scheme(
     timm = [scheme for scheme in schemes.values() if scheme.library == "timm"]
     stated = config or {}
     if "architecture" in stated or (arch is not None and "model_type" not in stated):
-        if arch is not None and not complete_towers(timm[0], header):
+        whole = [scheme for scheme in timm if complete_towers(scheme, header)]
+        if arch is not None and not whole:
             _refuse_others(schemes, header)
-        return timm[0]
+        return (whole or timm)[0]  # of a broken file the plan says what is missing
     model_type = config.get("model_type") if config is not None else None
     if model_type is not None:
         if not isinstance(model_type, str):
