@@ -18,7 +18,7 @@ def _of_its_kind(value: object) -> object:
     """A config as a mapping becomes one of the class that its `model_type` names."""
     if not isinstance(value, Mapping):
         return value
-    found = value.get("model_type")
+    found = value.get("model_type", VitConfig.kind())  # the only kind that may be left unsaid
     if isinstance(found, str) and found in CONFIGS:
         return CONFIGS[found].model_validate(value)
     known = " or ".join(repr(name) for name in CONFIGS)

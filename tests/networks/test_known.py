@@ -29,8 +29,13 @@ def test_a_nested_config_becomes_that_of_its_kind_and_is_written_whole():
     assert SegmenterConfig.model_validate(made.model_dump(mode="json")) == made
 
 
+def test_a_nested_config_that_names_no_kind_is_of_the_first_one():
+    made = SegmenterConfig.model_validate(nested(model_type=None))
+    assert made.backbone == config(blocks=1)
+
+
 @pytest.mark.parametrize(
-    "field, value", [("embed_dim", "wide"), ("model_type", "other"), ("model_type", None)]
+    "field, value", [("embed_dim", "wide"), ("model_type", "other"), ("model_type", 3)]
 )
 def test_what_is_wrong_in_a_nested_config_is_named(field, value):
     with pytest.raises(ValidationError) as error:
