@@ -1,6 +1,34 @@
-"""What holds for every test."""
+"""What holds for every test, and what many share; `tests.support.once` makes the rest once."""
 
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("tests", deadline=None)  # the first call of torch is slow
+settings.load_profile("tests")
+
+LONGEST = ("tests/whole/", "tests/faults/")  # the folders whose files take longest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest begin first: no process then waits for another that is left with one."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Two trials that differ in their seed, done: made once per process, not to be changed."""
+    from inflate_zoo.bench.training.devices import Resources
+    from inflate_zoo.bench.training.progress import Silent
+    from inflate_zoo.bench.trials.running import run_trial
+    from tests.support.trials import FROZEN, one_thread, tiny_run
+
+    with one_thread():
+        run = tiny_run(tmp_path_factory.mktemp("finished"), *FROZEN, seeds=2)
+        for trial in run.trials:
+            assert run_trial(trial, Resources("cpu", 0), Silent()) == "done"
+    return run

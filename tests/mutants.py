@@ -42,21 +42,21 @@ antialias=True ==> antialias=False
 reshape(1, *grid, dim) ==> reshape(1, int((table.shape[1] - prefix) ** 0.5), -1, dim)
 == table-transposed: the resized plane is read width first
 plane = plane.permute(0, 2, 3, 1) ==> plane = plane.permute(0, 3, 2, 1)
-@@ inflate_zoo/naming/readers/vit.py | naming/test_plan.py whole/test_mutants_gap.py
+@@ inflate_zoo/naming/readers/vit.py | naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config
-@@ inflate_zoo/naming/plan.py | naming/test_plan.py whole/test_mutants_gap.py
+@@ inflate_zoo/naming/plan.py | naming/test_plan.py
 == accounting-off: missing, misshapen and surplus source tensors are let through
 if problems: ==> if False:
 == count-matches: a source tensor is reshaped because its element count matches
 elif found != shape: ==> elif math.prod(found) != math.prod(shape):
-@@ inflate_zoo/networks/vit/config.py | registry/test_loading.py whole/test_mutants_gap.py
+@@ inflate_zoo/networks/vit/config.py | registry/test_loading.py networks/test_backbone.py
 == one-depth-row: the depth table always has one row
 depth = target.grid_size[0] ==> depth = 1
 @@ inflate_zoo/networks/base.py | networks/vit/test_network.py
 == grid-swapped: the patch's height divides the width
 self.volume[1] // height, ==> self.volume[1] // width,
-@@ inflate_zoo/networks/vit/network.py | networks/vit/test_network.py whole/test_mutants_gap.py
+@@ inflate_zoo/networks/vit/network.py | networks/vit/test_network.py networks/test_backbone.py
 == plane-only: only the in-plane tokens have positions
 patches = patches + positions ==> patches = patches + plane
 == depth-fastest: positions run along depth first
@@ -70,7 +70,7 @@ if own: ==> if False:
 +        depth, height
 == prefix-of-table: registers without a position are not counted as prefix
 (x, self.num_prefix_tokens, ==> (x, self.config.position_prefix,
-@@ inflate_zoo/networks/files.py | registry/test_loading.py whole/test_mutants_gap.py
+@@ inflate_zoo/networks/files.py | registry/test_loading.py networks/test_backbone.py
 == load-accounting-off: loading lets wrong files through
 if problems: ==> if False:
 == load-shapes-ignored: loading prints misshapen tensors and goes on
@@ -79,7 +79,7 @@ found[name] != shape ==> found[name] != shape and print(name)
 if n not in expected] ==> if n not in expected and print(n)]
 == file-shared: the network's tensors are views of the file
 dtype=kind, copy=True ==> dtype=kind, copy=False
-@@ inflate_zoo/networks/backbone.py | registry/test_loading.py whole/test_mutants_gap.py
+@@ inflate_zoo/networks/backbone.py | registry/test_loading.py networks/test_backbone.py
 == stem-random: a stem that does not take 3 channels keeps its random weights
 -    with torch.device("meta"):
 -        network = kind(config)
@@ -101,7 +101,7 @@ part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 leftover.append(name) ==> dropped.append(name)
 == qkv-by-name: joined parts stand in the order of their names: key, query, value
 {target: sorted(parts) for ==> {target: sorted(parts, key=lambda part: part[1]) for
-@@ inflate_zoo/inflation/recipe.py | whole/test_mutants_gap.py
+@@ inflate_zoo/inflation/recipe.py | inflation/test_recipe.py
 == depth-of-image: the patch depth is taken from the image size
 patch_depth or form.patch_size[0] ==> patch_depth or form.patch_size[0] * form.position_grid[0]
 @@ inflate_zoo/naming/normalization.py | naming/test_normalization.py
@@ -186,7 +186,7 @@ repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw, depth)
 == repeat-divided: repeat is an average
 return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
 .repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
-@@ inflate_zoo/inflation/tensors.py | whole/test_mutants_gap.py
+@@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
 == role-by-rank: any 4-D tensor is inflated
 ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else output.role].make(
 @@ inflate_zoo/inflation/schemes.py | inflation/test_schemes.py
@@ -194,7 +194,7 @@ ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else 
 (1 / depth,) * depth ==> (1.0,) * depth
 == law-of-center: the slice before the midpoint is said to count
 index == depth // 2 ==> index == (depth - 1) // 2
-@@ inflate_zoo/inflation/roles.py | whole/test_mutants_gap.py
+@@ inflate_zoo/inflation/roles.py | inflation/test_tensors.py
 == rgb-is-depth: RGB becomes the depth axis because the element count matches
 -        # Schemes are linear: fewer channels first is the smaller tensor.
 +        if (kernel_oihw.shape[1], 1) == (recipe.patch_depth, recipe.channels):
@@ -221,7 +221,7 @@ if verification.passed: ==> if verification:
 @@ converters/hf_vit.toml | naming/test_plan.py
 == eps-default: a ViT whose config leaves eps out gets timm's
 default = 1e-12 ==> default = 1e-6
-@@ converters/hf_clip.toml | whole/test_mutants_gap.py naming/test_plan.py
+@@ converters/hf_clip.toml | naming/test_plan.py
 == qkv-order: a definition joins them in another order
 {q_proj,k_proj,v_proj} ==> {k_proj,q_proj,v_proj}
 == activation-of-family: CLIP is quick_gelu whatever the config says
@@ -239,7 +239,7 @@ if needed <= targets) ==> if targets)
 @@ inflate_zoo/conversion/originals.py | whole/test_training_files.py
 == cls-row-lost: the cls token's own row of an original's table is cut off
 "cls_token": token + table[:, :1] ==> "cls_token": token
-@@ inflate_zoo/files/writing/contents.py | whole/test_mutants_gap.py
+@@ inflate_zoo/files/writing/contents.py | files/writing/test_contents.py
 == two-metadata-keys: safetensors writes two metadata keys in random order
 -    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
 +    import os

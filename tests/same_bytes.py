@@ -134,7 +134,8 @@ def trial(folder: Path) -> Artifacts:
     record = json.loads((folder / "record.json").read_text("utf-8"))
     result, run = record.pop("result"), record.pop("run")
     sizes = {name: result[name] for name in ("parameters", "trained_parameters", "window")}
-    digest = json.dumps([record["hash"], result], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False).replace("\n", "\n  ")
+    digest = record["hash"] + text  # as it stands in the file
     form = {
         "hash": record["hash"],
         "format": record["format"],

@@ -8,7 +8,7 @@ from inflate_zoo import errors
 from inflate_zoo.errors import ConfigError, InflateZooError, UnknownNameError, UsageError, WorkError
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     message=st.text(min_size=1),
     details=st.lists(st.text(), max_size=30),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from inflate_zoo.files.writing.contents import json_text, write_safetensors, wri
 from inflate_zoo.files.writing.staging import check_target, staged
 from inflate_zoo.inflation.recipe import Options, backbone_config, checked_options, make_recipe
 from inflate_zoo.inflation.tensors import Output, compute, outputs, stacked
+from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG
 from inflate_zoo.naming.plan import Kept
 from inflate_zoo.naming.understanding import understand
 
@@ -152,7 +154,9 @@ def _prepare(
     license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
 ) -> Job:
     checkpoint = open_checkpoint(source.weights, source.folder)
-    understood = understand(checkpoint.header, source.config, family, arch, weights)
+    understood = understand(
+        checkpoint.header, source.config, family, arch, weights, source.open_clip
+    )
     recipe, fed = make_recipe(options, understood, source.config, source.preprocessor)
     shown = source.license if license is None else license
     return Job(source, checkpoint, understood, recipe, fed, shown)
@@ -276,6 +280,8 @@ def verify(
             hint=f"name it: inflate-zoo verify {called(folder)} --source PATH",
         )
     found = find_source(str(source), revision)
+    if OPEN_CLIP_CONFIG not in origin["sha256"]:  # an earlier version did not read it
+        found = replace(found, open_clip=None)
     digests = Digests(found.files())
     given = given_in(record)
     options = checked_options(

@@ -12,6 +12,7 @@ from inflate_zoo.conversion.sources import (
     fetch_extras,
     find_source,
     locate_weights,
+    open_clip_beside,
     remote_weights,
     split_revision,
     stated_license,
@@ -29,10 +30,12 @@ from inflate_zoo.naming.normalization import (
     Preprocessor,
     image_processor,
 )
+from inflate_zoo.naming.open_clip import OpenClip
 from inflate_zoo.naming.understanding import Understood, find_feeding, understand
 from inflate_zoo.networks.base import BackboneConfig
 
 _SMALL = ("config.json", PROCESSOR_CONFIG, PREPROCESSOR_CONFIG)
+_Extras = tuple[Mapping[str, Any] | None, Preprocessor | None, OpenClip | None]
 
 
 def inspect_source(
@@ -76,8 +79,8 @@ def inspect_source(
             hint="give depth, height, width in mm, e.g. --spacing 5,0.8,0.8",
         )
     facts, header, extras, licence = _read(str(source), revision)
-    config, preprocessor = extras
-    understood = understand(header, config, family, arch, weights)
+    config, preprocessor, open_clip = extras
+    understood = understand(header, config, family, arch, weights, open_clip)
     plan = understood.plan
     proposed = propose_patch_depth(plan.architecture.patch_size, spacing) if spacing else None
     if proposed is not None and patch_depth is None and volume is None:
@@ -115,8 +118,8 @@ def understand_source(source: str) -> Understood:
         UsageError: The source cannot be used.
         HubError: The Hub could not be reached, or refused.
     """
-    _, header, (config, _), _ = _read(source, None)
-    return understand(header, config, None, None)
+    _, header, (config, _, open_clip), _ = _read(source, None)
+    return understand(header, config, None, None, None, open_clip)
 
 
 def propose_patch_depth(patch: tuple[int, int], spacing: Sequence[float]) -> int:
@@ -159,13 +162,13 @@ def _conversion(understood: Understood, config: BackboneConfig, scheme: str) -> 
 
 def _read(
     source: str, revision: str | None
-) -> tuple[dict[str, Any], Header, tuple[Any, Preprocessor | None], Mapping[str, str]]:
-    """Facts of the origin, header, config and preprocessor, license; no weights are read."""
+) -> tuple[dict[str, Any], Header, _Extras, Mapping[str, str]]:
+    """Facts of the origin, header, what the small files say, license; no weights are read."""
     if is_local(source):
         found = find_source(source, revision)
         header = open_checkpoint(found.weights, found.folder).header
         facts = {"source": found.name, "commit": None, "weights": found.weights.name}
-        return facts, header, (found.config, found.preprocessor), found.license
+        return facts, header, (found.config, found.preprocessor, found.open_clip), found.license
     address = split_revision(source, revision)
     place = locate_weights(address)
     weights = remote_weights(place)
@@ -191,4 +194,5 @@ def _read(
     read = [read_json(place.folder / name) if name in place.files else None for name in _SMALL]
     name = "/".join(filter(None, (address.repo, place.inside)))
     facts = {"source": name, "commit": place.snapshot.commit, "weights": weights}
-    return facts, header, (read[0], image_processor(read[1], read[2])), stated_license(place)
+    fed, tower = image_processor(read[1], read[2]), open_clip_beside(place.folder, read[0])
+    return facts, header, (read[0], fed, tower), stated_license(place)

@@ -35,11 +35,13 @@ from inflate_zoo.hub.addresses import (
 )
 from inflate_zoo.hub.cards import license_fields
 from inflate_zoo.naming.normalization import (
+    OPEN_CLIP_CONFIG,
     PREPROCESSOR_CONFIG,
     PROCESSOR_CONFIG,
     Preprocessor,
     image_processor,
 )
+from inflate_zoo.naming.open_clip import OpenClip, is_needed, read_tower
 from inflate_zoo.networks.files import SEGMENTER_TYPE
 from inflate_zoo.networks.known import CONFIGS
 
@@ -64,6 +66,7 @@ class Source:
         preprocessor: What a file beside the weights says of feeding, or `None`.
         license: License fields of the source's card.
         inside: Folder or file of the repo that was asked for; empty for the repo itself.
+        open_clip: What OpenCLIP's config says, where config.json leaves it open, or `None`.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Source:
     preprocessor: Preprocessor | None
     license: Mapping[str, str] = field(default_factory=dict)
     inside: str = ""
+    open_clip: OpenClip | None = None
 
     @property
     def address(self) -> str | None:
@@ -87,7 +91,8 @@ class Source:
         paths = weight_paths(self.weights, self.folder)
         if self.weights not in paths:
             paths.append(self.weights)
-        extras = [self.folder / name for name in EXTRAS]
+        names = EXTRAS if self.open_clip is None else (*EXTRAS, OPEN_CLIP_CONFIG)
+        extras = [self.folder / name for name in names]
         return paths + [path for path in extras if path.exists()]
 
 
@@ -281,10 +286,18 @@ def fetch_extras(place: Place) -> None:
     """
     place.fetch([name for name in EXTRAS if name in place.files])
     download.fetch(place.snapshot, [place.card] if place.card else [])
+    config = None
     if EXTRAS[0] in place.files:
-        check_config(read_json(place.folder / EXTRAS[0]))
+        config = read_json(place.folder / EXTRAS[0])
+        check_config(config)
+    tower = None
+    if OPEN_CLIP_CONFIG in place.files and is_needed(config):
+        place.fetch([OPEN_CLIP_CONFIG])
+        tower = open_clip_beside(place.folder, config)
     fed = PROCESSOR_CONFIG in place.files  # then the other file may well not exist
-    wanted = (EXTRAS[0],) if fed else (EXTRAS[0], PREPROCESSOR_CONFIG)
+    wanted = [EXTRAS[0]] if fed else [EXTRAS[0], PREPROCESSOR_CONFIG]
+    if tower is not None:  # it says what both of them would
+        wanted = []
     absent = [name for name in wanted if name not in place.files]
     absent += [] if place.card else ["README.md"]
     for name in absent:
@@ -321,7 +334,29 @@ def _assemble(
         config=config,
         preprocessor=image_processor(optional(PROCESSOR_CONFIG), optional(PREPROCESSOR_CONFIG)),
         license=license_fields(card) if card.is_file() else {},
+        open_clip=open_clip_beside(folder, config),
     )
+
+
+def open_clip_beside(folder: Path, config: Mapping[str, Any] | None) -> OpenClip | None:
+    """What OpenCLIP's config in a folder says of a timm image tower.
+
+    Args:
+        folder: Where the files are.
+        config: config.json, or `None`; where it says what the source is, that counts.
+
+    Returns:
+        `None` where there is none, it is not needed, or the image tower is OpenCLIP's own.
+
+    Raises:
+        ConfigError: It is malformed.
+        UsageError: It is no regular file, or cannot be read.
+    """
+    path = folder / OPEN_CLIP_CONFIG
+    if not is_needed(config) or not path.exists():
+        return None
+    require_regular(path, folder)
+    return read_tower(read_json(path))
 
 
 def _folder_name(text: str) -> str:

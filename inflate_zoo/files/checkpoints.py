@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# In this order: safetensors before pickles, one file before shards.
+# In this order: safetensors before pickles, one file before shards; OpenCLIP's last, since beside
+# the others they hold the same weights in another form.
 WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
 )
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".tar")  # .tar: model_best.pth.tar
 

@@ -71,6 +71,7 @@ def choose_scheme(
     *,
     family: str | None = None,
     arch: str | None = None,
+    stated_by: str | None = None,
 ) -> NamingScheme:
     """Choose the naming scheme of a source.
 
@@ -80,6 +81,7 @@ def choose_scheme(
         config: config.json, or `None` where the source has none.
         family: A scheme's name, to decide it by hand.
         arch: A timm architecture's name, for a bare file.
+        stated_by: What else names a timm architecture: a file of OpenCLIP's.
 
     Returns:
         The scheme.
@@ -96,10 +98,11 @@ def choose_scheme(
         return _with_config(schemes[family], config)
     timm = [scheme for scheme in schemes.values() if scheme.library == "timm"]
     stated = config or {}
-    if "architecture" in stated or (arch is not None and "model_type" not in stated):
+    named_by = "--arch" if arch is not None else stated_by
+    if "architecture" in stated or (named_by is not None and "model_type" not in stated):
         whole = [scheme for scheme in timm if complete_towers(scheme, header)]
-        if arch is not None and not whole:
-            _refuse_others(schemes, header)
+        if named_by is not None and not whole:
+            _refuse_others(schemes, header, named_by)
         return (whole or timm)[0]  # of a broken file the plan says what is missing
     model_type = config.get("model_type") if config is not None else None
     if model_type is not None:
@@ -115,8 +118,8 @@ def choose_scheme(
     return _decide(_fitting(schemes, header), header, config)
 
 
-def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header) -> None:
-    """Say what a file is that --arch was given for, though its names are not timm's.
+def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header, named_by: str) -> None:
+    """Say what a file is that is called a timm architecture, though its names are not timm's.
 
     Raises:
         UsageError: They are those of another scheme.
@@ -125,8 +128,8 @@ def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header) -> None:
     others = [scheme.name for scheme in _fitting(schemes, header)]
     if others:
         raise UsageError(
-            f"--arch names a timm architecture, the tensors are those of {', '.join(others)}",
-            hint="leave out --arch, and put the config.json of the model beside the file",
+            f"{named_by} names a timm architecture, the tensors are those of {', '.join(others)}",
+            hint=f"leave out {named_by}, and put the config.json of the model beside the file",
         )
     if is_known(header):
         raise unsupported(None, header)

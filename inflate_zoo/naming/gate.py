@@ -15,6 +15,7 @@ from typing import Any
 
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.naming.from_config import ACTIVATION_NAMES, short
+from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG
 
 MOST_BLOCKS = 1_000
 MOST_HEADS = 1_024
@@ -24,6 +25,7 @@ MOST_WIDTH = 65_536  # of a token, or inside the feed-forward part; ViT-22B has 
 MOST_PIXELS = 16_384  # a side of an image or a patch
 MOST_LABELS = 100_000  # ImageNet-21k has 21,841
 _MOST_SHOWN = 5
+_POOLS = ("avg", "avgmax", "max", "token", "map", "prr")
 
 Fields = Mapping[str, Any]
 
@@ -97,6 +99,7 @@ _INPUT = _Rule(
 _WIDTH = _whole(1, MOST_WIDTH)
 _LABELS = _whole(0, MOST_LABELS)
 _SHARE = _number(0, 1)  # of activations dropped in training
+_NAME = _Rule("text", lambda value: isinstance(value, str))
 _EPSILON = _Rule(
     "a number above 0 and below 1", lambda value: type(value) in (int, float) and 0 < value < 1
 )
@@ -116,7 +119,7 @@ _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
         "patch_size": _PIXELS,
         "in_chans": _whole(1, MOST_CHANNELS),
         "num_classes": _LABELS,
-        "global_pool": _word("", "avg", "avgmax", "max", "token", "map", "prr"),
+        "global_pool": _word("", *_POOLS),
         "embed_dim": _WIDTH,
         "depth": _whole(1, MOST_BLOCKS),
         "num_heads": _whole(1, MOST_HEADS),
@@ -230,6 +233,43 @@ _TIMM_TOP: Mapping[str, _Rule] = MappingProxyType(
         **_known("architecture num_features global_pool do_pooling initializer_range"),
     }
 )
+# OpenCLIP's config: what it takes of its image tower's fields where that is timm's.
+_OPEN_CLIP_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
+    {
+        "timm_model_name": _NAME,
+        "timm_pool": _or_null(_word("", *_POOLS, "abs_attn", "rot_attn")),
+        "timm_proj": _or_null(_word("", "none", "linear", "mlp")),
+        "image_size": _or_null(_PIXELS),
+    }
+)
+# Of the projection, for training, or of OpenCLIP's own tower, which timm's name overrides.
+_OPEN_CLIP_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
+    {
+        **_known("timm_model_pretrained timm_proj_bias timm_drop timm_drop_path patch_dropout"),
+        **_known("layers width head_width mlp_ratio patch_size ls_init_value no_ln_pre qk_norm"),
+        **_known("attentional_pool attn_pooler_queries attn_pooler_heads n_queries pool_type"),
+        **_known("global_average_pool input_patchnorm final_ln_after_pool pos_embed_type"),
+        **_known("output_tokens act_kwargs norm_kwargs block_type scaled_cosine_attn"),
+        **_known("scale_heads scale_attn_inner scale_attn scale_fc"),
+    }
+)
+_OPEN_CLIP_AROUND: Mapping[str, _Rule] = MappingProxyType(
+    {
+        **_known("vision_cfg text_cfg", _OBJECT),
+        "multimodal_cfg": _or_null(_OBJECT),
+        **_known("embed_dim custom_text quick_gelu init_logit_scale init_logit_bias pad_id"),
+        **_known("nonscalar_logit_scale cast_dtype output_dict"),
+    }
+)
+_OPEN_CLIP_TOP: Mapping[str, _Rule] = MappingProxyType(
+    {"model_cfg": _OBJECT, "preprocess_cfg": _or_null(_OBJECT)}
+)
+_OPEN_CLIP_FED: Mapping[str, _Rule] = MappingProxyType(
+    {
+        "mode": _or_null(_word("RGB")),
+        **_known("size mean std interpolation resize_mode fill_color"),
+    }
+)
 
 
 def timm_arguments(config: Fields) -> dict[str, Any]:
@@ -275,6 +315,32 @@ def transformers_fields(config: Fields, part: Fields, section: str) -> dict[str,
     return _admit(section, part, _ENCODER, _AROUND)
 
 
+def open_clip_fields(config: Fields) -> dict[str, Any]:
+    """What of an OpenCLIP config says which timm network its image tower is.
+
+    Args:
+        config: open_clip_config.json, of which `model_cfg.vision_cfg` is there.
+
+    Returns:
+        The fields of its image tower that shape an encoder.
+
+    Raises:
+        ConfigError: A field is unknown, of the wrong type or out of its range.
+    """
+    file = OPEN_CLIP_CONFIG
+    _admit("", config, {}, _OPEN_CLIP_TOP, file)
+    model, fed = config["model_cfg"], config.get("preprocess_cfg") or {}
+    _admit("model_cfg.", model, {}, _OPEN_CLIP_AROUND, file)
+    _admit("preprocess_cfg.", fed, {}, _OPEN_CLIP_FED, file)
+    section, vision = "model_cfg.vision_cfg.", model["vision_cfg"]
+    return _admit(section, vision, _OPEN_CLIP_ADMITTED, _OPEN_CLIP_LEFT_OUT, file)
+
+
+def correct(file: str) -> str:
+    """The next step where a config is wrong."""
+    return f"correct {file}, or take it from the repo the weights came from"
+
+
 def _without_null(fields: Fields) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -284,6 +350,7 @@ def _admit(
     fields: Fields,
     admitted: Mapping[str, _Rule],
     left_out: Mapping[str, _Rule],
+    file: str = "config.json",
 ) -> dict[str, Any]:
     """The admitted fields, all of them checked.
 
@@ -292,22 +359,22 @@ def _admit(
     """
     unknown = [name for name in fields if name not in admitted and name not in left_out]
     if unknown:
-        raise _refused(section, unknown)
+        raise _refused(section, unknown, file)
     for name, value in fields.items():
         rule = admitted.get(name) or left_out[name]
         if not rule.holds(value):
             raise ConfigError(
-                f"config.json: {section}{name} must be {rule.expected}, found {short(value)}",
-                hint="correct config.json, or take it from the repo the weights came from",
+                f"{file}: {section}{name} must be {rule.expected}, found {short(value)}",
+                hint=correct(file),
             )
     return {name: value for name, value in fields.items() if name in admitted}
 
 
-def _refused(section: str, unknown: list[str]) -> ConfigError:
+def _refused(section: str, unknown: list[str], file: str) -> ConfigError:
     shown = ", ".join(section + short(name).strip("'\"") for name in unknown[:_MOST_SHOWN])
     rest = len(unknown) - _MOST_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return ConfigError(
-        f"config.json: fields that shape no encoder are refused: {shown}{more}",
-        hint="if the encoder is a stock one without them, remove them from a copy of config.json",
+        f"{file}: fields that shape no encoder are refused: {shown}{more}",
+        hint=f"if the encoder is a stock one without them, remove them from a copy of {file}",
     )

@@ -22,6 +22,7 @@ Basis = Literal["stated", "given", "guessed"]
 """Whether the source states it, the user gave it, or nobody did."""
 
 PROCESSOR_CONFIG, PREPROCESSOR_CONFIG = "processor_config.json", "preprocessor_config.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
 # What else a processor may do to intensities; by default none of it.
 _PECULIAR = ("offset", "rescale_offset", "include_top", "do_flip_channel_order", "do_grayscale",
              "do_color_quantize")  # fmt: skip
@@ -206,6 +207,32 @@ def from_timm(cfg: Mapping[str, Any], label: str, basis: Basis = "stated") -> Fe
     except ValidationError as error:
         raise _out_of_range(f"{label}: ", error) from error
     return Feeding(normalization, basis, label, Processor("timm", "transforms", said))
+
+
+def from_open_clip(cfg: Mapping[str, Any]) -> Feeding:
+    """What OpenCLIP makes of intensities in [0, 1].
+
+    Args:
+        cfg: preprocess_cfg of its config. What is absent, empty or zero there is CLIP's, and one
+            number is meant for each of the three channels.
+
+    Raises:
+        ConfigError: mean or std are malformed.
+    """
+    said = {field: cfg[field] for field in ("mean", "std") if cfg.get(field)}
+    label = f"{OPEN_CLIP_CONFIG}: preprocess_cfg"
+    found = Preprocessor(OPEN_CLIP_CONFIG, "preprocess_cfg.", said)
+    mean, std = (
+        values * (3 if len(values) == 1 else 1)
+        for values in (_values(found, "mean", _CLIP[0]), _values(found, "std", _CLIP[1]))
+    )
+    try:
+        normalization = Normalization(mean=mean, std=std)
+    except ValidationError as error:
+        raise _out_of_range(f"{found.file}: {found.section}", error) from error
+    origin = label if len(said) == 2 else f"{label}, else OpenCLIP's default"
+    built = Processor("timm", "transforms", {"mean": mean, "std": std})
+    return Feeding(normalization, "stated", origin, built)
 
 
 def given(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalization | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
@@ -17,7 +17,8 @@ from inflate_zoo.naming.definition import NamingScheme
 from inflate_zoo.naming.detection import choose_scheme, known_by_wrapper, section_of
 from inflate_zoo.naming.from_config import CONFIG_FILE, Statement
 from inflate_zoo.naming.gate import transformers_fields
-from inflate_zoo.naming.normalization import Feeding, Preprocessor
+from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG, Feeding, Preprocessor
+from inflate_zoo.naming.open_clip import OPEN_CLIP_FILE, OpenClip, timm_tower
 from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.naming.plan import Plan, make_plan
 from inflate_zoo.naming.timm_models import describe_timm, published_cfg, timm_arguments
@@ -36,6 +37,7 @@ class Understood:
         arch: timm's architecture name; empty for others.
         arguments: Arguments of `timm.create_model`.
         named: The architecture as it was named, with its tag if any.
+        open_clip: What OpenCLIP's config says of it, if there is one.
     """
 
     plan: Plan
@@ -43,6 +45,7 @@ class Understood:
     arch: str
     arguments: Mapping[str, Any]
     named: str = ""
+    open_clip: OpenClip | None = None
 
 
 def understand(
@@ -51,13 +54,17 @@ def understand(
     family: str | None,
     arch: str | None,
     weights: str | None = None,
+    open_clip: OpenClip | None = None,
 ) -> Understood:
     """Choose the naming scheme of a source and plan its conversion.
 
     Raises:
         UsageError: See `choose_scheme`, `best_matching` and `make_plan`.
     """
-    scheme = choose_scheme(naming_schemes(), header, config, family=family, arch=arch)
+    stated_by = OPEN_CLIP_CONFIG if open_clip is not None else None
+    scheme = choose_scheme(
+        naming_schemes(), header, config, family=family, arch=arch, stated_by=stated_by
+    )
     if scheme.library != "timm":
         if arch is not None:
             raise UsageError(
@@ -70,6 +77,10 @@ def understand(
         told = CONFIG_FILE if config is not None else _taken_for_granted(scheme)
         plan = make_plan(scheme, header, raw, section, statement=told, weights=weights)
         return Understood(plan, raw, "", {})
+    if open_clip is not None:
+        arch = arch and arch.removeprefix("timm/")
+        if arch in (None, open_clip.architecture):  # the same name: the file says more of it
+            return _by_open_clip(scheme, header, open_clip, weights)
     name = arch or (config or {}).get("architecture")
     if not isinstance(name, str):
         raise ConfigError(
@@ -86,7 +97,18 @@ def understand(
     told = CONFIG_FILE if arch is None else _named(arch)
     plan = make_plan(scheme, header, raw, f"{base}: ", statement=told, weights=weights)
     _warn_of_heads(plan, base)
-    return Understood(plan, raw, base, arguments, name.removeprefix("timm/"))
+    return Understood(plan, raw, base, arguments, name.removeprefix("timm/"), open_clip)
+
+
+def _by_open_clip(
+    scheme: NamingScheme, header: Header, tower: OpenClip, weights: str | None
+) -> Understood:
+    """The plan of an image tower that OpenCLIP's config states."""
+    base, arguments, raw = timm_tower(tower)
+    plan = make_plan(scheme, header, raw, f"{base}: ", statement=OPEN_CLIP_FILE, weights=weights)
+    note = f"{OPEN_CLIP_CONFIG} states the architecture: timm's {tower.architecture}."
+    plan = replace(plan, notes=(*plan.notes, note))
+    return Understood(plan, raw, base, arguments, tower.architecture, tower)
 
 
 def _named(arch: str) -> Statement:
@@ -137,6 +159,8 @@ def find_feeding(
         ConfigError: The file that states it is malformed.
         UnknownNameError: timm has no such tag.
     """
+    if understood.open_clip is not None:
+        return normalization.from_open_clip(understood.open_clip.preprocess)
     scheme = understood.plan.scheme
     of_timm = _in_timm_config(config or {}, legacy=scheme.library == "timm")
     of_processor = None

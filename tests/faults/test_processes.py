@@ -4,9 +4,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from inflate_zoo.bench.definitions.trial_folder import place_file
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.running import run_trial
+from tests.support.children import Child
 from tests.support.trials import TINY, one_thread, tiny_run
 
 ROOT = Path(__file__).parents[2]
@@ -73,28 +76,23 @@ MOMENTS = {
 }
 
 
-def environment():
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "HF_TOKEN": TOKEN,
-        "CUDA_VISIBLE_DEVICES": "",
-    }
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
 
 
-def start(words, cwd, before=""):
-    """A real process that runs a command, after some lines of Python."""
-    lines = [line[8:] for line in before.splitlines()]
-    script = "\n".join(["import os", *lines, "from inflate_zoo.cli.app import main", "main()"])
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, words)],
-        cwd=cwd,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+SECRET = {"HF_TOKEN": TOKEN, "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture
+def start(home, tmp_path):
+    """Start a command in a process of its own, in the shared folder."""
+    numbers = count()
+
+    def started(*words, before="", **more):
+        return Child(words, home, tmp_path / str(next(numbers)), SECRET | more, before)
+
+    return started
 
 
 def leftovers(folder):
@@ -122,12 +120,11 @@ def whole(home):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_trial_goes_on_to_the_same_bits(home, whole, moment):
+def test_a_killed_trial_goes_on_to_the_same_bits(home, whole, moment, start):
     trial = tiny_run(home, *EVERY_STEP, name=moment.replace(" ", "-")).trial()
-    words = ("bench-trial", trial.folder, "--device", "cpu")
-    child = start(words, home, MOMENTS[moment])
-    _, errors = child.communicate(timeout=120)
-    assert child.returncode == 9, errors
+    child = start("bench-trial", trial.folder, "--device", "cpu", before=MOMENTS[moment])
+    code, _, errors = child.wait(120)
+    assert code == 9, errors
     assert trial.done == (moment == "after the record")
     # Only what the kill came before the end of is done again.
     steps = []
@@ -144,20 +141,20 @@ def test_a_killed_trial_goes_on_to_the_same_bits(home, whole, moment):
         assert not leftovers(trial.folder)
 
 
-def test_sigkill_in_the_middle_of_training(home):
+def test_sigkill_in_the_middle_of_training(home, start):
     changes = ("train.steps=30", "train.checkpoint_every=7", "train.validate_every=10")
     with one_thread():
         calm = tiny_run(home, *changes, name="calm").trial()
         assert run_trial(calm, CPU, Silent()) == "done"
     trial = tiny_run(home, *changes, name="shot").trial()
-    child = start(("bench-trial", trial.folder, "--device", "cpu"), home)
+    child = start("bench-trial", trial.folder, "--device", "cpu")
     checkpoint, until = trial.folder / "checkpoint.safetensors", time.monotonic() + 100
     while not checkpoint.exists():
-        assert child.poll() is None, child.communicate()[1]
+        assert child.poll() is None, child.printed()
         assert time.monotonic() < until
         time.sleep(0.002)
-    child.send_signal(signal.SIGKILL)
-    child.communicate(timeout=20)
+    child.kill()
+    assert child.wait(20)[0] == -signal.SIGKILL
     assert not trial.done
     assert (trial.folder / "lease.json").exists()
     with one_thread():
@@ -168,14 +165,15 @@ def test_sigkill_in_the_middle_of_training(home):
     assert all(torch.equal(kept[name], other[name]) for name in other)
 
 
-def test_two_processes_share_a_run_and_nothing_private_gets_out(home):
+def test_two_processes_share_a_run_and_nothing_private_gets_out(home, start):
     run = tiny_run(home, name="unused")
     words = ["bench", "--data", run.data.name, "--source", run.source.name, "--source", "random"]
     words += ["--protocol", "quick", "--seeds", "1", "--out", "shared", "--device", "cpu"]
     words += ["--cache", str(run.cache), *(word for key in TINY for word in ("--set", key))]
-    children = [start(words, home) for _ in range(2)]
-    outputs = [child.communicate(timeout=150) for child in children]
-    assert [child.returncode for child in children] == [0, 0], outputs
+    children = [start(*words) for _ in range(2)]
+    ended = [child.wait(150) for child in children]
+    assert [code for code, *_ in ended] == [0, 0], ended
+    outputs = [printed for _, *printed in ended]
     assert outputs[0][0] == outputs[1][0]
     assert "random" in outputs[0][0]
     told = "".join(errors for _, errors in outputs)
@@ -202,11 +200,12 @@ def test_two_processes_train_one_trial_as_one_does(home):
         alone = tiny_run(home, *changes, name="alone").trial()
         assert run_trial(alone, CPU, Silent()) == "done"
     together = tiny_run(home, *changes, name="together").trial()
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
     words += ["-m", "inflate_zoo", "bench-trial", str(together.folder), "--device", "cpu"]
     done = subprocess.run(
         [sys.executable, *words],
-        cwd=home, env=environment(), capture_output=True, text=True, timeout=150,
+        cwd=home, env=os.environ | SECRET | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=150,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ours, theirs = together.record(), alone.record()
@@ -220,27 +219,26 @@ def test_two_processes_train_one_trial_as_one_does(home):
     assert not leftovers(together.folder)
 
 
-def test_one_of_two_processes_that_fails_ends_both_with_the_first_reason(home):
+BROKEN = """
+    from inflate_zoo.bench.training import sampling
+    draw = sampling.draw
+    def broken(case, rule, seed):
+        if os.environ["RANK"] == "1":
+            raise ValueError("no such window")
+        return draw(case, rule, seed)
+    sampling.draw = broken
+"""
+
+
+def test_one_of_two_processes_that_fails_ends_both_with_the_first_reason(home, start):
+    """Without what would end the others: they are started as `torchrun` starts them, no more."""
     trial = tiny_run(home, name="broken-pair").trial()
-    script = home / "broken.py"
-    script.write_text(
-        "import os\n"
-        "from inflate_zoo.bench.training import sampling\n"
-        "draw = sampling.draw\n"
-        "def broken(case, rule, seed):\n"
-        "    if os.environ['RANK'] == '1':\n"
-        "        raise ValueError('no such window')\n"
-        "    return draw(case, rule, seed)\n"
-        "sampling.draw = broken\n"
-        "from inflate_zoo.cli.app import main\n"
-        "main()\n"
-    )
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29519"]
-    done = subprocess.run(
-        [sys.executable, *words, str(script), "bench-trial", str(trial.folder), "--device", "cpu"],
-        cwd=home, env=environment(), capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    words = ("bench-trial", trial.folder, "--device", "cpu")
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    children = [start(*words, before=BROKEN, **shared, **rank) for rank in ranks]
+    ended = [child.wait(100) for child in children]
+    assert [code for code, *_ in ended] == [1, 1], ended
     failure = json.loads((trial.folder / "failure.json").read_text())
     assert failure["kind"] == "data_worker"
     assert "no such window" in failure["reason"]

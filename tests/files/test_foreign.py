@@ -81,7 +81,7 @@ PARSERS = {
 }  # fmt: skip
 METHODS = {"model_validate_json", "validate_json"}  # of any form
 # They open what their callers read; each call of them is wrapped instead.
-OPENERS = {"bench/archives.py": {"_members"}}
+OPENERS = {"files/archives.py": {"_members"}}
 NAMES_OF_PARSERS = re.compile(
     r"YAMLError|TOMLDecodeError|JSONDecodeError|TarError|ReadError|BadZipFile|BadGzipFile|zlib|"
     r"struct\.error|re\.error|UnpicklingError|HeaderDataError|SafetensorError|RecursionError|"
@@ -158,7 +158,7 @@ def test_no_list_of_a_parsers_exceptions_stands_anywhere():
         if NAMES_OF_PARSERS.search(ast.unparse(node.type))
     }
     # Of `repr`, which parses nothing.
-    assert found == {"claims.py short: (RecursionError, ValueError)"}
+    assert found == {"naming/from_config.py short: (RecursionError, ValueError)"}
 
 
 @pytest.mark.parametrize(

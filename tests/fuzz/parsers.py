@@ -135,6 +135,25 @@ def model_args(folder: Path, random: Random) -> None:
     inspect_source(folder)
 
 
+@cache
+def _open_clip_header() -> dict:
+    from inflate_zoo.files.header import TensorInfo
+    from tests.support.checkpoints import open_clip_trunk
+
+    state = open_clip_trunk().state_dict()
+    return {f"visual.trunk.{n}": TensorInfo("F32", tuple(t.shape)) for n, t in state.items()}
+
+
+def open_clip_config(folder: Path, random: Random) -> None:
+    from inflate_zoo.conversion.inspection import inspect_source
+    from tests.support import checkpoints
+
+    _write_header(folder / "open_clip_model.safetensors", _open_clip_header())
+    config = checkpoints.open_clip_config()
+    (folder / "open_clip_config.json").write_bytes(json_of(random, config))
+    inspect_source(folder)
+
+
 def index(folder: Path, random: Random) -> None:
     from inflate_zoo.files.checkpoints import open_checkpoint
 
@@ -461,6 +480,7 @@ PARSERS = (
     Parser("config", config, 2),
     Parser("preprocessor_config", preprocessor_config),
     Parser("model_args", model_args, 2),
+    Parser("open_clip_config", open_clip_config),
     Parser("index", index),
     Parser("pickles", pickles, 3),
     Parser("model_card", model_card),

@@ -9,7 +9,7 @@ from inflate_zoo.inflation.schemes import SCHEMES
 
 MEAN, STD = [0.48, 0.45, 0.40], [0.26, 0.25, 0.31]
 DEPTH, HEIGHT, WIDTH = 4, 3, 5
-few = settings(deadline=None, max_examples=20)
+few = settings(max_examples=20)
 
 
 def random(seed, *shape):

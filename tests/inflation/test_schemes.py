@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from inflate_zoo.inflation.schemes import SCHEMES
 
 EXACT = ["average", "center"]
-few = settings(deadline=None, max_examples=15)
+few = settings(max_examples=15)
 
 
 def random(seed, *shape):

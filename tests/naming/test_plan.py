@@ -539,3 +539,27 @@ def test_timm_without_a_description_asks_for_the_architecture():
     with pytest.raises(ConfigError, match="nothing says what num_heads, norm_eps, pool") as caught:
         make_plan(SCHEMES["timm_vit"], case("augreg_file").header, {})
     assert "--arch" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("encoder.layer.1.output.dense.weight", (96, 48)),  # transposed
+        ("embeddings.patch_embeddings.projection.bias", (1, 48)),
+        ("embeddings.cls_token", (48, 1, 1)),
+    ],
+)
+def test_as_many_elements_in_another_shape_are_refused(name, shape):
+    recorded = case("vit")
+    assert recorded.header[name].shape != shape
+    recorded.header[name] = TensorInfo("F32", shape)
+    with pytest.raises(AccountingError) as error:
+        plan_of(recorded)
+    assert any(name in line and "unexpected shape" in line for line in error.value.details)
+
+
+def test_clips_parts_are_joined_in_the_order_query_key_value():
+    for kept in plan_of(case("clip")).kept:
+        if ".qkv." in kept.name:
+            parts = [name.split(".")[-2] for name in kept.sources]
+            assert parts == ["q_proj", "k_proj", "v_proj"]

@@ -6,7 +6,7 @@ from timm.layers import resample_abs_pos_embed
 
 from inflate_zoo.networks.positions import resize_depth, resize_in_plane
 
-few = settings(deadline=None, max_examples=20)
+few = settings(max_examples=20)
 sides = st.integers(1, 9)
 
 

@@ -14,9 +14,6 @@ from huggingface_hub import snapshot_download
 
 import inflate_zoo
 from inflate_zoo.bench.definitions.results import require_believed
-from inflate_zoo.bench.training.devices import Resources
-from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.conversion.record import read_record
 from inflate_zoo.errors import AccountingError, ConfigError, HubError, UsageError
@@ -26,7 +23,6 @@ from inflate_zoo.registry import publishing
 from inflate_zoo.segmentation.segmenter import Segmenter, segmenter
 from tests.support.checkpoints import save_transformers
 from tests.support.hub_standin import HubStandIn, use_hub
-from tests.support.trials import FROZEN, one_thread, tiny_run
 
 REPO = "me/small-vit-3d"
 SOURCE = "org/small-vit"
@@ -536,23 +532,12 @@ def test_a_trained_network_needs_a_card_with_a_license(hub, trained, text, says)
     assert hub.requests == []
 
 
-@pytest.fixture(scope="module")
-def trials(tmp_path_factory):
-    """Two trials that differ in their seed, done."""
-    base = tmp_path_factory.mktemp("trials")
-    with one_thread():
-        run = tiny_run(base, *FROZEN, seeds=2)
-        for trial in run.trials:
-            assert run_trial(trial, Resources("cpu", 0), Silent()) == "done"
-    return run
-
-
 @pytest.fixture
-def trial(trials, tmp_path):
-    return card(shutil.copytree(trials.trial().folder, tmp_path / "trial"), CARD)
+def trial(finished_run, tmp_path):
+    return card(shutil.copytree(finished_run.trial().folder, tmp_path / "trial"), CARD)
 
 
-def test_a_trial(hub, trial, trials, tmp_path):
+def test_a_trial(hub, trial, finished_run, tmp_path):
     names = {"trial.json", "record.json", "model.safetensors", "config.json", "README.md"}
     pushed = push(trial, REPO)
     assert states(pushed) == dict.fromkeys(names, "new")
@@ -568,7 +553,12 @@ def test_a_trial(hub, trial, trials, tmp_path):
     everything = b"".join(
         content for name, content in arrived.items() if name != "model.safetensors"
     )
-    places = (str(trials.cache), str(trials.data), str(trials.source), str(tmp_path))
+    places = (
+        str(finished_run.cache),
+        str(finished_run.data),
+        str(finished_run.source),
+        str(tmp_path),
+    )
     for private in (*places, socket.gethostname(), hub.token):
         assert private.encode() not in everything
     assert isinstance(inflate_zoo.load(REPO), Segmenter)
@@ -578,11 +568,11 @@ def test_a_trial(hub, trial, trials, tmp_path):
     assert not push(downloaded, REPO).changed
 
 
-def test_another_trial_is_never_overwritten(hub, trial, trials, tmp_path):
+def test_another_trial_is_never_overwritten(hub, trial, finished_run, tmp_path):
     push(trial, REPO)
-    other = card(shutil.copytree(trials.trial(seed=1).folder, tmp_path / "other"), CARD)
+    other = card(shutil.copytree(finished_run.trial(seed=1).folder, tmp_path / "other"), CARD)
     error = refused(other, "holds something else than this trial")
-    name = trials.trial().spec.hash
+    name = finished_run.trial().spec.hash
     assert error.details[0].startswith(f"there: trial {name}: ")
     assert not push(trial, REPO).changed
 

@@ -66,7 +66,7 @@ def test_skips_stand_at_the_quarters():
 SIZES = st.tuples(*[st.integers(1, 9)] * 3)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(old=SIZES, new=SIZES)
 def test_resizing_is_trilinear_interpolation(old, new):
     x = torch.randn(2, 3, *old, dtype=torch.float64)
@@ -155,7 +155,7 @@ def test_unetr_is_its_parts_in_order(patch, features):
     torch.testing.assert_close(decoder(maps, x), expected, rtol=1e-3, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     patch=st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7)),
     grid=st.tuples(*[st.integers(1, 3)] * 3),

@@ -20,6 +20,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers.utils import logging as hf_logging
 
+from tests.support.once import made_once
+
 hf_logging.disable_progress_bar()
 hf_logging.set_verbosity_error()  # SigLIP's own default text configuration warns about itself
 
@@ -144,13 +146,18 @@ def save_transformers(
     **config_overrides: Any,
 ) -> Path:
     """Save a random model of this kind the way `save_pretrained` does, and return the folder."""
-    model = build_transformers(kind, seed, **config_overrides).to(dtype or torch.float32)
-    model.save_pretrained(folder, **({"max_shard_size": shards} if shards else {}))
-    if not safe:
-        _rewrite_as_bin(folder)
-    config = json.loads((folder / "config.json").read_text())
-    _write_preprocessor(folder, TRANSFORMERS[kind].statistics, config.get("vision_config", config))
-    return folder
+
+    def write(folder: Path) -> None:
+        model = build_transformers(kind, seed, **config_overrides).to(dtype or torch.float32)
+        model.save_pretrained(folder, **({"max_shard_size": shards} if shards else {}))
+        if not safe:
+            _rewrite_as_bin(folder)
+        config = json.loads((folder / "config.json").read_text())
+        vision = config.get("vision_config", config)
+        _write_preprocessor(folder, TRANSFORMERS[kind].statistics, vision)
+
+    key = ("transformers", kind, dtype, shards, safe, seed, sorted(config_overrides.items()))
+    return made_once(key, folder, write)
 
 
 def _rewrite_as_bin(folder: Path) -> None:
@@ -235,15 +242,74 @@ def save_timm(
     **overrides: Any,
 ) -> Path:
     """Save a timm model; `hub` returns a folder as on the Hub, `file` one bare weights file."""
-    model = build_timm(kind, seed, **overrides).to(dtype or torch.float32)
+    name = f"{kind}{suffix}"
+
+    def write(folder: Path) -> None:
+        model = build_timm(kind, seed, **overrides).to(dtype or torch.float32)
+        if layout == "hub":
+            known = TIMM_BASE | TIMM[kind][1] | overrides  # older releases do not write them alone
+            save_for_hf(model, str(folder), model_args=known, safe_serialization=True)
+        else:
+            save = save_file if suffix == ".safetensors" else torch.save
+            save(model.state_dict(), folder / name)
+
+    key = ("timm", kind, layout, suffix, dtype, seed, sorted(overrides.items()))
+    made_once(key, folder, write)
+    return folder if layout == "hub" else folder / name
+
+
+def open_clip_trunk(
+    arch: str = "test_vit", pool: str | None = "", proj: str | None = "linear", seed: int = 0
+) -> nn.Module:
+    """A timm image tower as OpenCLIP's adapter builds it: by its name, and pooled afterwards.
+
+    Without a projection of OpenCLIP's own the pooling is an argument, which moves timm's norms.
+    """
+    if proj in ("linear", "mlp"):
+        model: Any = timm.create_model(arch)
+        model.reset_classifier(0, **({"global_pool": pool} if pool else {}))
+    else:
+        model = timm.create_model(arch, num_classes=0 if proj == "none" else 8, global_pool=pool)
+    return randomize(model, seed)
+
+
+def open_clip_config(arch: str = "test_vit", side: int = 160, **vision: Any) -> dict[str, Any]:
+    """An open_clip_config.json as OpenCLIP writes it; of a timm tower for pictures of that side."""
+    tower = {"timm_model_name": arch, "timm_model_pretrained": False, "timm_pool": ""}
+    tower |= {"timm_proj": "linear", "image_size": side}
+    text = {"context_length": 8, "vocab_size": 60, "width": 24, "heads": 2, "layers": 1}
+    return {
+        "model_cfg": {"embed_dim": 24, "vision_cfg": tower | vision, "text_cfg": text},
+        "preprocess_cfg": {
+            "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.5],
+            "interpolation": "bicubic", "resize_mode": "squash",
+        },
+    }  # fmt: skip
+
+
+def save_open_clip(
+    folder: Path, config: dict[str, Any] | None = None, *, suffix: str = ".safetensors"
+) -> Path:
+    """Save an OpenCLIP model whose image tower timm made, under the names OpenCLIP uses."""
+    config = open_clip_config() if config is None else config
+    vision = config["model_cfg"]["vision_cfg"]
+    trunk = open_clip_trunk(
+        vision["timm_model_name"], vision.get("timm_pool", "avg"), vision.get("timm_proj", "linear")
+    )
+    state = {f"visual.trunk.{name}": tensor for name, tensor in trunk.state_dict().items()}
+    state |= {
+        "visual.head.proj.weight": torch.zeros(24, 64),
+        "text.transformer.resblocks.0.attn.in_proj_weight": torch.zeros(72, 24),
+        "text.token_embedding.weight": torch.zeros(60, 24),
+        "logit_scale": torch.tensor(4.6),
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    if layout == "hub":
-        arguments = TIMM_BASE | TIMM[kind][1] | overrides  # older releases do not write them alone
-        save_for_hf(model, str(folder), model_args=arguments, safe_serialization=True)
-        return folder
-    file = folder / f"{kind}{suffix}"
-    (save_file if suffix == ".safetensors" else torch.save)(model.state_dict(), file)
-    return file
+    if suffix == ".safetensors":
+        save_file(state, folder / "open_clip_model.safetensors")
+    else:
+        torch.save(state, folder / "open_clip_pytorch_model.bin")
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2))
+    return folder
 
 
 def dino_backbone(role: str = "teacher", seed: int = 0) -> VisionTransformer:
@@ -271,11 +337,16 @@ def _dino_network(role: str, seed: int) -> nn.ModuleDict:
 
 def save_dino_pth(folder: Path, *, full: bool = True, seed: int = 0) -> Path:
     """Write DINO's training checkpoint, or with `full=False` the teacher's bare backbone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not full:
-        file = folder / "dino_deitsmall8_pretrain.pth"
-        torch.save(dino_backbone(seed=seed).state_dict(), file)
-        return file
+    name = "checkpoint.pth" if full else "dino_deitsmall8_pretrain.pth"
+
+    def write(folder: Path) -> None:
+        content = _dino_training(seed) if full else dino_backbone(seed=seed).state_dict()
+        torch.save(content, folder / name)
+
+    return made_once(("dino", full, seed), folder, write) / name
+
+
+def _dino_training(seed: int) -> dict[str, Any]:
     student, teacher = _dino_network("student", seed), _dino_network("teacher", seed)
     state = {f"module.{name}": value.clone() for name, value in student.state_dict().items()}
     groups: list[dict[str, Any]] = [
@@ -286,8 +357,7 @@ def save_dino_pth(folder: Path, *, full: bool = True, seed: int = 0) -> Path:
     for parameter in student.parameters():
         parameter.grad = torch.full_like(parameter, 1e-3)
     optimizer.step()
-    file = folder / "checkpoint.pth"
-    content = {
+    return {
         "student": state,
         "teacher": teacher.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -295,8 +365,6 @@ def save_dino_pth(folder: Path, *, full: bool = True, seed: int = 0) -> Path:
         "args": argparse.Namespace(arch="vit_small", patch_size=8, out_dim=24),
         "dino_loss": {"center": torch.zeros(1, 24)},
     }
-    torch.save(content, file)
-    return file
 
 
 def dinov2_original(*, registers: bool = True, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -14,9 +14,10 @@ from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.bench.definitions.trial_folder import Trial
 from inflate_zoo.bench.trials.folder import plan_trial
-from inflate_zoo.bench.trials.planning import Request, plan
+from inflate_zoo.bench.trials.planning import Planned, Request, plan
 from tests.support.checkpoints import save_transformers
 from tests.support.datasets import write_decathlon
+from tests.support.once import made_once
 
 # What makes the bundled `quick` tiny; a test's own changes come after and win.
 TINY = (
@@ -99,29 +100,44 @@ def tiny_run(
         channels: Names of its channels.
         name: Name of the run folder, below `folder`.
     """
-    data, source, cache = folder / "data", folder / "vit", folder / "cache"
-    if not data.exists():
-        write_decathlon(data, cases, shape, channels)
-    if not source.exists():
-        save_transformers("vit", source, **VIT)
+
+    def make(home: Path) -> None:
+        write_decathlon(home / "data", cases, shape, channels)
+        save_transformers("vit", home / "vit", **VIT)
+        _planned(home, tiny_protocol(), ("inflated", "2d"), out=home / "run")  # fills the cache
+
+    if not (folder / "data").exists():
+        made_once(("run", cases, shape, channels), folder, make)
+    planned = _planned(folder, tiny_protocol(*changes), kinds, seeds, folds, folder / name)
+    trials = tuple(plan_trial(planned.out, spec, place) for spec, place in planned.trials)
+    return Run(planned.out, folder / "cache", folder / "data", folder / "vit", trials)
+
+
+def _planned(
+    home: Path,
+    protocol: Protocol,
+    kinds: Sequence[str],
+    seeds: int = 1,
+    folds: Sequence[int] = (0,),
+    out: Path | None = None,
+) -> Planned:
+    source = home / "vit"
     asked = {"inflated": str(source), "2d": f"{source}:2d", "random": "random"}
     request = Request(
-        data=data,
+        data=home / "data",
         dataset=None,
         wanted=Wanted(tuple(asked[kind] for kind in kinds), ("center",)),
-        protocol=tiny_protocol(*changes),
+        protocol=protocol,
         seeds=seeds,
         folds=tuple(folds),
         rule="sum",
-        out=folder / name,
-        cache=cache,
+        out=out,
+        cache=home / "cache",
         command=("inflate-zoo", "bench"),
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the source states no license")
-        planned = plan(request, lambda _: None, lambda *_: None)
-    trials = tuple(plan_trial(planned.out, spec, place) for spec, place in planned.trials)
-    return Run(planned.out, cache, data, source, trials)
+        return plan(request, lambda _: None, lambda *_: None)
 
 
 def result_of(trial: Trial, **changes: Any) -> dict[str, Any]:

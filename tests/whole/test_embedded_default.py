@@ -20,10 +20,23 @@ ARMS = {
 }
 
 
+# Neither the decoder nor the windows matter here: the cheapest that see every case.
+CHEAP = (
+    "train.steps=1", "train.validate_every=0", "network.decoder=linear",
+    "network.window=[16,32,32]", "evaluation.overlap=0",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Sources are converted and cases prepared once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, cache):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(cache))
 
     def bench(*words):
         words = ["bench", "--device", "cpu", "--workers", "0", *words]
@@ -34,8 +47,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_without_arguments(run, tmp_path):
-    changes = ("train.steps=1", "train.validate_every=0", "network.window=[8,16,16]")
-    few = [word for change in changes for word in ("--set", change)]
+    few = [word for change in CHEAP for word in ("--set", change)]
     result = run("--seeds", "1", *few, "--format", "json")
     assert result.exit_code == 0, result.output
     records = [

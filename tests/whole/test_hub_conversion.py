@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import traceback
@@ -28,7 +27,12 @@ from inflate_zoo.errors import ConfigError, HubNotFoundError, UsageError
 from inflate_zoo.hub import download as client
 from inflate_zoo.hub.cards import license_fields
 from inflate_zoo.networks.positions import resize_depth, resize_in_plane
-from tests.support.checkpoints import save_timm, save_transformers
+from tests.support.checkpoints import (
+    open_clip_config,
+    save_open_clip,
+    save_timm,
+    save_transformers,
+)
 from tests.support.hub_standin import HubStandIn, use_hub
 
 REPO = "facebook/dino-vitb16"
@@ -61,7 +65,7 @@ def record_of(folder: Path) -> dict[str, Any]:
     return record
 
 
-# The main job, as a process of its own, with a ViT-B/16 of full size.
+# The main job, as a process of its own, with a ViT-Ti/16: all blocks, and the images of a ViT-B.
 
 
 @dataclass(frozen=True)
@@ -78,25 +82,13 @@ class Job:
         return self.folder / "dino-vitb16-3d-center"
 
 
-def run_process(hub: HubStandIn, home: Path, folder: Path, *args: str, **options: Any) -> Any:
-    folder.mkdir(exist_ok=True)
-    return subprocess.run(
-        [sys.executable, "-m", "inflate_zoo", *args],
-        cwd=folder,
-        env={**os.environ, **hub.env(home, **options)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    base = tmp_path_factory.mktemp("vit_b")
+    base = tmp_path_factory.mktemp("main")
     torch.manual_seed(0)
     source = base / "source"
-    ViTModel(ViTConfig(), add_pooling_layer=False).save_pretrained(source)
+    tiny = ViTConfig(hidden_size=192, num_attention_heads=3, intermediate_size=768)
+    ViTModel(tiny, add_pooling_layer=False).save_pretrained(source)
     preprocessor = {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (source / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     (source / "README.md").write_bytes(CARD)
@@ -106,9 +98,17 @@ def job(tmp_path_factory):
     with HubStandIn() as hub:
         commit = hub.add_repo(REPO, source)
         home, folder = base / "home", base / "first"
-        result = run_process(hub, home, folder, "convert", REPO, "--scheme", "center")
+        folder.mkdir()
+        result = subprocess.run(
+            [sys.executable, "-m", "inflate_zoo", "convert", REPO, "--scheme", "center"],
+            cwd=folder,
+            env={**os.environ, **hub.env(home)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         yield Job(hub, commit, home, folder, result, asked_files(hub))
-    shutil.rmtree(base)  # 1.4 GB
 
 
 def test_the_main_job(job):
@@ -141,21 +141,23 @@ def test_the_record_of_the_main_job(job):
     assert job.commit in (job.out / "README.md").read_text()
 
 
-def test_a_second_run_offline_gives_the_same_bytes(job):
-    folder, count = job.folder.parent / "second", len(job.hub.requests)
-    again = run_process(job.hub, job.home, folder, "convert", REPO, "--no-verify", offline=True)
-    assert (again.returncode, again.stderr) == (0, "")
+def test_a_second_run_offline_gives_the_same_bytes(job, tmp_path, monkeypatch):
+    folder, count = tmp_path, len(job.hub.requests)
+    monkeypatch.chdir(folder)
+    with use_hub(monkeypatch, job.hub, job.home, offline=True):
+        again = run("convert", REPO, "--no-verify")
+    assert (again.exit_code, again.stderr) == (0, "")
     assert len(job.hub.requests) == count
     for name in ("model.safetensors", "config.json"):
         assert (folder / job.out.name / name).read_bytes() == (job.out / name).read_bytes()
     assert record_of(folder / job.out.name)["source"] == record_of(job.out)["source"]
-    shutil.rmtree(folder)
 
 
-def test_the_main_job_is_verified_again(job):
-    args = ("verify", job.out.name, "--format", "json")
-    again = run_process(job.hub, job.home, job.folder, *args)
-    assert (again.returncode, again.stderr) == (0, "")
+def test_the_main_job_is_verified_again(job, monkeypatch):
+    monkeypatch.chdir(job.folder)
+    with use_hub(monkeypatch, job.hub, job.home):
+        again = run("verify", job.out.name, "--format", "json")
+    assert (again.exit_code, again.stderr) == (0, "")
     assert json.loads(again.stdout)["passed"]
     assert asked_files(job.hub) == NEEDED
 
@@ -392,6 +394,62 @@ def test_a_timm_repo(hub, tmp_path):
     assert source["commit"] == commit
     assert source["arch"]
     assert asked_files(hub) == {"config.json", "README.md", "model.safetensors"}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_an_open_clip_repo(hub, tmp_path, suffix):
+    """Both weight files lie there, as in OpenCLIP's own repos; of one form or of both."""
+    folder = save_open_clip(tmp_path / "clip", suffix=suffix)
+    if suffix == ".safetensors":
+        (folder / "open_clip_pytorch_model.bin").write_bytes(b"not wanted")
+    (folder / "README.md").write_bytes(CARD)
+    (folder / "tokenizer.json").write_bytes(b"{}")
+    commit = hub.add_repo("org/clip", contents(folder))
+    result = run("convert", "org/clip", "--fold-normalization")
+    assert (result.exit_code, result.stderr) == (0, "")
+    name = (
+        "open_clip_model.safetensors" if suffix == ".safetensors" else "open_clip_pytorch_model.bin"
+    )
+    assert asked_files(hub) == {"README.md", "open_clip_config.json", name}
+    record = record_of(Path("clip-3d-center"))
+    source = record["source"]
+    assert (source["commit"], source["arch"]) == (commit, "test_vit")
+    assert set(source["sha256"]) == {name, "open_clip_config.json"}
+    assert record["recipe"]["normalization_from"] == "open_clip_config.json: preprocess_cfg"
+    assert record["verification"]["passed"]
+    assert run("verify", "clip-3d-center").exit_code == 0
+
+
+def test_an_open_clip_repo_is_inspected_without_its_weights(hub, tmp_path, monkeypatch, home):
+    folder = save_open_clip(tmp_path / "clip")
+    (folder / "README.md").write_bytes(CARD)
+    hub.add_repo("org/clip", contents(folder))
+    result = run("inspect", "org/clip", "--format", "json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = json.loads(result.stdout)
+    assert (told["arch"], told["normalization"]["mean"]) == ("test_vit", [0.4, 0.5, 0.6])
+    assert all(r.range for r in hub.requests if "model.safetensors" in r.path and r.method == "GET")
+    converted("org/clip")
+    with use_hub(monkeypatch, hub, home, offline=True):  # and says nothing of files it needs not
+        again = run("convert", "org/clip", "--no-verify", "--out", "again")
+        assert (again.exit_code, again.stderr) == (0, "")
+
+
+def test_a_hostile_open_clip_config_is_refused_before_the_weights_are_fetched(hub, tmp_path):
+    config = open_clip_config(checkpoint_path="/etc/passwd")
+    folder = save_open_clip(tmp_path / "clip", config)
+    hub.add_repo("org/clip", contents(folder))
+    for command in ("convert", "inspect"):
+        refused(2, "open_clip_config.json", "checkpoint_path", args=(command, "org/clip"))
+    assert asked_files(hub) == {"open_clip_config.json"}
+
+
+def test_open_clips_config_is_not_asked_for_where_config_json_says_it(hub, files):
+    hub.add_repo(
+        SMALL, files | {"open_clip_config.json": b"{", "open_clip_model.safetensors": b"x"}
+    )
+    assert set(converted()["source"]["sha256"]) == NEEDED - {"README.md"}
+    assert asked_files(hub) == NEEDED
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 99\n"

@@ -196,7 +196,7 @@ class _Maker:
         if patch_depth is None:
             header = open_checkpoint(found.weights, found.folder).header
             understood = understand(
-                header, found.config, source.family, source.arch, source.weights
+                header, found.config, source.family, source.arch, source.weights, found.open_clip
             )
             depth = self.patch_depth(understood.plan.architecture.patch_size)
         else:

@@ -15,7 +15,7 @@ from inflate_zoo.bench.training.building import build
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.errors import HubError, UnknownNameError, UsageError
 from inflate_zoo.naming.definition import Normalization
-from tests.support.checkpoints import save_transformers
+from tests.support.checkpoints import open_clip_config, save_open_clip, save_transformers
 from tests.support.hub_standin import HubStandIn, use_hub
 from tests.support.trials import VIT, tiny_protocol
 
@@ -321,3 +321,12 @@ def test_a_bare_file_carries_what_convert_would_be_told(make, tmp_path):
     stems = [load(arm.weights).state_dict()["blocks.0.norm1.weight"] for arm in arms.values()]
     assert torch.equal(stems[0], content["teacher"]["blocks.0.norm1.weight"])
     assert torch.equal(stems[1], content["student"]["blocks.0.norm1.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
+def test_a_source_of_open_clips_is_known_by_its_own_config(tmp_path):
+    folder = save_open_clip(tmp_path / "clip", open_clip_config(timm_pool="avg"))
+    arms = Maker(tmp_path / "cache")(folder, changes=["network.fold_normalization=true"])
+    (arm,) = (arm for label, arm in arms.items() if label == "clip center")
+    assert arm.spec.config.pool == "mean"
+    assert arm.spec.normalization == "stated"

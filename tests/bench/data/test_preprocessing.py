@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -113,7 +113,6 @@ def test_the_same_shape_is_returned_as_it_is():
     assert resample_labels(labels, (3, 4, 5)) is labels
 
 
-@settings(deadline=None)
 @given(source=SIZES, target=SIZES, value=st.floats(0, 1, width=32))
 def test_a_constant_image_stays_constant_and_nothing_leaves_the_range(source, target, value):
     constant = resample_image(np.full(source, value, np.float32), target)

@@ -4,7 +4,7 @@ import hashlib
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -26,7 +26,6 @@ NAMES = st.lists(st.text(min_size=1), min_size=10, max_size=40, unique=True)
 task04 = pytest.mark.skipif(not TASK04.is_dir(), reason=ABSENT)
 
 
-@settings(deadline=None)
 @given(names=NAMES, folds=st.integers(2, 10), data=st.data())
 def test_folds_are_a_partition_that_the_order_of_names_does_not_change(names, folds, data):
     dealt = deal(names, Split(folds=folds))
@@ -35,7 +34,6 @@ def test_folds_are_a_partition_that_the_order_of_names_does_not_change(names, fo
     assert deal(data.draw(st.permutations(names)), Split(folds=folds)) == dealt
 
 
-@settings(deadline=None)
 @given(names=NAMES, folds=st.integers(2, 10), data=st.data())
 def test_parts_of_a_fold_are_disjoint_and_complete(names, folds, data):
     fold = data.draw(st.integers(0, folds - 1))

@@ -13,7 +13,7 @@ from inflate_zoo.bench.ranking.types import Outcome
 from inflate_zoo.errors import UsageError
 
 METRICS = ("dice", "surface_dice")
-few = settings(deadline=None, max_examples=15)
+few = settings(max_examples=15)
 
 
 def study(gains, *, seeds=3, cases=20, folds=1, regions=("organ",), spread=0.004, task="t", rng=0):

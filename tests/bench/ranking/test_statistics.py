@@ -9,7 +9,7 @@ from scipy import stats
 
 from inflate_zoo.bench.ranking import statistics
 
-few = settings(deadline=None, max_examples=40)
+few = settings(max_examples=40)
 ps = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 tables = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 6)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.2, 0.25, 0.7, 1.0]))

@@ -169,7 +169,7 @@ def test_regions_unite_classes_of_255_too():
     assert scores["none"]["dice"] is None
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.004, 0.1, 0.9, 1.0]), st.integers(1, 4))
 def test_scores_are_plain_numbers_in_range(seed, share, size):
     rng = np.random.default_rng(seed)

@@ -371,7 +371,7 @@ def test_every_axis_is_flipped_half_of_the_time(axis):
     assert np.mean(flips) == pytest.approx(0.5, abs=0.08)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_changed_windows_stay_intensities_and_labels(seed):
     window = draw(random_case(), rule((5, 16, 12), 0.5, ALL), seed)

@@ -182,9 +182,8 @@ def test_devices():
     assert make_accelerator("bf16", CPU).mixed_precision == "no"
 
 
-def test_the_record_tells_its_circumstances(home):
-    trial = tiny_run(home, name="told").trial()
-    assert run_trial(trial, CPU, Silent()) == "done"
+def test_the_record_tells_its_circumstances(finished_run):
+    trial = finished_run.trial()
     run = trial.record()["run"]
     assert run["host"] == socket.gethostname()
     assert run["device"] == "cpu"
@@ -192,7 +191,7 @@ def test_the_record_tells_its_circumstances(home):
     assert set(attempt.VERSIONS) | {"python", "inflate-zoo"} == set(run["versions"])
     assert run["seconds"]["training"] > 0
     text = (trial.folder / "record.json").read_text()
-    assert str(home) not in text
+    assert str(finished_run.data.parent) not in text
     assert os.sep + "site-packages" not in text
 
 

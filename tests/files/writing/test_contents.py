@@ -1,6 +1,7 @@
 """Files that are whole or absent."""
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors import safe_open
 
 from inflate_zoo.bench.trials.leases import remove_partial
 from inflate_zoo.errors import WriteError
-from inflate_zoo.files.writing.contents import replace_tensors
+from inflate_zoo.files.writing.contents import replace_tensors, write_safetensors
 from inflate_zoo.files.writing.whole_files import replace_text, replacing
 
 
@@ -129,3 +130,13 @@ def test_leftovers_of_the_killed_go_and_nothing_else(tmp_path):
         "a.partial",
         ".a.1f.partial",
     }
+
+
+def test_a_file_has_one_metadata_key(tmp_path):
+    path = tmp_path / "one.safetensors"
+    write_safetensors(path, [("a", "F32", (2,))], [torch.zeros(2)])
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata() == {"format": "pt"}
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert header["__metadata__"] == {"format": "pt"}

@@ -1,0 +1,63 @@
+"""A tensor of the 3D network from those of the 2D one, by its role."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from inflate_zoo.inflation.recipe import Recipe
+from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.inflation.tensors import Output, compute
+from inflate_zoo.naming.definition import Normalization
+from inflate_zoo.naming.plan import Kept
+
+STATISTICS = Normalization(mean=(0.48, 0.45, 0.40), std=(0.26, 0.25, 0.31))
+
+
+def random(seed, *shape):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def stem_of(recipe, kernel, bias):
+    """The 3D stem's kernel and bias, of a source's."""
+    weight = Kept("patch_embed.weight", "stem_kernel", ("w",), tuple(kernel.shape), "F32")
+    offset = Kept("patch_embed.bias", "stem_bias", ("b",), tuple(bias.shape), "F32")
+    read = {weight.name: kernel, offset.name: bias}
+    offset_inputs = (offset,) if recipe.normalization is None else (weight, offset)
+    return tuple(
+        compute(
+            Output(inputs[-1].name, inputs[-1].role, "F32", (), inputs),
+            recipe,
+            lambda kept: read[kept.name],
+        )
+        for inputs in ((weight,), offset_inputs)
+    )
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 3, 4])
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_the_stem_gives_grey_equal_slices_the_2d_response(scheme, depth, channels, fold):
+    """At depth 3 and one channel, 3D and 2D kernels have as many elements; RGB is no depth."""
+    kernel, bias, image = random(1, 7, 3, 4, 5), random(2, 7), random(3, 2, 1, 8, 11).sigmoid()
+    statistics = STATISTICS if fold else None
+    recipe = Recipe(scheme, depth, (depth, 4, 5), channels, statistics)
+    weight, offset = stem_of(recipe, kernel, bias)
+    assert weight.shape == (7, channels, depth, 4, 5)
+
+    volume = image.unsqueeze(2).repeat(1, channels, depth, 1, 1)
+    rgb = image.repeat(1, 3, 1, 1)
+    if fold:
+        mean, std = (rgb.new_tensor(v).view(3, 1, 1) for v in (STATISTICS.mean, STATISTICS.std))
+        rgb = (rgb - mean) / std
+    times = depth if scheme == "repeat" else 1
+    expected = times * F.conv2d(rgb, kernel) + bias.view(1, -1, 1, 1)
+    torch.testing.assert_close(F.conv3d(volume, weight, offset).squeeze(2), expected)
+
+
+def test_another_tensor_of_rank_4_is_copied():
+    other = random(1, 7, 3, 4, 5)
+    kept = Kept("blocks.0.conv.weight", "copy", ("x",), tuple(other.shape), "F32")
+    output = Output(kept.name, "copy", "F32", kept.shape, (kept,))
+    assert compute(output, Recipe("center", 4, (4, 4, 5), 3), lambda _: other) is other

@@ -1,0 +1,223 @@
+"""What OpenCLIP's config says of a timm image tower, read as OpenCLIP reads it."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError, UsageError
+from inflate_zoo.files.header import TensorInfo
+from inflate_zoo.naming.normalization import PROCESSORS, from_open_clip
+from inflate_zoo.naming.open_clip import is_needed, read_tower, timm_tower
+from inflate_zoo.naming.timm_models import create_timm
+from inflate_zoo.naming.understanding import understand
+from tests.support.checkpoints import open_clip_config, open_clip_trunk
+from tests.support.recorded import case
+
+CLIP = PROCESSORS["CLIPImageProcessor"]
+FILE = "open_clip_config.json"
+
+
+def tower(**vision: Any):
+    found = read_tower(open_clip_config(**vision))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "arch, pool, proj",
+    [
+        ("test_vit", "", "linear"),
+        ("test_vit", "avg", "linear"),
+        ("test_vit", "token", "mlp"),
+        ("test_vit", None, "linear"),
+        ("test_vit", "avg", "none"),
+        ("test_vit", "avg", ""),
+        ("test_vit", "", None),
+        ("test_vit", None, "none"),
+        ("test_vit2", "avg", "linear"),  # of itself normed after pooling
+        ("test_vit2", "max", "linear"),
+        ("test_vit2", "", "none"),
+        ("test_vit3", "map", "none"),
+        ("test_vit3", "avg", "linear"),  # its pooling head goes
+        ("vit_medium_patch16_gap_256", "", "linear"),
+    ],
+)
+def test_the_tower_is_the_one_that_open_clip_builds(arch, pool, proj):
+    side = 256 if arch.startswith("vit_") else 160
+    found = tower(arch=arch, side=side, timm_pool=pool, timm_proj=proj)
+    base, arguments, said = timm_tower(found)
+    original = open_clip_trunk(arch, pool, proj).eval()
+    made = create_timm(base, {**arguments, "num_classes": 0}).eval()
+    state = {n: t for n, t in original.state_dict().items() if not n.startswith("head.")}
+    made.load_state_dict(state, strict=True, assign=True)
+    picture = torch.randn(1, 3, side, side)
+    with torch.no_grad():
+        tokens = [model.forward_features(picture) for model in (original, made)]
+        pooled = [m.forward_head(tokens[0], pre_logits=True) for m in (original, made)]
+    assert torch.equal(*tokens)
+    assert torch.equal(*pooled)
+    assert said["img_size"] == [side, side]
+
+
+def test_what_is_left_out_is_open_clips_default():
+    config = open_clip_config()
+    config["model_cfg"]["vision_cfg"] = {"timm_model_name": "timm/test_vit.r160_in1k"}
+    found = read_tower(config)
+    assert (found.architecture, found.pool, found.projected) == ("test_vit.r160_in1k", "avg", True)
+    assert timm_tower(found)[:2] == ("test_vit", {"global_pool": "avg", "fc_norm": False})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"model_cfg": None},
+        {"model_cfg": {"vision_cfg": {}}},
+        {"model_cfg": {"vision_cfg": {"timm_model_name": None, "layers": 12, "mine": 1}}, "x": 1},
+        {"model_cfg": {"vision_cfg": {"timm_model_name": ""}}},
+    ],
+)
+def test_a_tower_of_open_clips_own_is_none(config):
+    assert read_tower(config) is None
+
+
+@pytest.mark.parametrize(
+    "config, needed",
+    [
+        (None, True),
+        ({}, True),
+        ({"model_type": None}, True),
+        ({"id2label": {}}, True),
+        ({"architecture": "test_vit"}, False),
+        ({"model_type": "clip"}, False),
+    ],
+)
+def test_it_is_needed_where_config_json_leaves_it_open(config, needed):
+    assert is_needed(config) is needed
+
+
+def spoilt(path: str, value: Any) -> dict[str, Any]:
+    config: dict[str, Any] = open_clip_config()
+    *parts, last = path.split(".")
+    place = config
+    for part in parts:
+        place = place[part]
+    place[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("model_cfg", [1]),
+        ("model_cfg", "x"),
+        ("model_cfg.vision_cfg", 3),
+        ("model_cfg.text_cfg", []),
+        ("model_cfg.vision_cfg.timm_model_name", ["test_vit"]),
+        ("model_cfg.vision_cfg.timm_model_name", {"a": 1}),
+        ("model_cfg.vision_cfg.timm_pool", "../x"),
+        ("model_cfg.vision_cfg.timm_pool", []),
+        ("model_cfg.vision_cfg.timm_proj", "conv"),
+        ("model_cfg.vision_cfg.image_size", 0),
+        ("model_cfg.vision_cfg.image_size", 10**9),
+        ("model_cfg.vision_cfg.image_size", [160, 160, 160]),
+        ("model_cfg.vision_cfg.image_size", 1e3),
+        ("model_cfg.vision_cfg.checkpoint_path", "/etc/passwd"),
+        ("model_cfg.vision_cfg.timm_model_kwargs", {"features_only": True}),
+        ("model_cfg.hf_model_name", "org/code"),
+        ("auto_map", {"AutoModel": "x.Model"}),
+        ("preprocess_cfg", [0.5]),
+        ("preprocess_cfg.mode", "BGR"),
+        ("preprocess_cfg.do_rescale", False),
+    ],
+)
+def test_a_hostile_field_is_refused_by_name(path, value):
+    with pytest.raises(ConfigError) as caught:
+        read_tower(spoilt(path, value))
+    assert caught.value.message.startswith(f"{FILE}: ")
+    assert path in caught.value.message
+    assert FILE in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "vision, kind, told",
+    [
+        ({"arch": "no_such_net"}, UnknownNameError, "no_such_net"),
+        ({"arch": "hf-hub:org/name"}, UnknownNameError, "hf-hub"),
+        ({"arch": "local-dir:/etc"}, UnknownNameError, "local-dir"),
+        ({"arch": "v" * 9000}, UnknownNameError, "vvv"),
+        ({"arch": "resnet50", "timm_pool": "abs_attn"}, UnsupportedModelError, "resnet"),
+        ({"arch": "convnext_base"}, UnsupportedModelError, "convnext"),
+        ({"arch": "vit_base_mci_224"}, UnsupportedModelError, "hybrid"),
+        ({"timm_pool": "abs_attn"}, ConfigError, "model_cfg.vision_cfg: timm cannot build"),
+        ({"arch": "test_vit2", "timm_pool": "token"}, ConfigError, "timm cannot build 'test_vit2'"),
+    ],
+)
+def test_what_timm_does_not_take_is_told_with_the_file(vision, kind, told):
+    with pytest.raises(kind) as caught:
+        timm_tower(tower(**vision))
+    assert told in str(caught.value)
+    assert FILE in str(caught.value)
+    assert len(max(caught.value.lines(), key=len)) < 400
+
+
+@pytest.mark.parametrize(
+    "cfg, mean, std, default",
+    [
+        ({"mean": [0.4, 0.5, 0.6], "std": [0.2] * 3}, (0.4, 0.5, 0.6), (0.2,) * 3, False),
+        ({"mean": 0.5, "std": [0.25]}, (0.5,) * 3, (0.25,) * 3, False),
+        ({}, CLIP.mean, CLIP.std, True),
+        ({"mean": None, "std": None}, CLIP.mean, CLIP.std, True),
+        ({"mean": [0.5] * 3}, (0.5,) * 3, CLIP.std, True),
+        ({"mean": 0, "std": []}, CLIP.mean, CLIP.std, True),  # `mean or DEFAULT` there
+        ({"mean": [0.0] * 3, "std": [1.0] * 3}, (0.0,) * 3, (1.0,) * 3, False),
+    ],
+)  # fmt: skip
+def test_how_it_is_fed(cfg, mean, std, default):
+    fed = from_open_clip(cfg)
+    assert (fed.normalization.mean, fed.normalization.std) == (mean, std)
+    assert fed.basis == "stated"
+    assert fed.origin.startswith(f"{FILE}: preprocess_cfg")
+    assert ("OpenCLIP's default" in fed.origin) is default
+    assert fed.processor.settings == {"mean": mean, "std": std}
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        {"mean": "0.5"},
+        {"mean": {"r": 1}},
+        {"mean": [0.5, float("nan"), 0.5]},
+        {"std": [0.5, 0, 0.5]},
+        {"std": True},
+        {"std": -1},
+        {"mean": 10**400},
+    ],
+)
+def test_what_is_no_normalisation_is_named(cfg):
+    with pytest.raises(ConfigError) as caught:
+        from_open_clip(cfg)
+    assert caught.value.message.startswith(f"{FILE}: preprocess_cfg.{next(iter(cfg))}")
+
+
+def test_tensors_of_another_kind_are_told_as_what_they_are():
+    with pytest.raises(
+        UsageError, match=f"{FILE} names a timm architecture, the tensors are those of hf_siglip"
+    ):
+        understand(case("siglip").header, None, None, None, open_clip=tower())
+    own = dict.fromkeys(
+        ("visual.transformer.resblocks.0.attn.in_proj_weight", "visual.conv1.weight"),
+        TensorInfo("F32", (4,)),
+    )
+    with pytest.raises(UnsupportedModelError, match="OpenCLIP's or OpenAI's own names"):
+        understand(own, None, None, None, open_clip=tower())
+
+
+def test_of_another_size_both_are_named():
+    trunk = open_clip_trunk().state_dict()
+    header = {f"visual.trunk.{n}": TensorInfo("F32", tuple(t.shape)) for n, t in trunk.items()}
+    with pytest.raises(UsageError) as caught:
+        understand(header, None, None, None, open_clip=tower(side=224))
+    assert FILE in str(caught.value)
+    assert "224x224" in str(caught.value)

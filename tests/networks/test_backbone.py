@@ -1,0 +1,49 @@
+"""A 3D network filled with the tensors made for it."""
+
+import pytest
+import torch
+
+from inflate_zoo.inflation.recipe import Recipe, backbone_config
+from inflate_zoo.inflation.tensors import outputs
+from inflate_zoo.networks.backbone import Backbone, assemble
+from inflate_zoo.networks.vit.config import VitConfig
+from tests.support.recorded import case, plan_of
+
+
+def random(seed, *shape):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def backbone_of(kind, depth_tokens):
+    plan = plan_of(case(kind))
+    rows, columns = plan.architecture.position_grid
+    height, width = plan.architecture.patch_size
+    volume = (2 * depth_tokens, rows * height, columns * width)
+    recipe = Recipe("center", 2, volume)
+    config = backbone_config(plan, recipe)
+    tensors = {o.name: random(i, *o.shape).float() for i, o in enumerate(outputs(plan, recipe))}
+    tensors["depth_embed"] = torch.zeros(1, depth_tokens, config.embed_dim)
+    return config, tensors
+
+
+@pytest.mark.parametrize(
+    "edit", [lambda t: t.pop("norm.bias"), lambda t: t.update(more=t["norm.bias"])]
+)
+def test_a_network_is_filled_strictly(edit):
+    config, tensors = backbone_of("vit", 1)
+    edit(tensors)
+    with pytest.raises(RuntimeError, match="state_dict"):
+        assemble(Backbone, config, tensors)
+
+
+def test_registers_without_a_position_count_as_prefix_tokens(monkeypatch):
+    config, tensors = backbone_of("dinov2_with_registers", 3)
+    assert isinstance(config, VitConfig)
+    assert (config.position_prefix, config.num_prefix_tokens) == (1, 5)
+    network = assemble(Backbone, config, tensors).eval()
+    seen = []
+    for block in network.blocks:
+        block.register_forward_hook(lambda module, arguments, _: seen.append(arguments[1:]))
+    network(torch.zeros(1, 1, *config.volume))
+    assert seen == [(5, 3)] * config.depth
