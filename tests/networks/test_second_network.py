@@ -15,8 +15,9 @@ from inflate_zoo.errors import ConfigError, UsageError, VerificationError
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming import catalog
 from tests.support import pyramid
+from tests.support.datasets import write_decathlon
 from tests.support.pyramid import PyramidBackbone, PyramidConfig, register, save_pyramid
-from tests.support.trials import one_thread, tiny_run
+from tests.support.trials import SHAPE, one_thread, tiny_run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,7 +134,8 @@ def test_it_is_inspected(source):
 
 
 def test_it_is_trained_beside_random_weights_and_predicts(tmp_path):
-    save_pyramid(tmp_path / "vit")
+    write_decathlon(tmp_path / "data", 10, SHAPE, ("MRI",))
+    save_pyramid(tmp_path / "vit")  # where the run looks for its source
     changes = ("train.learning_rate=1e-2", "network.drop_path=0.2")
     with one_thread():
         run = tiny_run(tmp_path, *changes, kinds=("inflated", "2d", "random"))
