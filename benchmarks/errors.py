@@ -1,6 +1,6 @@
 """Measured conversion errors at real size: `python benchmarks/errors.py`, from the checkout.
 
-Each naming scheme's checkpoint is saved by its own library with the real dimensions and RANDOM
+Each family's checkpoint is saved by its own library with the real dimensions and RANDOM
 weights, converted with `center` and `average`, and proved against that library. Prints Markdown.
 """
 
@@ -56,10 +56,10 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="one naming scheme")
+    parser.add_argument("--only", help="one family")
     only = parser.parse_args().only
     warnings.simplefilter("ignore")
-    print("| naming scheme | source (random weights) | center | average | compared with |")
+    print("| family | source (random weights) | center | average | compared with |")
     print("| --- | --- | --- | --- | --- |")
     for name, (label, kind, options) in SOURCES.items():
         if only and only != name.split(",")[0]:

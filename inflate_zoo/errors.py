@@ -13,7 +13,10 @@ InflateZooError                 one sentence, details, the next step; `exit_code
 └── WorkError           (1)     the work failed
     ├── HubError                network, access, offline
     ├── WriteError              disk full, read-only folder, I/O
-    └── VerificationError       the 3D network does not reproduce the 2D one
+    ├── VerificationError       the 3D network does not reproduce the 2D one
+    ├── WindowError             a training window cannot be made
+    ├── NotFiniteError          the loss or its gradient is NaN or infinite
+    └── DeadWorkerError         a process that makes windows died
 """
 
 import difflib
@@ -21,6 +24,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _LONGEST = 1000  # characters of a line
+_MOST_LINES = 10
 
 
 _USER = re.compile(r"(?<=://)[^\s/?#]*@")  # of an address, with the password
@@ -31,14 +35,21 @@ def without_password(text: str) -> str:
     return _USER.sub("", text)
 
 
+def visible(text: object) -> str:
+    """One line without control, format or private characters: they are shown escaped."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
 def printable(text: str) -> str:
     """One line that forges nothing and gives nothing away.
 
     Names come from files of strangers: line breaks, control characters and direction marks are
     escaped. Addresses lose user and password.
     """
-    shown = without_password(text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return visible(without_password(text))
 
 
 def _line(text: str) -> str:
@@ -62,9 +73,9 @@ class InflateZooError(Exception):
         self.hint = without_password(hint)
         self.details = tuple(map(without_password, details))
 
-    def lines(self, most: int = 10) -> list[str]:
-        """The error as at most `most` lines, long details counted."""
-        room = most - 2
+    def lines(self) -> list[str]:
+        """The error as at most ten lines, long details counted."""
+        room = _MOST_LINES - 2  # besides the message and the hint
         shown = list(self.details)
         if len(shown) > room:
             shown = [*shown[: room - 1], f"... and {len(shown) - room + 1} more"]

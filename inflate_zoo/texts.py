@@ -1,4 +1,4 @@
-"""Texts for people: times and sizes, plurals, what pydantic found, names of strangers."""
+"""Texts for people: times and sizes, plurals, what pydantic found."""
 
 from __future__ import annotations
 
@@ -37,17 +37,6 @@ def problems_of(error: ValidationError, whole: str = "config") -> list[str]:
         f"{'.'.join(map(str, entry['loc'])) or whole}: {message_of(entry)}"
         for entry in error.errors(include_url=False, include_input=False)
     ]
-
-
-def visible(text: object) -> str:
-    """One line without control, format or private characters: they are shown escaped."""
-    shown = str(text)
-    if shown.isprintable():
-        return shown
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
-        for c in shown
-    )
 
 
 def plural(count: int, what: str) -> str:

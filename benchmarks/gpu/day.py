@@ -337,7 +337,7 @@ def shown(day: Day) -> bool:
         train_trials(day, [[t.folder] for t in chosen], day.left - 15)
         if not all(t.done for t in chosen):
             return False
-        spent = [t.record()["run"]["seconds"] for t in chosen]
+        spent = [t.believed().run.seconds for t in chosen]
         each = statistics.mean(seconds["this_attempt"] for seconds in spent)
         training = statistics.mean(seconds["training"] for seconds in spent)
         day.note(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from inflate_zoo.conversion.sources import Source, builtin_of, find_source
 from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
 from inflate_zoo.files.checkpoints import open_checkpoint
 from inflate_zoo.files.digests import Digests
+from inflate_zoo.files.dtypes import ITEM_BYTES, torch_dtype_of
 from inflate_zoo.files.reading import called
 from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
 from inflate_zoo.files.writing.staging import check_target, staged
@@ -203,23 +205,17 @@ def _unexpected(source: Source, made: str, required: str | None) -> Verification
 
 
 def _bytes(output: Output) -> int:
-    from math import prod
-
-    return prod(output.shape) * (4 if output.dtype == "F32" else 2)
+    return prod(output.shape) * ITEM_BYTES[output.dtype]
 
 
 def _computed(made: Sequence[Output], job: Job) -> Iterator[Tensor]:
-    import torch
-
-    types = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
     def read(kept: Kept) -> Tensor:
         joined = stacked(kept, [job.checkpoint.read(source) for source in kept.sources])
         _require_finite(joined, " + ".join(kept.sources))
         return joined
 
     for output in made:
-        tensor = compute(output, job.recipe, read).to(types[output.dtype])
+        tensor = compute(output, job.recipe, read).to(torch_dtype_of(output.dtype))
         if output.dtype == "F16":  # narrowing may overflow
             _require_finite(tensor, output.name, f" after rounding to {job.recipe.dtype}")
         yield tensor

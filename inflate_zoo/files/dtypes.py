@@ -16,8 +16,8 @@ ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "U16": 2, "I16": 2,
     "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
-FLOATS = ("F32", "F16", "BF16")
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+FLOATS = tuple(DTYPES.values())
 
 
 def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
@@ -33,6 +33,11 @@ def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     if dtype is not None and dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
     return getattr(torch, dtype or "float32")  # type: ignore[no-any-return]
+
+
+def torch_dtype_of(name: str) -> torch.dtype:
+    """The type that safetensors calls so, one of `FLOATS`."""
+    return torch_dtype(next(ours for ours, stored in DTYPES.items() if stored == name))
 
 
 def dtype_name(tensor: Tensor) -> str:

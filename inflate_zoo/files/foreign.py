@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from inflate_zoo.errors import InflateZooError
+from inflate_zoo.errors import InflateZooError, visible
 from inflate_zoo.files import budgets
 from inflate_zoo.texts import problems_of
 
@@ -68,10 +68,7 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return reason_of(ValueError(problems_of(error, "it")[0]))
     words = [word for word in str(error).split() if word != "^"]  # below what YAML points at
-    text = "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode()
-        for sign in " ".join(words)[: _LONGEST + 1]
-    )
+    text = visible(" ".join(words)[: _LONGEST + 1])
     if isinstance(error, _BARE) or not text:
         return f"its content makes no sense ({type(error).__name__})"
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

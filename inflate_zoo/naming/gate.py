@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from inflate_zoo.errors import ConfigError
+from inflate_zoo.files.dtypes import DTYPES
 from inflate_zoo.naming.from_config import ACTIVATION_NAMES, short
 from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG
 
@@ -158,7 +159,7 @@ _CFG_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
 )
 
 _ATTENTION = _word("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
-_DTYPE = _word("auto", *(p + t for p in ("", "torch.") for t in ("float32", "float16", "bfloat16")))
+_DTYPE = _word("auto", *(p + t for p in ("", "torch.") for t in DTYPES))
 # What transformers writes into the config of any model, from release 4 on.
 _COMMON: Mapping[str, _Rule] = MappingProxyType(
     {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inflate_zoo.errors import AccountingError, ConfigError, UsageError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
-from inflate_zoo.files.dtypes import DTYPES, torch_dtype
+from inflate_zoo.files.dtypes import FLOATS, dtype_name, torch_dtype
 from inflate_zoo.files.reading import called, lacking, read_json, require_regular
 from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
 from inflate_zoo.files.writing.staging import MARKER, staged
@@ -23,7 +23,6 @@ from inflate_zoo.texts import problems_of
 Config = TypeVar("Config", bound=NetworkConfig)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-_TYPE_NAMES = {torch_dtype(name): stored for name, stored in DTYPES.items()}
 SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
 _NAME_IT = "name the folder that 'inflate-zoo convert' wrote, or a Hub repo of such weights"
 _AGAIN = {"backbone": "convert the source again", "segmenter": "save the segmenter again"}
@@ -149,14 +148,14 @@ def write_network(folder: Path, config: NetworkConfig, tensors: Mapping[str, Ten
         WriteError: They cannot be written.
         ConfigError: The weights are of a type other than float32, float16 or bfloat16.
     """
-    wrong = {str(t.dtype) for t in tensors.values()} - {str(d) for d in _TYPE_NAMES}
+    wrong = {str(t.dtype) for t in tensors.values() if dtype_name(t) not in FLOATS}
     if wrong:
         raise ConfigError(
             f"weights of type {', '.join(sorted(wrong))} cannot be saved",
             hint=f"{config.noun}.float() first",
         )
     ordered = dict(sorted(tensors.items()))
-    entries = [(n, _TYPE_NAMES[t.dtype], tuple(t.shape)) for n, t in ordered.items()]
+    entries = [(n, dtype_name(t), tuple(t.shape)) for n, t in ordered.items()]
     with staged(folder, [WEIGHTS, CONFIG], force=True) as stage:
         write_safetensors(stage / WEIGHTS, entries, (t.detach().cpu() for t in ordered.values()))
         write_text(stage / CONFIG, json_text(config.model_dump(mode="json")))

@@ -116,7 +116,7 @@ def whole(home):
         trial = tiny_run(home, *EVERY_STEP, name="whole").trial()
         assert run_trial(trial, CPU, Silent()) == "done"
     assert not leftovers(trial.folder)
-    return trial.record()
+    return trial.believed()
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -134,9 +134,9 @@ def test_a_killed_trial_goes_on_to_the_same_bits(home, whole, moment, start):
         assert run_trial(trial, CPU, watcher) == "done"
     first = {"between two steps": 5, "before a checkpoint's rename": 3}.get(moment)
     assert steps == ([] if first is None else list(range(first, 7)))
-    record = trial.record()
-    assert record["result"] == whole["result"]
-    assert record["hash"] == whole["hash"]
+    record = trial.believed()
+    assert record.result == whole.result
+    assert record.hash == whole.hash
     if moment != "after the record":
         assert not leftovers(trial.folder)
 
@@ -159,7 +159,7 @@ def test_sigkill_in_the_middle_of_training(home, start):
     assert (trial.folder / "lease.json").exists()
     with one_thread():
         assert run_trial(trial, CPU, Silent()) == "done"  # its holder is dead: no minute's wait
-    assert trial.record()["result"] == calm.record()["result"]
+    assert trial.believed().result == calm.believed().result
     assert not leftovers(trial.folder)
     kept, other = (load_file(t.folder / "model.safetensors") for t in (trial, calm))
     assert all(torch.equal(kept[name], other[name]) for name in other)
@@ -208,10 +208,10 @@ def test_two_processes_train_one_trial_as_one_does(home):
         capture_output=True, text=True, timeout=150,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    ours, theirs = together.record(), alone.record()
-    assert ours["run"]["processes"] == 2
+    ours, theirs = together.believed(), alone.believed()
+    assert ours.run.processes == 2
     for curve in ("loss", "validation_dice"):
-        got, expected = (torch.tensor(r["result"]["curves"][curve]) for r in (ours, theirs))
+        got, expected = (torch.tensor(getattr(r.result.curves, curve)) for r in (ours, theirs))
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     kept, other = (load_file(t.folder / "model.safetensors") for t in (together, alone))
     for name, tensor in other.items():

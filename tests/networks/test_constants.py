@@ -1,10 +1,14 @@
 """Constants are made once for each set of arguments, and by every tracer anew."""
 
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from inflate_zoo.networks.constants import made_once
+from inflate_zoo.networks import constants
+from inflate_zoo.networks.constants import MOST_KEPT, holding, made_once
 
 
 @pytest.fixture
@@ -48,3 +52,42 @@ def test_a_tracer_keeps_nothing(counted):
     before = len(calls)
     assert ramp(4, torch.float32).tolist() == [0.0, 1.0, 2.0, 3.0]
     assert len(calls) == before + 1
+
+
+def test_what_was_not_asked_for_longest_is_dropped(counted):
+    ramp, calls = counted
+    first = weakref.ref(ramp(1, torch.float32))
+    second = weakref.ref(ramp(2, torch.float32))
+    for count in range(3, MOST_KEPT + 2):
+        ramp(1, torch.float32)
+        ramp(count, torch.float32)
+    assert len(calls) == MOST_KEPT + 1
+    assert first() is not None
+    assert second() is None
+    assert ramp(2, torch.float32).tolist() == [0.0, 1.0]
+    assert len(calls) == MOST_KEPT + 2
+
+
+def test_what_a_graph_holds_outlives_what_is_kept(counted):
+    ramp, _ = counted
+    ramp(1, torch.float32)
+    with holding() as held:
+        outer = weakref.ref(ramp(1, torch.float32))
+        with ThreadPoolExecutor(1) as pool:  # gradients are made in a thread of their own
+            other = weakref.ref(pool.submit(ramp, 2, torch.float32).result())
+    for count in range(3, MOST_KEPT + 4):
+        ramp(count, torch.float32)
+    assert [outer(), other()] == held
+    assert len(held) == 2
+    held.clear()
+    assert outer() is other() is None
+
+
+def test_a_graph_that_holds_nothing_makes_its_own(counted, monkeypatch):
+    ramp, calls = counted
+    kept = ramp(3, torch.float32)
+    monkeypatch.setattr(constants, "_capturing", lambda: True)
+    assert ramp(3, torch.float32) is not kept
+    with holding():
+        assert ramp(3, torch.float32) is kept
+    assert len(calls) == 2

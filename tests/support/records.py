@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from inflate_zoo.bench.definitions.results import new_record
+from inflate_zoo.bench.definitions.results import Result, Run, new_record
 from inflate_zoo.bench.definitions.trials import trial_hash
-from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.files.writing.contents import form_text
 
 SURFACES = [f"surface_dice_{mm}mm" for mm in (1, 2, 3, 5, 7)]
 
@@ -185,8 +185,8 @@ def save_overlays(path: Path, record: dict[str, Any], size=48) -> None:
 def save(folder: Path, record: dict[str, Any], *, overlays=True) -> Path:
     """Write a finished trial, whatever was changed of it since; returns its folder."""
     place = save_pending(folder, record)
-    made = new_record(record["trial"], record["result"], record["run"])
-    (place / "record.json").write_text(json_text(made))
+    made = new_record(record["trial"], Result(**record["result"]), Run(**record["run"]))
+    (place / "record.json").write_text(form_text(made))
     if overlays:
         save_overlays(place / "overlays.safetensors", record)
     return place

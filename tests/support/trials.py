@@ -12,6 +12,7 @@ import torch
 from inflate_zoo.bench.arms.making import Wanted
 from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.bench.definitions.protocols import Protocol
+from inflate_zoo.bench.definitions.results import Result
 from inflate_zoo.bench.definitions.trial_folder import Trial
 from inflate_zoo.bench.trials.folder import plan_trial
 from inflate_zoo.bench.trials.planning import Planned, Request, plan
@@ -108,6 +109,8 @@ def tiny_run(
 
     if not (folder / "data").exists():
         made_once(("run", cases, shape, channels), folder, make)
+    elif not (folder / "vit").exists():  # data of the test's own
+        save_transformers("vit", folder / "vit", **VIT)
     planned = _planned(folder, tiny_protocol(*changes), kinds, seeds, folds, folder / name)
     trials = tuple(plan_trial(planned.out, spec, place) for spec, place in planned.trials)
     return Run(planned.out, folder / "cache", folder / "data", folder / "vit", trials)
@@ -140,7 +143,7 @@ def _planned(
         return plan(request, lambda _: None, lambda *_: None)
 
 
-def result_of(trial: Trial, **changes: Any) -> dict[str, Any]:
+def result_of(trial: Trial, **changes: Any) -> Result:
     """A made-up result that a trial may have."""
     spec = trial.spec
     counts = {"intersection": 1, "prediction_voxels": 2, "reference_voxels": 2}
@@ -151,10 +154,11 @@ def result_of(trial: Trial, **changes: Any) -> dict[str, Any]:
     ]
     mean = {region: {"dice": 0.5} for region in table}
     sizes = dict.fromkeys(("parameters", "trained_parameters", "flops", "encoder_flops"), 1)
-    return {
+    made = {
         "cases": cases, "mean": mean, "pooled": mean, "curves": {}, "selected_step": 1,
-        "window": [4, 8, 8], **sizes, **changes,
+        "window": [4, 8, 8], **sizes,
     }  # fmt: skip
+    return Result(**made | changes)
 
 
 @contextmanager

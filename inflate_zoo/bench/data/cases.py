@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from inflate_zoo.bench.data.grids import require_same_grid
-from inflate_zoo.bench.data.preprocessing import class_indices, normalize, target_shape
-from inflate_zoo.bench.data.resampling import resample_image, resample_labels
+from inflate_zoo.bench.data.grids import Grid, require_same_grid
+from inflate_zoo.bench.data.preprocessing import class_indices, network_input, seen_shape
+from inflate_zoo.bench.data.resampling import resample_labels
 from inflate_zoo.bench.data.threads import in_threads, threads_for
-from inflate_zoo.bench.data.volumes import read_channels, read_grid, read_volume
+from inflate_zoo.bench.data.volumes import Volume, read_channels, read_grid, read_volume
 from inflate_zoo.bench.definitions.datasets import Case, Dataset, refuse_problems
 from inflate_zoo.bench.definitions.tasks import Millimetres, Task
 from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
@@ -139,11 +139,9 @@ def prepare(
 
 def _voxels(task: Task, case: Case) -> int:
     """Voxels of a case's channels, on its own grid or as resampled, whichever are more."""
-    grid = read_grid(case.label)
-    own = prod(grid.shape)
-    target = prod(target_shape(task, grid.shape, grid.spacing(task.slices)))
+    grid = read_grid(case.images[0])
     # Channels are read together, where they share a file, and kept together in half precision.
-    return max(own, target) * (1 + len(task.channels) // 4)
+    return max(prod(grid.shape), prod(seen_shape(task, grid))) * (1 + len(task.channels) // 4)
 
 
 def open_case(cache: Path, key: str) -> CachedCase:
@@ -201,9 +199,13 @@ def _key(task: Task, case: Case, digests: DigestMemory) -> str:
         "slices": task.slices,
         "values": task.values,
     }
+    label, image = read_grid(case.label), read_grid(case.images[0])
     # Until lengths in micron and metre were converted, such files were prepared as if in mm.
-    if (unit := read_grid(case.label).millimetres) != 1:
-        parts["millimetres"] = unit
+    if label.millimetres != 1:
+        parts["millimetres"] = label.millimetres
+    # Until the image alone decided what is seen of it, its label's spacing did: headers round.
+    if (seen := seen_shape(task, image)) != seen_shape(task, label):
+        parts["seen"] = seen
     if task.whole_slices:
         parts |= {"spacing": None, "slice_size": task.slice_size}
     return hashlib.sha256(json_text(parts).encode("utf-8", "surrogatepass")).hexdigest()
@@ -242,17 +244,10 @@ def preprocess(task: Task, case: Case) -> tuple[dict[str, NDArray[Any]], Millime
     if label.grid.channels != 1:
         raise _unfit(case, f"its label '{label.grid.name}' has {label.grid.channels} channels")
     reference = class_indices(label.array[0], task.values, label.grid.name)
-    shape = target_shape(task, reference.shape, label.spacing)
-    image = np.empty((len(task.channels), *shape), np.float16)
-    found = 0
-    for volume in read_channels(case.images, task.slices):
-        require_same_grid(label.grid, volume.grid)
-        if found < len(image):
-            image[found] = resample_image(normalize(volume.array[0], task.intensity), shape)
-        found += 1
-    if found != len(image):
-        raise _unfit(case, f"its image has {found} channel(s), the task {len(image)}")
-    indices = resample_labels(reference, shape)
+    channels = _on_grid(label.grid, read_channels(case.images, task.slices))
+    image = network_input(task, channels, case.name).image
+    depth, height, width = image.shape[1:]
+    indices = resample_labels(reference, (depth, height, width))
     arrays: dict[str, NDArray[Any]] = {
         "image": image,
         "label": indices,
@@ -260,6 +255,13 @@ def preprocess(task: Task, case: Case) -> tuple[dict[str, NDArray[Any]], Millime
         "foreground": _foreground(indices, len(task.values)),
     }
     return arrays, label.spacing
+
+
+def _on_grid(label: Grid, channels: Iterator[Volume]) -> Iterator[Volume]:
+    """The channels, each once it is known to lie where the label lies."""
+    for volume in channels:
+        require_same_grid(label, volume.grid)
+        yield volume
 
 
 def _unfit(case: Case, what: str) -> UsageError:

@@ -23,6 +23,7 @@ from inflate_zoo.bench.data.volumes import (
     read_volume,
 )
 from inflate_zoo.bench.definitions.datasets import Case, Dataset, Finding
+from inflate_zoo.bench.definitions.tasks import Split
 from inflate_zoo.errors import UsageError
 
 _SHOWN = 5  # odd values of a label
@@ -58,18 +59,16 @@ class _Verdict:
 
 def check(
     dataset: Dataset,
-    *,
-    folds: int = 5,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Report:
     """Read every file of a data set and list all that is wrong.
 
     Args:
         dataset: As `layouts.read_dataset` gives it; its problems are taken over.
-        folds: Folds it is to be split into.
         progress: Called with the number of cases done and in all.
     """
     bad, warnings = list(dataset.problems), list(dataset.warnings)
+    folds = Split().folds
     needed = max(FEWEST, folds)
     if len(dataset.cases) < needed:
         what = f"{len(dataset.cases)} usable cases are too few for {folds} folds"

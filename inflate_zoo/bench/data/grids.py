@@ -77,6 +77,12 @@ class Grid:
         depth, height, width = PLANES[slices]
         return ras[depth], ras[height], ras[width]
 
+    def voxels(self, slices: Slices) -> tuple[int, int, int]:
+        """The shape in (depth, height, width) order."""
+        own = np.argsort(io_orientation(self.affine)[:, 0])
+        depth, height, width = (self.shape[own[axis]] for axis in PLANES[slices])
+        return depth, height, width
+
 
 def _unit(header: Any) -> tuple[str, float]:
     return _UNITS.get(int(header["xyzt_units"]) & 7, _NO_UNIT)

@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.data.resampling import Shape, resampled_shape
+from inflate_zoo.bench.data.grids import Grid
+from inflate_zoo.bench.data.resampling import Shape, resample_image, resampled_shape
+from inflate_zoo.bench.data.volumes import Volume
 from inflate_zoo.bench.definitions.tasks import Intensity, Millimetres, Task
 from inflate_zoo.errors import UsageError
+
+_CHECK = "run 'inflate-zoo data check' on the data set's folder"
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkInput:
+    """What a network sees of a case, in training as in prediction.
+
+    Attributes:
+        image: float16 [channels, depth, height, width] in [0, 1], at the task's spacing.
+        grid: Of the file that holds the first channel; it alone decides the shape of `image`.
+    """
+
+    image: NDArray[np.float16]
+    grid: Grid
+
+
+def network_input(task: Task, channels: Iterable[Volume], case: str) -> NetworkInput:
+    """Bring the channels of an image to what the network sees.
+
+    Args:
+        task: Intensities, spacing and plane.
+        channels: Each [1, depth, height, width]; all on one grid.
+        case: Name of the case, for errors.
+
+    Raises:
+        UsageError: They are not as many as the task has, or the result would not fit into any
+            memory.
+    """
+    image, grid, shape, found = np.empty(0, np.float16), None, (0, 0, 0), 0
+    for volume in channels:
+        if grid is None:
+            grid, shape = volume.grid, seen_shape(task, volume.grid)
+            image = np.empty((len(task.channels), *shape), np.float16)
+        if found < len(image):
+            image[found] = resample_image(normalize(volume.array[0], task.intensity), shape)
+        found += 1
+    if grid is None or found != len(task.channels):
+        what = f"its image has {found} channel(s), the task {len(task.channels)}"
+        raise UsageError(f"case '{case}': {what}", hint=_CHECK)
+    return NetworkInput(image, grid)
 
 
 def normalize(array: NDArray[Any], intensity: Intensity) -> NDArray[np.float32]:
@@ -64,10 +108,15 @@ def class_indices(labels: NDArray[Any], values: Sequence[int], where: str) -> ND
             odd = next(v for v in np.unique(plane) if v not in set(values))
             raise UsageError(
                 f"'{where}' holds the value {odd:g}, which is no label of the task",
-                hint="run 'inflate-zoo data check' on the data set's folder",
+                hint=_CHECK,
             )
         out[...] = table[small]
     return indices
+
+
+def seen_shape(task: Task, grid: Grid) -> Shape:
+    """The shape that a network sees of an image on a grid; see `target_shape`."""
+    return target_shape(task, grid.voxels(task.slices), grid.spacing(task.slices))
 
 
 def target_shape(task: Task, shape: Sequence[int], spacing: Millimetres) -> Shape:

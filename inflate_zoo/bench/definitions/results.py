@@ -50,6 +50,20 @@ class CaseScores(_Form):
     slice: Count
 
 
+class Overlay(_Form):
+    """What is said about a slice that the report shows.
+
+    Attributes:
+        case: Whose it is.
+        dice: Mean over the regions of the case.
+        slice: Its number.
+    """
+
+    case: str
+    dice: Share
+    slice: Count
+
+
 class Curves(_Form):
     """(step, value) pairs."""
 
@@ -86,16 +100,37 @@ class Result(_Form):
 
 
 class Run(BaseModel):
-    """How a trial ran: what may differ between two runs of it."""
+    """How a trial ran: what may differ between two runs of it.
+
+    Attributes:
+        command: That planned it, without local paths.
+        seconds: What took how long.
+        windows_per_second: Of the training, without its pauses.
+        groups_at_once: Groups in a micro-batch.
+        peak_memory_bytes: `None` where the system cannot tell.
+        device: Its name.
+        processes: That shared the trial.
+        compiled: Whether the networks were.
+        host: The machine; a record that was sent to the Hub names none.
+        versions: Of the libraries, by name.
+        started: When, in ISO 8601.
+        finished: When, in ISO 8601.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     command: tuple[str, ...] = ()
     seconds: dict[str, FiniteFloat | None] = Field(default_factory=dict)
     windows_per_second: FiniteFloat | None = None
+    groups_at_once: Count | None = None
     peak_memory_bytes: FiniteFloat | None = None
     device: str = ""
+    processes: Count | None = None
+    compiled: bool | None = None
+    host: str | None = None
     versions: dict[str, str | None] = Field(default_factory=dict)
+    started: str | None = None
+    finished: str | None = None
 
 
 class Record(_Form):
@@ -118,18 +153,17 @@ class Record(_Form):
     digest: str | None = None
 
 
-def new_record(
-    spec: Mapping[str, Any], result: Mapping[str, Any], run: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A record as JSON values, with its digest.
+def new_record(spec: Mapping[str, Any], result: Result, run: Run) -> Record:
+    """A record, with its digest.
 
-    Raises:
-        ValidationError: A value is not what it must be.
+    Args:
+        spec: Specification of the trial, as JSON values.
+        result: What was measured.
+        run: How it ran.
     """
-    made = Record(
-        hash=trial_hash(spec), trial=dict(spec), result=Result(**result), run=Run(**run)
-    ).model_dump(mode="json")
-    return {**made, "digest": _digest(made["hash"], _text(made["result"]))}
+    name = trial_hash(spec)
+    digest = _digest(name, _text(result.model_dump(mode="json")))
+    return Record(hash=name, trial=dict(spec), result=result, run=run, digest=digest)
 
 
 def read_record(spec: Mapping[str, Any], own: str, content: bytes, name: str) -> Record:
@@ -254,13 +288,21 @@ def _equal(first: float | None, second: float | None) -> bool:
     return isclose(first, second, rel_tol=1e-9, abs_tol=1e-12)  # Pythons add up differently
 
 
-class _Read(BaseModel):
+class Failure(BaseModel):
+    """Why a trial has no record.
+
+    Attributes:
+        kind: `error`, `out_of_memory`, `nan_loss` or `data_worker`.
+        reason: In one line, without local paths.
+        case: The case or cases that were being read.
+        where: Of the code, `file:line`.
+        when: In ISO 8601.
+    """
+
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Failure(_Read):
-    """Why a trial has no record."""
 
     kind: str
     reason: str
     case: str | None = None
+    where: str | None = None
+    when: str | None = None

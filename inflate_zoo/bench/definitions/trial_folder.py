@@ -20,7 +20,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from inflate_zoo.bench.definitions.results import (
+    Failure,
     Record,
+    Result,
+    Run,
     UnbelievedError,
     new_record,
     read_record,
@@ -30,7 +33,7 @@ from inflate_zoo.bench.definitions.trials import Place, TrialSpec, trial_hash
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.budgets import JSON_BYTES
 from inflate_zoo.files.reading import called, lacking, read_bytes, read_json
-from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text, writing
 
 SPEC, RECORD, FAILURE = "trial.json", "record.json", "failure.json"
@@ -173,25 +176,24 @@ class Trial:
                 (self.folder / RECORD).replace(self.folder / ASIDE)
                 shutil.rmtree(self.folder / "cases", ignore_errors=True)
 
-    def record(self) -> dict[str, Any]:
-        """Its record, as JSON values, whatever it says."""
-        return self._read(RECORD)
-
-    def failure(self) -> dict[str, Any] | None:
+    def failure(self) -> Failure | None:
         """Why the last attempt failed, if it did."""
         if not (self.folder / FAILURE).exists():
             return None
-        return read_plain(self.folder / FAILURE) or {}
+        try:
+            return self._form(FAILURE, Failure, self._read(FAILURE))
+        except UsageError:
+            return Failure(kind="error", reason=f"{FAILURE} cannot be read")
 
-    def finish(self, result: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    def finish(self, result: Result, run: Run) -> None:
         """Write the record: the trial is done."""
         record = new_record(self.spec.plain(), result, run)
-        replace_text(self.folder / RECORD, json_text(record), durable=True)
+        replace_text(self.folder / RECORD, form_text(record), durable=True)
         (self.folder / FAILURE).unlink(missing_ok=True)
 
-    def fail(self, failure: Mapping[str, Any]) -> None:
+    def fail(self, failure: Failure) -> None:
         """Write why this attempt failed."""
-        replace_text(self.folder / FAILURE, json_text(failure), durable=True)
+        replace_text(self.folder / FAILURE, form_text(failure), durable=True)
 
 
 def place_file() -> str:

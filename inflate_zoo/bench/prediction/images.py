@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.data.grids import Grid, grid_difference, require_same_grid, short_name
-from inflate_zoo.bench.data.preprocessing import class_indices, normalize, target_shape
-from inflate_zoo.bench.data.resampling import resample_image
+from inflate_zoo.bench.data.preprocessing import class_indices, seen_shape
 from inflate_zoo.bench.data.volumes import SUPPORTED, describe_channels, read_channels, read_volume
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.errors import UsageError
@@ -155,7 +154,7 @@ def _check_images(job: Job, task: Task) -> Grid:
     for volume in read_channels(job.images, task.slices):
         if first is None:
             first = volume.grid
-            target_shape(task, volume.array.shape[1:], volume.spacing)
+            seen_shape(task, first)
         if different := grid_difference(volume.grid, first):
             raise UsageError(
                 f"channel {found} {different.replace('its image', 'the first')}", hint=""
@@ -182,27 +181,3 @@ def read_reference(path: Path, task: Task) -> tuple[NDArray[np.uint8], Grid]:
         what, hint = describe_channels(volume)
         raise UsageError(f"its reference '{volume.grid.name}' {what}", hint=hint)
     return class_indices(volume.array[0], task.values, volume.grid.name), volume.grid
-
-
-def prepared(
-    task: Task, images: Sequence[Path]
-) -> tuple[NDArray[np.float16], Grid, tuple[int, int, int]]:
-    """What the network sees of an image, as the cache keeps it: rounded to float16.
-
-    Args:
-        task: Intensities, spacing and plane.
-        images: One file with all channels, or one per channel.
-
-    Returns:
-        Shape [channels, depth, height, width] at the task's spacing, in [0, 1]; the file's grid;
-        its shape in (depth, height, width) order.
-    """
-    channels, grid, own = [], None, (0, 0, 0)
-    for volume in read_channels(images, task.slices):
-        grid, own = grid or volume.grid, volume.array.shape[1:]
-        shape = target_shape(task, own, volume.spacing)
-        channel = resample_image(normalize(volume.array[0], task.intensity), shape)
-        channels.append(channel.astype(np.float16))
-    if grid is None:
-        raise UsageError("an image has no channels", hint="name its files")
-    return np.stack(channels), grid, own

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from inflate_zoo.bench.data.preprocessing import network_input
 from inflate_zoo.bench.data.resampling import restore
-from inflate_zoo.bench.data.volumes import write_like
+from inflate_zoo.bench.data.volumes import read_channels, write_like
 from inflate_zoo.bench.definitions.tasks import class_regions
 from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, Trial
 from inflate_zoo.bench.definitions.trials import window_of
-from inflate_zoo.bench.prediction.images import Job, Progress, check_jobs, prepared, read_reference
+from inflate_zoo.bench.prediction.images import Job, Progress, check_jobs, read_reference
 from inflate_zoo.bench.prediction.nnunet_summary import score, summarize
 from inflate_zoo.bench.scoring.inference import Seer
 from inflate_zoo.bench.training.devices import Resources, make_accelerator
@@ -124,8 +125,9 @@ def predict(
         predicted, scored = [], []
         for index, job in enumerate(jobs):
             progress("cases predicted", index, len(jobs))
-            image, grid, shape = prepared(task, job.images)
-            classes = restore(seer.probabilities(image), shape)
+            seen = network_input(task, read_channels(job.images, task.slices), job.case)
+            grid = seen.grid
+            classes = restore(seer.probabilities(seen.image), grid.voxels(task.slices))
             values = np.asarray(task.values, np.uint8)[classes]
             write_like(out / job.file, values, grid, task.slices)
             voxel_ml = prod(grid.spacing_ras) / 1000

@@ -22,20 +22,16 @@ from inflate_zoo.bench.ranking.types import (
 )
 from inflate_zoo.errors import UsageError
 
+_METRICS = ("dice", "surface_dice")  # that count; more must be better
+_ALPHA = 0.05  # family-wise error per task, region and metric
 _ENOUGH_SEEDS, _ENOUGH_CASES = 3, 10
 
 
-def rank(
-    outcomes: Sequence[Outcome],
-    metrics: Sequence[str] = ("dice", "surface_dice"),
-    alpha: float = 0.05,
-) -> Ranking:
+def rank(outcomes: Sequence[Outcome]) -> Ranking:
     """Rank the arms of every task.
 
     Args:
         outcomes: One per trial, in any order.
-        metrics: Metrics that count; more must be better.
-        alpha: Family-wise error per task, region and metric.
 
     Returns:
         The ranking.
@@ -46,7 +42,7 @@ def rank(
     studies: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         studies[outcome.task, outcome.protocol].append(outcome)
-    ranked = [_rank_task(study, metrics, alpha) for _, study in sorted(studies.items())]
+    ranked = [_rank_task(study) for _, study in sorted(studies.items())]
     tasks = tuple(task for task, _ in ranked)
     overall, caveats = mean_ranks(tasks)
     stability = agreements(dict(overall), tasks, [scores for _, scores in ranked])
@@ -89,14 +85,12 @@ def _study(outcomes: Sequence[Outcome]) -> _Study:
     return _Study(outcomes[0].task, outcomes[0].protocol, trials, missing)
 
 
-def _rank_task(
-    outcomes: Sequence[Outcome], metrics: Sequence[str], alpha: float
-) -> tuple[TaskRanking, Scores]:
+def _rank_task(outcomes: Sequence[Outcome]) -> tuple[TaskRanking, Scores]:
     study = _study(outcomes)
     tables = {
         (region, metric): _table(study, region, metric)
         for region in _regions(study)
-        for metric in metrics
+        for metric in _METRICS
     }
     cases = {
         (fold, case)
@@ -113,11 +107,11 @@ def _rank_task(
     ranked = TaskRanking(
         task=study.task,
         protocol=study.protocol,
-        standings=_standings(study, tables, tests, alpha),
+        standings=_standings(study, tables, tests),
         comparisons=tuple(
             comparison
             for cell, table in tables.items()
-            for comparison in _comparisons(cell, study.complete, table, tests[cell], alpha)
+            for comparison in _comparisons(cell, study.complete, table, tests[cell])
         ),
         cases=len(cases),
         seeds=len(study.seeds),
@@ -161,10 +155,9 @@ def _standings(
     study: _Study,
     tables: Mapping[Cell, statistics.Floats],
     tests: Mapping[Cell, statistics.PairTests],
-    alpha: float,
 ) -> tuple[Standing, ...]:
     complete = study.complete
-    points = {cell: (test.p_holm < alpha).sum(axis=-1) for cell, test in tests.items()}
+    points = {cell: (test.p_holm < _ALPHA).sum(axis=-1) for cell, test in tests.items()}
     ties = [statistics.tied_ranks(each) for each in points.values() or [np.zeros(len(complete))]]
     ranks = dict(zip(complete, np.mean(ties, axis=0).tolist(), strict=True))
     last = (len(complete) + 1 + len(study.missing)) / 2
@@ -202,7 +195,6 @@ def _comparisons(
     arms: Sequence[str],
     table: statistics.Floats,
     tests: statistics.PairTests,
-    alpha: float,
 ) -> list[Comparison]:
     pairs = list(itertools.combinations(range(len(arms)), 2))
     if not pairs:
@@ -226,7 +218,7 @@ def _comparisons(
                 t=float(tests.t[at]) if tested else None,
                 p=float(tests.p[at]),
                 p_holm=float(tests.p_holm[at]),
-                better=bool(tests.p_holm[at] < alpha),
+                better=bool(tests.p_holm[at] < _ALPHA),
                 wilcoxon_p=models if cases > 1 else None,
                 low=ends[0] if cases > 1 else None,
                 high=ends[1] if cases > 1 else None,

@@ -11,12 +11,8 @@ from inflate_zoo.bench.definitions.results import Failure, Record
 from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, SPEC
 from inflate_zoo.bench.definitions.trial_folder import Trial as Planned
 from inflate_zoo.bench.definitions.trials import TrialSpec
-from inflate_zoo.errors import ConfigError, UsageError, WorkError
-from inflate_zoo.files.budgets import JSON_BYTES
-from inflate_zoo.files.foreign import json_form, reason_of
-from inflate_zoo.files.reading import called, read_bytes, reading, require_folder, require_regular
-
-_HINT = "run the bench again with the same --out"
+from inflate_zoo.errors import UsageError, WorkError
+from inflate_zoo.files.reading import called, reading, require_folder, require_regular
 
 
 @dataclass(frozen=True)
@@ -132,15 +128,4 @@ def _read(place: Path) -> Trial:
             return replace(trial, record=planned.believed())
         except UsageError as error:
             return replace(trial, doubt=error.message)
-    return replace(trial, failure=_failure(place / FAILURE)) if FAILURE in held else trial
-
-
-def _failure(path: Path) -> Failure:
-    try:
-        return json_form(Failure, read_bytes(path, JSON_BYTES["record"], _HINT), _no_failure)
-    except ConfigError:
-        return Failure(kind="error", reason=f"{FAILURE} cannot be read")
-
-
-def _no_failure(error: Exception) -> ConfigError:
-    return ConfigError(f"{FAILURE}: {reason_of(error)}", hint=_HINT)
+    return replace(trial, failure=planned.failure()) if FAILURE in held else trial

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from inflate_zoo.bench.definitions.results import Overlay
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.report.collect import Trial
 from inflate_zoo.bench.report.output.document import Picture
@@ -27,6 +29,7 @@ _PLACES = ("worst", "median", "best")
 _SHOWN = ("image", "reference", "prediction")
 _MOST_LABELS = 12  # of a legend
 _MOST_PIXELS = 512  # of a side; larger slices are thinned
+_SAID = TypeAdapter(dict[str, Overlay])
 _FILL = 0.35  # opacity of the inside of a class
 
 
@@ -36,11 +39,11 @@ class Slices:
 
     Attributes:
         pictures: (place, what) to pixels, shape (H, W): grey values or class indices.
-        state: Place to what is said about it.
+        said: Place to what is said about it.
     """
 
     pictures: dict[tuple[str, str], Bytes]
-    state: dict[str, Any]
+    said: dict[str, Overlay]
 
 
 def of_study(study: Study) -> dict[str, Callable[[], Picture]]:
@@ -71,6 +74,7 @@ def read(path: Path, trial: str) -> Slices:
         raise _damaged(trial) from error
     with reading(path), parsing(refused), safe_open(path, framework="numpy") as file:
         state = json_value((file.metadata() or {}).get("state", "{}"), refused)
+        said = _SAID.validate_python(state)
         names = set(file.keys())
         pictures = {
             (place, what): file.get_tensor(f"{place}.{what}")
@@ -82,7 +86,9 @@ def read(path: Path, trial: str) -> Slices:
         kept = [pictures[place, what] for what in _SHOWN if (place, what) in pictures]
         if any(p.ndim != 2 or p.dtype != np.uint8 or p.shape != kept[0].shape for p in kept):
             raise _damaged(trial)
-    return Slices(pictures, state if isinstance(state, dict) else {})
+    if any((place, _SHOWN[0]) in pictures and place not in said for place in _PLACES):
+        raise _damaged(trial)
+    return Slices(pictures, said)
 
 
 def _damaged(trial: str) -> UsageError:
@@ -109,7 +115,7 @@ def draw(trial: Trial) -> Picture:
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.set_xticks(columns, _SHOWN)
-    told = [_told(place, slices.state.get(place)) for place in places]
+    told = [_told(place, slices.said[place]) for place in places]
     axes.set_yticks(rows, told, rotation=90, va="center", ma="center", fontsize=8)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -153,12 +159,8 @@ def _thin(pixels: Bytes) -> Bytes:
     return pixels[::step, ::step]
 
 
-def _told(place: str, state: object) -> str:
-    told = state if isinstance(state, dict) else {}
-    dice = told.get("dice")
-    value = number(dice) if isinstance(dice, int | float) else number(None)
-    case, at = label(told.get("case", "?"), 22), label(told.get("slice", "?"), 8)
-    return f"{place}: Dice {value}\n{case}\nslice {at}"
+def _told(place: str, said: Overlay) -> str:
+    return f"{place}: Dice {number(said.dice)}\n{label(said.case, 22)}\nslice {said.slice}"
 
 
 def colour(index: int) -> str:

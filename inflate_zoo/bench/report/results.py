@@ -17,7 +17,8 @@ from inflate_zoo.bench.definitions.trials import ArmSpec, CaseNames, Fed, TrialS
 from inflate_zoo.bench.ranking.ranking import rank
 from inflate_zoo.bench.ranking.types import NOT_A_RANKING, Outcome, Ranking, TaskRanking
 from inflate_zoo.bench.report.collect import Collected, Trial
-from inflate_zoo.texts import plural, visible
+from inflate_zoo.errors import visible
+from inflate_zoo.texts import plural
 
 Floats = NDArray[np.float64]
 _RESAMPLES = 2000

@@ -10,7 +10,8 @@ from inflate_zoo.bench.report import tables
 from inflate_zoo.bench.report.output.document import Table
 from inflate_zoo.bench.report.output.text import shortened
 from inflate_zoo.bench.report.results import Results
-from inflate_zoo.texts import plural, visible
+from inflate_zoo.errors import visible
+from inflate_zoo.texts import plural
 
 _LONGEST = 48  # characters of a cell
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +20,8 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.files.budgets import JSON_BYTES
 from inflate_zoo.files.foreign import json_form
 from inflate_zoo.files.header import read_header
-from inflate_zoo.files.reading import read_bytes, read_json
-from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.files.reading import read_bytes
+from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text
 
 
@@ -38,9 +37,7 @@ def validation_dice(seer: Seer, cases: list[CachedCase], task: Task) -> float | 
     return float(np.mean(values)) if values else None
 
 
-def score_case(
-    seer: Seer, case: CachedCase, task: Task, folder: Path, index: int
-) -> dict[str, Any]:
+def score_case(seer: Seer, case: CachedCase, task: Task, folder: Path, index: int) -> CaseScores:
     """Score one case on its original grid, or read what an earlier attempt found.
 
     Args:
@@ -49,9 +46,6 @@ def score_case(
         task: The task.
         folder: The trial's folder; `cases/<index>.json` and `.safetensors` are kept there.
         index: The case's number.
-
-    Returns:
-        `{"case": name, "regions": {region: {metric: value}}}`.
     """
     path = folder / "cases" / f"{index:04d}.json"
     if (kept := _kept(path, case.name)) is not None:
@@ -62,23 +56,21 @@ def score_case(
     regions = case_scores(
         found, reference, case.spacing, class_regions(task), task.surface_tolerance_mm
     )
-    scored = {"case": case.name, "regions": regions}
-    state = keep_slice(case, reference, found, path.with_suffix(".safetensors"))
+    chosen = keep_slice(case, reference, found, path.with_suffix(".safetensors"))
     dice = [values["dice"] for values in regions.values() if values["dice"] is not None]
-    replace_text(
-        path,
-        json_text({**scored, "mean_dice": float(np.mean(dice)) if dice else None, "slice": state}),
-    )
-    return dict(read_json(path, "record"))
+    mean = float(np.mean(dice)) if dice else None
+    scored = CaseScores(case=case.name, regions=regions, mean_dice=mean, slice=chosen)
+    replace_text(path, form_text(scored))
+    return scored
 
 
-def _kept(path: Path, case: str) -> dict[str, Any] | None:
+def _kept(path: Path, case: str) -> CaseScores | None:
     """What an earlier attempt found, where both of its files are whole and of this case."""
     with suppress(UsageError):
         content = read_bytes(path, JSON_BYTES["record"], AGAIN)
         scored = json_form(CaseScores, content, partial(spoilt, path.name))
         read_header(path.with_suffix(".safetensors"))
-        return scored.model_dump(mode="json") if scored.case == case else None
+        return scored if scored.case == case else None
     return None
 
 
@@ -89,7 +81,7 @@ def evaluate(
     cache: Path,
     folder: Path,
     progress: Callable[[int, int], None],
-) -> list[dict[str, Any]]:
+) -> list[CaseScores]:
     """Score every test case.
 
     Args:

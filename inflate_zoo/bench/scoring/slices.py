@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from inflate_zoo.bench.data.cases import CachedCase
+from inflate_zoo.bench.definitions.results import CaseScores, Overlay
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.files.reading import reading
@@ -54,14 +55,12 @@ def keep_slice(case: CachedCase, reference: np.ndarray, found: np.ndarray, path:
     return chosen
 
 
-def keep_overlays(folder: Path, cases: list[dict[str, Any]]) -> None:
+def keep_overlays(folder: Path, cases: Sequence[CaseScores]) -> None:
     """Put the slices of the best, the median and the worst case into `overlays.safetensors`."""
     from safetensors.torch import load_file
 
     ranked = sorted(
-        (case["mean_dice"], index)
-        for index, case in enumerate(cases)
-        if case["mean_dice"] is not None
+        (case.mean_dice, index) for index, case in enumerate(cases) if case.mean_dice is not None
     )
     if not ranked:
         return
@@ -72,7 +71,7 @@ def keep_overlays(folder: Path, cases: list[dict[str, Any]]) -> None:
         path = folder / "cases" / f"{index:04d}.safetensors"
         with reading(path), parsing(partial(spoilt, path.name)):
             tensors |= {f"{kind}.{name}": tensor for name, tensor in load_file(path).items()}
-        case = cases[index]
-        state[kind] = {"case": case["case"], "dice": dice, "slice": case["slice"]}
+        said = Overlay(case=cases[index].case, dice=dice, slice=cases[index].slice)
+        state[kind] = said.model_dump(mode="json")
     path = folder / "overlays.safetensors"
     replace_tensors(path, tensors, json.dumps(state, sort_keys=True), durable=True)

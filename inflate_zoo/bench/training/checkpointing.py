@@ -105,18 +105,6 @@ def digest_of(tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> str
     return digest.hexdigest()
 
 
-def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.AdamW) -> State:
-    """Put weights and moments back; returns the state.
-
-    Raises:
-        CheckpointError: It is damaged, or not of this network; nothing was changed.
-        UsageError: The system refuses to read it.
-    """
-    state, found = _read(path)
-    _put_back(path, found, network, optimizer)
-    return state
-
-
 def load_best(path: Path, network: nn.Module, state: State) -> None:
     """Put the weights of the best validation into the network.
 

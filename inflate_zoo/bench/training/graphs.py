@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from inflate_zoo.networks.constants import holding
+
 _WARM_UPS = 3  # libraries choose and allocate in the first calls, which no graph may hold
 
 
@@ -42,7 +44,10 @@ class Graph:
                 run(*self._inputs)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
+        with (
+            holding() as self._constants,
+            torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"),
+        ):
             self._output = run(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:

@@ -6,12 +6,13 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from inflate_zoo.bench.definitions.results import CaseScores, Curves, Result, Run
 from inflate_zoo.bench.definitions.trial_folder import Trial
 from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.scoring.flops import count_flops, encoder_flops
@@ -71,15 +72,15 @@ def run_attempt(
     guard()
     seer.network.save_pretrained(trial.folder)
     result = _result(spec, seer.network, cases, trainer)
-    seconds = {
+    seconds: dict[str, float | None] = {
         "training": state.seconds,
         "waiting_for_data": state.waiting,
         "evaluation": time.perf_counter() - trained,
         "this_attempt": time.perf_counter() - began,
     }
     guard()
-    run = _circumstances(trial, accelerator, trainer, seconds, started)
-    trial.finish(result, {**run, "compiled": resources.compiled})
+    run = _circumstances(trial, accelerator, resources, trainer, seconds, started)
+    trial.finish(result, run)
     tidy(trial)
 
 
@@ -95,30 +96,32 @@ def tidy(trial: Trial) -> None:
 def _circumstances(
     trial: Trial,
     accelerator: Accelerator,
+    resources: Resources,
     trainer: Trainer,
-    seconds: dict[str, float],
+    seconds: dict[str, float | None],
     started: datetime,
-) -> dict[str, Any]:
+) -> Run:
     """The record's `run`: what may differ between two runs of the same trial."""
     state, train = trainer.state, trial.spec.protocol.train
     stepping = state.seconds - state.pausing
-    return {
-        "command": list(trial.place.command),
-        "seconds": seconds,
-        "windows_per_second": train.batch * train.steps / stepping if stepping > 0 else None,
-        "groups_at_once": state.groups_at_once,
-        "peak_memory_bytes": peak_memory(accelerator.device),
-        "device": device_name(accelerator.device),
-        "processes": accelerator.num_processes,
-        "host": socket.gethostname(),
-        "versions": {
+    return Run(
+        command=trial.place.command,
+        seconds=seconds,
+        windows_per_second=train.batch * train.steps / stepping if stepping > 0 else None,
+        groups_at_once=state.groups_at_once,
+        peak_memory_bytes=peak_memory(accelerator.device),
+        device=device_name(accelerator.device),
+        processes=accelerator.num_processes,
+        compiled=resources.compiled,
+        host=socket.gethostname(),
+        versions={
             "python": sys.version.split()[0],
             "inflate-zoo": __version__,  # a checkout need not be installed
             **{name: version(name) for name in VERSIONS},
         },
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        started=started.isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def ready(
@@ -193,23 +196,23 @@ def _trainer(
 
 
 def _result(
-    spec: TrialSpec, network: Segmenter, cases: list[dict[str, Any]], trainer: Trainer
-) -> dict[str, Any]:
+    spec: TrialSpec, network: Segmenter, cases: Sequence[CaseScores], trainer: Trainer
+) -> Result:
     """The record's `result`: on a CPU the same bits for the same specification."""
     from inflate_zoo.bench.definitions.scores import means, pooled
     from inflate_zoo.bench.definitions.trials import window_of
 
     state = trainer.state
     shape = (len(spec.task.channels), *window_of(spec))
-    return {
-        "cases": cases,
-        "pooled": pooled(case["regions"] for case in cases),
-        "mean": means(case["regions"] for case in cases),
-        "curves": {"loss": state.loss, "validation_dice": state.validation_dice},
-        "selected_step": trainer.selected_step,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-        "flops": count_flops(network, network, shape),
-        "encoder_flops": encoder_flops(network, shape),
-        "window": list(window_of(spec)),
-    }
+    return Result(
+        cases=tuple(cases),
+        pooled=pooled(case.regions for case in cases),
+        mean=means(case.regions for case in cases),
+        curves=Curves(loss=tuple(state.loss), validation_dice=tuple(state.validation_dice)),
+        selected_step=trainer.selected_step,
+        parameters=sum(p.numel() for p in network.parameters()),
+        trained_parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        flops=count_flops(network, network, shape),
+        encoder_flops=encoder_flops(network, shape),
+        window=window_of(spec),
+    )

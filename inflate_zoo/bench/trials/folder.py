@@ -9,7 +9,7 @@ from pathlib import Path
 from inflate_zoo.bench.definitions.trial_folder import SPEC, Trial, place_file, read_plain
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.files.writing.contents import form_text, json_text
 from inflate_zoo.files.writing.whole_files import replace_text
 
 
@@ -34,7 +34,7 @@ def plan_trial(out: Path, spec: TrialSpec, place: Place) -> Trial:
         replace_text(folder / SPEC, json_text(table), durable=True)
         trial = Trial(folder)
     if not trial.done:
-        replace_text(folder / place_file(), json_text(place.model_dump(mode="json")))
+        replace_text(folder / place_file(), form_text(place))
     return trial
 
 

@@ -9,8 +9,9 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from inflate_zoo.bench.definitions.results import Failure
 from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, Trial
 from inflate_zoo.bench.training.devices import Resources, make_accelerator
 from inflate_zoo.bench.training.progress import Watcher
@@ -106,11 +107,12 @@ def _attempt(
             guard()
         except LostLeaseError:  # its new holder tidied up what this one was writing
             return "held"
+        failure = _failure(error)
         if not (trial.folder / FAILURE).exists():  # of several processes the first knows why
-            trial.fail(_failure(error))
+            trial.fail(failure)
         if accelerator.num_processes > 1:
             raise WorkError(
-                f"trial {trial.folder.name} failed: {_failure(error)['reason']}",
+                f"trial {trial.folder.name} failed: {failure.reason}",
                 hint="run the same command again once the reason is gone",
             ) from error
         gc.collect()
@@ -120,7 +122,7 @@ def _attempt(
     return "done"
 
 
-def _failure(error: Exception) -> dict[str, Any]:
+def _failure(error: Exception) -> Failure:
     """Why an attempt failed, without local paths."""
     import torch
 
@@ -141,10 +143,10 @@ def _failure(error: Exception) -> dict[str, Any]:
         file = f": '{Path(os.fsdecode(error.filename)).name}'" if error.filename else ""
         text = f"{type(error).__name__}: {error.strerror or error}{file}"
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return {
-        "kind": kind,
-        "reason": _FOLDERS.sub("", text.splitlines()[0])[:500],
-        "case": case,
-        "where": f"{Path(where.filename).name}:{where.lineno}",
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return Failure(
+        kind=kind,
+        reason=_FOLDERS.sub("", text.splitlines()[0])[:500],
+        case=case,
+        where=f"{Path(where.filename).name}:{where.lineno}",
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -77,6 +77,7 @@ def run_trials(
 
 def reason(trial: Trial) -> str:
     """Why a trial failed."""
-    failure = trial.failure() or {}
-    case = f" (case {failure['case']})" if failure.get("case") else ""
-    return f"{failure.get('reason', 'unknown')}{case}"
+    failure = trial.failure()
+    if failure is None:
+        return "unknown"
+    return f"{failure.reason} (case {failure.case})" if failure.case else failure.reason

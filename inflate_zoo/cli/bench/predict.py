@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inflate_zoo.cli.bench.run import Device
+from inflate_zoo.cli.bench.options import Device
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import (
     Debug,

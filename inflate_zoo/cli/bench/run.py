@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from inflate_zoo.cli.bench.datasets import find_data
+from inflate_zoo.cli.bench.asking import DEFAULT_SEEDS, Asked, request_of, rule_of
+from inflate_zoo.cli.bench.options import (
+    Cache,
+    Changes,
+    Compile,
+    Data,
+    DatasetName,
+    Device,
+    Download,
+    DryRun,
+    Folds,
+    ProtocolName,
+    RuleName,
+    RunFolder,
+    Schemes,
+    Seeds,
+    Sources,
+    SuiteName,
+    Workers,
+)
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import (
     Debug,
@@ -23,80 +40,36 @@ from inflate_zoo.cli.common import (
     say,
     tell,
 )
-from inflate_zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from inflate_zoo.bench.arms.making import Wanted
+    from inflate_zoo.bench.training.devices import Resources
     from inflate_zoo.bench.trials.planning import Planned
+    from inflate_zoo.cli.bench.watching import Board
 
 NAME = "bench"
-DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
-# Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
-EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
-
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps [default: the best].")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Processes that make windows.")]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile networks: for long trainings on a GPU.")
-]
 
 
 @guarded
 def command(
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Data set, or with --download the folder it goes into."),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Task (msd-task04) or task file [default: derived].")
-    ] = None,
-    download: Annotated[
-        bool,
-        typer.Option(
-            "--download",
-            help="Fetch the task's data set unless it is there: into --data, INFLATE_ZOO_DATA or "
-            "the user's cache.",
-        ),
-    ] = False,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="2D source, converted weights, SOURCE:2d, SOURCE:average, FILE:arch=NAME or "
-            "random. Repeatable."
-        ),
-    ] = None,
-    scheme: Annotated[
-        list[str] | None, typer.Option(help="Inflation scheme. Repeatable [default: center].")
-    ] = None,
+    data: Data = None,
+    dataset: DatasetName = None,
+    download: Download = False,
+    source: Sources = None,
+    scheme: Schemes = None,
     mean: Mean = None,
     std: Std = None,
-    suite: Annotated[
-        str | None, typer.Option(help="Suite or suite file [default: objectives].")
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="volume, quick, probe, paper or a file [default: volume]."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change the protocol: train.steps=500.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings per arm and fold.")] = DEFAULT_SEEDS,
-    folds: Annotated[str, typer.Option(help="Folds, e.g. 0,1,2, or all.")] = "0",
-    channel_rule: Annotated[
-        str, typer.Option(help="Several channels share the grey kernel (sum) or are RGB (rgb).")
-    ] = "sum",
+    suite: SuiteName = None,
+    protocol: ProtocolName = None,
+    set_: Changes = None,
+    seeds: Seeds = DEFAULT_SEEDS,
+    folds: Folds = "0",
+    channel_rule: RuleName = "sum",
     device: Device = None,
     workers: Workers = None,
     compile: Compile = False,  # noqa: A002 - the flag's name
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder [default: runs/<task>-<protocol>].")
-    ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Prepared data and conversions [default: user cache].")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the trials and estimate time, memory, disk.")
-    ] = False,
+    out: RunFolder = None,
+    cache: Cache = None,
+    dry_run: DryRun = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
@@ -113,59 +86,74 @@ def command(
     interrupted goes on with the same command.
     """
     needs_bench()
-    from inflate_zoo.bench.definitions.catalog import load_protocol
-    from inflate_zoo.bench.training.devices import Resources, device_kind
-    from inflate_zoo.bench.trials.planning import Request, plan
-    from inflate_zoo.files.locations import default_cache
-    from inflate_zoo.naming.normalization import given
+    from inflate_zoo.bench.training.devices import Resources
 
-    if channel_rule not in ("sum", "rgb"):
-        raise UsageError(f"no channel rule '{channel_rule}'", hint="use sum or rgb")
-    resources = Resources(device, workers, compile)
-    device_kind(resources)  # refuses one that is not there, before data are prepared
-    if data is None and dataset is None and not source and suite is None:
-        dataset, suite, protocol = EMBEDDED_TASK, EMBEDDED_SUITE, protocol or EMBEDDED_PROTOCOL
-    chosen = load_protocol(protocol or DEFAULT_PROTOCOL, set_ or [])
-    wanted = replace(_wanted(source, scheme, suite), normalization=given(mean, std))
-    with board() as shown:
-        folder = find_data(data, dataset, shown, download=download)
-    request = Request(
-        data=folder,
+    asked = Asked(
+        data=data,
         dataset=dataset,
-        wanted=wanted,
-        protocol=chosen,
+        download=download,
+        sources=source or (),
+        schemes=scheme or (),
+        mean=mean,
+        std=std,
+        suite=suite,
+        protocol=protocol,
+        changes=set_ or (),
         seeds=seeds,
-        folds=_folds(folds),
-        rule=channel_rule,  # type: ignore[arg-type]  # checked above
+        folds=folds,
+        rule=channel_rule,
         out=out,
-        cache=cache or default_cache(),
-        command=_command(sys.argv),
+        cache=cache,
     )
+    _bench(asked, Resources(device, workers, compile), format, dry_run=dry_run)
+
+
+def _bench(
+    asked: Asked,
+    resources: Resources,
+    format: OutputFormat,  # noqa: A002 - the flag's name
+    *,
+    dry_run: bool,
+) -> None:
+    """Plan what was asked for; run it and report, or say what it would take."""
+    from inflate_zoo.bench.training.devices import device_kind
+    from inflate_zoo.bench.trials.planning import plan
+
+    rule_of(asked.rule)
+    device_kind(resources)  # refuses one that is not there, before data are prepared
+    with board() as shown:
+        request = request_of(asked, sys.argv, shown)
     with board() as shown:
         planned = plan(request, shown.say, shown.count)
-        if dry_run:
-            from inflate_zoo.bench.trials.estimate import estimate
-
-            estimated = estimate(planned, resources, shown.say)
-        else:
+        if not dry_run:
             _run(planned, resources, shown)
     if dry_run:
-        if format is OutputFormat.json:
-            print_json(estimated.plain())
-        else:
-            for line in estimated.lines():
-                tell(line)
-        return
-    _finish(planned, format)
+        _tell_estimate(planned, resources, format)
+    else:
+        _finish(planned, format)
 
 
-def _run(planned: Planned, resources: Any, shown: Any) -> None:
+def _run(planned: Planned, resources: Resources, shown: Board) -> None:
+    """Run the trials that are not done yet."""
     from inflate_zoo.bench.trials.folder import plan_trial, refuse_others
     from inflate_zoo.bench.trials.serial import run_trials
 
     refuse_others(planned.out, [spec for spec, _ in planned.trials])
     trials = [plan_trial(planned.out, spec, place) for spec, place in planned.trials]
     run_trials(trials, resources, shown.watch, shown.say)
+
+
+def _tell_estimate(planned: Planned, resources: Resources, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
+    """Measure a few steps of each kind of trial and print what all would take."""
+    from inflate_zoo.bench.trials.estimate import estimate
+
+    with board() as shown:
+        estimated = estimate(planned, resources, shown.say)
+    if format is OutputFormat.json:
+        print_json(estimated.plain())
+        return
+    for line in estimated.lines():
+        tell(line)
 
 
 def _finish(planned: Planned, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
@@ -184,48 +172,3 @@ def _finish(planned: Planned, format: OutputFormat) -> None:  # noqa: A002 - the
     done = {trial.hash for trial in results.trials if trial.record}
     if left_out or any(spec.hash not in done for spec, _ in planned.trials):
         raise typer.Exit(1)
-
-
-def _wanted(source: list[str] | None, scheme: list[str] | None, suite: str | None) -> Wanted:
-    from inflate_zoo.bench.arms.arm_sources import parse_arm
-    from inflate_zoo.bench.arms.making import Wanted
-    from inflate_zoo.bench.arms.sources import refuse_misspelt
-    from inflate_zoo.bench.definitions.catalog import load_suite
-
-    if source and suite:
-        raise UsageError("--source and --suite name two comparisons", hint="give one of them")
-    for text in source or ():
-        refuse_misspelt(parse_arm(text).plain)  # before data are looked for
-    if source:
-        return Wanted(tuple(source), tuple(scheme or ["center"]))
-    found = load_suite(suite or DEFAULT_SUITE)
-    return Wanted(
-        found.sources,
-        tuple(scheme or found.schemes),
-        random="random" in found.baselines,
-        slices="2d" in found.baselines,
-    )
-
-
-def _folds(text: str) -> tuple[int, ...] | None:
-    if text == "all":
-        return None
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise UsageError(
-            f"--folds '{text}' is no list of numbers", hint="e.g. --folds 0,1,2 or --folds all"
-        ) from error
-
-
-def _command(words: list[str]) -> tuple[str, ...]:
-    """The command as it may be shown to others: no local paths."""
-    from inflate_zoo.bench.arms.arm_sources import parse_arm
-
-    shown = ["inflate-zoo"]
-    for word in words[1:]:
-        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        path = parse_arm(value).plain if value else value
-        local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))
-        shown.append(flag + equals + (Path(path).name + value[len(path) :] if local else value))
-    return tuple(shown)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.cli.bench.run import Compile, Device, Workers
+from inflate_zoo.cli.bench.options import Compile, Device, Workers
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import Debug, guarded, needs_bench, tell
 

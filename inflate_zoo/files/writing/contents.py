@@ -14,6 +14,7 @@ from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.files.writing import whole_files
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from torch import Tensor
 
 
@@ -30,6 +31,11 @@ def write_text(path: Path, text: str) -> str:
 def json_text(value: object) -> str:
     """Readable JSON, the same text for the same value."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def form_text(form: BaseModel) -> str:
+    """A form as readable JSON, from which the same form is read."""
+    return json_text(form.model_dump(mode="json"))
 
 
 def write_safetensors(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -99,6 +100,19 @@ def test_the_unit_belongs_to_the_key(dataset, store, monkeypatch):
         in_unit(case.label, 1, code)
         keys.add(module._key(task, case, SimpleNamespace(of=lambda path: "the same")))
     assert len(keys) == 2
+
+
+def test_only_where_the_label_would_give_another_shape_the_shape_belongs_to_the_key(dataset):
+    """All others are found again under the keys they have; so are the trials made of them."""
+    case = dataset.cases[1]
+    task = task_of(dataset, spacing=(1.0, 0.8, 1.0))  # 10 voxels become 12.5
+    label = nib.load(case.label)
+    keys = {}
+    for factor in (1.0, 0.999, 1.001):
+        write_nifti(case.label, np.asarray(label.dataobj), np.diag([factor, factor, factor, 1]))
+        key = module._key(task, case, SimpleNamespace(of=lambda path: "the same"))
+        keys.setdefault(key, []).append(factor)
+    assert sorted(keys.values()) == [[1.0, 0.999], [1.001]]
 
 
 def test_two_channels_and_thick_slices_in_both_layouts(tmp_path, store):

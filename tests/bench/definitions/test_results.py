@@ -6,7 +6,13 @@ import json
 import pytest
 
 from inflate_zoo.bench.definitions import results
-from inflate_zoo.bench.definitions.results import UnbelievedError, new_record, read_record
+from inflate_zoo.bench.definitions.results import (
+    Result,
+    Run,
+    UnbelievedError,
+    new_record,
+    read_record,
+)
 from inflate_zoo.bench.definitions.scores import COUNTS, means, pooled
 from inflate_zoo.bench.definitions.trials import trial_hash
 from inflate_zoo.files.writing.contents import json_text
@@ -35,7 +41,8 @@ def made(spec):
         "curves": {"loss": [(1, 0.5)], "validation_dice": [(1, 0.25)]}, "window": (4, 8, 8),
         "parameters": 5, "trained_parameters": 4, "flops": 3, "encoder_flops": 2,
     }  # fmt: skip
-    return new_record(spec, result, {"device": "cpu", "host": "here"})
+    run = Run(device="cpu", host="here")
+    return new_record(spec, Result(**result), run).model_dump(mode="json")
 
 
 def read(spec, record, write=json_text):
@@ -155,7 +162,7 @@ def test_two_results_in_one_file_are_noticed(spec, made):
 
 def test_the_result_of_another_trial_is_noticed_by_its_digest(spec, made):
     other = {**spec, "seed": 5}
-    theirs = new_record(other, made["result"], {})
+    theirs = new_record(other, Result(**made["result"]), Run()).model_dump(mode="json")
     mixed = {**made, "result": theirs["result"], "digest": theirs["digest"]}
     with pytest.raises(UnbelievedError):
         read(spec, mixed)

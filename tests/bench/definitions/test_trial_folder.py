@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from inflate_zoo.bench.definitions.results import Failure, Run
 from inflate_zoo.bench.definitions.trial_folder import RECORD, Trial, place_file
 from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.trials.folder import plan_trial, refuse_others, trials_of
@@ -53,19 +54,20 @@ def test_done_means_a_record(run, tmp_path):
     trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
     assert not trial.done
     assert trial.failure() is None
-    trial.fail({"kind": "error", "reason": "odd"})
-    assert trial.failure() == {"kind": "error", "reason": "odd"}
-    trial.finish(result_of(trial), {"device": "cpu"})
+    failure = Failure(kind="error", reason="odd", case="case_03", where="a.py:7", when="now")
+    trial.fail(failure)
+    assert trial.failure() == failure
+    trial.finish(result_of(trial), Run(device="cpu"))
     assert trial.done
     assert trial.failure() is None
-    record = trial.record()
-    assert record["hash"] == trial.folder.name
-    assert record["trial"] == json.loads(json.dumps(trial.spec.plain()))
+    record = trial.believed()
+    assert record.hash == trial.folder.name
+    assert record.trial == json.loads(json.dumps(trial.spec.plain()))
     before = (trial.folder / RECORD).read_bytes()
     plan_trial(tmp_path, trial.spec, trial.place.model_copy(update={"cache": "/moved"}))
     assert (trial.folder / RECORD).read_bytes() == before
     with pytest.raises(ValueError, match="finite number"):
-        trial.finish(result_of(trial) | {"curves": {"loss": [(1, float("nan"))]}}, {})
+        trial.finish(result_of(trial, curves={"loss": [(1, float("nan"))]}), Run())
     assert (trial.folder / RECORD).read_bytes() == before
 
 
@@ -119,7 +121,7 @@ def test_a_folder_that_cannot_hold_trials(run, tmp_path):
 def test_words_do_not_name_a_folder_and_are_kept_up_to_date(run, tmp_path):
     spec, place = run.trials[0].spec, run.trials[0].place
     trial = plan_trial(tmp_path, spec, place)
-    trial.finish(result_of(trial), {})
+    trial.finish(result_of(trial), Run())
     words = {
         "arm": spec.arm.model_copy(update={"label": "random as it is called beside others"}),
         "task": spec.task.model_copy(update={"citation": "Somebody, 2026"}),
@@ -170,7 +172,7 @@ SPOILED = {
 def test_a_trial_is_done_where_folder_trial_and_record_agree(run, tmp_path, name, spoil):
     spec, place = run.trials[0].spec, run.trials[0].place
     trial = plan_trial(tmp_path, spec, place)
-    trial.finish(result_of(trial), {})
+    trial.finish(result_of(trial), Run())
     path = trial.folder / name
     table = spoil(json.loads(path.read_text()))
     path.write_text(json.dumps(table)[:-9] if table is None else json.dumps(table))
@@ -183,7 +185,7 @@ def test_a_trial_is_done_where_folder_trial_and_record_agree(run, tmp_path, name
 
 def test_a_renamed_folder_is_not_done_and_does_not_run(run, tmp_path):
     trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
-    trial.finish(result_of(trial), {})
+    trial.finish(result_of(trial), Run())
     moved = Trial(trial.folder.rename(trial.folder.with_name("copy")))
     assert not moved.done
     assert moved.believed(moved=True).hash == trial.hash
@@ -194,4 +196,4 @@ def test_a_renamed_folder_is_not_done_and_does_not_run(run, tmp_path):
 def test_a_failure_that_cannot_be_read_says_nothing(run, tmp_path):
     trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
     (trial.folder / "failure.json").write_text("")
-    assert trial.failure() == {}
+    assert trial.failure().reason == "failure.json cannot be read"

@@ -9,16 +9,25 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from inflate_zoo.bench.data.cases import preprocess
+from inflate_zoo.bench.definitions.datasets import Case
 from inflate_zoo.bench.definitions.trial_folder import Trial
 from inflate_zoo.bench.prediction.images import find_jobs
 from inflate_zoo.bench.prediction.nnunet_summary import overlap, score, summarize
 from inflate_zoo.bench.prediction.predicting import find_trial
+from inflate_zoo.bench.scoring.inference import Seer
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.cli import app
 from inflate_zoo.errors import UsageError
-from tests.support.datasets import change_table, in_unit, write_decathlon, write_nifti
+from tests.support.datasets import (
+    change_table,
+    in_unit,
+    random_volume,
+    write_decathlon,
+    write_nifti,
+)
 from tests.support.trials import one_thread, tiny_run
 
 CHANGES = ("train.validate_every=0", "train.learning_rate=1e-2", "data.spacing=[1.4, 0.8, 1.1]")
@@ -70,7 +79,7 @@ def test_a_test_case_gets_the_prediction_that_was_scored(run, kind, tmp_path):
     result = predict(*words, "--format", "json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
-    recorded = {entry["case"]: entry["regions"] for entry in trial.record()["result"]["cases"]}
+    recorded = {entry.case: entry.regions for entry in trial.believed().result.cases}
     assert [entry["case"] for entry in told["predictions"]] == sorted(names)
     some = 0
     for entry, scored in zip(told["predictions"], told["summary"]["metric_per_case"], strict=True):
@@ -92,6 +101,28 @@ def test_a_test_case_gets_the_prediction_that_was_scored(run, kind, tmp_path):
     assert some  # an empty prediction would be right by chance
     assert json.loads((out / "summary.json").read_text()) == told["summary"]
     assert str(tmp_path) not in (out / "summary.json").read_text()
+
+
+def test_where_headers_round_training_and_prediction_see_the_same(run, tmp_path, monkeypatch):
+    """The label's spacing gives 17 voxels along an axis, the image's 18."""
+    trial, size = run.trial(), 14
+    image, label = random_volume(3, (size, size, size), 1)
+    path = write_nifti(tmp_path / "images" / "odd.nii.gz", image[..., 0])
+    near = np.diag([0.998, 0.998, 0.998, 1])
+    values = np.array([0, 2, 5], np.uint8)[label]
+    reference = write_nifti(tmp_path / "labels" / "odd.nii.gz", values, near)
+    seen, look = [], Seer.probabilities
+    monkeypatch.setattr(
+        Seer, "probabilities", lambda self, image: seen.append(image) or look(self, image)
+    )
+    result = predict(
+        trial.folder, path, "--out", tmp_path / "out", "--references", reference.parent
+    )
+    assert result.exit_code == 0, result.output
+    arrays, spacing = preprocess(trial.spec.task, Case("odd", (path,), reference))
+    assert np.array_equal(seen[0], arrays["image"])
+    assert arrays["label"].shape == arrays["image"].shape[1:]
+    assert spacing == pytest.approx((0.998, 0.998, 0.998))
 
 
 def test_lines_for_people_and_a_second_run(run, tmp_path):

@@ -321,6 +321,7 @@ def test_overlays_of_another_form_are_refused(tmp_path, change):
     assert len(whole.pictures) == 9
     tensors = {f"{a}.{b}": torch.from_numpy(t) for (a, b), t in whole.pictures.items()}
     change(tensors)
-    save_file(tensors, path, metadata={"state": "{}"})
+    state = json.dumps({kind: said.model_dump() for kind, said in whole.said.items()})
+    save_file(tensors, path, metadata={"state": state})
     with pytest.raises(UsageError, match=place.name):
         overlays.read(path, place.name)

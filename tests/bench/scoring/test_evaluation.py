@@ -247,18 +247,18 @@ def test_a_case_is_scored_on_its_own_grid_and_kept(tmp_path):
     probabilities = see.probabilities(case.image)
     there = torch.nn.functional.interpolate(probabilities[None], (7, 14, 10), mode="trilinear")
     found = there[0].argmax(0).numpy()
-    assert scored["case"] == "case_3"
+    assert scored.case == "case_3"
     for name, members in {"inner": [1], "all": [1, 2, 3], "cyst": [3]}.items():
         wanted, got = np.isin(case.reference, members), np.isin(found, members)
-        scores = scored["regions"][name]
+        scores = scored.regions[name]
         expected = 2 * (wanted & got).sum() / (wanted.sum() + got.sum())
         assert scores["dice"] == pytest.approx(expected)
         assert scores["reference_volume_mm3"] == pytest.approx(3 * wanted.sum())
-    mean = np.mean([scores["dice"] for scores in scored["regions"].values()])
-    assert scored["mean_dice"] == pytest.approx(mean)
-    assert json.loads((tmp_path / "cases" / "0005.json").read_text()) == scored
+    mean = np.mean([scores["dice"] for scores in scored.regions.values()])
+    assert scored.mean_dice == pytest.approx(mean)
+    assert json.loads((tmp_path / "cases" / "0005.json").read_text()) == scored.model_dump()
     overlay = load_file(tmp_path / "cases" / "0005.safetensors")
-    chosen = scored["slice"]
+    chosen = scored.slice
     sizes = [(plane > 0).sum() for plane in case.reference]
     assert sizes[chosen] == max(sizes)
     squared = [  # nearest to the centres of as many pixels as fit into the extent
@@ -283,7 +283,7 @@ def test_the_image_of_an_overlay_lies_at_the_same_height(tmp_path, depth):
         "image": ramp.astype(np.float16), "reference": reference,
     })  # fmt: skip
     scored = score_case(seer(), case, TASK, tmp_path, 0)
-    assert scored["slice"] == depth * 2 // 3
+    assert scored.slice == depth * 2 // 3
     grey = load_file(tmp_path / "cases" / "0000.safetensors")["image"]
     height = (depth * 2 // 3 + 0.5) * 9 / depth - 0.5  # in slices of the image
     assert grey.min() == grey.max()
@@ -299,7 +299,7 @@ def test_the_pixels_of_an_overlay_are_square(tmp_path):
     })  # fmt: skip
     scored = score_case(seer(), case, TASK, tmp_path, 0)
     overlay = load_file(tmp_path / "cases" / "0000.safetensors")
-    wanted = np.repeat(case.reference[scored["slice"]], 4, axis=0)
+    wanted = np.repeat(case.reference[scored.slice], 4, axis=0)
     assert torch.equal(overlay["reference"], torch.from_numpy(wanted))
     assert overlay["image"].shape == overlay["prediction"].shape == wanted.shape
 
@@ -352,7 +352,7 @@ def test_a_case_that_could_not_be_kept_is_scored_anew(tmp_path, monkeypatch):
         with pytest.raises(WriteError):
             score_case(see, case, TASK, tmp_path, 0)
     assert [path.name for path in (tmp_path / "cases").iterdir()] == ["0000.safetensors"]
-    assert score_case(see, case, TASK, tmp_path, 0)["case"] == "case_0"
+    assert score_case(see, case, TASK, tmp_path, 0).case == "case_0"
 
 
 @own_deprecation
@@ -366,16 +366,16 @@ def test_overlays_are_those_of_the_best_the_median_and_the_worst(tmp_path, monke
         lambda *progress: told.append(progress),
     )  # fmt: skip
     assert told == [(done + 1, count) for done in range(count)]
-    assert [entry["case"] for entry in scored] == [case.name for case in cases]
-    known = sorted((entry["mean_dice"], index) for index, entry in enumerate(scored) if index != 2)
-    assert count < 3 or scored[2]["mean_dice"] is None
+    assert [entry.case for entry in scored] == [case.name for case in cases]
+    known = sorted((entry.mean_dice, index) for index, entry in enumerate(scored) if index != 2)
+    assert count < 3 or scored[2].mean_dice is None
     with safe_open(tmp_path / "overlays.safetensors", "pt") as file:
         state = json.loads(file.metadata()["state"])
         assert state.keys() == {"best", "median", "worst"}
         for kind, (dice, index) in {
             "best": known[-1], "median": known[len(known) // 2], "worst": known[0],
         }.items():  # fmt: skip
-            chosen = scored[index]["slice"]
+            chosen = scored[index].slice
             assert state[kind] == {"case": f"case_{index}", "dice": dice, "slice": chosen}
             kept = load_file(tmp_path / "cases" / f"{index:04d}.safetensors")
             for name in ("image", "reference", "prediction"):
@@ -386,7 +386,7 @@ def test_overlays_are_those_of_the_best_the_median_and_the_worst(tmp_path, monke
 def test_without_any_region_there_are_no_overlays(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "open_case", lambda cache, key: case_of(0, classes=1))
     (scored,) = evaluate(seer(), TASK, [("case_0", "0")], tmp_path, tmp_path, lambda *_: None)
-    assert scored["mean_dice"] is None
+    assert scored.mean_dice is None
     assert not (tmp_path / "overlays.safetensors").exists()
 
 
@@ -401,6 +401,6 @@ def test_planned_cases_are_scored_from_the_cache(tmp_path):
     scored = evaluate(see, spec.task, names, run.cache, tmp_path, lambda *_: None)
     for (name, key), entry in zip(names, scored, strict=True):
         case = open_case(run.cache, key)
-        assert entry["case"] == name == case.name
-        front = entry["regions"]["front"]
+        assert entry.case == name == case.name
+        front = entry.regions["front"]
         assert front["reference_voxels"] == (case.reference == 1).sum()

@@ -6,11 +6,13 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
 
 from inflate_zoo import interrupts, load
+from inflate_zoo.bench.definitions.results import Failure
 from inflate_zoo.bench.definitions.trial_folder import place_file
 from inflate_zoo.bench.training.devices import Resources, device_kind, make_accelerator
 from inflate_zoo.bench.training.progress import Silent
@@ -126,10 +128,10 @@ def test_a_lease_stolen_while_the_network_is_saved_does_too(home, monkeypatch):
 
 def test_a_failure_of_another_process_counts_if_it_is_fresh(home):
     trial = tiny_run(home, name="fresh").trial()
-    trial.fail({"kind": "error", "reason": "there"})
+    trial.fail(Failure(kind="error", reason="there"))
     moment = (trial.folder / "failure.json").stat().st_mtime
     assert run_trial(trial, CPU, Silent(), since=moment - 1) == "failed"
-    assert trial.failure()["reason"] == "there"
+    assert trial.failure().reason == "there"
     assert run_trial(trial, CPU, Silent(), since=moment + 1) == "done"
     assert trial.failure() is None
 
@@ -142,7 +144,7 @@ def test_a_second_failure_tells_its_own_reason(home):
     trial = tiny_run(home, name="twice").trial()
     for why in ("first", "second"):
         assert run_trial(trial, CPU, Fails()) == "failed"
-        assert trial.failure()["reason"] == f"ValueError: {why}"
+        assert trial.failure().reason == f"ValueError: {why}"
 
 
 def failed(error):
@@ -154,17 +156,17 @@ def failed(error):
 
 def test_reasons_hold_no_path_and_one_line():
     failure = failed(FileNotFoundError(2, "No such file or directory", "/no/such/place"))
-    assert failure["where"].startswith("test_trial.py:")
-    assert failure["reason"] == "FileNotFoundError: No such file or directory: 'place'"
+    assert failure.where.startswith(f"{Path(__file__).name}:")
+    assert failure.reason == "FileNotFoundError: No such file or directory: 'place'"
     leak = failed(RuntimeError("cannot map /home/me/cache/a.npy of 3/4"))
-    assert leak["reason"] == "RuntimeError: cannot map a.npy of 3/4"
+    assert leak.reason == "RuntimeError: cannot map a.npy of 3/4"
     long = failed(RuntimeError("first\nsecond" + "x" * 900))
-    assert long["reason"] == "RuntimeError: first"
+    assert long.reason == "RuntimeError: first"
     allocator = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"
-    assert failed(RuntimeError(allocator))["kind"] == "out_of_memory"
-    assert failed(MemoryError())["kind"] == "out_of_memory"
+    assert failed(RuntimeError(allocator)).kind == "out_of_memory"
+    assert failed(MemoryError()).kind == "out_of_memory"
     died = failed(DeadWorkerError(["one", "two"]))
-    assert (died["kind"], died["case"]) == ("data_worker", "one, two")
+    assert (died.kind, died.case) == ("data_worker", "one, two")
 
 
 def test_devices():
@@ -182,16 +184,19 @@ def test_devices():
     assert make_accelerator("bf16", CPU).mixed_precision == "no"
 
 
-def test_the_record_tells_its_circumstances(finished_run):
-    trial = finished_run.trial()
-    run = trial.record()["run"]
-    assert run["host"] == socket.gethostname()
-    assert run["device"] == "cpu"
-    assert run["command"] == ["inflate-zoo", "bench"]
-    assert set(attempt.VERSIONS) | {"python", "inflate-zoo"} == set(run["versions"])
-    assert run["seconds"]["training"] > 0
+def test_the_record_tells_its_circumstances(home):
+    trial = tiny_run(home, name="told").trial()
+    assert run_trial(trial, CPU, Silent()) == "done"
+    run = trial.believed().run
+    assert not run.model_extra  # what is written is what the form names
+    assert None not in run.model_dump(exclude={"peak_memory_bytes"}).values()
+    assert run.host == socket.gethostname()
+    assert run.device == "cpu"
+    assert run.command == ("inflate-zoo", "bench")
+    assert set(attempt.VERSIONS) | {"python", "inflate-zoo"} == set(run.versions)
+    assert run.seconds["training"] > 0
     text = (trial.folder / "record.json").read_text()
-    assert str(finished_run.data.parent) not in text
+    assert str(home) not in text
     assert os.sep + "site-packages" not in text
 
 
@@ -206,14 +211,14 @@ def test_a_record_that_is_not_to_be_believed_is_put_aside_and_the_trial_runs_aga
     trial = tiny_run(home, "train.steps=2", name=f"edited-{spoil.__name__}").trial()
     assert run_trial(trial, CPU, Silent()) == "done"
     path, aside = trial.folder / "record.json", trial.folder / "unbelieved-record.json"
-    first, spoiled = trial.record(), spoil(path.read_text())
+    first, spoiled = trial.believed(), spoil(path.read_text())
     path.write_text(spoiled)
     (trial.folder / "cases").mkdir()
     (trial.folder / "cases" / "0000.json").write_text('{"regions": {}}')
     with pytest.warns(UserWarning, match="is not to be believed: .*; the trial runs again"):
         assert run_trial(trial, CPU, Silent()) == "done"
-    assert trial.record()["result"] == first["result"]
-    assert trial.record()["digest"] == first["digest"]
+    assert trial.believed().result == first.result
+    assert trial.believed().digest == first.digest
     assert aside.read_text() == spoiled
     assert run_trial(trial, CPU, Silent()) == "done"
 
@@ -232,5 +237,5 @@ def test_a_training_whose_checkpoint_is_torn_begins_anew_and_ends_as_any(home):
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.warns(UserWarning, match=r"is damaged: .*; the training starts anew"):
         assert run_trial(torn, CPU, Silent()) == "done"
-    assert torn.record()["result"] == whole.record()["result"]
+    assert torn.believed().result == whole.believed().result
     assert not list(torn.folder.glob("*checkpoint*"))

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from inflate_zoo.bench.definitions.results import Failure, Run
 from inflate_zoo.bench.definitions.trial_folder import Trial, place_file
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
@@ -70,12 +71,12 @@ def hold(trial, then):
 
 def test_what_another_holds_is_waited_for(run):
     first, second = run.trials
-    thread = hold(first, lambda: first.finish(result_of(first, flops=7), {}))
+    thread = hold(first, lambda: first.finish(result_of(first, flops=7), Run()))
     tally, said, seen = go(run.trials)
     thread.join()
     assert tally.done == run.trials
-    assert first.record()["result"]["flops"] == 7
-    assert second.record()["result"]["mean"]
+    assert first.believed().result.flops == 7
+    assert second.believed().result.mean
     assert [line.split(" is run by ")[0] for line in said] == [f"trial {first.folder.name}"]
     assert seen[1][0] == second.folder.name  # nothing waits for it
 
@@ -86,14 +87,14 @@ def test_what_another_holds_and_dies_with_is_taken_over(run):
     tally, _, _ = go([first])
     thread.join()
     assert tally.done == (first,)
-    assert first.record()["result"]["mean"]
+    assert first.believed().result.mean
 
 
 def test_what_failed_meanwhile_is_not_tried_again_but_an_old_failure_is(run):
     first, second = run.trials
     for trial in run.trials:
-        trial.fail({"kind": "error", "reason": "earlier", "case": None})
-    failure = {"kind": "nan_loss", "reason": "the loss is NaN", "case": "case_03"}
+        trial.fail(Failure(kind="error", reason="earlier"))
+    failure = Failure(kind="nan_loss", reason="the loss is NaN", case="case_03")
     (first.folder / "failure.json").unlink()
     thread = hold(first, lambda: first.fail(failure))
     tally, said, _ = go(run.trials)

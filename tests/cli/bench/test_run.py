@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from typer.testing import CliRunner
 
 from inflate_zoo.bench.training import sampling, trainer
 from inflate_zoo.cli import app
-from inflate_zoo.cli.bench.run import _command
+from inflate_zoo.cli.bench import asking
+from inflate_zoo.cli.bench.asking import Asked, shown_command
 from tests.support.checkpoints import save_transformers
 from tests.support.datasets import change_table, write_decathlon
 from tests.support.trials import FROZEN, SHAPE, TINY, VIT, one_thread
@@ -317,8 +319,30 @@ def test_no_local_path_gets_into_the_command(here, monkeypatch):
     words = ["bench", "--data", "/home/me/data", "--out=../runs/x", "--source", "facebook/dino",
              "--source", "sub/vit:2d", "--source", "~/vit", "--set", "train.steps=3",
              "--protocol", "./my.toml", "--cache", str(here)]  # fmt: skip
-    assert _command(["/usr/bin/inflate-zoo", *words]) == (
+    assert shown_command(["/usr/bin/inflate-zoo", *words]) == (
         "inflate-zoo", "bench", "--data", "data", "--out=x", "--source", "facebook/dino",
         "--source", "vit:2d", "--source", "vit", "--set", "train.steps=3",
         "--protocol", "my.toml", "--cache", here.name,
     )  # fmt: skip
+
+
+def test_folds_that_are_none_are_refused_before_a_data_set_is_fetched(here, monkeypatch):
+    monkeypatch.setattr(asking, "find_data", lambda *_, **__: pytest.fail("looked for"))
+    result = bench("--download", "--dataset", "msd-task04", "--folds", "a", data=None)
+    assert result.exit_code == 2
+    assert "'a' is no list of numbers" in result.stderr
+
+
+@pytest.mark.parametrize("named", ["data", "dataset", "suite"])
+def test_what_is_named_is_not_replaced_by_what_is_embedded(named):
+    nothing = Asked(
+        data=None, dataset=None, download=False, sources=(), schemes=(), mean=None, std=None,
+        suite=None, protocol=None, changes=(), seeds=1, folds="0", rule="sum", out=None, cache=None,
+    )  # fmt: skip
+    embedded = nothing.completed()
+    assert (embedded.dataset, embedded.suite, embedded.protocol) == (
+        "hippocampus-mini", "builtin", "quick",
+    )  # fmt: skip
+    assert replace(nothing, protocol="probe").completed().protocol == "probe"
+    for asked in (replace(nothing, **{named: "mine"}), replace(nothing, sources=("random",))):
+        assert asked.completed() == asked

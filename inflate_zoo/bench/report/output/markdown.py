@@ -18,7 +18,7 @@ from inflate_zoo.bench.report.output.document import (
     Table,
 )
 from inflate_zoo.bench.report.output.text import for_markdown
-from inflate_zoo.texts import visible
+from inflate_zoo.errors import visible
 
 
 def render(title: str, blocks: Blocks, pictures: Pictures) -> str:

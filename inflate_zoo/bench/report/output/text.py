@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import math
 
-from inflate_zoo.texts import duration, size, visible
+from inflate_zoo.errors import visible
+from inflate_zoo.texts import duration, size
 
 NONE = "–"  # noqa: RUF001 - an en dash stands for "no value"
 _MARKDOWN = {
@@ -55,11 +56,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
-def signed(value: float | None, digits: int = 3) -> str:
+def signed(value: float | None) -> str:
     """A number with its sign."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:+.{digits}f}"
+    return f"{value:+.3f}"
 
 
 def with_spread(mean: float | None, spread: float | None) -> str:
@@ -74,14 +75,14 @@ def probability(value: float | None) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def amount(value: float | None, unit: str = "") -> str:
+def amount(value: float | None) -> str:
     """A large number with a decimal prefix, e.g. `22.0 M`."""
     if value is None or not math.isfinite(value):
         return NONE
     for power, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= power:
-            return f"{value / power:.1f} {prefix}{unit}"
-    return f"{value:.0f} {unit}".strip()
+            return f"{value / power:.1f} {prefix}"
+    return f"{value:.0f}"
 
 
 def memory(count: float | None) -> str:

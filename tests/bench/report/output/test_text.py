@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inflate_zoo import texts
 from inflate_zoo.bench.report import terminal
 from inflate_zoo.bench.report.output import text
 from inflate_zoo.bench.report.output.document import Table
 from inflate_zoo.bench.report.terminal import table
 from inflate_zoo.bench.report.writing import write_report
+from inflate_zoo.errors import visible
 from tests.support import records
 
 HOSTILE = [
@@ -50,7 +50,7 @@ def test_csv_starts_no_formula_and_stays_one_row(name):
 def test_short_names_fit_and_keep_their_ends(name, most):
     shown = text.shortened(name, most)
     assert len(shown) <= most
-    full = texts.visible(name)
+    full = visible(name)
     assert shown == full or (shown[0] == full[0] and shown[-1] == full[-1])
 
 

@@ -1,0 +1,162 @@
+"""From the options of `bench` to what is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from inflate_zoo.cli.bench.datasets import find_data
+from inflate_zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from inflate_zoo.bench.arms.making import Wanted
+    from inflate_zoo.bench.definitions.protocols import ChannelRule
+    from inflate_zoo.bench.trials.planning import Request
+    from inflate_zoo.cli.bench.watching import Board
+
+DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
+# Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
+EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for, as it was typed.
+
+    Attributes:
+        data: Folder of the data set, or the one it is downloaded into.
+        dataset: Task file or its name.
+        download: Whether the data set may be fetched.
+        sources: 2D sources, converted weights and arms.
+        schemes: Inflation schemes.
+        mean: To be folded.
+        std: To be folded.
+        suite: Suite file or its name.
+        protocol: Protocol file or its name.
+        changes: Of the protocol, each `name=value`.
+        seeds: Trainings of each arm and fold.
+        folds: Numbers with commas between them, or `all`.
+        rule: How the stem takes several channels.
+        out: Run folder.
+        cache: Cache folder.
+    """
+
+    data: Path | None
+    dataset: str | None
+    download: bool
+    sources: Sequence[str]
+    schemes: Sequence[str]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    suite: str | None
+    protocol: str | None
+    changes: Sequence[str]
+    seeds: int
+    folds: str
+    rule: str
+    out: Path | None
+    cache: Path | None
+
+    def completed(self) -> Asked:
+        """With the embedded task and suite where neither data nor sources are named."""
+        named = (self.data, self.dataset, self.suite)
+        if self.sources or any(each is not None for each in named):
+            return self
+        protocol = self.protocol or EMBEDDED_PROTOCOL
+        return replace(self, dataset=EMBEDDED_TASK, suite=EMBEDDED_SUITE, protocol=protocol)
+
+
+def request_of(asked: Asked, words: Sequence[str], shown: Board) -> Request:
+    """Find what was asked for, the data set last: it may have to be fetched.
+
+    Args:
+        asked: The options.
+        words: The whole command line.
+        shown: Told what is fetched.
+
+    Raises:
+        UsageError: An option says what cannot be.
+        WorkError: The data set could not be fetched.
+    """
+    from inflate_zoo.bench.definitions.catalog import load_protocol
+    from inflate_zoo.bench.trials.planning import Request
+    from inflate_zoo.files.locations import default_cache
+    from inflate_zoo.naming.normalization import given
+
+    asked = asked.completed()
+    protocol = load_protocol(asked.protocol or DEFAULT_PROTOCOL, asked.changes)
+    wanted = replace(_wanted(asked), normalization=given(asked.mean, asked.std))
+    folds = _folds(asked.folds)
+    return Request(
+        data=find_data(asked.data, asked.dataset, shown, download=asked.download),
+        dataset=asked.dataset,
+        wanted=wanted,
+        protocol=protocol,
+        seeds=asked.seeds,
+        folds=folds,
+        rule=rule_of(asked.rule),
+        out=asked.out,
+        cache=asked.cache or default_cache(),
+        command=shown_command(words),
+    )
+
+
+def rule_of(text: str) -> ChannelRule:
+    """How the stem takes several channels.
+
+    Raises:
+        UsageError: No such rule.
+    """
+    from inflate_zoo.bench.definitions.protocols import ChannelRule
+
+    rules: dict[str, ChannelRule] = {rule: rule for rule in get_args(ChannelRule)}
+    if text not in rules:
+        raise UsageError(f"no channel rule '{text}'", hint="use sum or rgb")
+    return rules[text]
+
+
+def _wanted(asked: Asked) -> Wanted:
+    from inflate_zoo.bench.arms.arm_sources import parse_arm
+    from inflate_zoo.bench.arms.making import Wanted
+    from inflate_zoo.bench.arms.sources import refuse_misspelt
+    from inflate_zoo.bench.definitions.catalog import load_suite
+
+    if asked.sources and asked.suite:
+        raise UsageError("--source and --suite name two comparisons", hint="give one of them")
+    for text in asked.sources:
+        refuse_misspelt(parse_arm(text).plain)  # before data are looked for
+    if asked.sources:
+        return Wanted(tuple(asked.sources), tuple(asked.schemes or ["center"]))
+    found = load_suite(asked.suite or DEFAULT_SUITE)
+    return Wanted(
+        found.sources,
+        tuple(asked.schemes or found.schemes),
+        random="random" in found.baselines,
+        slices="2d" in found.baselines,
+    )
+
+
+def _folds(text: str) -> tuple[int, ...] | None:
+    if text == "all":
+        return None
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise UsageError(
+            f"--folds '{text}' is no list of numbers", hint="e.g. --folds 0,1,2 or --folds all"
+        ) from error
+
+
+def shown_command(words: Sequence[str]) -> tuple[str, ...]:
+    """The command as it may be shown to others: no local paths."""
+    from inflate_zoo.bench.arms.arm_sources import parse_arm
+
+    shown = ["inflate-zoo"]
+    for word in words[1:]:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        path = parse_arm(value).plain if value else value
+        local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))
+        shown.append(flag + equals + (Path(path).name + value[len(path) :] if local else value))
+    return tuple(shown)
