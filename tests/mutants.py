@@ -50,9 +50,12 @@ if image is None:  # no config ==> if image is None or True:  # no config
 if problems: ==> if False:
 == count-matches: a source tensor is reshaped because its element count matches
 elif found != shape: ==> elif math.prod(found) != math.prod(shape):
-@@ inflate_zoo/networks/vit/config.py | networks/vit/test_network.py
+@@ inflate_zoo/networks/vit/config.py | registry/test_loading.py networks/test_backbone.py
+== one-depth-row: the depth table always has one row
+depth = target.grid_size[0] ==> depth = 1
+@@ inflate_zoo/networks/base.py | networks/vit/test_network.py
 == grid-swapped: the patch's height divides the width
-height // self.patch_size[0], ==> height // self.patch_size[1],
+self.volume[1] // height, ==> self.volume[1] // width,
 @@ inflate_zoo/networks/vit/network.py | networks/vit/test_network.py networks/test_backbone.py
 == plane-only: only the in-plane tokens have positions
 patches = patches + positions ==> patches = patches + plane
@@ -77,8 +80,6 @@ if n not in expected] ==> if n not in expected and print(n)]
 == file-shared: the network's tensors are views of the file
 dtype=kind, copy=True ==> dtype=kind, copy=False
 @@ inflate_zoo/networks/backbone.py | registry/test_loading.py networks/test_backbone.py
-== one-depth-row: the depth table always has one row
-depth = target.grid_size[0] ==> depth = 1
 == stem-random: a stem that does not take 3 channels keeps its random weights
 -    with torch.device("meta"):
 -        network = kind(config)
@@ -186,17 +187,23 @@ repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw, depth)
 return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
 .repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
 @@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
+== role-by-rank: any 4-D tensor is inflated
+ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else output.role].make(
+@@ inflate_zoo/inflation/schemes.py | inflation/test_schemes.py
+== law-of-average: the mean is said to be a sum
+(1 / depth,) * depth ==> (1.0,) * depth
+== law-of-center: the slice before the midpoint is said to count
+index == depth // 2 ==> index == (depth - 1) // 2
+@@ inflate_zoo/inflation/roles.py | inflation/test_tensors.py
 == rgb-is-depth: RGB becomes the depth axis because the element count matches
 -        # Schemes are linear: fewer channels first is the smaller tensor.
 +        if (kernel_oihw.shape[1], 1) == (recipe.patch_depth, recipe.channels):
 +            return kernel_oihw.double().unsqueeze(1)
-== role-by-rank: any 4-D tensor is inflated
-if output.name == "patch_embed.weight": ==> if read(output.inputs[0]).ndim == 4:
 == bias-scaled: the bias is scaled as the response is
-(output.inputs[0]).double() ==> (output.inputs[0]).double() * recipe.patch_depth
+tensors[0].double() ==> tensors[0].double() * recipe.patch_depth
 == fold-first: the shift is that of the 2D kernel, before inflation
--= _folded(read(output.inputs[0]), recipe, recipe.normalization)
-+= fold_scale(read(output.inputs[0])[:, :, None].double(), recipe.normalization.std)
+-= _folded(kernel, recipe, recipe.normalization)
++= fold_scale(kernel[:, :, None].double(), recipe.normalization.std)
 == fold-summed: the channels are summed before they are divided by their deviations
 _folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
 @@ inflate_zoo/naming/readers/vit.py | naming/test_plan.py

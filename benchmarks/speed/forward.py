@@ -24,7 +24,7 @@ import torch
 from monai.networks.nets import ViT
 from torch import Tensor, nn
 
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
 
 OURS, WITH_CLS, MONAI = "ours", "ours, with cls token", "MONAI"
@@ -48,7 +48,7 @@ def build_ours(size: Size, *, cls_token: bool) -> VisionTransformer:
     """Our encoder; random weights."""
     grid = size.extent // size.patch
     return VisionTransformer(
-        BackboneConfig(
+        VitConfig(
             embed_dim=size.dim,
             depth=size.blocks,
             num_heads=size.heads,

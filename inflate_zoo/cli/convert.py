@@ -119,18 +119,16 @@ def command(
 
 
 def _report(folder: Path, record: "ConversionRecord") -> None:
-    from inflate_zoo.files.reading import read_json
+    from inflate_zoo.networks.backbone import read_backbone_config
 
-    config = read_json(folder / "config.json")
     source, recipe = record.source, record.recipe
     origin = f"{source.address} at {(source.commit or '')[:12]}" if source.repo else source.name
-    patch = "x".join(map(str, (config["patch_depth"], *config["patch_size"])))
     size = "x".join(map(str, recipe.volume))
     tell(f"{folder}")
     tell(f"  source   {origin} ({source.family}, license {source.license['license']})")
     if taken := taken_text(source.taken or "", source.copies, source.weights):
         tell(f"  weights  {taken}")
-    tell(f"  network  {config['depth']} blocks of width {config['embed_dim']}, patch {patch}")
+    tell(f"  network  {read_backbone_config(folder, folder).summary()}")
     tell(
         f"  input    {recipe.channels} channel(s), {size} voxels by default; "
         f"{'intensities in [0, 1]' if recipe.fold_normalization else 'normalised as the source'}"

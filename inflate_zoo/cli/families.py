@@ -35,9 +35,8 @@ def schemes_command(
     """List the ways in which a 2D kernel becomes a 3D one."""
     from inflate_zoo.inflation.schemes import SCHEMES
 
-    told = {
-        name: (inspect.getdoc(scheme) or "").splitlines()[0] for name, scheme in SCHEMES.items()
-    }
+    docs = {name: inspect.getdoc(scheme.inflate) or "" for name, scheme in SCHEMES.items()}
+    told = {name: text.splitlines()[0] for name, text in docs.items()}
     if format is OutputFormat.json:
         print_json([{"name": name, "summary": summary} for name, summary in told.items()])
         return

@@ -67,7 +67,8 @@ def command(
         weights=weights,
     )
     if format is OutputFormat.json:
-        print_json(found)
+        words = ("described", "native_grid")  # told by the architecture already
+        print_json({name: value for name, value in found.items() if name not in words})
     else:
         _report(found)
 
@@ -88,12 +89,11 @@ def _report(found: dict[str, Any]) -> None:
         ("license", found["license"]),
         (
             "network",
-            f"{form['depth']} blocks of width {form['embed_dim']}, {form['num_heads']} heads, "
-            f"{form['mlp']} {form['mlp_dim']} {form['activation']}, eps {form['norm_eps']:g}",
+            found["described"],
         ),
         (
             "tokens",
-            f"patch {_times(form['patch_size'])}, grid {_times(form['position_grid'])}, "
+            f"patch {_times(form['patch_size'])}, grid {_times(found['native_grid'])}, "
             f"{made['prefix_tokens']} prefix",
         ),
         ("parameters", f"{found['parameters_2d']:,} (2D), {made['parameters']:,} (3D)"),

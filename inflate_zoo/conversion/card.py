@@ -13,6 +13,7 @@ from inflate_zoo.hub.cards import front_matter_text, one_line
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
 from inflate_zoo.naming.normalization import Basis
 from inflate_zoo.naming.towers import counted, left_out
+from inflate_zoo.networks.base import BackboneConfig
 
 if TYPE_CHECKING:
     from inflate_zoo.conversion.record import Job, Verification
@@ -66,13 +67,9 @@ def render_card(
     return front_matter_text(fields) + "\n" + body
 
 
-def _geometry(recipe: Recipe, config: Any) -> str:
-    patch = "x".join(map(str, (recipe.patch_depth, *config.patch_size)))
+def _geometry(recipe: Recipe, config: BackboneConfig) -> str:
     size = "x".join(map(str, recipe.volume))
-    return (
-        f"patch {patch}, position grid {config.position_grid[0]}x{config.position_grid[1]}, "
-        f"default volume {size} voxels, {recipe.channels} input channel(s)"
-    )
+    return f"{config.geometry()}, default volume {size} voxels, {recipe.channels} input channel(s)"
 
 
 def _proof_line(verification: Verification | None) -> str:

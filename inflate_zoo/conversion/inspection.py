@@ -32,7 +32,7 @@ from inflate_zoo.naming.normalization import (
 )
 from inflate_zoo.naming.open_clip import OpenClip
 from inflate_zoo.naming.understanding import Understood, find_feeding, understand
-from inflate_zoo.networks.vit.config import BackboneConfig, tensor_shapes
+from inflate_zoo.networks.base import BackboneConfig
 
 _SMALL = ("config.json", PROCESSOR_CONFIG, PREPROCESSOR_CONFIG)
 _Extras = tuple[Mapping[str, Any] | None, Preprocessor | None, OpenClip | None]
@@ -93,8 +93,10 @@ def inspect_source(
         "license": licence.get("license", "unknown"),
         "family": plan.scheme.name,
         "arch": understood.arch or None,
+        "described": plan.architecture.described(),
+        "native_grid": list(plan.architecture.native_grid),
         "architecture": plan.architecture.model_dump(mode="json"),
-        "parameters_2d": _parameters(tensor_shapes(plan.architecture)),
+        "parameters_2d": _parameters(plan.architecture.shapes()),
         "normalization": {
             **fed.normalization.model_dump(mode="json"),
             "from": fed.origin,
@@ -107,6 +109,17 @@ def inspect_source(
         "proposed_patch_depth": proposed,
         "conversion": _conversion(understood, inflated, scheme),
     }
+
+
+def understand_source(source: str) -> Understood:
+    """What a source is, without reading its weights.
+
+    Raises:
+        UsageError: The source cannot be used.
+        HubError: The Hub could not be reached, or refused.
+    """
+    _, header, (config, _, open_clip), _ = _read(source, None)
+    return understand(header, config, None, None, None, open_clip)
 
 
 def propose_patch_depth(patch: tuple[int, int], spacing: Sequence[float]) -> int:
@@ -129,16 +142,12 @@ def _conversion(understood: Understood, config: BackboneConfig, scheme: str) -> 
     grid = config.grid_size
     patches = prod(grid)
     tokens = patches + config.num_prefix_tokens
-    shapes = tensor_shapes(config, config.patch_depth)
+    shapes = config.shapes()
     parameters = _parameters(shapes)
-    # Kept for the backward pass of one block, in values per token: two norms, qkv, attention,
-    # projection, both sums, and the feed-forward part before and after its activation.
-    hidden = config.mlp_dim * (3 if config.mlp == "swiglu" else 2)
-    kept = tokens * config.depth * (9 * config.embed_dim + hidden) * 4
-    widest = tokens * max(4 * config.embed_dim, hidden + config.embed_dim) * 4
+    widest, kept = config.memory(tokens)
     return {
         "scheme": scheme,
-        "stem": list(shapes["patch_embed.weight"]),
+        "stem": list(shapes[config.stem]),
         "volume": list(config.volume),
         "grid": list(grid),
         "prefix_tokens": config.num_prefix_tokens,

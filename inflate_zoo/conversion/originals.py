@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
-from inflate_zoo.inflation.tensors import network_in_memory
+from inflate_zoo.inflation.tensors import network_in_memory, stacked
 from inflate_zoo.naming.patterns import bare_name, match_header, sources_of
 from inflate_zoo.naming.timm_models import create_timm
+from inflate_zoo.networks.vit.config import VitForm
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from inflate_zoo.files.checkpoints import Checkpoint
@@ -25,11 +27,55 @@ if TYPE_CHECKING:
     from inflate_zoo.naming.understanding import Understood
 
 
-State = Mapping[str, "Tensor"]
+State = dict[str, "Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A 2D original.
+
+    Attributes:
+        built_by: Library, version and class.
+        tokens: Images [batch, channels, height, width] to tokens [batch, prefix + patches, dim].
+        pooled: Tokens to the pooled vector [batch, dim], or `None` where the original's is dropped.
+    """
+
+    built_by: str
+    tokens: Callable[[Tensor], Tensor]
+    pooled: Callable[[Tensor], Tensor] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an original is built of.
+
+    Attributes:
+        understood: The source, understood.
+        state: The library's name to float32 tensor, position tables already at the grid.
+        grid: Token grid (height, width) that it is to take.
+    """
+
+    understood: Understood
+    state: State
+    grid: tuple[int, int]
+
+    @property
+    def plan(self) -> Plan:
+        """How the source was understood."""
+        return self.understood.plan
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images that it is to take, in pixels."""
+        height, width = self.plan.architecture.stride
+        return self.grid[0] * height, self.grid[1] * width
+
+
+Build = Callable[[Asked], Reference | None]
 
 
 def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int]) -> Reference:
-    """The 2D original of a source, its position table resized to a grid by timm.
+    """The 2D original of a source, its position tables resized to a grid by timm.
 
     Args:
         understood: The source, understood.
@@ -37,26 +83,29 @@ def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int,
         grid: Token grid (height, width).
 
     Returns:
-        Built by transformers or timm; where neither can, the 2D form of our own network, which its
+        Built by its library; where that cannot, the 2D form of our own network, which its
         `built_by` then says.
     """
     plan = understood.plan
-    form = plan.architecture
-    state = _state(plan, checkpoint)
-    name = _library_name(plan, next(kept for kept in plan.kept if kept.name == "pos_embed"))
-    native = state[name]
-    state[name] = _resized_by_timm(native, form.position_prefix, form.position_grid, grid)
-    built = None
-    if plan.scheme.library == "transformers":
-        built = transformers_reference(plan, state, grid, understood.raw)
-    else:
-        built = timm_reference(plan, state, grid, understood.arch, understood.arguments)
-    if built is None:
-        return _own_reference(understood, checkpoint, grid, native)
-    return Reference(built.built_by, built.tokens, built.pooled, native)
+    state, native = _state(plan, checkpoint), plan.architecture.native_grid
+    for kept in plan.kept:
+        if kept.role == "position_table":
+            name = _library_name(plan, kept)
+            state[name] = _resized_by_timm(state[name], native, grid)
+    built = ORIGINALS[plan.scheme.reference](Asked(understood, state, grid))
+    return built or _own_reference(understood, checkpoint, grid)
 
 
-def _state(plan: Plan, checkpoint: Checkpoint) -> dict[str, Tensor]:
+def tables_of(plan: Plan, checkpoint: Checkpoint) -> State:
+    """The position tables of a source in float32, under our names and shapes."""
+    tables = [kept for kept in plan.kept if kept.role == "position_table"]
+    return {
+        kept.name: stacked(kept, [checkpoint.read(name) for name in kept.sources]).float()
+        for kept in tables
+    }
+
+
+def _state(plan: Plan, checkpoint: Checkpoint) -> State:
     """The tower's tensors in float32, under the names its library has for them."""
     inside = match_header(plan.scheme, plan.prefix, checkpoint.header, plan.copies)
     names = [*inside.dropped, *(name for sources in inside.kept.values() for name in sources)]
@@ -78,33 +127,31 @@ def _library_name(plan: Plan, kept: Kept) -> str:
     return sources_of(plan.scheme, "", kept.name)[0]
 
 
-def _resized_by_timm(
-    table: Tensor, prefix: int, old: tuple[int, int], new: tuple[int, int]
-) -> Tensor:
+def _resized_by_timm(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
     if old == new:
         return table
     from timm.layers import resample_abs_pos_embed
 
     flat = table.reshape(1, -1, table.shape[-1])
+    prefix = flat.shape[1] - prod(old)
     resized: Tensor = resample_abs_pos_embed(flat, list(new), list(old), num_prefix_tokens=prefix)
     return resized.reshape(*table.shape[:-2], -1, table.shape[-1])
 
 
 def _own_reference(
-    understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int], native: Tensor
+    understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int]
 ) -> Reference:
-    """The 2D form of our own network, for what neither library can build."""
+    """The 2D form of our own network, for what its library cannot build."""
     form = understood.plan.architecture
     library = "transformers" if understood.plan.scheme.library == "transformers" else "timm"
-    height, width = (n * step for n, step in zip(grid, form.patch_size, strict=True))
-    native_size = [n * s for n, s in zip(form.position_grid, form.patch_size, strict=True)]
+    height, width = (n * step for n, step in zip(grid, form.stride, strict=True))
+    native_size = [n * s for n, s in zip(form.native_grid, form.stride, strict=True)]
     flat = Recipe("center", 1, (1, native_size[0], native_size[1]), form.in_channels)
     network = network_in_memory(understood, checkpoint, flat, (1, height, width)).eval()
     return Reference(
         f"inflate-zoo's own 2D form ({library} cannot build this source)",
         lambda images: network.forward_features(images.unsqueeze(2)),
         None,
-        native,
     )
 
 
@@ -112,54 +159,29 @@ class _CannotError(Exception):
     """A library cannot take tensors and fields that are in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A 2D original.
-
-    Attributes:
-        built_by: Library, version and class.
-        tokens: Images [batch, channels, height, width] to tokens [batch, prefix + patches, dim].
-        pooled: Tokens to the pooled vector [batch, dim], or `None` where the original's is dropped.
-        table: The position table, as the library holds it.
-    """
-
-    built_by: str
-    tokens: Callable[[Tensor], Tensor]
-    pooled: Callable[[Tensor], Tensor] | None
-    table: Tensor
-
-
-def timm_reference(
-    plan: Plan, state: State, grid: tuple[int, int], arch: str, arguments: Mapping[str, Any]
-) -> Reference | None:
-    """The original of a timm or DINO checkpoint; `None` where timm cannot take its tensors.
-
-    Args:
-        plan: The plan of the source.
-        state: Source name without prefix to float32 tensor, the table already at `grid`.
-        grid: Token grid (height, width) the reference is to take.
-        arch: timm's architecture name; empty for DINO's own files.
-        arguments: Arguments of `timm.create_model`.
-    """
+def _timm_vit(asked: Asked) -> Reference | None:
+    """A plain vision transformer of timm's; `None` where timm cannot take its tensors."""
     import torch
     from timm.models.vision_transformer import VisionTransformer
 
-    form = plan.architecture
-    size = [grid[0] * form.patch_size[0], grid[1] * form.patch_size[1]]
+    form, arch = asked.plan.architecture, asked.understood.arch
+    if not isinstance(form, VitForm):
+        return None
     if arch:
-        model = create_timm(arch, {**arguments, "num_classes": 0, "img_size": size})
+        fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
+        model = create_timm(arch, fields)
     else:
         norm = partial(torch.nn.LayerNorm, eps=form.norm_eps)
         with torch.device("meta"):
             model = VisionTransformer(
-                img_size=size, patch_size=form.patch_size, in_chans=form.in_channels,
+                img_size=list(asked.size), patch_size=form.patch_size, in_chans=form.in_channels,
                 num_classes=0, embed_dim=form.embed_dim, depth=form.depth,
                 num_heads=form.num_heads, mlp_ratio=form.mlp_dim / form.embed_dim,
                 qkv_bias=form.qkv_bias, norm_layer=norm, reg_tokens=form.reg_tokens,
                 no_embed_class=form.reg_tokens > 0, init_values=1.0 if form.layer_scale else None,
             )  # fmt: skip
     wanted = model.state_dict()
-    state = _folded(state, wanted)
+    state = _folded(asked.state, wanted)
     if any(name not in state for name in wanted):
         return None
     model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
@@ -167,8 +189,7 @@ def timm_reference(
     return Reference(
         f"timm {version('timm')} {type(model).__name__}",
         model.forward_features,
-        None if plan.repooled else partial(model.forward_head, pre_logits=True),
-        state["pos_embed"],
+        None if asked.plan.repooled else partial(model.forward_head, pre_logits=True),
     )
 
 
@@ -180,64 +201,99 @@ def _folded(state: State, wanted: State) -> State:
     return {**state, "cls_token": token + table[:, :1], "pos_embed": table[:, 1:]}
 
 
-def transformers_reference(
-    plan: Plan, state: State, grid: tuple[int, int], raw: Mapping[str, Any]
+Tokens = Callable[[Any, "Tensor", int], "Tensor"]
+
+
+def _last(model: Any, images: Tensor, _: int) -> Tensor:
+    tokens: Tensor = model(images).last_hidden_state
+    return tokens
+
+
+def _unmasked(model: Any, images: Tensor, patches: int) -> Tensor:
+    """ViT-MAE's would mask and shuffle: keep every patch, in order."""
+    import torch
+
+    model.config.mask_ratio = 0.0
+    noise = torch.arange(float(patches)).expand(images.shape[0], -1)
+    tokens: Tensor = model(images, noise=noise).last_hidden_state
+    return tokens
+
+
+def _all_normed(model: Any, images: Tensor, _: int) -> Tensor:
+    """CLIP's norms the pooled token only; ours norm all of them."""
+    tokens = model(images).last_hidden_state
+    normed: Tensor = getattr(model, "vision_model", model).post_layernorm(tokens)
+    return normed
+
+
+def _transformers(
+    asked: Asked, tokens: Tokens = _last, unused: tuple[str, ...] = ()
 ) -> Reference | None:
-    """The original of a transformers checkpoint; `None` where transformers cannot take its tensors.
+    """A class of transformers; `None` where transformers cannot take its tensors.
 
     Args:
-        plan: The plan of the source.
-        state: Source name without prefix to float32 tensor, the table already at `grid`.
-        grid: Token grid (height, width) the reference is to take.
-        raw: Of the config's part on the image tower, what the gate admits.
+        asked: What it is built of; of the config what the gate admits.
+        tokens: From the model, images and the number of patches to the tokens.
+        unused: What the names of tensors begin with that the tokens do not need.
     """
     import torch
     import transformers
 
-    form, kind = plan.architecture, getattr(transformers, plan.scheme.reference)
-    size = tuple(side * step for side, step in zip(grid, form.patch_size, strict=True))
-    fields = {**raw, "image_size": size[0] if size[0] == size[1] else size}
-    unused = ("pooler.", "head.", "embeddings.mask_token")
-    names = [kept.sources[0] for kept in plan.kept if kept.name == "pos_embed"]
-    table = state[bare_name(plan.prefix, names[0])]
-    encoder = {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
+    name, size = asked.plan.scheme.reference, asked.size
+    kind = getattr(transformers, name)
+    fields = {**asked.understood.raw, "image_size": size[0] if size[0] == size[1] else size}
+    encoder = {name: held for name, held in asked.state.items() if not name.startswith(unused)}
+    with _quiet():
+        try:
+            with parsing(lambda _: _CannotError()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                config = kind.config_class(**fields)
+                model, info = kind.from_pretrained(
+                    None, config=config, state_dict=encoder, dtype=torch.float32,
+                    attn_implementation="eager", output_loading_info=True,
+                )  # fmt: skip
+        except _CannotError:
+            return None
+    lacking = [name for name in info["missing_keys"] if not name.startswith(unused)]
+    if lacking or info["mismatched_keys"] or info.get("error_msgs"):
+        return None
+    model.eval()
+    return Reference(
+        f"transformers {version('transformers')} {name}",
+        lambda images: tokens(model, images, prod(asked.grid)),
+        None,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers tells what it leaves out, and shows bars."""
+    import transformers
+
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
-        with parsing(lambda _: _CannotError()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = kind.config_class(**fields)
-            model, info = kind.from_pretrained(
-                None, config=config, state_dict=encoder, dtype=torch.float32,
-                attn_implementation="eager", output_loading_info=True,
-            )  # fmt: skip
-    except _CannotError:
-        return None
+        yield
     finally:
         transformers.logging.set_verbosity(verbosity)
         if bars:
             transformers.utils.logging.enable_progress_bar()
-    lacking = [name for name in info["missing_keys"] if not name.startswith(unused)]
-    if lacking or info["mismatched_keys"] or info.get("error_msgs"):
-        return None
-    return Reference(
-        f"transformers {version('transformers')} {plan.scheme.reference}",
-        partial(_transformers_tokens, model.eval(), grid[0] * grid[1]),
-        None,
-        table,
-    )
 
 
-def _transformers_tokens(model: Any, patches: int, images: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    kind, extra = type(model).__name__, {}
-    if kind == "ViTMAEModel":  # it would mask and shuffle: keep every patch, in order
-        model.config.mask_ratio = 0.0
-        extra["noise"] = torch.arange(float(patches)).expand(images.shape[0], -1)
-    tokens: torch.Tensor = model(images, **extra).last_hidden_state
-    if kind == "CLIPVisionModel":  # it norms the pooled token only; ours norm all of them
-        tokens = getattr(model, "vision_model", model).post_layernorm(tokens)
-    return tokens
+_UNUSED = ("pooler.", "head.", "embeddings.mask_token")
+_encoder = partial(_transformers, unused=_UNUSED)
+# What differs between the classes of the libraries, by what a definition's `reference` names.
+ORIGINALS: dict[str, Build] = {
+    "CLIPVisionModel": partial(_encoder, tokens=_all_normed),
+    "DeiTModel": _encoder,
+    "Dinov2Model": _encoder,
+    "Dinov2WithRegistersModel": _encoder,
+    "IJepaModel": _encoder,
+    "SiglipVisionModel": _encoder,
+    "ViTMAEModel": partial(_encoder, tokens=_unmasked),
+    "ViTMSNModel": _encoder,
+    "ViTModel": _encoder,
+    "VisionTransformer": _timm_vit,
+}

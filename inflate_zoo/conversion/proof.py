@@ -1,24 +1,24 @@
 """The proof: the 3D network reproduces the 2D original.
 
-Equal slices: for `center` and `average` every depth token of a stack of equal slices equals the
-2D network's on that slice; for `repeat` it equals the 2D network's on the slice times the patch
-depth (bias aside, which scaling the input leaves alone). Any volume, one patch deep: the 2D
-network on the centre slice (`center`) or the mean slice (`average`, `repeat`).
+A scheme's law is its weight per slice: what the 3D network makes of a volume one patch deep is what
+the 2D one makes of the sum of its slices, each times its weight (bias aside). So on a stack of
+equal slices every depth token equals the 2D network's, on the slice times the sum of the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from inflate_zoo.conversion.feeders import Feeder, feeder_of
-from inflate_zoo.conversion.originals import Reference, original_of
+from inflate_zoo.conversion.originals import Reference, original_of, tables_of
 from inflate_zoo.conversion.record import Verification
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.inflation.recipe import Recipe
+from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
 from inflate_zoo.networks.backbone import Backbone
 
@@ -69,9 +69,9 @@ def prove(
         What was measured; nothing is raised for a failed proof.
     """
     form = understood.plan.architecture
-    depth, *plane = _proof_grid(form.position_grid)
+    depth, *plane = _proof_grid(form.native_grid)
     grid = (plane[0], plane[1])
-    size = tuple(n * step for n, step in zip(grid, form.patch_size, strict=True))
+    size = tuple(n * step for n, step in zip(grid, form.stride, strict=True))
     volumes = [(n * recipe.patch_depth, size[0], size[1]) for n in (depth, 1)]
     original = original_of(understood, checkpoint, grid)
     narrowed = recipe.dtype in ("float16", "bfloat16")
@@ -92,13 +92,8 @@ def prove(
         return network_in_memory(understood, checkpoint, recipe, volume)
 
     errors = measure(from_memory if narrowed else from_file)
-    table = _table_in(folder)
-    expected = original.table.reshape(table.shape)
-    exact = None
-    if narrowed:
-        expected = expected.to(getattr(torch, recipe.dtype or "float32")).float()
-        exact = _rounded_exactly(folder, understood, checkpoint, recipe)
-    tables = torch.equal(table, expected)
+    exact = _rounded_exactly(folder, understood, checkpoint, recipe) if narrowed else None
+    tables = _tables_equal(folder, understood, checkpoint, recipe)
     worst = max(errors.values())
     return Verification(
         passed=bool(worst <= TOLERANCE) and tables and exact is not False,
@@ -116,8 +111,16 @@ def prove(
     )
 
 
-def _table_in(folder: Path) -> Tensor:
-    return SafetensorsCheckpoint([folder / "model.safetensors"]).read("pos_embed").float()
+def _tables_equal(
+    folder: Path, understood: Understood, checkpoint: Checkpoint, recipe: Recipe
+) -> bool:
+    """Whether the file's position tables are the original's, rounded where they are narrowed."""
+    written = SafetensorsCheckpoint([folder / "model.safetensors"])
+    kind = getattr(torch, recipe.dtype or "float32")
+    return all(
+        torch.equal(written.read(name).float(), table.to(kind).float())
+        for name, table in tables_of(understood.plan, checkpoint).items()
+    )
 
 
 def _rounded_exactly(
@@ -135,28 +138,31 @@ def _rounded_exactly(
     )
 
 
-def _for_reference(slices: Tensor, recipe: Recipe, channels: int, feeder: Feeder | None) -> Tensor:
+def _for_reference(
+    slices: Tensor, weights: Sequence[float], channels: int, feeder: Feeder | None
+) -> Tensor:
     """What the 2D original must see where the 3D network sees these slices.
 
     Args:
-        slices: Shape (B, recipe.channels, D, H, W), as `_random` makes them; the original sees the
-            mean over D.
-        recipe: The recipe.
+        slices: Shape (B, recipe.channels, D, H, W), as `_random` makes them.
+        weights: Of each slice, D of them.
         channels: The original's input channels.
         feeder: Pixels to what the original takes, or `None` where nothing is folded.
 
     Returns:
         Shape (B, channels, H, W), float32.
     """
-    # Feeding is affine, so the mean may be taken after it: a processor takes whole pixels only.
-    fed: list[Tensor] = []
-    for picture in slices.unbind(dim=2):
-        own = picture.shape[1] == channels
-        for image in (picture,) if own else picture.unsqueeze(2).unbind(dim=1):
-            seen = image.expand(-1, channels, -1, -1)  # a grey one in every channel
-            fed.append((feeder.images(seen) if feeder else seen).double())
-    mean = sum(fed[1:], fed[0]) / len(fed)
-    return (mean * (recipe.patch_depth if recipe.scheme == "repeat" else 1)).float()
+    # Feeding is affine, so its sum is taken after it: a processor takes whole pixels only.
+    summed = torch.zeros(slices.shape[0], channels, *slices.shape[3:], dtype=torch.float64)
+    for weight, picture in zip(weights, slices.unbind(dim=2), strict=True):
+        if weight:
+            own = picture.shape[1] == channels
+            images = (picture,) if own else picture.unsqueeze(2).unbind(dim=1)
+            for image in images:
+                seen = image.expand(-1, channels, -1, -1)  # a grey one in every channel
+                fed = (feeder.images(seen) if feeder else seen).double()
+                summed += weight / len(images) * fed
+    return summed.float()
 
 
 def _random(shape: tuple[int, ...], recipe: Recipe) -> Tensor:
@@ -187,7 +193,8 @@ def _equal_slices(
     form, prefix = understood.plan.architecture, network.num_prefix_tokens
     depth, height, width = network.config.volume
     image = _random((2, recipe.channels, 1, height, width), recipe)
-    expected = original.tokens(_for_reference(image, recipe, form.in_channels, feeder))
+    whole = sum(SCHEMES[recipe.scheme].weights(recipe.patch_depth))
+    expected = original.tokens(_for_reference(image, [whole], form.in_channels, feeder))
     volume = _for_network(image, recipe).repeat(1, 1, depth, 1, 1)
     got = network.forward_features(volume)
     scale = expected.square().mean().sqrt()
@@ -210,14 +217,12 @@ def _any_volume(
     feeder: Feeder | None,
 ) -> dict[str, float]:
     volume = _random((1, recipe.channels, *network.config.volume), recipe)
-    center = recipe.scheme == "center"
-    middle = recipe.patch_depth // 2
-    slices = volume[:, :, middle : middle + 1] if center else volume
-    channels = understood.plan.architecture.in_channels
-    expected = original.tokens(_for_reference(slices, recipe, channels, feeder))
+    scheme, channels = SCHEMES[recipe.scheme], understood.plan.architecture.in_channels
+    weights = scheme.weights(recipe.patch_depth)
+    expected = original.tokens(_for_reference(volume, weights, channels, feeder))
     got = network.forward_features(_for_network(volume, recipe))
     scale = expected.square().mean().sqrt()
-    return {f"{'centre' if center else 'mean'} slice": _error(got, expected, scale)}
+    return {scheme.slice_name: _error(got, expected, scale)}
 
 
 def require_passed(verification: Verification) -> None:

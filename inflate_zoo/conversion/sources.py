@@ -42,7 +42,8 @@ from inflate_zoo.naming.normalization import (
     image_processor,
 )
 from inflate_zoo.naming.open_clip import OpenClip, is_needed, read_tower
-from inflate_zoo.networks.vit.config import MODEL_TYPE, SEGMENTER_TYPE
+from inflate_zoo.networks.base import SEGMENTER_TYPE
+from inflate_zoo.networks.known import CONFIGS
 
 _LOG = logging.getLogger(__name__)
 EXTRAS = ("config.json", PREPROCESSOR_CONFIG, PROCESSOR_CONFIG)
@@ -375,7 +376,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             "config.json: auto_map points to code in the repo, which is never imported",
             hint="if the architecture is a stock one, remove auto_map from a local copy",
         )
-    if config.get("model_type") in (MODEL_TYPE, SEGMENTER_TYPE):
+    if config.get("model_type") in (*CONFIGS, SEGMENTER_TYPE):
         raise ConfigError(
             "config.json: model_type says these weights are 3D already",
             hint="inflate_zoo.load(...) takes them as they are",

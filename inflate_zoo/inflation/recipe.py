@@ -14,7 +14,7 @@ from inflate_zoo.naming import normalization
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.naming.normalization import Feeding, Preprocessor
 from inflate_zoo.naming.understanding import Understood, find_feeding
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.base import BackboneConfig
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.plan import Plan
@@ -103,7 +103,7 @@ def make_recipe(
     """
     form = understood.plan.architecture
     patch_depth = options.patch_depth or form.patch_size[0]
-    grid, step = form.position_grid, form.patch_size
+    grid, step = form.native_grid, form.stride
     volume = options.volume or (patch_depth, grid[0] * step[0], grid[1] * step[1])
     for extent, size, axis in zip(
         volume, (patch_depth, *step), ("depth", "height", "width"), strict=True
@@ -163,7 +163,9 @@ class Recipe:
 
 def backbone_config(plan: Plan, recipe: Recipe) -> BackboneConfig:
     """The 3D architecture that a plan and a recipe give."""
-    form = plan.architecture.model_dump()
-    form["in_channels"] = recipe.channels
-    form["stem_bias"] = plan.architecture.stem_bias or recipe.normalization is not None
-    return BackboneConfig(**form, patch_depth=recipe.patch_depth, volume=recipe.volume)
+    return plan.architecture.inflated(
+        channels=recipe.channels,
+        patch_depth=recipe.patch_depth,
+        volume=recipe.volume,
+        stem_bias=recipe.normalization is not None,
+    )

@@ -5,6 +5,7 @@ Dimensions: O out, I in, D depth, H height, W width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,35 @@ def repeat(kernel_oihw: Tensor, depth: int) -> Tensor:
     return kernel_oihw.unsqueeze(2).repeat(1, 1, depth, 1, 1)
 
 
-SCHEMES: Mapping[str, Callable[[Tensor, int], Tensor]] = MappingProxyType(
-    {"average": average, "center": center, "repeat": repeat}
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """One way in which a kernel gains depth; called, it inflates.
+
+    Attributes:
+        inflate: From a 2D kernel (O, I, H, W) and a depth D to a 3D one (O, I, D, H, W), linear in
+            the kernel.
+        weights: The scheme's law, D factors for a depth D: on any volume the 3D kernel gives, bias
+            aside, what the 2D one gives on the sum of the slices, each times its factor.
+        slice_name: What that sum is called where the proof is told.
+    """
+
+    inflate: Callable[[Tensor, int], Tensor]
+    weights: Callable[[int], tuple[float, ...]]
+    slice_name: str
+
+    def __call__(self, kernel_oihw: Tensor, depth: int) -> Tensor:
+        """Inflate a kernel: `inflate` with its arguments and result."""
+        return self.inflate(kernel_oihw, depth)
+
+
+def _middle(depth: int) -> tuple[float, ...]:
+    return tuple(float(index == depth // 2) for index in range(depth))
+
+
+SCHEMES: Mapping[str, Scheme] = MappingProxyType(
+    {
+        "average": Scheme(average, lambda depth: (1 / depth,) * depth, "mean slice"),
+        "center": Scheme(center, _middle, "centre slice"),
+        "repeat": Scheme(repeat, lambda depth: (1.0,) * depth, "mean slice"),
+    }
 )

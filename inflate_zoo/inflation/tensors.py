@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from inflate_zoo.files.dtypes import DTYPES
-from inflate_zoo.inflation.channels import fold_scale, fold_shift, to_channels
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
-from inflate_zoo.inflation.schemes import SCHEMES
-from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.networks.backbone import Backbone, assemble, fitted_config, fitted_tensors
-from inflate_zoo.networks.vit.config import tensor_shapes
+from inflate_zoo.inflation.roles import ROLES
+from inflate_zoo.networks.backbone import Backbone, assemble
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.files.checkpoints import Checkpoint
+    from inflate_zoo.naming.definition import Role
     from inflate_zoo.naming.plan import Kept, Plan
     from inflate_zoo.naming.understanding import Understood
-
-
-_COMPUTED = ("stem_kernel", "stem_bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +25,7 @@ class Output:
     """One tensor of the 3D network, and the tensors of the 2D one it is made of."""
 
     name: str
+    role: Role | Literal["copy"]
     dtype: str
     shape: tuple[int, ...]
     inputs: tuple[Kept, ...]
@@ -38,16 +34,20 @@ class Output:
 def outputs(plan: Plan, recipe: Recipe) -> tuple[Output, ...]:
     """Names, types and shapes of the 3D network's tensors, sorted by name."""
     config = backbone_config(plan, recipe)
-    inputs: dict[str, tuple[Kept, ...]] = {kept.name: (kept,) for kept in plan.kept}
-    kernel = inputs["patch_embed.weight"]
+    parts: dict[str, tuple[Role | Literal["copy"], tuple[Kept, ...]]] = {
+        kept.name: (kept.role, (kept,)) for kept in plan.kept
+    }
     if recipe.normalization is not None:
-        inputs["patch_embed.bias"] = kernel + inputs.get("patch_embed.bias", ())
+        (kernel,) = (kept for kept in plan.kept if kept.role == "stem_kernel")
+        bias = tuple(kept for kept in plan.kept if kept.role == "stem_bias")
+        name = bias[0].name if bias else kernel.name.removesuffix("weight") + "bias"
+        parts[name] = ("stem_bias", (kernel, *bias))
     made = []
-    for name, shape in tensor_shapes(config, recipe.patch_depth).items():
-        computed = inputs[name][0].role in _COMPUTED
-        kept_type = "F32" if computed else inputs[name][0].dtype
-        dtype = DTYPES[recipe.dtype] if recipe.dtype else kept_type
-        made.append(Output(name, dtype, shape, inputs[name]))
+    for name, shape in config.shapes().items():
+        role, inputs = parts[name]
+        own = "F32" if ROLES[role].computed else inputs[0].dtype
+        dtype = DTYPES[recipe.dtype] if recipe.dtype else own
+        made.append(Output(name, role, dtype, shape, inputs))
     return tuple(sorted(made, key=lambda output: output.name))
 
 
@@ -78,33 +78,7 @@ def compute(output: Output, recipe: Recipe, read: Callable[[Kept], Tensor]) -> T
     Returns:
         Shape `output.shape`; the source's own bits for a copied tensor, float64 for a computed one.
     """
-    if output.name == "patch_embed.weight":
-        return _kernel(read(output.inputs[0]), recipe)
-    if output.name == "patch_embed.bias":
-        return _bias(output, recipe, read)
-    return read(output.inputs[0])
-
-
-def _kernel(kernel_oihw: Tensor, recipe: Recipe) -> Tensor:
-    if recipe.normalization is None:
-        # Schemes are linear: fewer channels first is the smaller tensor.
-        summed = to_channels(kernel_oihw.double(), recipe.channels)
-        return SCHEMES[recipe.scheme](summed, recipe.patch_depth)
-    return to_channels(_folded(kernel_oihw, recipe, recipe.normalization), recipe.channels)
-
-
-def _folded(kernel_oihw: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
-    # The shift is taken after inflation: with `repeat` every slice adds its own.
-    inflated = SCHEMES[recipe.scheme](kernel_oihw.double(), recipe.patch_depth)
-    return fold_scale(inflated, normalization.std)
-
-
-def _bias(output: Output, recipe: Recipe, read: Callable[[Kept], Tensor]) -> Tensor:
-    if recipe.normalization is None:
-        return read(output.inputs[0]).double()
-    folded = _folded(read(output.inputs[0]), recipe, recipe.normalization)
-    bias = read(output.inputs[1]) if len(output.inputs) > 1 else None
-    return fold_shift(folded, bias, recipe.normalization.mean)
+    return ROLES[output.role].make([read(kept) for kept in output.inputs], recipe)
 
 
 def network_in_memory(
@@ -112,7 +86,7 @@ def network_in_memory(
 ) -> Backbone:
     """The 3D network in float32, straight from the source, never rounded to a file's type."""
     config = backbone_config(understood.plan, recipe)
-    target = fitted_config(config, volume)
+    target = config.for_volume(volume)
 
     def read(kept: Kept) -> Tensor:
         return stacked(kept, [checkpoint.read(source) for source in kept.sources])
@@ -121,4 +95,4 @@ def network_in_memory(
         output.name: compute(output, recipe, read).float()
         for output in outputs(understood.plan, recipe)
     }
-    return assemble(Backbone, target, fitted_tensors(tensors, config, target))
+    return assemble(Backbone, target, config.fit(tensors, target))

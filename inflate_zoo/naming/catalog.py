@@ -11,6 +11,7 @@ from inflate_zoo.files.budgets import TOML_BYTES
 from inflate_zoo.files.foreign import reason_of, toml_table
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.reading import read_bytes
+from inflate_zoo.naming.claims import problems_with
 from inflate_zoo.naming.definition import NamingScheme
 from inflate_zoo.texts import problems_of
 
@@ -35,9 +36,12 @@ def parse_scheme(name: str, content: bytes) -> NamingScheme:
     if "name" in table:
         raise refused(["name: remove it, the file's name is it"])
     try:
-        return NamingScheme.model_validate({"name": name, **table})
+        scheme = NamingScheme.model_validate({"name": name, **table})
     except ValidationError as error:
         raise refused(problems_of(error, "file")) from error
+    if problems := problems_with(scheme):
+        raise refused(problems)
+    return scheme
 
 
 @cache

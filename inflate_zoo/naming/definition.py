@@ -6,28 +6,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Role = Literal["stem_kernel", "stem_bias", "position_table", "token"]
-Rule = Literal["dinov2_activation", "dinov2_mlp", "dinov2_mlp_dim", "heads_of_width_64"]
-ConfigField = Literal[
-    "embed_dim",
-    "depth",
-    "num_heads",
-    "in_channels",
-    "patch_size",
-    "image_size",
-    "mlp",
-    "mlp_dim",
-    "activation",
-    "norm_eps",
-    "qkv_bias",
-    "layer_scale",
-    "cls_token",
-    "dist_token",
-    "reg_tokens",
-    "position_prefix",
-    "pre_norm",
-    "final_norm",
-    "pool",
-]
 # Beyond these a fold leaves what float32 can hold.
 Mean = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
 Std = Annotated[float, Field(strict=True, ge=1e-6, le=1e6, allow_inf_nan=False)]
@@ -48,7 +26,7 @@ class ConfigEntry(_Strict):
 
     path: str | None = None
     default: Any = None
-    rule: Rule | None = None
+    rule: str | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -81,6 +59,7 @@ class NamingScheme(_Strict):
 
     Attributes:
         name: File name of the definition, without its ending.
+        network: Which network it is, by the name of its folder.
         summary: What it covers, one line.
         library: What built the original: `transformers`, `timm` or `original` (a .pth of its own).
         reference: Class of that library which the proof compares with.
@@ -102,6 +81,7 @@ class NamingScheme(_Strict):
     """
 
     name: str
+    network: str
     summary: str
     library: Literal["transformers", "timm", "original"]
     reference: str
@@ -114,7 +94,7 @@ class NamingScheme(_Strict):
     rename: Mapping[str, str]
     join: Mapping[str, str] = Field(default_factory=dict)
     roles: Mapping[str, Role]
-    config: Mapping[ConfigField, ConfigEntry]
+    config: Mapping[str, ConfigEntry]
     processor: str | None = None
     normalization: RgbNormalization
     examples: tuple[str, ...] = ()
@@ -132,9 +112,13 @@ class NamingScheme(_Strict):
         for key, names in strangers.items():
             if names:
                 raise ValueError(f"{key} names what nothing else mentions: {sorted(names)}")
-        absent = {"num_heads", "norm_eps", "pool"} - self.config.keys()
-        if absent:
-            raise ValueError(f"config lacks {', '.join(sorted(absent))}")
+        if list(self.roles.values()).count("stem_kernel") != 1:
+            raise ValueError("roles give 'stem_kernel' to one tensor")
         if (self.processor is not None) != (self.library == "transformers"):
             raise ValueError("processor is named for transformers, and only there")
         return self
+
+    @property
+    def stem(self) -> str:
+        """Our name of the stem's kernel."""
+        return next(name for name, role in self.roles.items() if role == "stem_kernel")

@@ -15,17 +15,17 @@ class Facts:
     """What the header alone says.
 
     Attributes:
-        values: By field of the architecture; `hidden` is the first dimension of fc1, both halves
-            of a gated one.
+        values: By field of the architecture, and what else its reader needs; of a plain vision
+            transformer `hidden` is the first dimension of fc1, both halves of a gated one.
         told_by: Field to the words for what tells it, e.g. `'pos_embed' says`.
-        table: Source name of the position table.
+        table: Source name of the position table, where there is one.
         rows: Its rows, those of prefix tokens included.
     """
 
     values: Mapping[str, Any]
     told_by: Mapping[str, str]
-    table: str
-    rows: int
+    table: str = ""
+    rows: int = 0
 
 
 def either(names: Sequence[str]) -> str:

@@ -11,13 +11,15 @@ from typing import Any, Literal
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import Header
+from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.definition import NamingScheme, Role
-from inflate_zoo.naming.from_config import CONFIG_FILE, Claims, Statement, plain, read_claims
+from inflate_zoo.naming.from_config import CONFIG_FILE, Claims, Statement, plain
 from inflate_zoo.naming.from_header import Facts, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, sources_of
-from inflate_zoo.naming.readers.vit import gather, make_architecture
+from inflate_zoo.naming.readers.known import READERS
+from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.towers import best_matching
-from inflate_zoo.networks.vit.config import Architecture, tensor_shapes
+from inflate_zoo.networks.base import Form2D
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Plan:
 
     scheme: NamingScheme
     prefix: str
-    architecture: Architecture
+    architecture: Form2D
     kept: tuple[Kept, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
@@ -90,13 +92,14 @@ def make_plan(
         AccountingError: Tensors are left over, missing, of an unexpected shape or type.
         ConfigError: The config is malformed, or disagrees with the tensors.
     """
-    width = scheme.config.get("embed_dim")
+    reader = READERS[scheme.network]
+    width = scheme.config.get(reader.width)
     stated = raw.get(width.path) if width is not None and width.path is not None else None
     matching = best_matching(scheme, header, weights, stated)
-    facts = gather(scheme, matching, header)
-    claims = read_claims(scheme, raw, section, facts.values["embed_dim"], statement)
-    _compare(facts, claims, statement)
-    architecture = make_architecture(facts, claims, statement)
+    facts = reader.gather(scheme, matching, header)
+    claims = read_claims(scheme, raw, section, facts.values[reader.width], statement)
+    _compare(reader, facts, claims, statement)
+    architecture = reader.make_form(facts, claims, statement)
     kept = _account(scheme, matching, header, architecture)
     note = _pooling_note(scheme, matching, architecture, raw)
     return Plan(
@@ -105,21 +108,19 @@ def make_plan(
         architecture,
         kept,
         tuple(sorted([*matching.dropped, *matching.beside])),
-        () if note is None else (note,),
+        (note,) if note else (),
         matching.copies,
-        repooled=note is not None,
+        repooled=bool(note),
     )
 
 
-def _compare(facts: Facts, claims: Claims, statement: Statement) -> None:
+def _compare(reader: Reader, facts: Facts, claims: Claims, statement: Statement) -> None:
     """Claims against facts.
 
     Raises:
         ConfigError: All disagreements, with both values and the tensor.
     """
-    known = dict(facts.values)
-    gated = claims.values.get("mlp", "mlp") == "swiglu"
-    known["mlp_dim"] = facts.values["hidden"] // (2 if gated else 1)
+    known = reader.settled(facts, claims)
     details = []
     for field, claimed in claims.values.items():
         if field in known and known[field] != claimed:
@@ -146,14 +147,14 @@ def _canonical(role: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def _account(
-    scheme: NamingScheme, matching: Matching, header: Header, architecture: Architecture
+    scheme: NamingScheme, matching: Matching, header: Header, architecture: Form2D
 ) -> tuple[Kept, ...]:
     """One entry per expected tensor.
 
     Raises:
         AccountingError: Lists everything left over, missing, misshapen or of a foreign type.
     """
-    expected = tensor_shapes(architecture)
+    expected = architecture.shapes()
     kept, problems = [], []
     for name, shape in expected.items():
         sources = matching.kept.get(name, ())
@@ -211,18 +212,16 @@ def _missing(
 
 
 def _pooling_note(
-    scheme: NamingScheme, matching: Matching, architecture: Architecture, raw: Mapping[str, Any]
-) -> str | None:
-    """What to say where forward() pools otherwise than the original; `None` where it does not."""
+    scheme: NamingScheme, matching: Matching, architecture: Form2D, raw: Mapping[str, Any]
+) -> str:
+    """What to say where `forward` pools otherwise than the original; empty where it does not."""
     heads = [n for n in matching.dropped if _pools(scheme, matching.prefix, n)]
     if heads or raw.get("pool_dropped"):
         return (
             "The original pools its tokens with a head that is not part of the encoder and was "
             "dropped; forward() returns the mean of the patch tokens."
         )
-    if architecture.pool == "mean" and scheme.config["pool"].default == "cls":
-        return "There is no cls token; forward() returns the mean of the patch tokens."
-    return None
+    return READERS[scheme.network].note(scheme, architecture)
 
 
 def _pools(scheme: NamingScheme, prefix: str, name: str) -> bool:

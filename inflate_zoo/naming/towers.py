@@ -23,7 +23,6 @@ from inflate_zoo.naming.patterns import (
 )
 from inflate_zoo.naming.unsupported import unfinished
 
-_STEM = "patch_embed.weight"
 # Words of a wrapper's name that say it is an average of another network's weights.
 _AVERAGE = frozenset({"ema", "momentum", "swa", "averaged", "average", "avg", "shadow", "polyak"})
 _MOST = 64  # stems in one file; more are no training file's
@@ -57,7 +56,7 @@ def complete_towers(scheme: NamingScheme, header: Header) -> tuple[str, ...]:
 
 
 def _stems(scheme: NamingScheme, header: Header) -> list[str]:
-    patterns = [ending_in(source) for source in sources_of(scheme, "", _STEM)]
+    patterns = [ending_in(source) for source in sources_of(scheme, "", scheme.stem)]
     matches = (pattern.fullmatch(name) for name in header for pattern in patterns)
     return list(dict.fromkeys(match["prefix"] for match in matches if match))
 
@@ -171,7 +170,7 @@ def best_matching(
 
 
 def _width(scheme: NamingScheme, header: Header, prefix: str) -> int | None:
-    patterns = [ending_in(source) for source in sources_of(scheme, "", _STEM)]
+    patterns = [ending_in(source) for source in sources_of(scheme, "", scheme.stem)]
     found = (
         info.shape[0]
         for name, info in header.items()

@@ -12,9 +12,10 @@ from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming import normalization
 from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.definition import NamingScheme
 from inflate_zoo.naming.detection import choose_scheme, known_by_wrapper, section_of
-from inflate_zoo.naming.from_config import CONFIG_FILE, Statement, read_claims
+from inflate_zoo.naming.from_config import CONFIG_FILE, Statement
 from inflate_zoo.naming.gate import transformers_fields
 from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG, Feeding, Preprocessor
 from inflate_zoo.naming.open_clip import OPEN_CLIP_FILE, OpenClip, timm_tower
@@ -22,6 +23,7 @@ from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.naming.plan import Plan, make_plan
 from inflate_zoo.naming.timm_models import describe_timm, published_cfg, timm_arguments
 from inflate_zoo.naming.towers import best_matching
+from inflate_zoo.networks.vit.config import VitForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ def _finetuned(matching: Matching) -> dict[str, Any]:
 def _warn_of_heads(plan: Plan, arch: str) -> None:
     """Warn where the files of this kind have another number of heads, which no tensor tells."""
     form = plan.architecture
+    if not isinstance(form, VitForm):
+        return
     for scheme in known_by_wrapper(naming_schemes(), plan.prefix):
         with suppress(ConfigError):
             heads = read_claims(scheme, {}, "", form.embed_dim).values["num_heads"]

@@ -1,4 +1,4 @@
-"""A 3D backbone: from its files to a network, and back."""
+"""A 3D backbone: from its files to a network, and back, whichever network it is."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from inflate_zoo.errors import UsageError
-from inflate_zoo.networks.files import folder_of, read_backbone_config, read_tensors, write_network
-from inflate_zoo.networks.positions import resize_depth, resize_in_plane
-from inflate_zoo.networks.vit.config import BackboneConfig, tensor_shapes
+from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
+from inflate_zoo.networks.known import CONFIGS
+from inflate_zoo.networks.network import Network3D
+from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
-from inflate_zoo.texts import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +23,21 @@ Net = TypeVar("Net", bound=nn.Module)
 Config = TypeVar("Config")
 
 
-class Backbone(VisionTransformer):
-    """A 3D backbone with its files; what `load` returns of converted weights."""
+class Backbone(Network3D):
+    """A 3D backbone with its files; what `load` returns of converted weights.
+
+    Of a config it becomes the network of that `model_type`, with random weights.
+    """
+
+    def __new__(cls, config: BackboneConfig | None = None) -> Self:
+        """An object of the config's kind; without a config, as copying asks for it, of this."""
+        if cls is Backbone and config is not None:
+            return super().__new__(KINDS[config.kind()])  # type: ignore[return-value]
+        return super().__new__(cls)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, config: BackboneConfig) -> None: ...
 
     @classmethod
     def from_pretrained(
@@ -37,17 +49,17 @@ class Backbone(VisionTransformer):
         device: str | torch.device | None = None,
     ) -> Self:
         """Load converted weights; the arguments, results and errors are those of `load`."""
-        folder = folder_of(source, BackboneConfig)
+        folder = folder_of(source, *CONFIGS.values())
         config = read_backbone_config(folder, source)
-        target = fitted_config(config, volume)
-        tensors = read_tensors(folder, stored_shapes(config), dtype, device)
-        return assemble(cls, target, fitted_tensors(tensors, config, target))
+        target = config.for_volume(volume)
+        tensors = read_tensors(folder, config.shapes(), dtype, device)
+        return assemble(cls, target, config.fit(tensors, target))
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `config.json` and `model.safetensors`, as `from_pretrained` takes them.
 
-        The position table is written at the present grid; the depth table only where it is not
-        zero. Our two files are replaced, others are left alone.
+        Position tables are written at the present grid, what adds nothing is left out. Our two
+        files are replaced, others are left alone.
 
         Args:
             folder: Where to; made if need be.
@@ -59,60 +71,24 @@ class Backbone(VisionTransformer):
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
         """
-        write_network(Path(folder), *stored_form(self))
+        write_network(Path(folder), *self.config.stored(self.state_dict()))
         return Path(folder)
 
 
-def stored_form(backbone: VisionTransformer) -> tuple[BackboneConfig, dict[str, Tensor]]:
-    """A backbone as its files hold it: a depth table of zeros is left out."""
-    tensors, config = backbone.state_dict(), backbone.config
-    if bool(tensors["depth_embed"].any()):
-        config = config.model_copy(update={"depth_positions": backbone.grid_size[0]})
-    else:
-        config = config.model_copy(update={"depth_positions": 0})
-        del tensors["depth_embed"]
-    return config, tensors
+class VitBackbone(Backbone, VisionTransformer):
+    """A plain vision transformer with its files."""
 
 
-def stored_shapes(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a backbone's file."""
-    shapes = tensor_shapes(config, config.patch_depth)
-    if config.depth_positions:
-        shapes["depth_embed"] = (1, config.depth_positions, config.embed_dim)
-    return shapes
+KINDS: dict[str, type[Backbone]] = {VitConfig.kind(): VitBackbone}
 
 
-def fitted_config(config: BackboneConfig, volume: Sequence[int] | None) -> BackboneConfig:
-    """A config for a volume, its position grid equal to the volume's.
+def read_backbone_config(folder: Path, source: str | Path) -> BackboneConfig:
+    """`read_config`, for a backbone.
 
     Raises:
-        UsageError: The patch does not divide the volume.
+        ConfigError: Names the field, or says that it is a segmenter's.
     """
-    chosen = config.volume if volume is None else tuple(volume)
-    try:
-        sized = BackboneConfig(**{**config.model_dump(), "volume": chosen})
-    except ValidationError as error:
-        raise UsageError(
-            f"volume {'x'.join(map(str, chosen))} does not fit: "
-            + "; ".join(message_of(entry) for entry in error.errors()),
-            hint="give depth, height, width in voxels, each a multiple of the patch",
-        ) from error
-    return sized.model_copy(update={"position_grid": sized.grid_size[1:]})
-
-
-def fitted_tensors(
-    tensors: dict[str, Tensor], config: BackboneConfig, target: BackboneConfig
-) -> dict[str, Tensor]:
-    """Tensors of one config for another volume: tables resized, the depth table made."""
-    table = tensors["pos_embed"]
-    prefix, grid = config.position_prefix, config.position_grid
-    tensors["pos_embed"] = resize_in_plane(table, prefix, grid, target.position_grid)
-    depth = target.grid_size[0]
-    line = tensors.get("depth_embed")
-    tensors["depth_embed"] = (
-        table.new_zeros(1, depth, config.embed_dim) if line is None else resize_depth(line, depth)
-    )
-    return tensors
+    return read_config(folder, source, *CONFIGS.values())
 
 
 def assemble(kind: Callable[[Config], Net], config: Config, tensors: Mapping[str, Tensor]) -> Net:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
 from inflate_zoo.errors import AccountingError, ConfigError, UsageError
@@ -17,18 +17,17 @@ from inflate_zoo.files.reading import called, lacking, read_json, require_regula
 from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
 from inflate_zoo.files.writing.staging import MARKER, staged
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
-from inflate_zoo.networks.vit.config import MODEL_TYPE, SEGMENTER_TYPE, BackboneConfig
+from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig
 from inflate_zoo.texts import problems_of
 
-Config = TypeVar("Config", bound=BaseModel)
+Config = TypeVar("Config", bound=NetworkConfig)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-_NOUNS = {MODEL_TYPE: "backbone", SEGMENTER_TYPE: "segmenter"}
 _NAME_IT = "name the folder that 'inflate-zoo convert' wrote, or a Hub repo of such weights"
 _AGAIN = {"backbone": "convert the source again", "segmenter": "save the segmenter again"}
 
 
-def folder_of(source: str | Path, *kinds: type[BaseModel]) -> Path:
+def folder_of(source: str | Path, *kinds: type[NetworkConfig]) -> Path:
     """The folder of a network of ours; of a Hub repo, fetched once its config is found valid.
 
     Args:
@@ -73,7 +72,7 @@ def read_config(folder: Path, source: str | Path, *kinds: type[Config]) -> Confi
     raw = read_json(folder / CONFIG)
     found = raw.get("model_type")
     for kind in kinds:
-        if found == _model_type(kind):
+        if found == kind.kind():
             return _validated(kind, raw)
     if found == SEGMENTER_TYPE:
         raise ConfigError(
@@ -81,30 +80,18 @@ def read_config(folder: Path, source: str | Path, *kinds: type[Config]) -> Confi
             hint="inflate_zoo.load(...) gives the segmenter, and its .backbone the backbone",
         )
     name = folder.name if is_local(str(source)) else str(source)
+    ours = " or ".join(f"'{kind.kind()}'" for kind in kinds if kind.kind() != SEGMENTER_TYPE)
     raise ConfigError(
-        f"config.json: model_type is {found!r}, converted weights have '{MODEL_TYPE}'",
+        f"config.json: model_type is {found!r}, converted weights have {ours}",
         hint=f"convert the 2D checkpoint first: inflate-zoo convert {name}",
     )
-
-
-def read_backbone_config(folder: Path, source: str | Path) -> BackboneConfig:
-    """`read_config`, for a backbone.
-
-    Raises:
-        ConfigError: Names the field, or says that it is a segmenter's.
-    """
-    return read_config(folder, source, BackboneConfig)
-
-
-def _model_type(kind: type[BaseModel]) -> str:
-    return str(kind.model_fields["model_type"].default)
 
 
 def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        noun = _NOUNS[_model_type(kind)]
+        noun = kind.noun
         raise ConfigError(
             f"config.json is no valid {noun}",
             details=problems_of(error),
@@ -153,7 +140,7 @@ def read_tensors(
     }
 
 
-def write_network(folder: Path, config: BaseModel, tensors: Mapping[str, Tensor]) -> None:
+def write_network(folder: Path, config: NetworkConfig, tensors: Mapping[str, Tensor]) -> None:
     """Write both files, or neither; other files in the folder are left alone.
 
     Raises:
@@ -164,7 +151,7 @@ def write_network(folder: Path, config: BaseModel, tensors: Mapping[str, Tensor]
     if wrong:
         raise ConfigError(
             f"weights of type {', '.join(sorted(wrong))} cannot be saved",
-            hint=f"{_NOUNS[_model_type(type(config))]}.float() first",
+            hint=f"{config.noun}.float() first",
         )
     ordered = dict(sorted(tensors.items()))
     entries = [(n, dtype_name(t), tuple(t.shape)) for n, t in ordered.items()]

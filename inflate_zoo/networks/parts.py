@@ -1,4 +1,4 @@
-"""The parts of a plain vision transformer.
+"""Parts that vision transformers are made of.
 
 Dimensions: B batch, C channels, D H W voxels, L tokens, E embed_dim.
 """
@@ -10,8 +10,6 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
-
-from inflate_zoo.networks.vit.config import BackboneConfig
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -36,12 +34,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Mlp(nn.Module):
     """fc1, activation, fc2; or SwiGLU with both halves packed in fc1, the gate first."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, dim: int, hidden: int, activation: str, *, gated: bool) -> None:
         super().__init__()
-        self.gated = config.mlp == "swiglu"
-        self.activation = ACTIVATIONS[config.activation]
-        self.fc1 = nn.Linear(config.embed_dim, config.mlp_dim * (2 if self.gated else 1))
-        self.fc2 = nn.Linear(config.mlp_dim, config.embed_dim)
+        self.gated = gated
+        self.activation = ACTIVATIONS[activation]
+        self.fc1 = nn.Linear(dim, hidden * (2 if gated else 1))
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., E) to (..., E)."""
@@ -67,13 +65,12 @@ class LayerScale(nn.Module):
 class PatchEmbed(nn.Module):
     """The stem: one matrix product over the patches, equal to a convolution of the same stride."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, channels: int, dim: int, patch: tuple[int, int, int], *, bias: bool) -> None:
         super().__init__()
-        self.patch = (config.patch_depth, *config.patch_size)
-        shape = (config.embed_dim, config.in_channels, *self.patch)
-        self.weight = nn.Parameter(torch.empty(shape))
-        self.bias = nn.Parameter(torch.zeros(config.embed_dim)) if config.stem_bias else None
-        nn.init.trunc_normal_(self.weight.view(config.embed_dim, -1), std=0.02)
+        self.patch = patch
+        self.weight = nn.Parameter(torch.empty(dim, channels, *patch))
+        self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
+        nn.init.trunc_normal_(self.weight.view(dim, -1), std=0.02)
 
     def forward(self, volume: Tensor) -> Tensor:
         """(B, C, D, H, W) to (B, tokens, E), tokens in depth, height, width order."""

@@ -13,7 +13,7 @@ from inflate_zoo.networks.files import folder_of, read_config
 from inflate_zoo.registry.listing import find_card
 from inflate_zoo.registry.obtaining import kept
 from inflate_zoo.segmentation.network import SegmenterConfig
-from inflate_zoo.segmentation.segmenter import KINDS, Segmenter
+from inflate_zoo.segmentation.segmenter import Segmenter, kinds
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +30,8 @@ def load_network(
     device: str | torch.device | None = None,
 ) -> Backbone | Segmenter:
     """Load a folder or a Hub repo: `registry.load`, which takes zoo names too, says the rest."""
-    folder = folder_of(source, *KINDS)
-    if isinstance(read_config(folder, source, *KINDS), SegmenterConfig):
+    folder = folder_of(source, *kinds())
+    if isinstance(read_config(folder, source, *kinds()), SegmenterConfig):
         return Segmenter.from_pretrained(folder, volume=volume, dtype=dtype, device=device)
     return Backbone.from_pretrained(folder, volume=volume, dtype=dtype, device=device)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.extras import install_hint
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.segmentation.norms import GroupNorm
 from inflate_zoo.segmentation.resizing import resize
 from inflate_zoo.segmentation.upernet import UpernetDecoder
@@ -70,8 +70,8 @@ class LinearDecoder(nn.Module):
 
     def __init__(self, config: BackboneConfig, classes: int, features: int) -> None:  # noqa: ARG002
         super().__init__()
-        self.patch = (config.patch_depth, *config.patch_size)
-        self.head = nn.Linear(config.embed_dim, classes)
+        width, self.patch = config.levels[-1]
+        self.head = nn.Linear(width, classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
@@ -106,11 +106,14 @@ class UnetrDecoder(nn.Module):
     def __init__(self, config: BackboneConfig, classes: int, features: int) -> None:
         super().__init__()
         block = _res_block()
-        self.patch = (config.patch_depth, *config.patch_size)
-        self.blocks: tuple[int, ...] | None = skip_blocks(config.depth)
-        dim, width = config.embed_dim, [features * 2**level for level in range(4)]
+        self.blocks: tuple[int, ...] | None = skip_blocks(len(config.levels))
+        taps = [config.levels[index] for index in self.blocks]
+        self.patch = taps[0].stride
+        dim, width = taps[3].width, [features * 2**level for level in range(4)]
         # From the tokens outwards: place i is level 3 - i.
-        self.reduce_skip = nn.ModuleList(nn.Conv3d(dim, width[k], 1) for k in (3, 2, 1))
+        self.reduce_skip = nn.ModuleList(
+            nn.Conv3d(tap.width, width[k], 1) for tap, k in zip(taps[2::-1], (3, 2, 1), strict=True)
+        )
         below = [dim, width[3], width[2], width[1]]
         self.reduce_below = nn.ModuleList(
             nn.Conv3d(channels, width[k], 1)

@@ -6,18 +6,19 @@ Dimensions: B batch, C channels, D H W voxels, E embed_dim, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from inflate_zoo.networks.vit.config import SEGMENTER_TYPE, BackboneConfig, Width
-from inflate_zoo.networks.vit.network import VisionTransformer
+from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Width
+from inflate_zoo.networks.known import AnyBackboneConfig
+from inflate_zoo.networks.network import Network3D
 from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder
 from inflate_zoo.segmentation.upernet import Norm, UpernetDecoder
 
 
-class SegmenterConfig(BaseModel):
+class SegmenterConfig(NetworkConfig):
     """What `config.json` of a segmenter holds.
 
     Attributes:
@@ -29,11 +30,10 @@ class SegmenterConfig(BaseModel):
         slice_wise: Each slice of a volume is a volume of its own.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    noun: ClassVar[str] = "segmenter"
 
     model_type: Literal["inflated_vit_segmenter"] = SEGMENTER_TYPE
-    format_version: Literal[1] = 1
-    backbone: BackboneConfig
+    backbone: AnyBackboneConfig
     classes: int = Field(ge=2, le=256)
     decoder: Literal["linear", "unetr", "upernet"]
     features: Width
@@ -82,7 +82,7 @@ class SegmentationNetwork(nn.Module):
         centre_slice: Whether logits are those of the volume's centre slice alone.
     """
 
-    def __init__(self, backbone: VisionTransformer, config: SegmenterConfig) -> None:
+    def __init__(self, backbone: Network3D, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
@@ -104,9 +104,8 @@ class SegmentationNetwork(nn.Module):
         return self
 
     def _freeze_unread(self) -> None:
-        self.backbone.fc_norm.requires_grad_(False)
-        if self.decoder.blocks is not None:
-            self.backbone.norm.requires_grad_(False)
+        for part in self.backbone.unread(maps=self.decoder.blocks is not None):
+            part.requires_grad_(False)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block of the backbone in the backward pass."""

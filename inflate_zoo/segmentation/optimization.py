@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from torch import nn
 
 from inflate_zoo.errors import UsageError
-from inflate_zoo.networks.vit.network import VisionTransformer
+from inflate_zoo.networks.network import Network3D
 from inflate_zoo.segmentation.network import SegmentationNetwork
-
-_TABLES = {"cls_token", "dist_token", "reg_token", "pos_embed", "depth_embed"}
-_HEAD = ("decoder.", "norm.", "fc_norm.")
-_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 def param_groups(
@@ -51,7 +46,7 @@ def param_groups(
         UsageError: The model is neither, or `layer_decay` is out of range.
     """
     backbone = model.backbone if isinstance(model, SegmentationNetwork) else model
-    if not isinstance(backbone, VisionTransformer):
+    if not isinstance(backbone, Network3D):
         raise UsageError(
             f"param_groups takes a backbone or a segmenter, not {type(model).__name__}",
             hint="take the network out of its wrapper first, e.g. model.module",
@@ -60,7 +55,7 @@ def param_groups(
         raise UsageError(
             f"layer_decay {layer_decay} is not above 0 and at most 1", hint="1 turns it off"
         )
-    blocks = len(backbone.blocks)
+    blocks = len(backbone.config.levels)
     layers = ["stem", *(f"block.{index}" for index in range(blocks)), "head"]
     groups: dict[str, dict[str, Any]] = {}
     for level, layer in enumerate(layers):
@@ -72,13 +67,8 @@ def param_groups(
         name = full_name.removeprefix("backbone.")
         if parameter.requires_grad:
             scale = decay_norms and parameter.ndim == 1 and not name.endswith("bias")
-            decays = (parameter.ndim > 1 and name not in _TABLES) or scale
+            decays = (parameter.ndim > 1 and name not in backbone.tables) or scale
             kind = "decay" if decays else "no_decay"
-            groups[f"{_layer(name)}.{kind}"]["params"].append(parameter)
+            level = -1 if name.startswith("decoder.") else backbone.layer_of(name)
+            groups[f"{layers[level]}.{kind}"]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
-
-
-def _layer(name: str) -> str:
-    if block := _BLOCK.match(name):
-        return f"block.{block.group(1)}"
-    return "head" if name.startswith(_HEAD) else "stem"

@@ -6,19 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
-from inflate_zoo.networks.backbone import (
-    Backbone,
-    assemble,
-    fitted_config,
-    fitted_tensors,
-    stored_form,
-    stored_shapes,
-)
+from inflate_zoo.networks.backbone import Backbone, assemble
+from inflate_zoo.networks.base import NetworkConfig
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.segmentation.decoders import DECODERS
 from inflate_zoo.segmentation.network import SegmentationNetwork, SegmenterConfig
 from inflate_zoo.segmentation.upernet import Norm
@@ -28,8 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-KINDS: tuple[type[BaseModel], ...] = (BackboneConfig, SegmenterConfig)
 Kind = TypeVar("Kind", bound="Segmenter")
+
+
+def kinds() -> tuple[type[NetworkConfig], ...]:
+    """The configs of all networks of ours."""
+    return (*CONFIGS.values(), SegmenterConfig)
 
 
 class Segmenter(SegmentationNetwork):
@@ -45,8 +43,8 @@ class Segmenter(SegmentationNetwork):
         device: str | torch.device | None = None,
     ) -> Self:
         """Load a saved segmenter; the arguments, results and errors are those of `load`."""
-        folder = folder_of(source, *KINDS)
-        config = read_config(folder, source, *KINDS)
+        folder = folder_of(source, *kinds())
+        config = read_config(folder, source, *kinds())
         if not isinstance(config, SegmenterConfig):
             raise ConfigError(
                 "config.json is that of a backbone, not of a segmenter",
@@ -54,16 +52,15 @@ class Segmenter(SegmentationNetwork):
             )
         old = config.backbone
         inner = (1, *volume[1:]) if volume is not None and config.slice_wise else volume
-        target = config.model_copy(update={"backbone": fitted_config(old, inner)})
+        target = config.model_copy(update={"backbone": old.for_volume(inner)})
         with torch.device("meta"):
             decoder = _network(cls, target).decoder.state_dict()
-        names = stored_shapes(old)
+        names = old.shapes()
         expected = {f"backbone.{name}": shape for name, shape in names.items()}
         expected |= {f"decoder.{name}": tuple(tensor.shape) for name, tensor in decoder.items()}
         tensors = read_tensors(folder, expected, dtype, device)
-        fitted = fitted_tensors(
-            {name: tensors.pop(f"backbone.{name}") for name in names}, old, target.backbone
-        )
+        stored = {name: tensors.pop(f"backbone.{name}") for name in names}
+        fitted = old.fit(stored, target.backbone)
         tensors |= {f"backbone.{name}": tensor for name, tensor in fitted.items()}
         network = assemble(lambda form: _network(cls, form), target, tensors)
         if volume is not None:
@@ -87,7 +84,7 @@ class Segmenter(SegmentationNetwork):
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
         """
-        form, backbone = stored_form(self.backbone)
+        form, backbone = self.backbone.config.stored(self.backbone.state_dict())
         tensors = {f"backbone.{name}": tensor for name, tensor in backbone.items()}
         tensors |= {f"decoder.{name}": t for name, t in self.decoder.state_dict().items()}
         write_network(Path(folder), self.config.model_copy(update={"backbone": form}), tensors)
@@ -150,4 +147,4 @@ def segmenter(
 
 
 def _network(kind: type[Kind], config: SegmenterConfig) -> Kind:
-    return kind(Backbone(config.backbone), config)
+    return kind(Backbone(config.backbone), config)  # type: ignore[abstract]  # becomes its kind

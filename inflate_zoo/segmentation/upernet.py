@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.segmentation.norms import GroupNorm
 from inflate_zoo.segmentation.resizing import pool_plane, resize_plane
 
@@ -81,25 +81,26 @@ class UpernetDecoder(nn.Module):
         self, config: BackboneConfig, classes: int, features: int, norm: Norm = "group"
     ) -> None:
         super().__init__()
-        dim = config.embed_dim
-        self.patch = config.patch_size
-        self.blocks: tuple[int, ...] | None = tapped_blocks(config.depth)
+        self.blocks: tuple[int, ...] | None = tapped_blocks(len(config.levels))
+        taps = [config.levels[index] for index in self.blocks]
+        self.patch = taps[0].stride[1:]
+        dims = [tap.width for tap in taps]
         self.rescale = nn.ModuleList(
             [
                 nn.Sequential(
-                    nn.ConvTranspose2d(dim, dim, 2, 2),
-                    make_norm(norm, dim),
+                    nn.ConvTranspose2d(dims[0], dims[0], 2, 2),
+                    make_norm(norm, dims[0]),
                     nn.GELU(),
-                    nn.ConvTranspose2d(dim, dim, 2, 2),
+                    nn.ConvTranspose2d(dims[0], dims[0], 2, 2),
                 ),
-                nn.ConvTranspose2d(dim, dim, 2, 2),
+                nn.ConvTranspose2d(dims[1], dims[1], 2, 2),
                 nn.Identity(),
                 _Halve(),
             ]
         )
-        self.pools = nn.ModuleList(ConvNorm(dim, features, 1, norm) for _ in POOLS)
-        self.bottleneck = ConvNorm(dim + len(POOLS) * features, features, 3, norm)
-        self.lateral = nn.ModuleList(ConvNorm(dim, features, 1, norm) for _ in range(3))
+        self.pools = nn.ModuleList(ConvNorm(dims[3], features, 1, norm) for _ in POOLS)
+        self.bottleneck = ConvNorm(dims[3] + len(POOLS) * features, features, 3, norm)
+        self.lateral = nn.ModuleList(ConvNorm(dim, features, 1, norm) for dim in dims[:3])
         self.smooth = nn.ModuleList(ConvNorm(features, features, 3, norm) for _ in range(3))
         self.fuse = ConvNorm(4 * features, features, 3, norm)
         self.head = nn.Conv2d(features, classes, 1)

@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from inflate_zoo.conversion import converting, proof
 from inflate_zoo.conversion.converting import convert
-from inflate_zoo.conversion.record import read_conversion
+from inflate_zoo.conversion.record import RECORD, read_conversion
 from inflate_zoo.errors import VerificationError
+from inflate_zoo.inflation import recipe, roles
+from inflate_zoo.inflation.schemes import SCHEMES, Scheme, center
 from inflate_zoo.naming.understanding import understand
 from inflate_zoo.networks import attention
 from tests.support.checkpoints import save_timm, save_transformers
@@ -72,23 +74,40 @@ def test_any_wrong_tensor_in_the_file_is_seen(source, tmp_path, monkeypatch, sch
 
 @pytest.mark.parametrize("scheme", ["average", "repeat"])
 def test_a_scheme_in_the_wrong_slices_is_seen(source, tmp_path, monkeypatch, scheme):
-    from inflate_zoo.inflation import tensors as inflate
-    from inflate_zoo.inflation.schemes import SCHEMES
-
-    wrong = dict(SCHEMES) | {scheme: SCHEMES["center"]}
-    monkeypatch.setattr(inflate, "SCHEMES", wrong)
+    wrong = replace(SCHEMES[scheme], inflate=center)
+    monkeypatch.setattr(roles, "SCHEMES", dict(SCHEMES) | {scheme: wrong})
     with pytest.raises(VerificationError):
         convert(source, tmp_path / "out", scheme=scheme)
 
 
 def test_center_in_another_slice_is_seen(source, tmp_path, monkeypatch):
-    from inflate_zoo.inflation import tensors as inflate
-    from inflate_zoo.inflation.schemes import SCHEMES
-
-    wrong = dict(SCHEMES) | {"center": lambda k, depth: SCHEMES["center"](k, depth).roll(1, 2)}
-    monkeypatch.setattr(inflate, "SCHEMES", wrong)
+    wrong = replace(
+        SCHEMES["center"], inflate=lambda kernel, depth: center(kernel, depth).roll(1, 2)
+    )
+    monkeypatch.setattr(roles, "SCHEMES", dict(SCHEMES) | {"center": wrong})
     with pytest.raises(VerificationError):
         convert(source, tmp_path / "out")
+
+
+def ramp(kernel_oihw, depth):
+    """Each slice twice the one before it."""
+    return torch.stack([kernel_oihw * 2.0**index for index in range(depth)], dim=2)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_a_scheme_of_any_weights_is_proved_by_them_alone(source, tmp_path, monkeypatch, fold):
+    right = Scheme(
+        ramp, lambda depth: tuple(2.0**index for index in range(depth)), "weighted slice"
+    )
+    reversed_law = replace(right, weights=lambda depth: right.weights(depth)[::-1])
+    for module in (roles, recipe, proof):
+        monkeypatch.setattr(module, "SCHEMES", dict(SCHEMES) | {"ramp": right})
+    options = {"scheme": "ramp", "patch_depth": 3, "fold_normalization": fold}
+    record = json.loads((convert(source, tmp_path / "out", **options) / RECORD).read_text())
+    assert "weighted slice" in record["verification"]["errors"]
+    monkeypatch.setattr(proof, "SCHEMES", dict(SCHEMES) | {"ramp": reversed_law})
+    with pytest.raises(VerificationError):
+        convert(source, tmp_path / "wrong", **options)
 
 
 def test_nan_never_passes():

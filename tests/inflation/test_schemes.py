@@ -64,6 +64,8 @@ def test_on_any_volume_the_response_is_that_to_one_slice(name, drawn):
         "average": volume.mean(2),
         "repeat": depth * volume.mean(2),
     }[name]
+    weights = volume.new_tensor(SCHEMES[name].weights(depth)).view(-1, 1, 1)
+    torch.testing.assert_close((weights * volume).sum(2), slice_2d)
     got = F.conv3d(volume, SCHEMES[name](kernel, depth)).squeeze(2)
     torch.testing.assert_close(got, F.conv2d(slice_2d, kernel))
 

@@ -25,7 +25,11 @@ def stem_of(recipe, kernel, bias):
     read = {weight.name: kernel, offset.name: bias}
     offset_inputs = (offset,) if recipe.normalization is None else (weight, offset)
     return tuple(
-        compute(Output(inputs[-1].name, "F32", (), inputs), recipe, lambda kept: read[kept.name])
+        compute(
+            Output(inputs[-1].name, inputs[-1].role, "F32", (), inputs),
+            recipe,
+            lambda kept: read[kept.name],
+        )
         for inputs in ((weight,), offset_inputs)
     )
 
@@ -55,5 +59,5 @@ def test_the_stem_gives_grey_equal_slices_the_2d_response(scheme, depth, channel
 def test_another_tensor_of_rank_4_is_copied():
     other = random(1, 7, 3, 4, 5)
     kept = Kept("blocks.0.conv.weight", "copy", ("x",), tuple(other.shape), "F32")
-    output = Output(kept.name, "F32", kept.shape, (kept,))
+    output = Output(kept.name, "copy", "F32", kept.shape, (kept,))
     assert compute(output, Recipe("center", 4, (4, 4, 5), 3), lambda _: other) is other

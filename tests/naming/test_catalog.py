@@ -1,15 +1,17 @@
 from collections import Counter
-from typing import get_args
 
 import pytest
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from inflate_zoo.conversion.originals import ORIGINALS
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.naming.catalog import naming_schemes, parse_scheme
-from inflate_zoo.naming.definition import ConfigField, Rule
-from inflate_zoo.naming.from_config import ACTIVATION_NAMES, RULES, read_claims
-from inflate_zoo.networks.vit.config import Architecture
+from inflate_zoo.naming.claims import read_claims
+from inflate_zoo.naming.from_config import ACTIVATION_NAMES
+from inflate_zoo.naming.readers.known import READERS
+from inflate_zoo.naming.readers.vit import FIELDS, RULES
+from inflate_zoo.networks.vit.config import VitForm
 from tests.support.recorded import definitions
 
 SCHEMES = naming_schemes()
@@ -40,12 +42,16 @@ def test_no_model_type_belongs_to_two_schemes():
 
 def test_rules_are_those_that_definitions_may_name_and_all_are_used():
     named = {e.rule for scheme in SCHEMES.values() for e in scheme.config.values() if e.rule}
-    assert named == set(RULES) == set(get_args(Rule))
+    assert named == set(RULES)
 
 
 def test_config_fields_are_those_of_the_architecture():
     of_claims = {"image_size"}  # becomes the position grid
-    assert set(get_args(ConfigField)) - of_claims <= set(Architecture.model_fields)
+    assert set(FIELDS) - of_claims <= set(VitForm.model_fields)
+
+
+def test_every_definition_is_of_a_network_that_is_read():
+    assert {scheme.network for scheme in SCHEMES.values()} == set(READERS)
 
 
 def test_our_tensors_that_definitions_yield_are_unique_per_source():
@@ -76,6 +82,7 @@ def test_transformers_models_and_references_exist(scheme):
 
     home = transformers if scheme.library == "transformers" else timm.models.vision_transformer
     assert hasattr(home, scheme.reference)
+    assert scheme.reference in ORIGINALS
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATION_NAMES))
@@ -116,6 +123,9 @@ def test_a_copy_of_a_definition_parses(tmp_path):
     "old, new, named",
     [
         ("reference =", "referense =", "referense"),
+        ('network = "vit"', "", "network"),
+        ('network = "vit"', 'network = "vitt"', "known: vit"),
+        ('"patch_embed.weight" = "stem_kernel"', '"patch_embed.weight" = "token"', "stem_kernel"),
         ('library = "transformers"', 'library = "keras"', "library"),
         ('model_types = ["vit"]', "model_types = 3", "model_types"),
         ('"pos_embed" = "position_table"', '"pos_embed" = "table"', "roles.pos_embed"),

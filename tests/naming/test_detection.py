@@ -54,6 +54,16 @@ def test_bare_timm_names_could_be_dinos():
         assert "--family dino" in caught.value.hint
 
 
+def test_of_several_kinds_of_timm_the_tensors_tell_which_it_is():
+    other = SCHEMES["hf_vit"].model_copy(update={"name": "timm_other", "library": "timm"})
+    both = {"timm_other": other, "timm_vit": SCHEMES["timm_vit"]}
+    stated = {"architecture": "vit_base_patch16_224"}
+    for kind, name in (("augreg", "timm_vit"), ("vit", "timm_other")):
+        header = case(kind).header
+        assert choose_scheme(both, header, stated).name == name
+        assert choose_scheme(both, header, None, arch="vit_base_patch16_224").name == name
+
+
 def test_bare_timm_names_are_settled_by_hand():
     header = case("augreg_file").header
     assert choose(header, arch="vit_base_patch16_224").name == "timm_vit"

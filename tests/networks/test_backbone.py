@@ -6,7 +6,7 @@ import torch
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
 from inflate_zoo.inflation.tensors import outputs
 from inflate_zoo.networks.backbone import Backbone, assemble
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.vit.config import VitConfig
 from tests.support.recorded import case, plan_of
 
 
@@ -39,7 +39,7 @@ def test_a_network_is_filled_strictly(edit):
 
 def test_registers_without_a_position_count_as_prefix_tokens(monkeypatch):
     config, tensors = backbone_of("dinov2_with_registers", 3)
-    assert isinstance(config, BackboneConfig)
+    assert isinstance(config, VitConfig)
     assert (config.position_prefix, config.num_prefix_tokens) == (1, 5)
     network = assemble(Backbone, config, tensors).eval()
     seen = []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inflate_zoo.errors import UsageError
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.segmentation.decoders import LinearDecoder, UnetrDecoder, level_size, skip_blocks
 from inflate_zoo.segmentation.resizing import resize
 
@@ -17,7 +17,7 @@ DIM = 12
 
 
 def config(patch=(2, 3, 4), grid=(2, 1, 3), channels=2, blocks=4):
-    return BackboneConfig(
+    return VitConfig(
         embed_dim=DIM, depth=blocks, num_heads=2, mlp="mlp", mlp_dim=16, activation="gelu",
         norm_eps=1e-6, in_channels=channels, patch_size=patch[1:], position_grid=grid[1:],
         position_prefix=1, cls_token=True, dist_token=False, reg_tokens=0, qkv_bias=True,

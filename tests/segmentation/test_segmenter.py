@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from inflate_zoo import Backbone, load, segmenter
+from inflate_zoo import Backbone, convert, load, segmenter
 from inflate_zoo.errors import (
     AccountingError,
     ConfigError,
@@ -20,7 +20,7 @@ from inflate_zoo.errors import (
     UnknownNameError,
     UsageError,
 )
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.segmentation.segmenter import Segmenter
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def config(blocks=4, **changes):
         "pre_norm": False, "final_norm": "tokens", "pool": "cls", "patch_depth": 2,
         "volume": (6, 4, 6),
     }  # fmt: skip
-    return BackboneConfig(**{**form, **changes})
+    return VitConfig(**{**form, **changes})
 
 
 def backbone(**changes):
@@ -358,8 +358,8 @@ import os, sys
 import torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from inflate_zoo import Backbone, segmenter
-from inflate_zoo.networks.vit.config import BackboneConfig
-form = BackboneConfig.model_validate_json(sys.argv[1])
+from inflate_zoo.networks.vit.config import VitConfig
+form = VitConfig.model_validate_json(sys.argv[1])
 def train(rank, file):
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     for decoder, norm in ("linear", "group"), ("unetr", "group"), ("upernet", "group"), \
@@ -415,3 +415,10 @@ def test_the_decoder_costs_no_more_than_twice_the_backbone():
         with FlopCounterMode(display=False) as outer:
             network.decode(maps, x)
     assert outer.get_total_flops() < 2 * inner.get_total_flops()
+
+
+def test_a_segmenter_is_not_taken_for_a_2d_source(tmp_path):
+    segmenter(backbone(), classes=2, decoder="linear").save_pretrained(tmp_path / "saved")
+    with pytest.raises(ConfigError, match="3D already") as error:
+        convert(tmp_path / "saved", tmp_path / "out")
+    assert "inflate_zoo.load" in (error.value.hint or "")

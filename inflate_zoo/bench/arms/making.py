@@ -22,7 +22,7 @@ from inflate_zoo.conversion.converting import (
     convert_source,
     plan_source,
 )
-from inflate_zoo.conversion.inspection import inspect_source, propose_patch_depth
+from inflate_zoo.conversion.inspection import propose_patch_depth, understand_source
 from inflate_zoo.conversion.record import FILES, read_conversion
 from inflate_zoo.conversion.sources import Source
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
@@ -32,14 +32,9 @@ from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.networks.files import read_backbone_config
-from inflate_zoo.networks.vit.config import (
-    MODEL_TYPE,
-    Architecture,
-    BackboneConfig,
-    network_of,
-    one_line,
-)
+from inflate_zoo.networks.backbone import read_backbone_config
+from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.version import __version__
 
 _SAID = "in a comparison it stands behind the source: FILE:arch=NAME, :family=NAME, :weights=NAME"
@@ -158,7 +153,7 @@ class _Maker:
 
     def converted(self, source: ArmSource) -> bool:
         """Whether a source is converted already."""
-        return (self._find(source).config or {}).get("model_type") == MODEL_TYPE
+        return (self._find(source).config or {}).get("model_type") in CONFIGS
 
     def patch_depth(self, patch: tuple[int, int]) -> int:
         """Patch depth of the protocol, in voxels."""
@@ -237,7 +232,7 @@ class _Maker:
             kind=kind,
             source=origin,
             scheme=scheme,
-            architecture=one_line(config),
+            architecture=config.summary(),
             config=config,
             weights=sha256(folder / "model.safetensors"),
             normalization=_fed(folder) if self._protocol.network.fold_normalization else None,
@@ -288,12 +283,15 @@ class _Maker:
 
     def lone_config(self) -> BackboneConfig:
         """The architecture of the protocol's own backbone."""
-        found = inspect_source(self._protocol.backbone)
-        form = Architecture(**found["architecture"])
+        form = understand_source(self._protocol.backbone).plan.architecture
         depth = self.patch_depth(form.patch_size)
-        grid = (depth, *(g * p for g, p in zip(form.position_grid, form.patch_size, strict=True)))
-        own = {"in_channels": self._channels, "stem_bias": True, "patch_depth": depth}
-        return BackboneConfig(**{**form.model_dump(), **own, "volume": grid})
+        height, width = (n * step for n, step in zip(form.native_grid, form.stride, strict=True))
+        return form.inflated(
+            channels=self._channels,
+            patch_depth=depth,
+            volume=(depth, height, width),
+            stem_bias=True,
+        )
 
 
 def _fed(folder: Path) -> Fed:
@@ -350,7 +348,7 @@ def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
     ]
     distinct: list[BackboneConfig] = []
     for config in inflated or sliced or [maker.lone_config()]:
-        plain = network_of(config)
+        plain = config.without_weights()
         if plain not in distinct:
             distinct.append(plain)
     return [
@@ -360,7 +358,7 @@ def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
                 kind="random",
                 source="random",
                 scheme=None,
-                architecture=one_line(config),
+                architecture=config.summary(),
                 config=config,
                 weights="",
             ),
@@ -399,8 +397,8 @@ def peculiar(config: BackboneConfig, all_of_them: Sequence[BackboneConfig]) -> l
     """What tells a network from the others, in words; nothing where it is the only one."""
     if len(all_of_them) == 1:
         return []
-    line = one_line(config)
-    alike = [other.model_dump() for other in all_of_them if one_line(other) == line]
+    line = config.summary()
+    alike = [other.model_dump() for other in all_of_them if other.summary() == line]
     own = config.model_dump()
-    differing = [name for name in own if any(own[name] != other[name] for other in alike)]
+    differing = [name for name in own if any(own[name] != other.get(name) for other in alike)]
     return [line, *(f"{name}={own[name]}" for name in differing)]

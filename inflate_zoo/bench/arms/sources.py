@@ -11,7 +11,7 @@ from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.reading import read_json
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
 from inflate_zoo.networks.files import CONFIG, WEIGHTS, folder_of
-from inflate_zoo.networks.vit.config import MODEL_TYPE, BackboneConfig
+from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.registry.listing import find_card, matching
 from inflate_zoo.registry.obtaining import kept
 
@@ -53,19 +53,19 @@ def refuse_misspelt(source: str) -> None:
 def _converted(source: str) -> Source | None:
     with suppress(UsageError):
         if is_local(source):
-            folder = folder_of(source, BackboneConfig)
+            folder = folder_of(source, *CONFIGS.values())
             origin: tuple[str | None, str | None, str | None] = (None, None, None)
             name, inside = folder.resolve().name, ""
         else:
             place = locate(parse_address(source))
             snapshot, inside = place.snapshot, place.inside
             address = "/".join(filter(None, (snapshot.repo, inside)))
-            folder = folder_of(f"{address}@{snapshot.commit}", BackboneConfig)
+            folder = folder_of(f"{address}@{snapshot.commit}", *CONFIGS.values())
             place.fetch([RECIPE] if RECIPE in place.files else [])
             origin = (snapshot.repo, snapshot.revision, snapshot.commit)
             name = address.split("/")[-1]
         config = read_json(folder / CONFIG)
-        if config.get("model_type") != MODEL_TYPE:
+        if config.get("model_type") not in CONFIGS:
             return None
         return Source(name, *origin, folder, folder / WEIGHTS, config, None, inside=inside)
     return None

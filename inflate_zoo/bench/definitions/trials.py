@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol, Voxels
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.naming.normalization import Basis
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.known import AnyBackboneConfig
 
 RESULT_VERSION: Literal[1] = 1  # raised when the same specification would give another result
 # What a trial is called changes no result: its arm's label depends on the other arms.
@@ -51,7 +51,7 @@ class ArmSpec(_Strict):
     source: str
     scheme: str | None
     architecture: str
-    config: BackboneConfig
+    config: AnyBackboneConfig
     weights: str
     normalization: Fed | None = None
 
@@ -131,6 +131,6 @@ def window_of(spec: TrialSpec) -> Voxels:
     depth = deep if asked == "spacing" else asked
     if settings.centre_slice and spec.arm.kind == "2d":
         depth = 1  # the other slices would be computed for nothing
-    patch = (config.patch_depth, *config.patch_size)
+    patch = config.levels[-1].stride
     rounded = [-(-n // step) * step for n, step in zip((depth, height, width), patch, strict=True)]
     return rounded[0], rounded[1], rounded[2]

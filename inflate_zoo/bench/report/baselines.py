@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inflate_zoo.bench.ranking.types import Comparison
 from inflate_zoo.bench.report.results import Study
-from inflate_zoo.networks.vit.config import BackboneConfig, network_of
+from inflate_zoo.networks.base import BackboneConfig
 
 
 def to_baselines(study: Study) -> list[Comparison]:
@@ -34,7 +34,7 @@ def _same_network(study: Study, arm: str, random: str) -> bool:
     forms: dict[str, dict[int, BackboneConfig]] = {arm: {}, random: {}}
     for told in (trial.described for trial in study.trials):
         if told.arm.label in forms:
-            form = network_of(told.arm.config)
+            form = told.arm.config.without_weights()
             if study.arms[arm].kind == "2d":
                 form = form.model_copy(update={"patch_depth": 1, "volume": ()})
             forms[told.arm.label][told.fold] = form

@@ -11,7 +11,7 @@ from inflate_zoo.bench.training.seeding import derived
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.inflation.channels import to_channels
-from inflate_zoo.networks.backbone import Backbone, assemble, fitted_config
+from inflate_zoo.networks.backbone import Backbone, assemble
 from inflate_zoo.segmentation.segmenter import Segmenter, segmenter
 
 
@@ -45,7 +45,7 @@ def _backbone(spec: TrialSpec, weights: Path | None) -> Backbone:
     volume = (1, *window[1:]) if spec.arm.kind == "2d" else window
     if spec.arm.kind == "random":
         torch.manual_seed(derived(spec.seed, "backbone"))
-        backbone = Backbone(fitted_config(spec.arm.config, volume))
+        backbone = Backbone(spec.arm.config.for_volume(volume))  # type: ignore[abstract]
     else:
         if weights is None or not (weights / "model.safetensors").exists():
             raise UsageError(
@@ -66,7 +66,7 @@ def widened(backbone: Backbone, channels: int) -> Backbone:
     if backbone.config.in_channels == channels:
         return backbone
     tensors = dict(backbone.state_dict())
-    kernel = tensors["patch_embed.weight"]
-    tensors["patch_embed.weight"] = to_channels(kernel.double(), channels).to(kernel.dtype)
+    kernel = tensors[backbone.config.stem]
+    tensors[backbone.config.stem] = to_channels(kernel.double(), channels).to(kernel.dtype)
     config = backbone.config.model_copy(update={"in_channels": channels})
     return assemble(Backbone, config, tensors)

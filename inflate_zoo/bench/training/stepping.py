@@ -75,11 +75,10 @@ class Drops:
 
     def fix(self, windows: Sequence[int]) -> None:
         """Decide it for the windows of these numbers, in the order in which they come."""
-        blocks, decoder = self._network.backbone.blocks, self._network.decoder
-        if any(block.drop_path for block in blocks):
-            drawn = self._drawn("drop path", windows, 2, len(blocks), 2, self._copies)
-            for block, rows in zip(blocks, drawn, strict=True):
-                block.drop_draws = rows
+        backbone, decoder = self._network.backbone, self._network.decoder
+        if shape := backbone.drop_shape:
+            drawn = self._drawn("drop path", windows, len(shape), *shape, self._copies)
+            backbone.fix_drops(drawn)
         if isinstance(decoder, UpernetDecoder):
             channels = decoder.head.in_channels
             decoder.drop_draws = self._drawn("dropout", windows, 0, self._copies, channels)

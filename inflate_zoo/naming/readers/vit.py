@@ -1,6 +1,8 @@
 """What a header and a config say of a plain vision transformer."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,10 +10,28 @@ from pydantic import ValidationError
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.definition import NamingScheme
-from inflate_zoo.naming.from_config import Claims, Statement, plain
+from inflate_zoo.naming.from_config import (
+    Claims,
+    ConfigRule,
+    FieldType,
+    Raw,
+    Statement,
+    activation,
+    as_it_is,
+    count,
+    flag,
+    pair,
+    plain,
+    small,
+    stated_flag,
+    stated_number,
+    whole,
+)
 from inflate_zoo.naming.from_header import Facts, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_of
-from inflate_zoo.networks.vit.config import Architecture
+from inflate_zoo.naming.readers.reader import Reader
+from inflate_zoo.networks.base import Form2D
+from inflate_zoo.networks.vit.config import VitForm
 from inflate_zoo.texts import problems_of
 
 _CORE = ("patch_embed.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
@@ -124,7 +144,7 @@ def _lacks_core(scheme: NamingScheme, matching: Matching, header: Header) -> Acc
     )
 
 
-def make_architecture(facts: Facts, claims: Claims, statement: Statement) -> Architecture:
+def make_form(facts: Facts, claims: Claims, statement: Statement) -> VitForm:
     """Facts and claims together.
 
     Raises:
@@ -137,7 +157,7 @@ def make_architecture(facts: Facts, claims: Claims, statement: Statement) -> Arc
         pool = "mean"
     grid, prefix = _grid(facts, claims, statement)
     try:
-        return Architecture(
+        return VitForm(
             **known,
             mlp=mlp,
             mlp_dim=facts.values["hidden"] // (2 if mlp == "swiglu" else 1),
@@ -190,3 +210,95 @@ def _grid(facts: Facts, claims: Claims, statement: Statement) -> tuple[tuple[int
             hint=statement.hint,
         )
     return grid, prefix
+
+
+def _dinov2_mlp(raw: Raw, _: int) -> str:
+    return "swiglu" if stated_flag(raw, "use_swiglu_ffn", False) else "mlp"
+
+
+def _dinov2_mlp_dim(raw: Raw, embed_dim: int) -> int:
+    hidden = int(stated_number(raw, "hidden_size", embed_dim) * stated_number(raw, "mlp_ratio", 4))
+    if _dinov2_mlp(raw, embed_dim) == "mlp":
+        return hidden
+    return (int(hidden * 2 / 3) + 7) // 8 * 8  # Dinov2SwiGLUFFN: two thirds, up to a multiple of 8
+
+
+def _dinov2_activation(raw: Raw, embed_dim: int) -> Any:
+    # The gate is silu whatever hidden_act says.
+    gated = _dinov2_mlp(raw, embed_dim) == "swiglu"
+    return "silu" if gated else raw.get("hidden_act", "gelu")
+
+
+def _heads_of_width_64(_: Raw, embed_dim: int) -> int:
+    if embed_dim % 64 and embed_dim > 64:
+        raise ConfigError(
+            f"the tensors are {embed_dim} wide, no multiple of 64: the number of heads is unknown",
+            hint="name the architecture: --arch NAME",
+        )
+    return max(1, embed_dim // 64)
+
+
+def _settled(facts: Facts, claims: Claims) -> Mapping[str, Any]:
+    """The facts, the width of the feed-forward part as a gated one has it among them."""
+    gated = claims.values.get("mlp", "mlp") == "swiglu"
+    return {**facts.values, "mlp_dim": facts.values["hidden"] // (2 if gated else 1)}
+
+
+def _check(claims: Claims, embed_dim: int, statement: Statement) -> None:
+    width, heads = claims.values.get("embed_dim", embed_dim), claims.values["num_heads"]
+    if width % heads:
+        raise ConfigError(
+            f"{statement.name}: {claims.labels.get('embed_dim', 'embed_dim')} {width} is not "
+            f"divisible by {claims.labels['num_heads']} {heads}",
+            hint=statement.hint,
+        )
+
+
+def _note(scheme: NamingScheme, form: Form2D) -> str:
+    if isinstance(form, VitForm) and form.pool == "mean" and scheme.config["pool"].default == "cls":
+        return "There is no cls token; forward() returns the mean of the patch tokens."
+    return ""
+
+
+RULES: Mapping[str, ConfigRule] = MappingProxyType(
+    {
+        "dinov2_activation": ConfigRule(_dinov2_activation, "hidden_act"),
+        "dinov2_mlp": ConfigRule(_dinov2_mlp, "use_swiglu_ffn"),
+        "dinov2_mlp_dim": ConfigRule(_dinov2_mlp_dim, "hidden_size * mlp_ratio, as a width,"),
+        "heads_of_width_64": ConfigRule(_heads_of_width_64, "the number of heads"),
+    }
+)
+FIELDS: Mapping[str, FieldType] = MappingProxyType(
+    {
+        "embed_dim": whole,
+        "depth": whole,
+        "num_heads": whole,
+        "in_channels": whole,
+        "patch_size": pair,
+        "image_size": pair,
+        "mlp": as_it_is,
+        "mlp_dim": whole,
+        "activation": activation,
+        "norm_eps": small,
+        "qkv_bias": flag,
+        "layer_scale": flag,
+        "cls_token": flag,
+        "dist_token": flag,
+        "reg_tokens": count,
+        "position_prefix": count,
+        "pre_norm": flag,
+        "final_norm": as_it_is,
+        "pool": as_it_is,
+    }
+)
+VIT = Reader(
+    fields=FIELDS,
+    required=("num_heads", "norm_eps", "pool"),
+    rules=RULES,
+    width="embed_dim",
+    gather=gather,
+    settled=_settled,
+    check=_check,
+    make_form=make_form,
+    note=_note,
+)

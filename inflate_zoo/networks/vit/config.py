@@ -5,27 +5,34 @@ Names follow timm. Dimensions in comments: O embed_dim, I channels, D depth, H h
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from inflate_zoo.files import budgets
+from inflate_zoo.networks.base import (
+    BackboneConfig,
+    Count,
+    Form2D,
+    Level,
+    Pair,
+    Shapes,
+    Side,
+    Width,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
 Pool = Literal["cls", "mean", "cls_dist"]
-Width = Annotated[int, Field(gt=0, le=budgets.MOST_WIDTH)]
-Side = Annotated[int, Field(gt=0, le=budgets.MOST_SIDE)]
-Count = Annotated[int, Field(ge=0, le=budgets.MOST_SIDE)]
-Pair = tuple[Side, Side]
-Triple = tuple[Side, Side, Side]
 
 MODEL_TYPE: Final = "inflated_vit"
-SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
-FORMAT_VERSION: Final = 1
 
 
-class Architecture(BaseModel):
+class VitForm(Form2D):
     """A plain 2D vision transformer encoder.
 
     Attributes:
@@ -35,16 +42,12 @@ class Architecture(BaseModel):
         mlp: `mlp` (fc1, activation, fc2) or `swiglu` (silu(first half of fc1) * second half, fc2).
         mlp_dim: Width inside the feed-forward part (of one half for `swiglu`).
         norm_eps: Epsilon of every LayerNorm.
-        in_channels: Channels of the input.
-        patch_size: In-plane patch (height, width) in pixels.
         position_grid: Grid (height, width) of the position table in the file, in tokens.
         position_prefix: Leading rows of the position table that belong to prefix tokens.
         final_norm: Norm on all `tokens`, on the `pooled` vector, or `none`.
         pool: What `forward` returns: the cls token, the mean of the patch tokens, or the mean of
             the cls and the distillation token.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)
@@ -91,47 +94,119 @@ class Architecture(BaseModel):
         """Tokens before the patch tokens: cls, distillation, registers, in this order."""
         return self.cls_token + self.dist_token + self.reg_tokens
 
+    @property
+    def native_grid(self) -> tuple[int, int]:
+        """Grid (height, width) of the position table."""
+        return self.position_grid
 
-class BackboneConfig(Architecture):
-    """A 3D backbone: what `config.json` of a conversion holds.
+    def shapes(self) -> Shapes:
+        """Names and shapes of all tensors, in the order of the forward pass."""
+        return tensor_shapes(self)
+
+    def inflated(
+        self, *, channels: int, patch_depth: int, volume: tuple[int, int, int], stem_bias: bool
+    ) -> VitConfig:
+        """The 3D backbone of this form; arguments as `Form2D` has them."""
+        form = self.model_dump()
+        form |= {"in_channels": channels, "stem_bias": self.stem_bias or stem_bias}
+        return VitConfig(**form, patch_depth=patch_depth, volume=volume)
+
+    def described(self) -> str:
+        """The network in a few words."""
+        return (
+            f"{self.depth} blocks of width {self.embed_dim}, {self.num_heads} heads, "
+            f"{self.mlp} {self.mlp_dim} {self.activation}, eps {self.norm_eps:g}"
+        )
+
+
+class VitConfig(BackboneConfig, VitForm):
+    """A plain 3D vision transformer: what `config.json` of a conversion holds.
 
     Attributes:
-        patch_depth: Patch size along depth, in voxels.
-        volume: Default volume (depth, height, width) in voxels.
         depth_positions: Rows of the depth table in the file; 0 where it holds none, as after a
             conversion (the table then starts at zero).
     """
 
+    stem: ClassVar[str] = "patch_embed.weight"
+
     model_type: Literal["inflated_vit"] = MODEL_TYPE
-    format_version: Literal[1] = FORMAT_VERSION
-    patch_depth: Side
-    volume: Triple = Field(strict=False)
     depth_positions: Count = 0
 
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        patch = (self.patch_depth, *self.patch_size)
-        for axis, extent, step in zip(
-            ("depth", "height", "width"), self.volume, patch, strict=True
-        ):
-            if extent % step:
-                near = max(step, round(extent / step) * step)
-                raise ValueError(
-                    f"volume {axis} {extent} is not divisible by the patch's {step}; "
-                    f"nearest: {near}"
-                )
-        if prod(self.grid_size) > budgets.MOST_TOKENS:
-            raise ValueError(f"volume {self.volume} makes more than {budgets.MOST_TOKENS:,} tokens")
-        return self
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the patch tokens: cls, distillation, registers, in this order."""
+        return self.cls_token + self.dist_token + self.reg_tokens
 
     @property
-    def grid_size(self) -> tuple[int, int, int]:
-        """Token grid (depth, height, width) of the volume."""
-        depth, height, width = self.volume
-        return depth // self.patch_depth, height // self.patch_size[0], width // self.patch_size[1]
+    def levels(self) -> tuple[Level, ...]:
+        """After each block: all are alike."""
+        return (Level(self.embed_dim, self.patch),) * self.depth
+
+    def shapes(self) -> Shapes:
+        """Names and shapes of the tensors in the file."""
+        shapes = tensor_shapes(self, self.patch_depth)
+        if self.depth_positions:
+            shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
+        return shapes
+
+    def for_volume(self, volume: Sequence[int] | None) -> Self:
+        """The config for a volume, its position grid equal to the volume's.
+
+        Raises:
+            UsageError: The patch does not divide the volume.
+        """
+        sized = super().for_volume(volume)
+        return sized.model_copy(update={"position_grid": sized.grid_size[1:]})
+
+    def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
+        """Tensors of the file for another volume: tables resized, the depth table made."""
+        from inflate_zoo.networks.positions import resize_depth, resize_in_plane
+
+        table, line = tensors["pos_embed"], tensors.get("depth_embed")
+        prefix, grid = self.position_prefix, self.position_grid
+        depth = target.grid_size[0]
+        if line is None:
+            fitted = table.new_zeros(1, depth, self.embed_dim)
+        else:
+            fitted = resize_depth(line, depth)
+        plane = resize_in_plane(table, prefix, grid, target.position_grid)
+        return {**tensors, "pos_embed": plane, "depth_embed": fitted}
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
+        """Config and tensors as files hold them: a depth table of zeros is left out."""
+        kept = dict(tensors)
+        if bool(kept["depth_embed"].any()):
+            return self.model_copy(update={"depth_positions": self.grid_size[0]}), kept
+        del kept["depth_embed"]
+        return self.model_copy(update={"depth_positions": 0}), kept
+
+    def summary(self) -> str:
+        """The backbone in a few words."""
+        patch = "x".join(map(str, self.patch))
+        return f"{self.depth} blocks of width {self.embed_dim}, patch {patch}"
+
+    def geometry(self) -> str:
+        """Patch and position grid."""
+        height, width = self.position_grid
+        return f"{super().geometry()}, position grid {height}x{width}"
+
+    def memory(self, tokens: int) -> tuple[int, int]:
+        """Bytes of inference at its widest, and bytes that training keeps.
+
+        Kept for the backward pass of one block, in values per token: two norms, qkv, attention,
+        projection, both sums, and the feed-forward part before and after its activation.
+        """
+        hidden = self.mlp_dim * (3 if self.mlp == "swiglu" else 2)
+        widest = tokens * max(4 * self.embed_dim, hidden + self.embed_dim) * 4
+        return widest, tokens * self.depth * (9 * self.embed_dim + hidden) * 4
+
+    def without_weights(self) -> Self:
+        """Without what weights alone bring, and what a segmenter does not use."""
+        free = {"position_grid": (1, 1), "depth_positions": 0, "volume": self.patch}
+        return self.model_copy(update={**free, "pool": "mean", "norm_eps": 1e-6})
 
 
-def tensor_shapes(form: Architecture, patch_depth: int | None = None) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(form: VitForm, patch_depth: int | None = None) -> Shapes:
     """Names and shapes of all tensors of a network, in the order of the forward pass.
 
     Args:
@@ -144,7 +219,7 @@ def tensor_shapes(form: Architecture, patch_depth: int | None = None) -> dict[st
     dim = form.embed_dim
     kernel = form.patch_size if patch_depth is None else (patch_depth, *form.patch_size)
     rows = form.position_prefix + form.position_grid[0] * form.position_grid[1]
-    shapes: dict[str, tuple[int, ...]] = {"patch_embed.weight": (dim, form.in_channels, *kernel)}
+    shapes: Shapes = {"patch_embed.weight": (dim, form.in_channels, *kernel)}
     if form.stem_bias:
         shapes["patch_embed.bias"] = (dim,)
     if form.cls_token:
@@ -166,9 +241,9 @@ def tensor_shapes(form: Architecture, patch_depth: int | None = None) -> dict[st
     return shapes
 
 
-def _block_shapes(form: Architecture) -> dict[str, tuple[int, ...]]:
+def _block_shapes(form: VitForm) -> Shapes:
     dim, hidden = form.embed_dim, form.mlp_dim * (2 if form.mlp == "swiglu" else 1)
-    shapes: dict[str, tuple[int, ...]] = {"norm1.weight": (dim,), "norm1.bias": (dim,)}
+    shapes: Shapes = {"norm1.weight": (dim,), "norm1.bias": (dim,)}
     shapes["attn.qkv.weight"] = (3 * dim, dim)
     if form.qkv_bias:
         shapes["attn.qkv.bias"] = (3 * dim,)
@@ -181,16 +256,3 @@ def _block_shapes(form: Architecture) -> dict[str, tuple[int, ...]]:
     if form.layer_scale:
         shapes["ls2.gamma"] = (dim,)
     return shapes
-
-
-def one_line(config: BackboneConfig) -> str:
-    """A backbone in a few words."""
-    patch = "x".join(map(str, (config.patch_depth, *config.patch_size)))
-    return f"{config.depth} blocks of width {config.embed_dim}, patch {patch}"
-
-
-def network_of(config: BackboneConfig) -> BackboneConfig:
-    """A backbone without what weights alone bring, and what a segmenter does not use."""
-    patch = (config.patch_depth, *config.patch_size)
-    free = {"position_grid": (1, 1), "depth_positions": 0, "volume": patch}
-    return config.model_copy(update={**free, "pool": "mean", "norm_eps": 1e-6})

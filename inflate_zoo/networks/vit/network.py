@@ -5,6 +5,7 @@ Dimensions: B batch, C channels, D H W voxels, P prefix tokens, E embed_dim.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from inflate_zoo.networks.attention import Attention
+from inflate_zoo.networks.network import Network3D
 from inflate_zoo.networks.parts import LayerScale, Mlp, PatchEmbed
-from inflate_zoo.networks.vit.config import BackboneConfig
+from inflate_zoo.networks.vit.config import VitConfig
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Network3D):
     """A plain vision transformer on volumes of one size.
 
     Args:
@@ -25,23 +29,19 @@ class VisionTransformer(nn.Module):
 
     Attributes:
         config: As given.
-        embed_dim: Width of a token.
-        grid_size: Token grid (depth, height, width).
-        num_prefix_tokens: Tokens before the patch tokens.
     """
 
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__()
+    config: VitConfig
+    tables = frozenset({"cls_token", "dist_token", "reg_token", "pos_embed", "depth_embed"})
+
+    def __init__(self, config: VitConfig) -> None:
         if config.position_grid != config.grid_size[1:]:
             raise ValueError(f"position grid {config.position_grid} for grid {config.grid_size}")
-        self.config = config
-        self.embed_dim = config.embed_dim
-        self.grid_size = config.grid_size
-        self.num_prefix_tokens = config.num_prefix_tokens
+        super().__init__(config)
         dim, eps = config.embed_dim, config.norm_eps
         depth, height, width = self.grid_size
 
-        self.patch_embed = PatchEmbed(config)
+        self.patch_embed = PatchEmbed(config.in_channels, dim, config.patch, bias=config.stem_bias)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.cls_token else None
         self.dist_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.dist_token else None
         reg = config.reg_tokens
@@ -82,9 +82,32 @@ class VisionTransformer(nn.Module):
         """
         if not 0 <= rate < 1:
             raise ValueError(f"drop path rate {rate} is not in [0, 1)")
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, Block)  # noqa: S101 - for the type checker
+        for index, block in enumerate(self._blocks()):
             block.drop_path = rate * index / max(1, len(self.blocks) - 1)
+
+    @property
+    def drop_shape(self) -> tuple[int, ...]:
+        """Two branches of each block, where any is dropped."""
+        rates = [block.drop_path for block in self._blocks()]
+        return (len(rates), 2) if any(rates) else ()
+
+    def fix_drops(self, draws: Tensor) -> None:
+        """Decide what the next passes drop; draws of shape (blocks, 2 branches, B)."""
+        for block, rows in zip(self._blocks(), draws, strict=True):
+            block.drop_draws = rows
+
+    def layer_of(self, name: str) -> int:
+        """0 in the stem, tokens, tables and a norm before the blocks; the blocks; final norms."""
+        if block := _BLOCK.match(name):
+            return int(block.group(1)) + 1
+        return len(self.blocks) + 1 if name.startswith(("norm.", "fc_norm.")) else 0
+
+    def unread(self, *, maps: bool) -> Sequence[nn.Module]:
+        """The pooled vector's norm, and that of the tokens where maps are read."""
+        return (self.fc_norm, self.norm) if maps else (self.fc_norm,)
+
+    def _blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
 
     def _tokens(self, x: Tensor) -> Tensor:
         """The sequence that enters the first block, shape (B, P + depth * height * width, E)."""
@@ -189,14 +212,14 @@ class VisionTransformer(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: VitConfig) -> None:
         super().__init__()
         dim, eps = config.embed_dim, config.norm_eps
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = Attention(dim, config.num_heads, qkv_bias=config.qkv_bias)
         self.ls1 = LayerScale(dim) if config.layer_scale else nn.Identity()
         self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(config)
+        self.mlp = Mlp(dim, config.mlp_dim, config.activation, gated=config.mlp == "swiglu")
         self.ls2 = LayerScale(dim) if config.layer_scale else nn.Identity()
         self.drop_path = 0.0
         # Uniform draws (2 branches, B) of whoever wants them reproducible; `None` draws anew.

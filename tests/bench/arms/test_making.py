@@ -373,7 +373,7 @@ def test_weights_that_changed_or_went_are_refused(make, sources):
 
 @pytest.mark.filterwarnings("ignore:.*normalisation")
 def test_a_bare_file_carries_what_convert_would_be_told(make, tmp_path):
-    """Architecture and copy stand in the source; two copies of one file are two arms."""
+    """VitForm and copy stand in the source; two copies of one file are two arms."""
     import timm
 
     from tests.support.checkpoints import randomize

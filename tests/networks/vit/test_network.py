@@ -14,7 +14,7 @@ from torch import nn
 
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.networks import attention
-from inflate_zoo.networks.vit.config import BackboneConfig, tensor_shapes
+from inflate_zoo.networks.vit.config import VitConfig, tensor_shapes
 from inflate_zoo.networks.vit.network import VisionTransformer
 
 PLAIN = {
@@ -106,7 +106,7 @@ def randomise(net):
 
 
 def build(dtype=torch.float64, **changes):
-    return randomise(VisionTransformer(BackboneConfig(**{**PLAIN, **changes}))).to(dtype).eval()
+    return randomise(VisionTransformer(VitConfig(**{**PLAIN, **changes}))).to(dtype).eval()
 
 
 def volumes(net, batch=2, dtype=torch.float64):
@@ -379,7 +379,7 @@ def test_a_wrong_volume_is_named_beside_the_right_one(shape, call):
 
 def test_a_position_table_of_another_grid_is_refused():
     with pytest.raises(ValueError, match=re.escape("(5, 4) for grid (3, 4, 5)")):
-        VisionTransformer(BackboneConfig(**{**PLAIN, "position_grid": (5, 4)}))
+        VisionTransformer(VitConfig(**{**PLAIN, "position_grid": (5, 4)}))
 
 
 def test_samples_of_a_batch_do_not_meet():
@@ -406,7 +406,7 @@ def test_every_parameter_gets_a_gradient():
 
 
 def test_a_fresh_network_has_no_constant_weights():
-    net = VisionTransformer(BackboneConfig(**PLAIN))
+    net = VisionTransformer(VitConfig(**PLAIN))
     for name, parameter in net.named_parameters():
         if parameter.ndim > 1 and name != "depth_embed":
             assert 0 < parameter.std() < 0.1, name

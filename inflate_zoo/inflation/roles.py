@@ -1,0 +1,77 @@
+"""What becomes of a tensor, by its role in the 2D network and never by its name.
+
+Dimensions: O out, I in, D depth, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from inflate_zoo.inflation.channels import fold_scale, fold_shift, to_channels
+from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.naming.definition import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from inflate_zoo.inflation.recipe import Recipe
+    from inflate_zoo.naming.definition import Normalization
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of the tensors of a role.
+
+    Attributes:
+        make: From the tensors that one of the 3D network is made of, and the recipe, to that
+            tensor. They are the 2D tensor itself; for the stem's bias, where a normalisation is
+            folded, the stem's kernel and then the bias, if there is one.
+        computed: Whether it is made in float64 and rounded once; what is copied keeps its bits.
+    """
+
+    make: Callable[[Sequence[Tensor], Recipe], Tensor]
+    computed: bool
+
+
+def _copied(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
+    return tensors[0]
+
+
+def _stem_kernel(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    (kernel_oihw,) = tensors
+    if recipe.normalization is None:
+        # Schemes are linear: fewer channels first is the smaller tensor.
+        summed = to_channels(kernel_oihw.double(), recipe.channels)
+        return SCHEMES[recipe.scheme].inflate(summed, recipe.patch_depth)
+    return to_channels(_folded(kernel_oihw, recipe, recipe.normalization), recipe.channels)
+
+
+def _folded(kernel_oihw: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
+    # The shift is taken after inflation: with `repeat` every slice adds its own.
+    inflated = SCHEMES[recipe.scheme].inflate(kernel_oihw.double(), recipe.patch_depth)
+    return fold_scale(inflated, normalization.std)
+
+
+def _stem_bias(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    if recipe.normalization is None:
+        return tensors[0].double()
+    kernel, *bias = tensors
+    folded = _folded(kernel, recipe, recipe.normalization)
+    return fold_shift(folded, bias[0] if bias else None, recipe.normalization.mean)
+
+
+_COPY = Fate(_copied, computed=False)
+ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
+    {
+        "copy": _COPY,
+        "position_table": _COPY,
+        "token": _COPY,
+        "stem_kernel": Fate(_stem_kernel, computed=True),
+        "stem_bias": Fate(_stem_bias, computed=True),
+    }
+)

@@ -1,0 +1,6 @@
+"""The readers of all networks, by what a definition calls them: `network`."""
+
+from inflate_zoo.naming.readers.reader import Reader
+from inflate_zoo.naming.readers.vit import VIT
+
+READERS: dict[str, Reader] = {"vit": VIT}

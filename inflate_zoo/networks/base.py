@@ -1,0 +1,222 @@
+"""What every network brings as data: its 2D form, and the config of its 3D backbone. No torch.
+
+A network of ours is a folder here; whoever uses one sees these classes and `Network3D` alone. A new
+one brings its folder, a reader in `naming/readers`, its definitions in `converters`, and an entry
+in each of `CONFIGS`, `KINDS` and `READERS`; a class of a library that no definition named before
+brings one in `ORIGINALS`. `tests/support/pyramid.py` is a whole one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from inflate_zoo.errors import UsageError
+from inflate_zoo.files import budgets
+from inflate_zoo.texts import message_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Width = Annotated[int, Field(gt=0, le=budgets.MOST_WIDTH)]
+Side = Annotated[int, Field(gt=0, le=budgets.MOST_SIDE)]
+Count = Annotated[int, Field(ge=0, le=budgets.MOST_SIDE)]
+Pair = tuple[Side, Side]
+Triple = tuple[Side, Side, Side]
+Shapes = dict[str, tuple[int, ...]]
+
+FORMAT_VERSION: Final = 1
+SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
+
+
+class Level(NamedTuple):
+    """A feature map that a backbone can hand to a decoder.
+
+    Attributes:
+        width: Its channels.
+        stride: Voxels (depth, height, width) from one of its tokens to the next.
+    """
+
+    width: int
+    stride: tuple[int, int, int]
+
+
+class Form2D(BaseModel, ABC):
+    """A 2D encoder, as it is read off a header and a config.
+
+    Attributes:
+        in_channels: Channels of the input.
+        patch_size: In-plane patch (height, width) of the stem, in pixels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    if TYPE_CHECKING:  # fields of every form, each at its place: keys of caches depend on the order
+        in_channels: int
+        patch_size: tuple[int, int]
+
+    @property
+    @abstractmethod
+    def native_grid(self) -> tuple[int, int]:
+        """Grid (height, width) of the final tokens, on images of the size it was trained on."""
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Pixels (height, width) from one final token to the next: the patch, unless overridden."""
+        return self.patch_size
+
+    @abstractmethod
+    def shapes(self) -> Shapes:
+        """Names and shapes of all tensors, in the order of the forward pass."""
+
+    @abstractmethod
+    def inflated(
+        self, *, channels: int, patch_depth: int, volume: tuple[int, int, int], stem_bias: bool
+    ) -> BackboneConfig:
+        """The 3D backbone of this form.
+
+        Args:
+            channels: Its input channels.
+            patch_depth: Depth of its stem's kernel, in voxels.
+            volume: Its default volume (depth, height, width), in voxels.
+            stem_bias: Whether its stem needs a bias, even where this one has none.
+        """
+
+    @abstractmethod
+    def described(self) -> str:
+        """The network in a few words, for people."""
+
+
+class NetworkConfig(BaseModel):
+    """A `config.json` of ours: `model_type` says of which kind.
+
+    Attributes:
+        noun: What to call such a network.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    noun: ClassVar[str]
+
+    model_type: str
+    format_version: Literal[1] = FORMAT_VERSION
+
+    @classmethod
+    def kind(cls) -> str:
+        """The `model_type` of all configs of this class."""
+        return str(cls.model_fields["model_type"].default)
+
+
+class BackboneConfig(NetworkConfig, ABC):
+    """What `config.json` of every 3D backbone holds, and what follows from it.
+
+    Attributes:
+        stem: Name of the tensor that is the stem's kernel.
+        in_channels: Channels of the input.
+        patch_size: In-plane patch (height, width) of the stem, in voxels.
+        patch_depth: Patch size along depth, in voxels.
+        volume: Default volume (depth, height, width) in voxels.
+    """
+
+    noun: ClassVar[str] = "backbone"
+    stem: ClassVar[str]
+
+    in_channels: Width
+    patch_size: Pair = Field(strict=False)
+    patch_depth: Side
+    volume: Triple = Field(strict=False)
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        for axis, extent, step in zip(
+            ("depth", "height", "width"), self.volume, self.levels[-1].stride, strict=True
+        ):
+            if extent % step:
+                near = max(step, round(extent / step) * step)
+                raise ValueError(
+                    f"volume {axis} {extent} is not divisible by the patch's {step}; "
+                    f"nearest: {near}"
+                )
+        if prod(self.grid_size) > budgets.MOST_TOKENS:
+            raise ValueError(f"volume {self.volume} makes more than {budgets.MOST_TOKENS:,} tokens")
+        return self
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """The stem's patch (depth, height, width), in voxels."""
+        return (self.patch_depth, *self.patch_size)
+
+    @property
+    def grid_size(self) -> tuple[int, int, int]:
+        """Grid (depth, height, width) of the final tokens of the volume."""
+        depth, height, width = self.levels[-1].stride
+        return self.volume[0] // depth, self.volume[1] // height, self.volume[2] // width
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the patch tokens; none, by default."""
+        return 0
+
+    @property
+    @abstractmethod
+    def levels(self) -> tuple[Level, ...]:
+        """What `forward_intermediates` gives, by its index; the last one is the final tokens'."""
+
+    @abstractmethod
+    def shapes(self) -> Shapes:
+        """Names and shapes of the tensors in the file."""
+
+    def for_volume(self, volume: Sequence[int] | None) -> Self:
+        """The config of the same network for a volume; `None` is its own.
+
+        Raises:
+            UsageError: The patch does not divide the volume.
+        """
+        chosen = self.volume if volume is None else tuple(volume)
+        try:
+            return type(self)(**{**self.model_dump(), "volume": chosen})
+        except ValidationError as error:
+            raise UsageError(
+                f"volume {'x'.join(map(str, chosen))} does not fit: "
+                + "; ".join(message_of(entry) for entry in error.errors()),
+                hint="give depth, height, width in voxels, each a multiple of the patch",
+            ) from error
+
+    def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:  # noqa: ARG002
+        """Tensors of the file for a network of another volume: tables resized, if there are any.
+
+        Args:
+            tensors: With the shapes of `shapes`.
+            target: What `for_volume` gave.
+        """
+        return dict(tensors)
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
+        """Config and tensors as files hold them, of a network's own."""
+        return self, dict(tensors)
+
+    @abstractmethod
+    def summary(self) -> str:
+        """The backbone in a few words."""
+
+    def geometry(self) -> str:
+        """Sizes that a card tells, beside the volume."""
+        return f"patch {'x'.join(map(str, self.patch))}"
+
+    @abstractmethod
+    def memory(self, tokens: int) -> tuple[int, int]:
+        """What activations take in float32 at batch 1, estimated.
+
+        Args:
+            tokens: Final tokens, those of the prefix included.
+
+        Returns:
+            Bytes of inference at its widest, and bytes that training keeps for the backward pass.
+        """
+
+    @abstractmethod
+    def without_weights(self) -> Self:
+        """The network without what weights alone bring, and what a segmenter does not use."""

@@ -1,0 +1,31 @@
+"""The configs of all backbones, told apart by `model_type`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.vit.config import VitConfig
+
+CONFIGS: dict[str, type[BackboneConfig]] = {VitConfig.kind(): VitConfig}
+
+
+def _of_its_kind(value: object) -> object:
+    """A config as a mapping becomes one of the class that its `model_type` names."""
+    if not isinstance(value, Mapping):
+        return value
+    found = value.get("model_type", VitConfig.kind())  # the only kind that may be left unsaid
+    if isinstance(found, str) and found in CONFIGS:
+        return CONFIGS[found].model_validate(value)
+    known = " or ".join(repr(name) for name in CONFIGS)
+    wrong = PydanticCustomError("model_type", "Input should be {known}", {"known": known})
+    entry = InitErrorDetails(type=wrong, loc=("model_type",), input=found)
+    raise ValidationError.from_exception_data("BackboneConfig", [entry])
+
+
+AnyBackboneConfig = Annotated[SerializeAsAny[BackboneConfig], BeforeValidator(_of_its_kind)]
+"""The union of `CONFIGS`, as a field of another model; a kind that is added there is in it."""
