@@ -361,7 +361,7 @@ def shown(day: Day) -> bool:
 
 def planned(day: Day, out: Path) -> list[Any]:
     """The trials of the table, planned on this machine."""
-    from inflate_zoo.bench.arms.making import Wanted
+    from inflate_zoo.bench.arms.making import ArmRequest
     from inflate_zoo.bench.definitions.catalog import load_protocol
     from inflate_zoo.bench.trials.folder import plan_trial
     from inflate_zoo.bench.trials.planning import Request, plan
@@ -379,7 +379,7 @@ def planned(day: Day, out: Path) -> list[Any]:
     request = Request(
         data=day.options.data,
         dataset="hippocampus-mini" if day.options.rehearse else "msd-task04",
-        wanted=Wanted(sources, ("center",)),
+        wanted=ArmRequest(sources, ("center",)),
         protocol=load_protocol("volume", changes),
         seeds=sizes.seeds,
         folds=(0,),

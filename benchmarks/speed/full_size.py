@@ -29,7 +29,7 @@ from inflate_zoo.bench.data.resampling import restore  # noqa: E402
 from inflate_zoo.bench.definitions.catalog import load_protocol, load_task  # noqa: E402
 from inflate_zoo.bench.definitions.protocols import Evaluation  # noqa: E402
 from inflate_zoo.bench.definitions.tasks import class_regions  # noqa: E402
-from inflate_zoo.bench.scoring.inference import Seer  # noqa: E402
+from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor  # noqa: E402
 from inflate_zoo.bench.scoring.metrics import case_scores  # noqa: E402
 from inflate_zoo.bench.training.devices import peak_memory, reset_peak_memory  # noqa: E402
 from inflate_zoo.bench.training.sampling import WindowRule, Windows  # noqa: E402
@@ -84,9 +84,11 @@ def predict(task: object, cache: Path, key: str) -> None:
         classes=len(task.values),
         decoder="linear",
     )
-    seer = Seer(network, (32, 64, 64), Evaluation(overlap=0.25, batch=8), CPU, nullcontext)
+    predictor = SlidingWindowPredictor(
+        network, (32, 64, 64), Evaluation(overlap=0.25, batch=8), CPU, nullcontext
+    )
     with stage("predict 96 slices, small network"):
-        found = seer.probabilities(np.asarray(case.image[:1, :96]))
+        found = predictor.probabilities(np.asarray(case.image[:1, :96]))
     with stage("bring them back to the file's grid"):
         restore(found, (96, *case.reference.shape[1:]))
     shifted = np.roll(np.asarray(case.reference), 2, axis=2)  # a good prediction, a little off

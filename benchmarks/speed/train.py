@@ -35,7 +35,7 @@ from inflate_zoo import segmenter
 from inflate_zoo.bench.data.cases import open_case
 from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.bench.definitions.protocols import Evaluation
-from inflate_zoo.bench.scoring.inference import Seer
+from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
 from inflate_zoo.bench.training.graphs import Graph, GraphedUpdate
 from inflate_zoo.bench.training.losses import GroupLoss
 from inflate_zoo.bench.training.sampling import WindowRule, Windows, collate
@@ -159,7 +159,7 @@ def sliders(
     net = ours(size).to(place).eval()
     volume = np.random.default_rng(0).random((1, *shape)).astype(np.float16)
     cast = caster(device, dtype)
-    seer = Seer(net, window, Evaluation(overlap=0.5, batch=4), place, cast)
+    predictor = SlidingWindowPredictor(net, window, Evaluation(overlap=0.5, batch=4), place, cast)
     inferer = SlidingWindowInferer(
         window, 4, 0.5, mode="gaussian", sw_device=place, device=torch.device("cpu")
     )
@@ -169,7 +169,7 @@ def sliders(
             whole = torch.from_numpy(volume.astype(np.float32))[None]
             return inferer(whole, lambda windows: net(windows).float()).softmax(1)[0]
 
-    arms = {OURS: lambda: seer.probabilities(volume), "MONAI": by_monai}
+    arms = {OURS: lambda: predictor.probabilities(volume), "MONAI": by_monai}
     error = (arms[OURS]() - arms["MONAI"]()).abs().max().item()
     if error > 1e-3:
         raise SystemExit(f"probabilities differ by {error:.1e}")

@@ -16,7 +16,7 @@ from inflate_zoo.naming.towers import counted, left_out
 from inflate_zoo.networks.base import BackboneConfig
 
 if TYPE_CHECKING:
-    from inflate_zoo.conversion.record import Job, Verification
+    from inflate_zoo.conversion.record import Conversion, Verification
 
 
 _FOUND: Mapping[Basis, str] = MappingProxyType(
@@ -85,7 +85,7 @@ def _proof_line(verification: Verification | None) -> str:
     return line
 
 
-def card_text(name: str, job: Job, verification: Verification | None) -> str:
+def card_text(name: str, job: Conversion, verification: Verification | None) -> str:
     """The model card of a conversion; `name` is that of its folder."""
     source, recipe = job.source, job.recipe
     config = backbone_config(job.plan, recipe)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.conversion.card import card_text
-from inflate_zoo.conversion.record import FILES, Job, read_record, record_of
+from inflate_zoo.conversion.record import FILES, Conversion, read_record, record_of
 from inflate_zoo.conversion.sources import Source, builtin_of, find_source
 from inflate_zoo.errors import CheckpointError, OutputExistsError, UsageError, VerificationError
 from inflate_zoo.files.checkpoints import Checkpoint, open_checkpoint
@@ -20,9 +20,9 @@ from inflate_zoo.files.reading import called
 from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
 from inflate_zoo.files.writing.staging import check_target, staged
 from inflate_zoo.inflation.recipe import Options, backbone_config, checked_options, make_recipe
-from inflate_zoo.inflation.tensors import Output, compute, outputs, stacked
+from inflate_zoo.inflation.tensors import InflatedTensor, compute, outputs, stacked
 from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG
-from inflate_zoo.naming.plan import Kept
+from inflate_zoo.naming.plan import TensorPlan
 from inflate_zoo.naming.understanding import Understood, understand
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from inflate_zoo.conversion.record import Verification
 
-Progress = Callable[[int, int], None]
+ByteProgress = Callable[[int, int], None]
 
 
 def convert(
@@ -154,7 +154,7 @@ def convert_source(
     request: Request,
     *,
     revision: str | None = None,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
 ) -> Path:
     """`convert` with checked options; `progress` is told bytes written and bytes in all.
 
@@ -191,15 +191,21 @@ def _prepare(
     planned: Planned,
     options: Options,
     license: Mapping[str, str] | None = None,  # noqa: A002 - the card's name for it
-) -> Job:
+) -> Conversion:
     source, understood = planned.source, planned.understood
     recipe, fed = make_recipe(options, understood, source.config, source.preprocessor)
     shown = source.license if license is None else license
-    return Job(source, planned.checkpoint, understood, recipe, fed, shown)
+    return Conversion(source, planned.checkpoint, understood, recipe, fed, shown)
 
 
 def _write(
-    stage: Path, name: str, job: Job, planned: Planned, *, verify: bool, progress: Progress | None
+    stage: Path,
+    name: str,
+    job: Conversion,
+    planned: Planned,
+    *,
+    verify: bool,
+    progress: ByteProgress | None,
 ) -> str:
     """Write all files, the weights proven where asked for; returns the weights' SHA-256."""
     config = backbone_config(job.plan, job.recipe)
@@ -238,12 +244,12 @@ def _unexpected(source: Source, made: str, required: str | None) -> Verification
     )
 
 
-def _bytes(output: Output) -> int:
+def _bytes(output: InflatedTensor) -> int:
     return prod(output.shape) * ITEM_BYTES[output.dtype]
 
 
-def _computed(made: Sequence[Output], job: Job) -> Iterator[Tensor]:
-    def read(kept: Kept) -> Tensor:
+def _computed(made: Sequence[InflatedTensor], job: Conversion) -> Iterator[Tensor]:
+    def read(kept: TensorPlan) -> Tensor:
         joined = stacked(kept, [job.checkpoint.read(source) for source in kept.sources])
         _require_finite(joined, " + ".join(kept.sources))
         return joined

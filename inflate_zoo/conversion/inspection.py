@@ -187,7 +187,7 @@ def _read(
         )
     header = {}
     for name in files:
-        for tensor, (dtype, shape) in download.read_header(
+        for tensor, (dtype, shape) in download.read_remote_header(
             place.snapshot, place.start + name
         ).items():
             header[tensor] = TensorInfo(dtype, tuple(shape))

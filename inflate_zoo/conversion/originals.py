@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.files.checkpoints import Checkpoint
-    from inflate_zoo.naming.plan import Kept, Plan
+    from inflate_zoo.naming.plan import Plan, TensorPlan
     from inflate_zoo.naming.understanding import Understood
 
 
@@ -120,7 +120,7 @@ def _state(plan: Plan, checkpoint: Checkpoint) -> State:
     return state
 
 
-def _library_name(plan: Plan, kept: Kept) -> str:
+def _library_name(plan: Plan, kept: TensorPlan) -> str:
     """What the library calls a tensor that is kept; of a joined one the first part."""
     if plan.scheme.library == "transformers":
         return bare_name(plan.prefix, kept.sources[0])

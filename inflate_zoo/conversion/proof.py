@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from inflate_zoo.files.checkpoints import Checkpoint
     from inflate_zoo.naming.normalization import Feeding
-    from inflate_zoo.naming.plan import Kept
+    from inflate_zoo.naming.plan import TensorPlan
     from inflate_zoo.naming.understanding import Understood
 
 TOLERANCE = 1e-4
@@ -126,7 +126,7 @@ def _tables_equal(
 def _rounded_exactly(
     folder: Path, understood: Understood, checkpoint: Checkpoint, recipe: Recipe
 ) -> bool:
-    def read(kept: Kept) -> Tensor:
+    def read(kept: TensorPlan) -> Tensor:
         return stacked(kept, [checkpoint.read(source) for source in kept.sources])
 
     dtype = getattr(torch, recipe.dtype or "float32")

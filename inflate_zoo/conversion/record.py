@@ -238,7 +238,7 @@ class ConversionRecord(_Recorded):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Conversion:
     """One conversion, ready to be written."""
 
     source: Source
@@ -272,7 +272,7 @@ class Job:
 
 
 def record_of(
-    job: Job,
+    job: Conversion,
     digests: Mapping[str, str],
     files: Mapping[str, str],
     verification: Verification | None,
@@ -297,7 +297,7 @@ def record_of(
     )
 
 
-def _source_of(job: Job, digests: Mapping[str, str]) -> RecordedSource:
+def _source_of(job: Conversion, digests: Mapping[str, str]) -> RecordedSource:
     source = job.source
     return RecordedSource(
         name=source.name,
@@ -315,7 +315,7 @@ def _source_of(job: Job, digests: Mapping[str, str]) -> RecordedSource:
     )
 
 
-def _recipe_of(job: Job) -> RecordedRecipe:
+def _recipe_of(job: Conversion) -> RecordedRecipe:
     recipe = job.recipe
     return RecordedRecipe(
         scheme=recipe.scheme,

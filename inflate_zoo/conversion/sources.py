@@ -285,7 +285,7 @@ def fetch_extras(place: Place) -> None:
         HubError: The Hub could not be reached, or refused.
     """
     place.fetch([name for name in EXTRAS if name in place.files])
-    download.fetch(place.snapshot, [place.card] if place.card else [])
+    download.fetch_files(place.snapshot, [place.card] if place.card else [])
     config = None
     if EXTRAS[0] in place.files:
         config = read_json(place.folder / EXTRAS[0])

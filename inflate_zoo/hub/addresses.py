@@ -69,7 +69,7 @@ class Place:
 
     def fetch(self, names: Sequence[str]) -> None:
         """Download files of it, unless cached; see `hub.fetch`."""
-        download.fetch(self.snapshot, [self.start + name for name in names])
+        download.fetch_files(self.snapshot, [self.start + name for name in names])
 
 
 def is_address(source: str) -> bool:
@@ -142,7 +142,7 @@ def locate(address: Address) -> Place:
         HubNotFoundError: There is no such repo, revision, folder or file.
         HubError: The Hub could not be reached, or refused.
     """
-    snapshot = download.resolve(address.repo, address.revision)
+    snapshot = download.resolve_revision(address.repo, address.revision)
     inside = address.inside
     if not inside:
         return Place(snapshot, "", "", None)

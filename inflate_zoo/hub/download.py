@@ -29,7 +29,7 @@ from inflate_zoo.hub.faults import (
     no_safetensors,
 )
 
-__all__ = ["Snapshot", "fetch", "parse_repo", "read_header", "resolve"]
+__all__ = ["Snapshot", "fetch_files", "parse_repo", "read_remote_header", "resolve_revision"]
 
 _LOG = logging.getLogger(__name__)
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -72,7 +72,7 @@ def parse_repo(source: str) -> tuple[str, str | None]:
     return repo, revision or None
 
 
-def resolve(repo: str, revision: str | None = None) -> Snapshot:
+def resolve_revision(repo: str, revision: str | None = None) -> Snapshot:
     """Find the commit and the file names, downloading nothing.
 
     Where the Hub gives no answer (offline, no connection, out of order) the cache has to know.
@@ -103,7 +103,7 @@ def resolve(repo: str, revision: str | None = None) -> Snapshot:
     return Snapshot(repo, revision, commit, folder / "snapshots" / commit, files, from_cache)
 
 
-def fetch(snapshot: Snapshot, names: Sequence[str]) -> list[Path]:
+def fetch_files(snapshot: Snapshot, names: Sequence[str]) -> list[Path]:
     """Download the named files, unless cached, and return their paths in the same order."""
     from huggingface_hub import hf_hub_download
 
@@ -117,7 +117,7 @@ def fetch(snapshot: Snapshot, names: Sequence[str]) -> list[Path]:
     return paths
 
 
-def read_header(snapshot: Snapshot, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+def read_remote_header(snapshot: Snapshot, name: str) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Read dtype and shape of every tensor of a safetensors file, by range where not cached."""
     from huggingface_hub import HfApi
 

@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
     from inflate_zoo.files.checkpoints import Checkpoint
     from inflate_zoo.naming.definition import Role
-    from inflate_zoo.naming.plan import Kept, Plan
+    from inflate_zoo.naming.plan import Plan, TensorPlan
     from inflate_zoo.naming.understanding import Understood
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class InflatedTensor:
     """One tensor of the 3D network, and the tensors of the 2D one it is made of."""
 
     name: str
     role: Role | Literal["copy"]
     dtype: str
     shape: tuple[int, ...]
-    inputs: tuple[Kept, ...]
+    inputs: tuple[TensorPlan, ...]
 
 
-def outputs(plan: Plan, recipe: Recipe) -> tuple[Output, ...]:
+def outputs(plan: Plan, recipe: Recipe) -> tuple[InflatedTensor, ...]:
     """Names, types and shapes of the 3D network's tensors, sorted by name."""
     config = backbone_config(plan, recipe)
-    parts: dict[str, tuple[Role | Literal["copy"], tuple[Kept, ...]]] = {
+    parts: dict[str, tuple[Role | Literal["copy"], tuple[TensorPlan, ...]]] = {
         kept.name: (kept.role, (kept,)) for kept in plan.kept
     }
     if recipe.normalization is not None:
@@ -47,11 +47,11 @@ def outputs(plan: Plan, recipe: Recipe) -> tuple[Output, ...]:
         role, inputs = parts[name]
         own = "F32" if ROLES[role].computed else inputs[0].dtype
         dtype = DTYPES[recipe.dtype] if recipe.dtype else own
-        made.append(Output(name, role, dtype, shape, inputs))
+        made.append(InflatedTensor(name, role, dtype, shape, inputs))
     return tuple(sorted(made, key=lambda output: output.name))
 
 
-def stacked(kept: Kept, parts: Sequence[Tensor]) -> Tensor:
+def stacked(kept: TensorPlan, parts: Sequence[Tensor]) -> Tensor:
     """One tensor of the 2D network from its source tensors, under its own shape.
 
     Args:
@@ -67,7 +67,7 @@ def stacked(kept: Kept, parts: Sequence[Tensor]) -> Tensor:
     return joined.reshape(kept.shape)
 
 
-def compute(output: Output, recipe: Recipe, read: Callable[[Kept], Tensor]) -> Tensor:
+def compute(output: InflatedTensor, recipe: Recipe, read: Callable[[TensorPlan], Tensor]) -> Tensor:
     """Make one tensor of the 3D network, before it is rounded to `output.dtype`.
 
     Args:
@@ -88,7 +88,7 @@ def network_in_memory(
     config = backbone_config(understood.plan, recipe)
     target = config.for_volume(volume)
 
-    def read(kept: Kept) -> Tensor:
+    def read(kept: TensorPlan) -> Tensor:
         return stacked(kept, [checkpoint.read(source) for source in kept.sources])
 
     tensors = {

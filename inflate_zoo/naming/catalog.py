@@ -12,13 +12,13 @@ from inflate_zoo.files.foreign import reason_of, toml_table
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.reading import read_bytes
 from inflate_zoo.naming.claims import problems_with
-from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.definition import Family
 from inflate_zoo.texts import problems_of
 
 _HINT = "converters/README.md describes the format"
 
 
-def parse_scheme(name: str, content: bytes) -> NamingScheme:
+def parse_scheme(name: str, content: bytes) -> Family:
     """Read one naming scheme.
 
     Args:
@@ -36,7 +36,7 @@ def parse_scheme(name: str, content: bytes) -> NamingScheme:
     if "name" in table:
         raise refused(["name: remove it, the file's name is it"])
     try:
-        scheme = NamingScheme.model_validate({"name": name, **table})
+        scheme = Family.model_validate({"name": name, **table})
     except ValidationError as error:
         raise refused(problems_of(error, "file")) from error
     if problems := problems_with(scheme):
@@ -45,13 +45,13 @@ def parse_scheme(name: str, content: bytes) -> NamingScheme:
 
 
 @cache
-def naming_schemes() -> Mapping[str, NamingScheme]:
+def naming_schemes() -> Mapping[str, Family]:
     """All naming schemes, by name."""
     paths = sorted(data_folder("converters").glob("*.toml"))
     read = {path.stem: read_bytes(path, TOML_BYTES, _HINT) for path in paths}
     return MappingProxyType({name: parse_scheme(name, read[name]) for name in read})
 
 
-def families() -> tuple[NamingScheme, ...]:
+def families() -> tuple[Family, ...]:
     """All naming schemes of 2D checkpoints that can be converted, sorted by name."""
     return tuple(naming_schemes().values())

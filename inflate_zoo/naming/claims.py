@@ -3,8 +3,8 @@
 from typing import Any
 
 from inflate_zoo.errors import ConfigError
-from inflate_zoo.naming.definition import ConfigEntry, NamingScheme
-from inflate_zoo.naming.from_config import CONFIG_FILE, Claims, Raw, Statement
+from inflate_zoo.naming.definition import ConfigEntry, Family
+from inflate_zoo.naming.from_config import CONFIG_FILE, FromConfig, Raw, Statement
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.reader import Reader
 
@@ -22,12 +22,12 @@ def _claim(reader: Reader, entry: ConfigEntry, raw: Raw, width: int) -> Any:
 
 
 def read_claims(
-    scheme: NamingScheme,
+    scheme: Family,
     raw: Raw,
     section: str,
     width: int,
     statement: Statement = CONFIG_FILE,
-) -> Claims:
+) -> FromConfig:
     """Read the fields a scheme takes from a config.
 
     Args:
@@ -58,12 +58,12 @@ def read_claims(
             f"nothing says what {', '.join(silent)} of this {scheme.name} source are",
             hint="name the architecture, e.g. --arch vit_base_patch16_224",
         )
-    claims = Claims(values, labels)
+    claims = FromConfig(values, labels)
     reader.check(claims, width, statement)
     return claims
 
 
-def problems_with(scheme: NamingScheme) -> list[str]:
+def problems_with(scheme: Family) -> list[str]:
     """What in a naming scheme the reader of its network does not know, or lacks."""
     reader = READERS.get(scheme.network)
     if reader is None:

@@ -51,7 +51,7 @@ class RgbNormalization(Normalization):
     std: tuple[Std, Std, Std]
 
 
-class NamingScheme(_Strict):
+class Family(_Strict):
     """One way in which 2D vision transformer checkpoints name their tensors.
 
     In patterns `{}` is a block index, `{wb}` is weight or bias, `{a,b,c}` (only in `join`) lists

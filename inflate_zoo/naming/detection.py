@@ -5,13 +5,13 @@ from typing import Any
 
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.header import Header
-from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.patterns import match_header
 from inflate_zoo.naming.towers import complete_towers
 from inflate_zoo.naming.unsupported import is_known, unsupported
 
 
-def section_of(scheme: NamingScheme, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+def section_of(scheme: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The part of config.json that describes the image tower, and its prefix for messages.
 
     Raises:
@@ -37,13 +37,13 @@ def section_of(scheme: NamingScheme, config: Mapping[str, Any]) -> tuple[Mapping
     return part, f"{key}."
 
 
-def known_by_wrapper(schemes: Mapping[str, NamingScheme], prefix: str) -> list[NamingScheme]:
+def known_by_wrapper(schemes: Mapping[str, Family], prefix: str) -> list[Family]:
     """The schemes whose files keep the tower under a wrapper that stands in the prefix."""
     parts = set(prefix.split(".")) - {""}
     return [scheme for scheme in schemes.values() if parts & set(scheme.wrappers)]
 
 
-def _fitting(schemes: Mapping[str, NamingScheme], header: Header) -> list[NamingScheme]:
+def _fitting(schemes: Mapping[str, Family], header: Header) -> list[Family]:
     """The schemes that cover the file best: known by a wrapper, fewest names left over."""
     ranks: dict[str, tuple[int, int]] = {}
     for name, scheme in schemes.items():
@@ -57,7 +57,7 @@ def _fitting(schemes: Mapping[str, NamingScheme], header: Header) -> list[Naming
     return [schemes[name] for name, rank in ranks.items() if rank == best]
 
 
-def _unknown(scheme: NamingScheme, prefix: str, header: Header, towers: Sequence[str]) -> int:
+def _unknown(scheme: Family, prefix: str, header: Header, towers: Sequence[str]) -> int:
     """How many names a scheme does not know; transformers' kinds are told by config.json alone."""
     if scheme.library == "transformers":
         return 0
@@ -65,14 +65,14 @@ def _unknown(scheme: NamingScheme, prefix: str, header: Header, towers: Sequence
 
 
 def choose_scheme(
-    schemes: Mapping[str, NamingScheme],
+    schemes: Mapping[str, Family],
     header: Header,
     config: Mapping[str, Any] | None,
     *,
     family: str | None = None,
     arch: str | None = None,
     stated_by: str | None = None,
-) -> NamingScheme:
+) -> Family:
     """Choose the naming scheme of a source.
 
     Args:
@@ -114,9 +114,7 @@ def choose_scheme(
     return _decide(_fitting(schemes, header), header, config)
 
 
-def _of_timm(
-    schemes: Mapping[str, NamingScheme], header: Header, named_by: str | None
-) -> NamingScheme:
+def _of_timm(schemes: Mapping[str, Family], header: Header, named_by: str | None) -> Family:
     """The scheme of a timm model; where none covers the file, the one it lacks least of.
 
     Raises:
@@ -138,7 +136,7 @@ def _of_timm(
     return fitting[0]
 
 
-def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header, named_by: str) -> None:
+def _refuse_others(schemes: Mapping[str, Family], header: Header, named_by: str) -> None:
     """Say what a file is that is called a timm architecture, though its names are not timm's.
 
     Raises:
@@ -155,9 +153,7 @@ def _refuse_others(schemes: Mapping[str, NamingScheme], header: Header, named_by
         raise unsupported(None, header)
 
 
-def _decide(
-    fitting: Sequence[NamingScheme], header: Header, config: Mapping[str, Any] | None
-) -> NamingScheme:
+def _decide(fitting: Sequence[Family], header: Header, config: Mapping[str, Any] | None) -> Family:
     if not fitting:
         raise unsupported(None, header)
     if len(fitting) == 1:
@@ -174,7 +170,7 @@ def _decide(
     )
 
 
-def _with_config(scheme: NamingScheme, config: Mapping[str, Any] | None) -> NamingScheme:
+def _with_config(scheme: Family, config: Mapping[str, Any] | None) -> Family:
     # Head count, epsilon and activation leave no trace in a header.
     if config is None and scheme.library == "transformers":
         raise _needs_config(scheme.name)

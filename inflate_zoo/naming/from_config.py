@@ -42,7 +42,7 @@ CONFIG_FILE = Statement("config.json", "take both files from the same repo and r
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class FromConfig:
     """The values claimed, by field of the architecture, and what to call each in a message."""
 
     values: Mapping[str, Any]

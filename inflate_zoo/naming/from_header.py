@@ -11,7 +11,7 @@ _NEAREST = 16  # leftover names that get a suggestion; each costs a comparison w
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FromHeader:
     """What the header alone says.
 
     Attributes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.definition import Family
 
 _ALTERNATIVES = re.compile(r"\{(\w+(?:,\w+)+)\}")
 _WB = ("weight", "bias")
@@ -67,11 +67,11 @@ def _patterns_of(
     return tuple(renames + [_compile(source, target) for target, source in join])
 
 
-def _patterns(scheme: NamingScheme) -> tuple[_Pattern, ...]:
+def _patterns(scheme: Family) -> tuple[_Pattern, ...]:
     return _patterns_of(tuple(scheme.rename.items()), tuple(scheme.join.items()))
 
 
-def match_name(scheme: NamingScheme, name: str) -> Match | None:
+def match_name(scheme: Family, name: str) -> Match | None:
     """What a name (without prefix) becomes; `None` where no pattern fits."""
     for pattern in _patterns(scheme):
         if found := pattern.match(name):
@@ -121,12 +121,12 @@ class Matching:
     leftover: tuple[str, ...]
 
 
-def _is_dropped(scheme: NamingScheme, bare: str) -> bool:
+def _is_dropped(scheme: Family, bare: str) -> bool:
     return any(fnmatchcase(bare, drop) for drop in scheme.drop)
 
 
 def match_header(
-    scheme: NamingScheme, prefix: str, names: Iterable[str], copies: Iterable[str] = ()
+    scheme: Family, prefix: str, names: Iterable[str], copies: Iterable[str] = ()
 ) -> Matching:
     """Sort every name of a header under one prefix of a tower.
 
@@ -162,7 +162,7 @@ def match_header(
     )
 
 
-def expected_parts(scheme: NamingScheme, target: str) -> int:
+def expected_parts(scheme: Family, target: str) -> int:
     """How many source tensors make up one of ours: the alternatives of its join, else 1."""
     for ours, source in scheme.join.items():
         if _compile(ours, "").regex.fullmatch(target):
@@ -171,12 +171,12 @@ def expected_parts(scheme: NamingScheme, target: str) -> int:
     return 1
 
 
-def sources_of(scheme: NamingScheme, prefix: str, target: str) -> list[str]:
+def sources_of(scheme: Family, prefix: str, target: str) -> list[str]:
     """The source names that would make up one of our tensors, for messages."""
     return list(_expand(scheme, prefix, target))
 
 
-def _expand(scheme: NamingScheme, prefix: str, target: str) -> Iterator[str]:
+def _expand(scheme: Family, prefix: str, target: str) -> Iterator[str]:
     pairs = [(ours, source) for source, ours in scheme.rename.items()]
     for ours, source in [*pairs, *scheme.join.items()]:
         found = _compile(ours, "").regex.fullmatch(target)
@@ -192,17 +192,17 @@ def _expand(scheme: NamingScheme, prefix: str, target: str) -> Iterator[str]:
             yield prefix + (name.replace(listed.group(0), part) if listed else name)
 
 
-def covers(scheme: NamingScheme, target: str) -> bool:
+def covers(scheme: Family, target: str) -> bool:
     """Whether the scheme has a pattern that yields one of our names (`{}` and `{wb}` allowed)."""
     return any(_is_same(ours, target) for ours in _targets(scheme))
 
 
-def is_optional(scheme: NamingScheme, target: str) -> bool:
+def is_optional(scheme: Family, target: str) -> bool:
     """Whether one of our names (`{}` and `{wb}` allowed) may be absent under the scheme."""
     return any(_is_same(ours, target) for ours in scheme.optional)
 
 
-def _targets(scheme: NamingScheme) -> tuple[str, ...]:
+def _targets(scheme: Family) -> tuple[str, ...]:
     return (*scheme.rename.values(), *scheme.join)
 
 

@@ -12,9 +12,9 @@ from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.claims import read_claims
-from inflate_zoo.naming.definition import NamingScheme, Role
-from inflate_zoo.naming.from_config import CONFIG_FILE, Claims, Statement, plain
-from inflate_zoo.naming.from_header import Facts, either, leftover_lines
+from inflate_zoo.naming.definition import Family, Role
+from inflate_zoo.naming.from_config import CONFIG_FILE, FromConfig, Statement, plain
+from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, sources_of
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.reader import Reader
@@ -23,7 +23,7 @@ from inflate_zoo.networks.base import Form2D
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class TensorPlan:
     """One tensor of the 2D network under our name.
 
     Attributes:
@@ -56,10 +56,10 @@ class Plan:
         repooled: Whether `forward` pools otherwise than the original.
     """
 
-    scheme: NamingScheme
+    scheme: Family
     prefix: str
     architecture: Form2D
-    kept: tuple[Kept, ...]
+    kept: tuple[TensorPlan, ...]
     dropped: tuple[str, ...]
     notes: tuple[str, ...]
     copies: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Plan:
 
 
 def make_plan(
-    scheme: NamingScheme,
+    scheme: Family,
     header: Header,
     raw: Mapping[str, Any],
     section: str = "",
@@ -114,7 +114,7 @@ def make_plan(
     )
 
 
-def _compare(reader: Reader, facts: Facts, claims: Claims, statement: Statement) -> None:
+def _compare(reader: Reader, facts: FromHeader, claims: FromConfig, statement: Statement) -> None:
     """Claims against facts.
 
     Raises:
@@ -147,8 +147,8 @@ def _canonical(role: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def _account(
-    scheme: NamingScheme, matching: Matching, header: Header, architecture: Form2D
-) -> tuple[Kept, ...]:
+    scheme: Family, matching: Matching, header: Header, architecture: Form2D
+) -> tuple[TensorPlan, ...]:
     """One entry per expected tensor.
 
     Raises:
@@ -174,7 +174,7 @@ def _account(
         else:
             dtypes = {info.dtype for info in infos}
             dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
-            kept.append(Kept(name, role, sources, shape, dtype))
+            kept.append(TensorPlan(name, role, sources, shape, dtype))
     extra = [source for name in matching.kept.keys() - expected for source in matching.kept[name]]
     names = tuple(n for name in expected for n in sources_of(scheme, matching.prefix, name))
     absent = tuple(n for n in names if n not in header)
@@ -193,7 +193,7 @@ def _account(
 
 
 def _missing(
-    scheme: NamingScheme,
+    scheme: Family,
     matching: Matching,
     header: Header,
     name: str,
@@ -212,7 +212,7 @@ def _missing(
 
 
 def _pooling_note(
-    scheme: NamingScheme, matching: Matching, architecture: Form2D, raw: Mapping[str, Any]
+    scheme: Family, matching: Matching, architecture: Form2D, raw: Mapping[str, Any]
 ) -> str:
     """What to say where `forward` pools otherwise than the original; empty where it does not."""
     heads = [n for n in matching.dropped if _pools(scheme, matching.prefix, n)]
@@ -224,6 +224,6 @@ def _pooling_note(
     return READERS[scheme.network].note(scheme, architecture)
 
 
-def _pools(scheme: NamingScheme, prefix: str, name: str) -> bool:
+def _pools(scheme: Family, prefix: str, name: str) -> bool:
     bare = bare_name(prefix, name)
     return any(fnmatchcase(bare, pattern) for pattern in scheme.pooling_head)

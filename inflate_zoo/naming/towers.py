@@ -11,7 +11,7 @@ from itertools import islice
 
 from inflate_zoo.errors import AmbiguousSourceError, UsageError
 from inflate_zoo.files.header import Header
-from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.patterns import (
     Matching,
     bare_name,
@@ -29,7 +29,7 @@ _MOST = 64  # stems in one file; more are no training file's
 _READ = 4000  # names of a broken file that are looked at; each costs some microseconds
 
 
-def complete_towers(scheme: NamingScheme, header: Header) -> tuple[str, ...]:
+def complete_towers(scheme: Family, header: Header) -> tuple[str, ...]:
     """Prefixes of the towers of which every required piece is there, in the first block at least.
 
     Args:
@@ -55,13 +55,13 @@ def complete_towers(scheme: NamingScheme, header: Header) -> tuple[str, ...]:
     return tuple(prefix for prefix, targets in found.items() if needed <= targets)
 
 
-def _stems(scheme: NamingScheme, header: Header) -> list[str]:
+def _stems(scheme: Family, header: Header) -> list[str]:
     patterns = [ending_in(source) for source in sources_of(scheme, "", scheme.stem)]
     matches = (pattern.fullmatch(name) for name in header for pattern in patterns)
     return list(dict.fromkeys(match["prefix"] for match in matches if match))
 
 
-def likeliest_tower(scheme: NamingScheme, header: Header) -> str:
+def likeliest_tower(scheme: Family, header: Header) -> str:
     """The prefix that explains most names of a file without a complete tower, for its message."""
     counts: dict[str, int] = {"": 0}
     for name in islice(header, _READ):
@@ -137,7 +137,7 @@ def _label(prefix: str, prefixes: Sequence[str]) -> str:
 
 
 def best_matching(
-    scheme: NamingScheme, header: Header, weights: str | None = None, width: object = None
+    scheme: Family, header: Header, weights: str | None = None, width: object = None
 ) -> Matching:
     """Sort the header's names under the tower that is meant.
 
@@ -169,7 +169,7 @@ def best_matching(
     return matching
 
 
-def _width(scheme: NamingScheme, header: Header, prefix: str) -> int | None:
+def _width(scheme: Family, header: Header, prefix: str) -> int | None:
     patterns = [ending_in(source) for source in sources_of(scheme, "", scheme.stem)]
     found = (
         info.shape[0]

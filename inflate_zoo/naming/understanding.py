@@ -13,7 +13,7 @@ from inflate_zoo.files.header import Header
 from inflate_zoo.naming import normalization
 from inflate_zoo.naming.catalog import naming_schemes
 from inflate_zoo.naming.claims import read_claims
-from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.detection import choose_scheme, known_by_wrapper, section_of
 from inflate_zoo.naming.from_config import CONFIG_FILE, Statement
 from inflate_zoo.naming.gate import transformers_fields
@@ -101,7 +101,7 @@ def understand(
 
 
 def _by_open_clip(
-    scheme: NamingScheme, header: Header, tower: OpenClip, weights: str | None
+    scheme: Family, header: Header, tower: OpenClip, weights: str | None
 ) -> Understood:
     """The plan of an image tower that OpenCLIP's config states."""
     base, arguments, raw = timm_tower(tower)
@@ -119,7 +119,7 @@ def _named(arch: str) -> Statement:
     )
 
 
-def _taken_for_granted(scheme: NamingScheme) -> Statement:
+def _taken_for_granted(scheme: Family) -> Statement:
     return Statement(
         f"what {scheme.name} takes for granted",
         "is it the right family? 'inflate-zoo families' lists them; --family overrides",

@@ -134,15 +134,15 @@ def _prebuilt(entry: ZooEntry, place: str) -> Path:
     """
     repo, commit = place.split("@")
     hint = "the weights are made here instead"
-    snapshot = download.resolve(repo, commit)
+    snapshot = download.resolve_revision(repo, commit)
     folder = snapshot.folder
-    download.fetch(snapshot, FILES[1:])
+    download.fetch_files(snapshot, FILES[1:])
     record = read_conversion(folder, repo)
     if not entry.model_copy(update={"sha256": None}).describes(record):
         raise UsageError(f"{repo} holds another recipe than the card", hint=hint)
     digest = record.weights_sha256
     if digest == entry.sha256:  # else nothing large needs to be fetched
-        download.fetch(snapshot, [_WEIGHTS])
+        download.fetch_files(snapshot, [_WEIGHTS])
         digest = sha256(folder / _WEIGHTS)
     if digest != entry.sha256:
         raise UsageError(

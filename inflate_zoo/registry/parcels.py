@@ -43,7 +43,7 @@ _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Upload:
     """What is sent.
 
     Attributes:
@@ -130,7 +130,7 @@ def find_kind(folder: Path) -> Kind:
     return kind
 
 
-def read_parcel(folder: Path, kind: Kind, token: str | None, believe: Believe) -> Parcel:
+def read_parcel(folder: Path, kind: Kind, token: str | None, believe: Believe) -> Upload:
     """Read and check what is sent.
 
     Args:
@@ -169,7 +169,7 @@ def read_parcel(folder: Path, kind: Kind, token: str | None, believe: Believe) -
     cases = table.get("entries") if kind == "trial" else None
     identity = identity_of(kind, table) if kind != "network" else None
     count = len(cases) if isinstance(cases, dict) else 0
-    return Parcel(kind, identity, title, tuple(parts[name] for name in FILES[kind]), count)
+    return Upload(kind, identity, title, tuple(parts[name] for name in FILES[kind]), count)
 
 
 def _incomplete(folder: Path, name: str) -> UsageError:

@@ -21,7 +21,7 @@ from inflate_zoo.registry.parcels import (
     WEIGHTS,
     Believe,
     Kind,
-    Parcel,
+    Upload,
     find_kind,
     identity_of,
     kind_of,
@@ -129,7 +129,7 @@ def _state(part: Part, there: Remote | None) -> State:
     return "same" if part.matches(digest) else "changed"
 
 
-def _require_place(parcel: Parcel, there: Remote, repo: str, *, private: bool) -> None:
+def _require_place(parcel: Upload, there: Remote, repo: str, *, private: bool) -> None:
     """Refuse a repo whose files are not the parcel's to replace.
 
     Raises:
@@ -163,7 +163,7 @@ def _require_place(parcel: Parcel, there: Remote, repo: str, *, private: bool) -
 
 def _remote_table(repo: str, commit: str, name: str) -> Mapping[str, Any]:
     """A repo's JSON file; nothing where it is none."""
-    (path,) = download.fetch(download.resolve(repo, commit), [name])
+    (path,) = download.fetch_files(download.resolve_revision(repo, commit), [name])
     try:
         return read_json(path)
     except ConfigError:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from inflate_zoo.bench.data import fetching, web
 from inflate_zoo.bench.definitions.results import CaseScores, UnbelievedError
-from inflate_zoo.bench.definitions.trial_folder import Trial, place_file
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder, place_file
 from inflate_zoo.bench.scoring.evaluation import _kept
 from inflate_zoo.bench.scoring.slices import keep_overlays
 from inflate_zoo.bench.training.checkpointing import _read
@@ -56,7 +56,7 @@ def test_a_trial_with_hostile_files_is_told(tmp_path, content):
     (place / "record.json").write_bytes(content)
     (place / place_file()).write_bytes(content)
     (place / "failure.json").write_bytes(content)
-    trial = Trial(place)
+    trial = TrialFolder(place)
     assert not trial.done
     with pytest.raises(UnbelievedError, match="not to be believed"):
         trial.believed(moved=True)
@@ -65,7 +65,7 @@ def test_a_trial_with_hostile_files_is_told(tmp_path, content):
     assert trial.failure().reason == "failure.json cannot be read"
     (place / "trial.json").write_bytes(content)
     with pytest.raises(UsageError, match=r"trial\.json cannot be read"):
-        _ = Trial(place).spec
+        _ = TrialFolder(place).spec
 
 
 @hostile

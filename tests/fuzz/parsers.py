@@ -351,7 +351,7 @@ def _record() -> dict:
 
 
 def records_of_trials(folder: Path, random: Random) -> None:
-    from inflate_zoo.bench.definitions.trial_folder import Trial
+    from inflate_zoo.bench.definitions.trial_folder import TrialFolder
     from inflate_zoo.bench.report.collect import collect
     from tests.support import records
 
@@ -360,7 +360,7 @@ def records_of_trials(folder: Path, random: Random) -> None:
     place = place if place.is_dir() else place.parent
     name = random.choice([p.name for p in place.glob("*.json")])
     (place / name).write_bytes(json_of(random, json.loads((place / name).read_text())))
-    trial = Trial(place)
+    trial = TrialFolder(place)
     _ = trial.spec, trial.failure(), trial.believed()
     collect([folder])
 

@@ -122,7 +122,7 @@ def test_importing_the_module_leaves_the_client_alone():
 
 
 def test_resolving_is_one_request(hub, commit, tmp_path):
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     folder = tmp_path / "hub/models--facebook--dino-vitb16/snapshots" / commit
     assert found == ours.Snapshot(REPO, None, commit, folder, tuple(FILES))
     assert paths_seen(hub) == ["GET dino-vitb16"]
@@ -130,14 +130,14 @@ def test_resolving_is_one_request(hub, commit, tmp_path):
 
 
 def test_only_the_named_files_are_asked_for(hub, commit, capfd, caplog):
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     names = ["sub/notes.txt", "model.safetensors"]
-    paths = ours.fetch(found, names)
+    paths = ours.fetch_files(found, names)
     assert paths == [found.folder / name for name in names]
     assert [path.read_bytes() for path in paths] == [FILES[name] for name in names]
     assert not any("config.json" in request.path for request in hub.requests)
     count = len(hub.requests)
-    assert ours.fetch(found, names) == paths
+    assert ours.fetch_files(found, names) == paths
     assert len(hub.requests) == count
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
@@ -149,48 +149,48 @@ def test_a_revision_is_fetched_and_found_again_offline(
 ):
     other = hub.add_repo(REPO, {"config.json": b"[]"}, revision=revision)
     revision = other if revision == "commit" else revision
-    found = ours.resolve(REPO, revision)
+    found = ours.resolve_revision(REPO, revision)
     assert found.commit == other
-    assert ours.fetch(found, ["config.json"])[0].read_bytes() == b"[]"
+    assert ours.fetch_files(found, ["config.json"])[0].read_bytes() == b"[]"
     with use_hub(monkeypatch, hub, tmp_path, offline=True):
-        assert ours.resolve(REPO, revision) == found
+        assert ours.resolve_revision(REPO, revision) == found
 
 
 def test_offline_the_listing_is_what_was_fetched(hub, commit, monkeypatch, tmp_path, caplog):
-    found = ours.resolve(REPO)
-    paths = ours.fetch(found, ["config.json", "sub/notes.txt"])
+    found = ours.resolve_revision(REPO)
+    paths = ours.fetch_files(found, ["config.json", "sub/notes.txt"])
     hub.add_repo(REPO, {"config.json": b"new", "new.json": b""})
     count = len(hub.requests)
     with use_hub(monkeypatch, hub, tmp_path, offline=True):
-        stale = ours.resolve(REPO)
+        stale = ours.resolve_revision(REPO)
         assert (stale.commit, stale.files) == (commit, ("config.json", "sub/notes.txt"))
-        assert ours.fetch(stale, list(stale.files)) == paths
+        assert ours.fetch_files(stale, list(stale.files)) == paths
         with pytest.raises(HubError) as caught:
-            ours.fetch(stale, ["model.safetensors"])
+            ours.fetch_files(stale, ["model.safetensors"])
         says(caught, "not cached", f"hf download {REPO} model.safetensors --revision {commit}")
         with pytest.raises(HubError, match="offline"):
-            ours.read_header(stale, "model.safetensors")
+            ours.read_remote_header(stale, "model.safetensors")
     assert len(hub.requests) == count
     assert not caplog.records
-    fresh = ours.resolve(REPO)
+    fresh = ours.resolve_revision(REPO)
     assert fresh.commit != commit
-    assert ours.fetch(fresh, ["config.json"])[0].read_bytes() == b"new"
+    assert ours.fetch_files(fresh, ["config.json"])[0].read_bytes() == b"new"
     with use_hub(monkeypatch, hub, tmp_path, offline=True):
-        assert ours.resolve(REPO).commit == fresh.commit
-        assert ours.resolve(REPO, commit).commit == commit
+        assert ours.resolve_revision(REPO).commit == fresh.commit
+        assert ours.resolve_revision(REPO, commit).commit == commit
 
 
 @pytest.mark.parametrize("revision", [None, "v1", "a" * 40])
 def test_offline_without_cache(hub, waits, monkeypatch, tmp_path, revision):
     with use_hub(monkeypatch, hub, tmp_path, offline=True), pytest.raises(HubError) as caught:
-        ours.resolve(REPO, revision)
+        ours.resolve_revision(REPO, revision)
     says(caught, "offline", f"HF_HUB_OFFLINE=0 hf download {REPO}")
 
 
 def test_a_hub_out_of_order_is_replaced_by_the_cache(hub, commit, caplog, pauses):
-    ours.fetch(ours.resolve(REPO), ["config.json"])
+    ours.fetch_files(ours.resolve_revision(REPO), ["config.json"])
     hub.fail(503, times=3)
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     assert (found.commit, found.files) == (commit, ("config.json",))
     assert pauses == [1, 2]
     assert "503" in caplog.text
@@ -201,15 +201,15 @@ def test_a_hub_out_of_order_is_replaced_by_the_cache(hub, commit, caplog, pauses
 def test_what_is_missing(hub, commit, monkeypatch, tmp_path, login):
     hub.add_repo("org/private", FILES, private=True)
     with use_hub(monkeypatch, hub, tmp_path, token=login):
-        found = ours.resolve(REPO)
+        found = ours.resolve_revision(REPO)
         for repo in ("org/private", "no/such"):
             with pytest.raises(HubNotFoundError) as caught:
-                ours.resolve(repo)
+                ours.resolve_revision(repo)
             says(caught, repo, "not found, or private and not visible", "hf auth login")
         with pytest.raises(HubNotFoundError) as caught:
-            ours.resolve(REPO, "nope")
+            ours.resolve_revision(REPO, "nope")
         says(caught, REPO, "'nope'", f"git ls-remote {hub.url}/{REPO}")
-        for call in (ours.read_header, lambda found, name: ours.fetch(found, [name])):
+        for call in (ours.read_remote_header, lambda found, name: ours.fetch_files(found, [name])):
             with pytest.raises(HubNotFoundError) as caught:
                 call(found, "model.safetensor")
             says(caught, "'model.safetensor'", "did you mean 'model.safetensors'?")
@@ -220,8 +220,8 @@ def test_what_is_missing(hub, commit, monkeypatch, tmp_path, login):
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "..\\x"])
 def test_a_name_outside_the_repo_never_reaches_the_client(hub, commit, name):
-    found, count = ours.resolve(REPO), len(hub.requests)
-    for call in (ours.read_header, lambda found, name: ours.fetch(found, [name])):
+    found, count = ours.resolve_revision(REPO), len(hub.requests)
+    for call in (ours.read_remote_header, lambda found, name: ours.fetch_files(found, [name])):
         with pytest.raises(HubNotFoundError):
             call(found, name)
     assert len(hub.requests) == count
@@ -231,8 +231,8 @@ def test_a_name_outside_the_repo_never_reaches_the_client(hub, commit, name):
 def test_a_gated_repo(hub, commit, monkeypatch, tmp_path, login):
     hub.add_repo(REPO, FILES, gated=True)
     with use_hub(monkeypatch, hub, tmp_path, token=login):
-        found = ours.resolve(REPO)
-        for call in (ours.read_header, lambda found, name: ours.fetch(found, [name])):
+        found = ours.resolve_revision(REPO)
+        for call in (ours.read_remote_header, lambda found, name: ours.fetch_files(found, [name])):
             with pytest.raises(HubError) as caught:
                 call(found, "model.safetensors")
             says(caught, f"accept the terms at {hub.url}/{REPO}, then `hf auth login`")
@@ -241,80 +241,83 @@ def test_a_gated_repo(hub, commit, monkeypatch, tmp_path, login):
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_hub_is_asked_three_times(hub, commit, pauses, status):
     hub.fail(status, times=2)
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     assert pauses == [1, 2]
     hub.fail(status, times=2)
-    assert set(ours.read_header(found, "model.safetensors")) == {"weight"}
+    assert set(ours.read_remote_header(found, "model.safetensors")) == {"weight"}
     assert pauses == [1, 2] * 2
     hub.fail(status, times=3)
     with pytest.raises(HubError) as caught:
-        ours.read_header(found, "model.safetensors")
+        ours.read_remote_header(found, "model.safetensors")
     says(caught, str(status))
     hub.fail(status, times=3)
     with pytest.raises(HubError) as caught:
-        ours.resolve(REPO)
+        ours.resolve_revision(REPO)
     says(caught, str(status))
 
 
 def test_the_hub_says_how_long_to_wait(hub, commit, pauses):
     hub.fail(429, retry_after=7)
     hub.fail(429, retry_after=999)
-    ours.resolve(REPO)
+    ours.resolve_revision(REPO)
     assert pauses == [7, 30]
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_login_is_not_tried_again(hub, commit, pauses, status):
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     hub.fail(status, path_contains="/lfs/")
     with pytest.raises(HubError) as caught:
-        ours.fetch(found, ["model.safetensors"])
+        ours.fetch_files(found, ["model.safetensors"])
     says(caught, "hf auth login")
     assert pauses == []
 
 
 def test_a_broken_hub_during_a_download(hub, commit, pauses, waits):
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     hub.fail(503, times=7, path_contains="config.json")
     with pytest.raises(HubError) as caught:
-        ours.fetch(found, ["config.json"])
+        ours.fetch_files(found, ["config.json"])
     says(caught, "503")
     assert pauses == []  # the client has waited already
     assert len(waits) == 5
     hub.fail(503, times=2, path_contains="/lfs/")
-    assert ours.fetch(found, ["model.safetensors"])[0].read_bytes() == WEIGHTS
+    assert ours.fetch_files(found, ["model.safetensors"])[0].read_bytes() == WEIGHTS
     assert pauses == [1, 2]
 
 
 def test_a_cut_download_resumes(hub, commit, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     hub.cut_after("model.safetensors", 100_500)
-    assert ours.fetch(found, ["model.safetensors"])[0].read_bytes() == WEIGHTS
+    assert ours.fetch_files(found, ["model.safetensors"])[0].read_bytes() == WEIGHTS
     assert hub.requests[-1].range == "bytes=100000-"
 
 
 def test_a_download_that_is_always_cut(hub, commit, pauses, tmp_path, capfd):
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     hub.cut_after("model.safetensors", 0, times=6)
-    assert ours.fetch(found, ["model.safetensors"])[0].read_bytes() == WEIGHTS
+    assert ours.fetch_files(found, ["model.safetensors"])[0].read_bytes() == WEIGHTS
     assert pauses == [1]
     shutil.rmtree(tmp_path / "hub")
     hub.cut_after("model.safetensors", 0, times=12)
     with pytest.raises(HubError) as caught:
-        ours.fetch(found, ["model.safetensors"])
+        ours.fetch_files(found, ["model.safetensors"])
     says(caught, "cut", "hf download")
     assert not list(tmp_path.rglob("*.incomplete"))
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_refused_connection(hub, commit, monkeypatch, pauses, tmp_path):
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         hub.url = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with use_hub(monkeypatch, hub, tmp_path):
-        calls = [lambda: ours.resolve(REPO), lambda: ours.read_header(found, "model.safetensors")]
-        for call in [*calls, lambda: ours.fetch(found, ["config.json"])]:
+        calls = [
+            lambda: ours.resolve_revision(REPO),
+            lambda: ours.read_remote_header(found, "model.safetensors"),
+        ]
+        for call in [*calls, lambda: ours.fetch_files(found, ["config.json"])]:
             with pytest.raises(HubError) as caught:
                 call()
             says(caught, "no connection", hub.url)
@@ -326,7 +329,7 @@ def test_an_address_that_is_no_hub(hub, commit, monkeypatch):
 
     monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: json.loads("<html>"))
     with pytest.raises(HubError) as caught:
-        ours.resolve(REPO)
+        ours.resolve_revision(REPO)
     says(caught, "does not answer like a Hub", "HF_ENDPOINT")
 
 
@@ -335,10 +338,10 @@ def test_a_disk_that_cannot_take_the_file(hub, commit, monkeypatch, code, tmp_pa
     def fail(*args, **kwargs):
         raise OSError(code, os.strerror(code), str(tmp_path))
 
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     monkeypatch.setattr(file_download, "http_get", fail)
     with pytest.raises(WriteError, match="Hub cache") as caught:
-        ours.fetch(found, ["config.json"])
+        ours.fetch_files(found, ["config.json"])
     assert str(tmp_path) not in str(caught.value)
 
 
@@ -346,23 +349,23 @@ def test_an_error_that_is_no_fault_stays(hub, commit, monkeypatch):
     def fail(*args, **kwargs):
         raise ZeroDivisionError
 
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     monkeypatch.setattr(file_download, "http_get", fail)
     with pytest.raises(ZeroDivisionError):
-        ours.fetch(found, ["config.json"])
+        ours.fetch_files(found, ["config.json"])
 
 
 @pytest.mark.parametrize("padding", [0, 150_000])
 def test_a_header_is_read_without_the_file(hub, waits, tmp_path, padding, monkeypatch):
     hub.add_repo(REPO, {"model.safetensors": safetensors(padding=padding)})
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     expected = {"weight": ("U8", (2, 150_000))}
-    assert ours.read_header(found, "model.safetensors") == expected
+    assert ours.read_remote_header(found, "model.safetensors") == expected
     assert all(request.range for request in hub.requests[1:])
     assert not (tmp_path / "hub").exists()
-    ours.fetch(found, ["model.safetensors"])
+    ours.fetch_files(found, ["model.safetensors"])
     with use_hub(monkeypatch, hub, tmp_path, offline=True):
-        assert ours.read_header(found, "model.safetensors") == expected
+        assert ours.read_remote_header(found, "model.safetensors") == expected
 
 
 @pytest.mark.parametrize(
@@ -370,12 +373,12 @@ def test_a_header_is_read_without_the_file(hub, waits, tmp_path, padding, monkey
 )
 def test_a_damaged_header(hub, waits, content):
     hub.add_repo(REPO, {"model.safetensors": content})
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     for _ in range(2):  # first by range, then from the cache
         with pytest.raises(CheckpointError, match="no valid safetensors header"):
-            ours.read_header(found, "model.safetensors")
+            ours.read_remote_header(found, "model.safetensors")
         if content:
-            ours.fetch(found, ["model.safetensors"])
+            ours.fetch_files(found, ["model.safetensors"])
 
 
 @contextmanager
@@ -392,15 +395,18 @@ def test_the_token_goes_to_the_hub_alone(hub, commit, monkeypatch, tmp_path, cap
     hub.add_repo("org/gated", FILES, gated=True)
     caplog.set_level("DEBUG")
     with use_hub(monkeypatch, hub, tmp_path, token=token):
-        found = ours.resolve("org/gated")
-        ours.read_header(found, "model.safetensors")
-        ours.fetch(found, list(FILES))
+        found = ours.resolve_revision("org/gated")
+        ours.read_remote_header(found, "model.safetensors")
+        ours.fetch_files(found, list(FILES))
         hub.cut_after("model.safetensors", 0, times=12)
         shutil.rmtree(tmp_path / "hub")
         hub.fail(503, times=3, path_contains="/api/")
         hub.fail(401, path_contains="sub/notes.txt")
-        calls = [lambda: ours.resolve("org/gated"), lambda: ours.resolve("no/such")]
-        calls += [lambda name=name: ours.fetch(found, [name]) for name in (*FILES, "zzz")]
+        calls = [
+            lambda: ours.resolve_revision("org/gated"),
+            lambda: ours.resolve_revision("no/such"),
+        ]
+        calls += [lambda name=name: ours.fetch_files(found, [name]) for name in (*FILES, "zzz")]
         for call in calls:
             with suppress(InflateZooError), collect(told):
                 call()
@@ -418,12 +424,12 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_gets_a_bar_on_stderr(hub, commit, monkeypatch, capsys):
     screen = Terminal()
-    found = ours.resolve(REPO)
+    found = ours.resolve_revision(REPO)
     monkeypatch.setattr(sys, "stderr", screen)
     module = sys.modules["huggingface_hub.utils.tqdm"]
     monkeypatch.setattr(module, "HF_HUB_DISABLE_PROGRESS_BARS", None)
     monkeypatch.setattr(module, "progress_bar_states", {"_global": True})
-    paths = ours.fetch(found, ["model.safetensors"])
+    paths = ours.fetch_files(found, ["model.safetensors"])
     assert isinstance(paths[0], Path)
     assert "model.safetensors" in screen.getvalue()
     assert "300." in screen.getvalue()

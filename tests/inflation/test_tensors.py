@@ -6,9 +6,9 @@ import torch.nn.functional as F
 
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.schemes import SCHEMES
-from inflate_zoo.inflation.tensors import Output, compute
+from inflate_zoo.inflation.tensors import InflatedTensor, compute
 from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.naming.plan import Kept
+from inflate_zoo.naming.plan import TensorPlan
 
 STATISTICS = Normalization(mean=(0.48, 0.45, 0.40), std=(0.26, 0.25, 0.31))
 
@@ -20,13 +20,13 @@ def random(seed, *shape):
 
 def stem_of(recipe, kernel, bias):
     """The 3D stem's kernel and bias, of a source's."""
-    weight = Kept("patch_embed.weight", "stem_kernel", ("w",), tuple(kernel.shape), "F32")
-    offset = Kept("patch_embed.bias", "stem_bias", ("b",), tuple(bias.shape), "F32")
+    weight = TensorPlan("patch_embed.weight", "stem_kernel", ("w",), tuple(kernel.shape), "F32")
+    offset = TensorPlan("patch_embed.bias", "stem_bias", ("b",), tuple(bias.shape), "F32")
     read = {weight.name: kernel, offset.name: bias}
     offset_inputs = (offset,) if recipe.normalization is None else (weight, offset)
     return tuple(
         compute(
-            Output(inputs[-1].name, inputs[-1].role, "F32", (), inputs),
+            InflatedTensor(inputs[-1].name, inputs[-1].role, "F32", (), inputs),
             recipe,
             lambda kept: read[kept.name],
         )
@@ -58,6 +58,6 @@ def test_the_stem_gives_grey_equal_slices_the_2d_response(scheme, depth, channel
 
 def test_another_tensor_of_rank_4_is_copied():
     other = random(1, 7, 3, 4, 5)
-    kept = Kept("blocks.0.conv.weight", "copy", ("x",), tuple(other.shape), "F32")
-    output = Output(kept.name, "copy", "F32", kept.shape, (kept,))
+    kept = TensorPlan("blocks.0.conv.weight", "copy", ("x",), tuple(other.shape), "F32")
+    output = InflatedTensor(kept.name, "copy", "F32", kept.shape, (kept,))
     assert compute(output, Recipe("center", 4, (4, 4, 5), 3), lambda _: other) is other

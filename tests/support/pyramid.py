@@ -23,7 +23,7 @@ from inflate_zoo.conversion.originals import Asked, Reference
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.naming import catalog
 from inflate_zoo.naming.from_config import pair, small, whole
-from inflate_zoo.naming.from_header import Facts
+from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.readers import known as readers
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks import backbone, known
@@ -194,11 +194,11 @@ class PyramidBackbone(Backbone, Pyramid):
 # naming/readers/pyramid.py
 
 
-def gather(scheme, matching, header) -> Facts:
+def gather(scheme, matching, header) -> FromHeader:
     width, channels, *patch = header[matching.kept["stem.weight"][0]].shape
     blocks = next(n for n in count() if f"blocks.{n}.norm.weight" not in matching.kept)
     values = {"width": width, "in_channels": channels, "patch_size": tuple(patch)}
-    return Facts(values | {"blocks": blocks // 2}, {"width": "the stem says"})
+    return FromHeader(values | {"blocks": blocks // 2}, {"width": "the stem says"})
 
 
 def make_form(facts, claims, statement) -> PyramidForm:

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from inflate_zoo.bench.arms.making import Wanted
+from inflate_zoo.bench.arms.making import ArmRequest
 from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.bench.definitions.results import Result
-from inflate_zoo.bench.definitions.trial_folder import Trial
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.trials.folder import plan_trial
 from inflate_zoo.bench.trials.planning import Planned, Request, plan
 from tests.support.checkpoints import save_transformers
@@ -67,9 +67,9 @@ class Run:
     cache: Path
     data: Path
     source: Path
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialFolder, ...]
 
-    def trial(self, kind: str = "inflated", seed: int = 0) -> Trial:
+    def trial(self, kind: str = "inflated", seed: int = 0) -> TrialFolder:
         """The trial of an arm's kind (`inflated`, `2d`, `random`) and a seed, in the first fold."""
         for trial in self.trials:
             if (trial.spec.arm.kind, trial.spec.seed) == (kind, seed):
@@ -129,7 +129,7 @@ def _planned(
     request = Request(
         data=home / "data",
         dataset=None,
-        wanted=Wanted(tuple(asked[kind] for kind in kinds), ("center",)),
+        wanted=ArmRequest(tuple(asked[kind] for kind in kinds), ("center",)),
         protocol=protocol,
         seeds=seeds,
         folds=tuple(folds),
@@ -143,7 +143,7 @@ def _planned(
         return plan(request, lambda _: None, lambda *_: None)
 
 
-def result_of(trial: Trial, **changes: Any) -> Result:
+def result_of(trial: TrialFolder, **changes: Any) -> Result:
     """A made-up result that a trial may have."""
     spec = trial.spec
     counts = {"intersection": 1, "prediction_voxels": 2, "reference_voxels": 2}

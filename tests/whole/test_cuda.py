@@ -9,7 +9,7 @@ import inflate_zoo
 from inflate_zoo.bench.training import trainer as training
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials.attempt import ready
+from inflate_zoo.bench.trials.attempt import prepare_trial
 from inflate_zoo.networks import attention
 from tests.support.checkpoints import save_transformers
 from tests.support.trials import tiny_run
@@ -101,7 +101,7 @@ def trained(trial, *, stop=None, precision="no", compiled=False):
     for attempt in range(2 if stop else 1):
         AcceleratorState._reset_state()
         accelerator = Accelerator(mixed_precision=precision)
-        seer, trainer = ready(trial, accelerator, resources, log, lambda: None)
+        predictor, trainer = prepare_trial(trial, accelerator, resources, log, lambda: None)
         if stop and attempt == 0:
             with pytest.raises(KeyboardInterrupt):
                 trainer.run()
@@ -109,7 +109,7 @@ def trained(trial, *, stop=None, precision="no", compiled=False):
             del log.losses[-1:]
         else:
             trainer.run()
-    weights = {name: tensor.cpu() for name, tensor in seer.network.state_dict().items()}
+    weights = {name: tensor.cpu() for name, tensor in predictor.network.state_dict().items()}
     (trial.folder / training.CHECKPOINT).unlink()
     return log.losses, weights
 

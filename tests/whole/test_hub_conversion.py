@@ -333,8 +333,8 @@ def test_offline_after_inspect_alone(hub, files, monkeypatch, home):
 @pytest.mark.parametrize("missing", ["preprocessor_config.json", "README.md"])
 def test_offline_with_a_cache_that_lacks_what_the_repo_has(hub, files, monkeypatch, home, missing):
     hub.add_repo(SMALL, files)
-    found = client.resolve(SMALL)
-    client.fetch(found, sorted(set(files) - {missing}))
+    found = client.resolve_revision(SMALL)
+    client.fetch_files(found, sorted(set(files) - {missing}))
     with use_hub(monkeypatch, hub, home, offline=True):
         result = run("convert", SMALL, "--no-verify")
     assert result.exit_code == 0

@@ -41,7 +41,7 @@ _SAID = "in a comparison it stands behind the source: FILE:arch=NAME, :family=NA
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ArmRequest:
     """What is to be compared.
 
     Attributes:
@@ -69,7 +69,7 @@ class Arm:
 
 
 def make_arms(
-    wanted: Wanted,
+    wanted: ArmRequest,
     task: Task,
     protocol: Protocol,
     rule: ChannelRule,
@@ -303,7 +303,7 @@ def _fed(folder: Path) -> Fed:
 
 
 def _require_one_use(
-    wanted: Wanted, named: Sequence[ArmSource], protocol: Protocol, maker: _Maker
+    wanted: ArmRequest, named: Sequence[ArmSource], protocol: Protocol, maker: _Maker
 ) -> None:
     """Refuse a normalisation that is not that of the one source whose weights are made here.
 
@@ -354,7 +354,7 @@ def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
     return [
         Arm(
             ArmSpec(
-                label=" ".join(["random", *peculiar(config, distinct)]),
+                label=" ".join(["random", *distinguishing_fields(config, distinct)]),
                 kind="random",
                 source="random",
                 scheme=None,
@@ -393,7 +393,9 @@ def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
     return told
 
 
-def peculiar(config: BackboneConfig, all_of_them: Sequence[BackboneConfig]) -> list[str]:
+def distinguishing_fields(
+    config: BackboneConfig, all_of_them: Sequence[BackboneConfig]
+) -> list[str]:
     """What tells a network from the others, in words; nothing where it is the only one."""
     if len(all_of_them) == 1:
         return []

@@ -20,7 +20,7 @@ _ANISOTROPIC = 1.5
 _PERCENTILES = (0.5, 99.5)
 
 
-def resolve(task: Task, data: Data) -> Task:
+def resolve_task(task: Task, data: Data) -> Task:
     """The task with what a protocol changes of it."""
     changes: dict[str, Any] = {"whole_slices": data.whole_slices}
     if data.spacing != "task":

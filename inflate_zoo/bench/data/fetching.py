@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from inflate_zoo.bench.data import web
+from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.errors import UsageError, WorkError, WriteError
 from inflate_zoo.files.archives import ENDINGS, DamagedArchiveError, extract
@@ -25,7 +26,6 @@ _PIECE = 1 << 20  # bytes
 _MEGABYTE = 10**6
 _TRIES = 5  # without a byte more than before
 Say = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
 
 
 def data_root(given: Path | None) -> Path:
@@ -41,7 +41,7 @@ def fetched(task: Task, root: Path) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def fetch(task: Task, root: Path, say: Say, progress: Progress) -> Path:
+def fetch_dataset(task: Task, root: Path, say: Say, progress: StageProgress) -> Path:
     """Fetch a task's data set, unless it is there.
 
     What was broken off goes on; processes that fetch the same wait for one another.
@@ -81,7 +81,9 @@ def fetch(task: Task, root: Path, say: Say, progress: Progress) -> Path:
     return target
 
 
-def _unpack_theirs(task: Task, archive: Path, target: Path, say: Say, progress: Progress) -> None:
+def _unpack_theirs(
+    task: Task, archive: Path, target: Path, say: Say, progress: StageProgress
+) -> None:
     """Unpack an archive that the user put there; it stays, whatever it is."""
     said = f"move '{archive.name}' away, then the same command fetches it"
     require_regular(archive)
@@ -98,7 +100,9 @@ def _unpack_theirs(task: Task, archive: Path, target: Path, say: Say, progress: 
         raise UsageError(f"{error.message}; it lay there already", hint=said) from error
 
 
-def _unpack_ours(task: Task, archive: Path, target: Path, say: Say, progress: Progress) -> None:
+def _unpack_ours(
+    task: Task, archive: Path, target: Path, say: Say, progress: StageProgress
+) -> None:
     """Fetch an archive and unpack it; it goes once that is done, or cannot be done.
 
     Until then it has a folder of its own, so that it is never taken for one of the user's.
@@ -118,7 +122,7 @@ def _unpack_ours(task: Task, archive: Path, target: Path, say: Say, progress: Pr
     _remove(whole)
 
 
-def _unpack(archive: Path, target: Path, say: Say, progress: Progress) -> None:
+def _unpack(archive: Path, target: Path, say: Say, progress: StageProgress) -> None:
     say(f"unpacking {archive.name}")
 
     def unpacked(done: int, total: int) -> None:
@@ -164,7 +168,7 @@ def _only_one(root: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _download(task: Task, archive: Path, whole: Path, say: Say, progress: Progress) -> None:
+def _download(task: Task, archive: Path, whole: Path, say: Say, progress: StageProgress) -> None:
     partial, memory = (archive.with_name(archive.name + end) for end in (".partial", ".json"))
     remote = _ask(task)
     shown = size(remote.length) if remote.length else "size unknown"
@@ -185,7 +189,7 @@ def _download(task: Task, archive: Path, whole: Path, say: Say, progress: Progre
         raise _unwritable(error) from error
 
 
-def _fill(task: Task, partial: Path, remote: web.Remote, progress: Progress) -> None:
+def _fill(task: Task, partial: Path, remote: web.Remote, progress: StageProgress) -> None:
     """Fetch until all is there; tries count anew whenever there is more than ever before."""
     tries, most, in_parts = 0, _bytes(partial), remote.mark is not None
     while True:
@@ -213,7 +217,7 @@ def _fill(task: Task, partial: Path, remote: web.Remote, progress: Progress) -> 
         _pause(2.0**tries)
 
 
-def _fetch_rest(task: Task, partial: Path, remote: web.Remote, progress: Progress) -> None:
+def _fetch_rest(task: Task, partial: Path, remote: web.Remote, progress: StageProgress) -> None:
     """Fetch what is missing. Only reading may fail for the net's sake."""
     start = _bytes(partial)
     headers = {"Range": f"bytes={start}-", "If-Range": remote.mark or ""} if start else {}

@@ -42,7 +42,7 @@ Form = TypeVar("Form", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialFolder:
     """One trial's folder."""
 
     folder: Path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from inflate_zoo.bench.data.grids import Grid, grid_difference, require_same_grid, short_name
 from inflate_zoo.bench.data.preprocessing import class_indices, seen_shape
 from inflate_zoo.bench.data.volumes import SUPPORTED, describe_channels, read_channels, read_volume
+from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.reading import called
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CaseImages:
     """One image to segment.
 
     Attributes:
@@ -41,7 +41,7 @@ class Job:
         return f"{self.case}.nii.gz"
 
 
-def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> list[Job]:
+def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> list[CaseImages]:
     """Group files into cases, sorted by name; no volume is opened.
 
     Files that end in `_0000`, `_0001`, ... are channels of one case. Where the task has one channel
@@ -73,7 +73,7 @@ def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> lis
         reference = _reference(references, case) if references else None
         if references and reference is None:
             problems.append(f"{case}: '{references.name}' holds no {case}.nii.gz")
-        jobs.append(Job(case, images, reference))
+        jobs.append(CaseImages(case, images, reference))
     _refuse(problems, "give each case once, with all its channels, and its reference if any")
     return jobs
 
@@ -129,7 +129,7 @@ def _refuse(problems: Sequence[str], hint: str) -> None:
         )
 
 
-def check_jobs(jobs: Sequence[Job], task: Task, progress: Progress) -> None:
+def check_jobs(jobs: Sequence[CaseImages], task: Task, progress: StageProgress) -> None:
     """Read every file whole once.
 
     Raises:
@@ -148,7 +148,7 @@ def check_jobs(jobs: Sequence[Job], task: Task, progress: Progress) -> None:
     _refuse(problems, "correct the files, or leave these cases out")
 
 
-def _check_images(job: Job, task: Task) -> Grid:
+def _check_images(job: CaseImages, task: Task) -> Grid:
     first: Grid | None = None
     found = 0
     for volume in read_channels(job.images, task.slices):

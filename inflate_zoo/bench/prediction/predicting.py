@@ -14,12 +14,13 @@ import numpy as np
 from inflate_zoo.bench.data.preprocessing import network_input
 from inflate_zoo.bench.data.resampling import restore
 from inflate_zoo.bench.data.volumes import read_channels, write_like
+from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.tasks import class_regions
-from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, Trial
+from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder
 from inflate_zoo.bench.definitions.trials import window_of
-from inflate_zoo.bench.prediction.images import Job, Progress, check_jobs, read_reference
+from inflate_zoo.bench.prediction.images import CaseImages, check_jobs, read_reference
 from inflate_zoo.bench.prediction.nnunet_summary import score, summarize
-from inflate_zoo.bench.scoring.inference import Seer
+from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
 from inflate_zoo.bench.training.devices import Resources, make_accelerator
 from inflate_zoo.bench.trials.folder import trials_of
 from inflate_zoo.errors import UsageError, WriteError
@@ -47,14 +48,14 @@ class Predicted:
     volumes_ml: dict[str, float]
 
 
-def find_trial(folder: Path) -> Trial:
+def find_trial(folder: Path) -> TrialFolder:
     """The finished trial that a folder is, or the only one that a run folder holds.
 
     Raises:
         UsageError: It is neither, the trial is not done, or there are several.
     """
     if (folder / SPEC).exists():
-        trial = Trial(folder)
+        trial = TrialFolder(folder)
         if not (folder / RECORD).exists():
             raise UsageError(
                 f"trial '{called(folder)}' is not done: it has no record",
@@ -86,11 +87,11 @@ def find_trial(folder: Path) -> Trial:
 
 
 def predict(
-    trial: Trial,
-    jobs: Sequence[Job],
+    trial: TrialFolder,
+    jobs: Sequence[CaseImages],
     out: Path,
     resources: Resources,
-    progress: Progress,
+    progress: StageProgress,
     *,
     force: bool,
 ) -> tuple[list[Predicted], dict[str, Any] | None]:
@@ -119,7 +120,9 @@ def predict(
     check_jobs(jobs, task, progress)
     network = Segmenter.from_pretrained(trial.folder, device=accelerator.device)
     settings, window = trial.spec.protocol.evaluation, window_of(trial.spec)
-    seer = Seer(network, window, settings, accelerator.device, accelerator.autocast)
+    predictor = SlidingWindowPredictor(
+        network, window, settings, accelerator.device, accelerator.autocast
+    )
     with filling(out, partial(_refused, out)):
         _clear(out)
         predicted, scored = [], []
@@ -127,7 +130,7 @@ def predict(
             progress("cases predicted", index, len(jobs))
             seen = network_input(task, read_channels(job.images, task.slices), job.case)
             grid = seen.grid
-            classes = restore(seer.probabilities(seen.image), grid.voxels(task.slices))
+            classes = restore(predictor.probabilities(seen.image), grid.voxels(task.slices))
             values = np.asarray(task.values, np.uint8)[classes]
             write_like(out / job.file, values, grid, task.slices)
             voxel_ml = prod(grid.spacing_ras) / 1000
@@ -148,7 +151,7 @@ def predict(
         return predicted, summary
 
 
-def _require_apart(jobs: Sequence[Job], out: Path) -> None:
+def _require_apart(jobs: Sequence[CaseImages], out: Path) -> None:
     """Refuse to write a prediction over what it is made of."""
     inputs = {path.resolve() for job in jobs for path in (*job.images, job.reference) if path}
     if any((out / job.file).resolve() in inputs for job in jobs):

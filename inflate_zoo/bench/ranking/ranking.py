@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from inflate_zoo.bench.ranking import statistics
-from inflate_zoo.bench.ranking.stability import Scores, agreements, mean_ranks, unstable
+from inflate_zoo.bench.ranking.stability import ArmScores, agreements, mean_ranks, unstable
 from inflate_zoo.bench.ranking.types import (
     Caveat,
     Cell,
@@ -85,7 +85,7 @@ def _study(outcomes: Sequence[Outcome]) -> _Study:
     return _Study(outcomes[0].task, outcomes[0].protocol, trials, missing)
 
 
-def _rank_task(outcomes: Sequence[Outcome]) -> tuple[TaskRanking, Scores]:
+def _rank_task(outcomes: Sequence[Outcome]) -> tuple[TaskRanking, ArmScores]:
     study = _study(outcomes)
     tables = {
         (region, metric): _table(study, region, metric)

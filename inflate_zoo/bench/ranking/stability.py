@@ -18,7 +18,7 @@ from inflate_zoo.bench.ranking.types import Agreement, Caveat, Cell, TaskRanking
 
 STABLE = 0.8  # Kendall's tau
 Floats = NDArray[np.float64]
-Scores = Mapping[str, Mapping[Cell, Floats]]  # arm, region and metric: mean over seeds per case
+ArmScores = Mapping[str, Mapping[Cell, Floats]]  # arm, region and metric: mean over seeds per case
 
 
 def mean_ranks(
@@ -57,7 +57,7 @@ def mean_ranks(
 
 
 def agreements(
-    overall: Mapping[str, float], tasks: Sequence[TaskRanking], scores: Sequence[Scores]
+    overall: Mapping[str, float], tasks: Sequence[TaskRanking], scores: Sequence[ArmScores]
 ) -> tuple[Agreement, ...]:
     """Kendall's tau-b of the overall ranking against others of the same arms.
 

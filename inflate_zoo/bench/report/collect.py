@@ -9,14 +9,14 @@ from pathlib import Path
 
 from inflate_zoo.bench.definitions.results import Failure, Record
 from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, SPEC
-from inflate_zoo.bench.definitions.trial_folder import Trial as Planned
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder as Planned
 from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.errors import UsageError, WorkError
 from inflate_zoo.files.reading import called, reading, require_folder, require_regular
 
 
 @dataclass(frozen=True)
-class Trial:
+class CollectedTrial:
     """One trial of a run folder.
 
     Attributes:
@@ -45,7 +45,7 @@ class Collected:
         left_out: A sentence for every record, or whole trial, that is not to be believed.
     """
 
-    trials: tuple[Trial, ...]
+    trials: tuple[CollectedTrial, ...]
     left_out: tuple[str, ...]
 
 
@@ -59,7 +59,7 @@ def collect(folders: Sequence[Path]) -> Collected:
         UsageError: A folder without trials.
         WorkError: There is no trial that can be read.
     """
-    found: dict[str, Trial] = {}
+    found: dict[str, CollectedTrial] = {}
     left_out: dict[str, None] = {}
     for folder in folders:
         for place in _places(folder):
@@ -82,12 +82,12 @@ def collect(folders: Sequence[Path]) -> Collected:
     return Collected(tuple(sorted(found.values(), key=_order)), tuple(left_out))
 
 
-def _worth(trial: Trial) -> int:
+def _worth(trial: CollectedTrial) -> int:
     """A record counts more than a failure, a failure more than nothing."""
     return 2 if trial.record else 1 if trial.failure else 0
 
 
-def _order(trial: Trial) -> tuple[str, str, str, int, int, str]:
+def _order(trial: CollectedTrial) -> tuple[str, str, str, int, int, str]:
     told = trial.described
     return told.task.name, told.protocol.name, told.arm.label, told.fold, told.seed, trial.hash
 
@@ -108,7 +108,7 @@ def _places(folder: Path) -> list[Path]:
     return places
 
 
-def _read(place: Path) -> Trial:
+def _read(place: Path) -> CollectedTrial:
     """One trial.
 
     Raises:
@@ -122,7 +122,7 @@ def _read(place: Path) -> Trial:
     planned = Planned(place)
     planned.require_own()
     kept = overlays if overlays.name in held and overlays.is_file() else None
-    trial = Trial(planned.hash, planned.spec, None, None, kept)
+    trial = CollectedTrial(planned.hash, planned.spec, None, None, kept)
     if RECORD in held:
         try:
             return replace(trial, record=planned.believed())

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from inflate_zoo.bench.definitions.results import Overlay
 from inflate_zoo.bench.definitions.tasks import Task
-from inflate_zoo.bench.report.collect import Trial
+from inflate_zoo.bench.report.collect import CollectedTrial
 from inflate_zoo.bench.report.output.document import Picture
 from inflate_zoo.bench.report.output.drawing import CLASSES, figure, label, picture
 from inflate_zoo.bench.report.output.text import number
@@ -98,7 +98,7 @@ def _damaged(trial: str) -> UsageError:
     )
 
 
-def draw(trial: Trial) -> Picture:
+def draw(trial: CollectedTrial) -> Picture:
     """One arm: rows are cases, columns image, reference and prediction."""
     assert trial.overlays is not None  # noqa: S101 - `of_study` asked
     slices = read(trial.overlays, trial.overlays.parent.name)

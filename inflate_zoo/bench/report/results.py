@@ -16,7 +16,7 @@ from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, CaseNames, Fed, TrialSpec
 from inflate_zoo.bench.ranking.ranking import rank
 from inflate_zoo.bench.ranking.types import Caveat, Outcome, Ranking, TaskRanking
-from inflate_zoo.bench.report.collect import Collected, Trial
+from inflate_zoo.bench.report.collect import Collected, CollectedTrial
 from inflate_zoo.errors import visible
 from inflate_zoo.texts import plural
 
@@ -55,7 +55,7 @@ class Study:
     """
 
     ranking: TaskRanking
-    trials: tuple[Trial, ...]
+    trials: tuple[CollectedTrial, ...]
     caveats: tuple[Caveat, ...]
 
     @property
@@ -79,7 +79,7 @@ class Study:
         """Arms without a missing trial."""
         return [standing.arm for standing in self.ranking.standings if not standing.missing]
 
-    def finished(self, arm: str) -> list[Trial]:
+    def finished(self, arm: str) -> list[CollectedTrial]:
         """Trials of an arm that have a record."""
         return [t for t in self.trials if t.record and t.described.arm.label == arm]
 
@@ -97,11 +97,11 @@ class Results:
 
     ranking: Ranking
     studies: tuple[Study, ...]
-    trials: tuple[Trial, ...]
+    trials: tuple[CollectedTrial, ...]
     left_out: tuple[str, ...]
 
 
-def evaluate(collected: Collected) -> Results:
+def rank_trials(collected: Collected) -> Results:
     """Rank trials and gather the caveats."""
     trials = collected.trials
     ranking = rank([_outcome(trial) for trial in trials])
@@ -121,7 +121,7 @@ def evaluate(collected: Collected) -> Results:
     return Results(ranking, tuple(studies), trials, collected.left_out)
 
 
-def _outcome(trial: Trial) -> Outcome:
+def _outcome(trial: CollectedTrial) -> Outcome:
     told = trial.described
     scores = trial.record.result.cases if trial.record else None
     return Outcome(
@@ -134,7 +134,7 @@ def _outcome(trial: Trial) -> Outcome:
     )
 
 
-def _absent(trials: Sequence[Trial]) -> Iterator[str]:
+def _absent(trials: Sequence[CollectedTrial]) -> Iterator[str]:
     """Which trials have no record, and why."""
     for trial in trials:
         if trial.record:
@@ -152,7 +152,7 @@ def _absent(trials: Sequence[Trial]) -> Iterator[str]:
         yield f"trial failed: {who} ({why})"
 
 
-def _unknown(task: TaskRanking, trials: Sequence[Trial]) -> Iterator[str]:
+def _unknown(task: TaskRanking, trials: Sequence[CollectedTrial]) -> Iterator[str]:
     """Arms that lack trials of which the folders know nothing."""
     for standing in task.standings:
         known = [t for t in trials if t.described.arm.label == standing.arm and not t.record]
@@ -161,7 +161,7 @@ def _unknown(task: TaskRanking, trials: Sequence[Trial]) -> Iterator[str]:
             yield f"trial missing: '{who}' lacks {plural(absent, 'trial')} that others have"
 
 
-def _doubtful(trials: Sequence[Trial]) -> Iterator[str]:
+def _doubtful(trials: Sequence[CollectedTrial]) -> Iterator[str]:
     """Arms that may be fed otherwise than their weights were."""
     found: dict[Fed | None, dict[str, None]] = {}
     for arm in (trial.described.arm for trial in trials):
@@ -173,7 +173,7 @@ def _doubtful(trials: Sequence[Trial]) -> Iterator[str]:
         yield f"the input normalisation of {shown} {DOUBTFUL[fed][1]}"
 
 
-def _unlike(trials: Sequence[Trial]) -> Iterator[Caveat]:
+def _unlike(trials: Sequence[CollectedTrial]) -> Iterator[Caveat]:
     """Differences between trials that share the names of task and protocol."""
     described = [trial.described for trial in trials]
     same = "among trials of one name; their values cannot be compared"
@@ -202,7 +202,7 @@ def _unlike(trials: Sequence[Trial]) -> Iterator[Caveat]:
         yield Caveat("not a ranking", f"the data of {count} differ between trials, first '{first}'")
 
 
-def _unlike_runs(trials: Sequence[Trial]) -> Iterator[str]:
+def _unlike_runs(trials: Sequence[CollectedTrial]) -> Iterator[str]:
     """Differences between the programs and machines that ran the trials."""
     versions = [dict(trial.record.run.versions) for trial in trials if trial.record]
     if names := differing(versions):
@@ -238,7 +238,7 @@ def _changed_cases(described: Sequence[TrialSpec]) -> list[str]:
     return sorted({case for (case, _), keys in entries.items() if len(keys) > 1})
 
 
-def _devices(trials: Sequence[Trial]) -> Iterator[str]:
+def _devices(trials: Sequence[CollectedTrial]) -> Iterator[str]:
     """Trials on a CPU beside trials on something else."""
     devices = [trial.record.run.device for trial in trials if trial.record]
     on_cpu = devices.count("cpu")

@@ -10,7 +10,7 @@ from pathlib import Path
 from inflate_zoo.bench.report import content, results_csv
 from inflate_zoo.bench.report.collect import collect
 from inflate_zoo.bench.report.output import drawing, markdown, page
-from inflate_zoo.bench.report.results import Results, evaluate
+from inflate_zoo.bench.report.results import Results, rank_trials
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.writing.whole_files import filling, replace_text, replacing
 
@@ -49,7 +49,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _write(folders: Sequence[Path], out: Path) -> Results:
-    results = evaluate(collect(folders))
+    results = rank_trials(collect(folders))
     blocks, drawings = content.compose(results)
 
     def refused(reason: str) -> UsageError:

@@ -13,7 +13,7 @@ from inflate_zoo.bench.data.cases import CachedCase, open_case
 from inflate_zoo.bench.data.resampling import restore
 from inflate_zoo.bench.definitions.results import CaseScores
 from inflate_zoo.bench.definitions.tasks import Task, class_regions
-from inflate_zoo.bench.scoring.inference import Seer
+from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
 from inflate_zoo.bench.scoring.metrics import case_scores
 from inflate_zoo.bench.scoring.slices import AGAIN, keep_overlays, keep_slice, spoilt
 from inflate_zoo.errors import UsageError
@@ -25,11 +25,13 @@ from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text
 
 
-def validation_dice(seer: Seer, cases: list[CachedCase], task: Task) -> float | None:
+def validation_dice(
+    predictor: SlidingWindowPredictor, cases: list[CachedCase], task: Task
+) -> float | None:
     """Mean Dice over cases and regions on the target grid; `None` if no region occurs."""
     values = []
     for case in cases:
-        found = restore(seer.probabilities(case.image), case.label.shape)
+        found = restore(predictor.probabilities(case.image), case.label.shape)
         for members in class_regions(task).values():
             wanted, got = np.isin(case.label, members), np.isin(found, members)
             if wanted.any():
@@ -37,11 +39,13 @@ def validation_dice(seer: Seer, cases: list[CachedCase], task: Task) -> float | 
     return float(np.mean(values)) if values else None
 
 
-def score_case(seer: Seer, case: CachedCase, task: Task, folder: Path, index: int) -> CaseScores:
+def score_case(
+    predictor: SlidingWindowPredictor, case: CachedCase, task: Task, folder: Path, index: int
+) -> CaseScores:
     """Score one case on its original grid, or read what an earlier attempt found.
 
     Args:
-        seer: The network.
+        predictor: The network.
         case: The case.
         task: The task.
         folder: The trial's folder; `cases/<index>.json` and `.safetensors` are kept there.
@@ -52,7 +56,7 @@ def score_case(seer: Seer, case: CachedCase, task: Task, folder: Path, index: in
         return kept
     path.parent.mkdir(exist_ok=True)
     reference = np.asarray(case.reference)
-    found = restore(seer.probabilities(case.image), reference.shape)
+    found = restore(predictor.probabilities(case.image), reference.shape)
     regions = case_scores(
         found, reference, case.spacing, class_regions(task), task.surface_tolerance_mm
     )
@@ -75,7 +79,7 @@ def _kept(path: Path, case: str) -> CaseScores | None:
 
 
 def evaluate(
-    seer: Seer,
+    predictor: SlidingWindowPredictor,
     task: Task,
     cases: list[tuple[str, str]],
     cache: Path,
@@ -85,7 +89,7 @@ def evaluate(
     """Score every test case.
 
     Args:
-        seer: The network.
+        predictor: The network.
         task: The task.
         cases: Name and cache key of each.
         cache: Cache folder.
@@ -97,7 +101,7 @@ def evaluate(
     """
     scored = []
     for index, (_, key) in enumerate(cases):
-        scored.append(score_case(seer, open_case(cache, key), task, folder, index))
+        scored.append(score_case(predictor, open_case(cache, key), task, folder, index))
         progress(index + 1, len(cases))
     keep_overlays(folder, scored)
     return scored

@@ -19,7 +19,7 @@ _SLAB = 2**20  # voxels; a multiple of any vector width, or slabs would round un
 
 
 @dataclass(frozen=True, slots=True)
-class Seer:
+class SlidingWindowPredictor:
     """A network with all that turns a volume into probabilities.
 
     Attributes:

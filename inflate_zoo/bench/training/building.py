@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from inflate_zoo.bench.definitions.trials import TrialSpec, window_of
-from inflate_zoo.bench.training.seeding import derived
+from inflate_zoo.bench.training.seeding import derive_seed
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.inflation.channels import to_channels
@@ -29,7 +29,7 @@ def build(spec: TrialSpec, weights: Path | None) -> Segmenter:
     settings = spec.protocol.network
     backbone.set_drop_path(settings.drop_path)
     backbone.requires_grad_(not settings.freeze)
-    torch.manual_seed(derived(spec.seed, "decoder"))
+    torch.manual_seed(derive_seed(spec.seed, "decoder"))
     return segmenter(
         backbone,
         classes=len(spec.task.values),
@@ -44,7 +44,7 @@ def _backbone(spec: TrialSpec, weights: Path | None) -> Backbone:
     window = window_of(spec)
     volume = (1, *window[1:]) if spec.arm.kind == "2d" else window
     if spec.arm.kind == "random":
-        torch.manual_seed(derived(spec.seed, "backbone"))
+        torch.manual_seed(derive_seed(spec.seed, "backbone"))
         backbone = Backbone(spec.arm.config.for_volume(volume))  # type: ignore[abstract]
     else:
         if weights is None or not (weights / "model.safetensors").exists():
@@ -58,10 +58,10 @@ def _backbone(spec: TrialSpec, weights: Path | None) -> Backbone:
                 hint="run the 'inflate-zoo bench' command again",
             )
         backbone = Backbone.from_pretrained(weights, volume=volume)
-    return widened(backbone, len(spec.task.channels))
+    return with_channels(backbone, len(spec.task.channels))
 
 
-def widened(backbone: Backbone, channels: int) -> Backbone:
+def with_channels(backbone: Backbone, channels: int) -> Backbone:
     """The backbone for another number of channels: the one kernel spread evenly over them."""
     if backbone.config.in_channels == channels:
         return backbone

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from inflate_zoo.bench.data.cases import open_case
 from inflate_zoo.bench.definitions.trials import TrialSpec, window_of
 from inflate_zoo.bench.training.sampling import WindowRule, draw
-from inflate_zoo.bench.training.seeding import derived
+from inflate_zoo.bench.training.seeding import derive_seed
 from inflate_zoo.errors import OutputExistsError, UsageError
 from inflate_zoo.files.budgets import JSON_BYTES
 from inflate_zoo.files.foreign import json_value, mapped_array, parsing
@@ -65,7 +65,7 @@ class FeatureWindows(Dataset[Encoded]):
         """All are visited once, in a new order, before any comes again."""
         count = len(self._cases)
         turn, place = divmod(index, count)
-        order = np.random.default_rng(derived(self._seed, "cases", turn)).permutation(count)
+        order = np.random.default_rng(derive_seed(self._seed, "cases", turn)).permutation(count)
         return int(order[place])
 
     def key(self, index: int) -> str:
@@ -160,7 +160,7 @@ def encode_windows(
     store.discard(folder, FILES)
     rule = WindowRule(window_of(spec), spec.protocol.train.foreground, None)
     windows = [
-        (spec.entries[name], derived(spec.seed, "probe", name, index))
+        (spec.entries[name], derive_seed(spec.seed, "probe", name, index))
         for name in spec.cases.train
         for index in range(spec.protocol.train.windows_per_case)
     ]

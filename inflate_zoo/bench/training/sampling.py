@@ -28,13 +28,13 @@ from inflate_zoo.bench.training.augmentation import (
     quarter_turned,
     warped,
 )
-from inflate_zoo.bench.training.seeding import derived
+from inflate_zoo.bench.training.seeding import derive_seed
 from inflate_zoo.errors import UsageError
 
 _MOST_OPEN = 32  # cases of four files each: systems allow a process 256 or 1024
 
 
-class Broken(NamedTuple):
+class FailedWindow(NamedTuple):
     """In place of a window that cannot be made: errors lose their attributes between processes."""
 
     case: str
@@ -152,7 +152,7 @@ def _turned(
     return image, label
 
 
-class Windows(Dataset[Window | Broken]):
+class Windows(Dataset[Window | FailedWindow]):
     """All windows of a training, by their number: step * batch + place in the batch.
 
     Args:
@@ -169,7 +169,7 @@ class Windows(Dataset[Window | Broken]):
     def key(self, index: int) -> str:
         """Cache key of a window's case: all are visited, in a new order, before any comes again."""
         turn, place_in_turn = divmod(index, len(self._keys))
-        order = np.random.default_rng(derived(self._seed, "cases", turn)).permutation(
+        order = np.random.default_rng(derive_seed(self._seed, "cases", turn)).permutation(
             len(self._keys)
         )
         return self._keys[int(order[place_in_turn])]
@@ -181,17 +181,17 @@ class Windows(Dataset[Window | Broken]):
             self._open[key] = open_case(self._cache, key)
         return self._open[key]
 
-    def __getitem__(self, index: int) -> Window | Broken:
+    def __getitem__(self, index: int) -> Window | FailedWindow:
         """Window number `index`."""
         key = self.key(index)
         try:
             case = self._case(key)
         except UsageError as error:
-            return Broken(key[:16], error.message)
+            return FailedWindow(key[:16], error.message)
         try:
-            return draw(case, self._rule, derived(self._seed, "window", index))
+            return draw(case, self._rule, derive_seed(self._seed, "window", index))
         except (ValueError, RuntimeError, IndexError, OSError) as error:
-            return Broken(case.name, f"{type(error).__name__}: {error}")
+            return FailedWindow(case.name, f"{type(error).__name__}: {error}")
 
 
 def quiet_worker(_: int) -> None:
@@ -207,9 +207,9 @@ def collate(windows: list[Any]) -> Any:
     """A group of windows, or the first one that cannot be made.
 
     Returns:
-        Images [windows, ...], labels [windows, D, H, W] and case names; or `Broken`.
+        Images [windows, ...], labels [windows, D, H, W] and case names; or `FailedWindow`.
     """
-    broken = [window for window in windows if isinstance(window, Broken)]
+    broken = [window for window in windows if isinstance(window, FailedWindow)]
     if broken:
         return broken[0]
     images, labels, cases = zip(*windows, strict=True)

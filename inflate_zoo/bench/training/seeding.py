@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 
 
-def derived(seed: int, *place: int | str) -> int:
+def derive_seed(seed: int, *place: int | str) -> int:
     """A seed for one place of use.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inflate_zoo.bench.definitions.protocols import Train
-from inflate_zoo.bench.training.seeding import derived
+from inflate_zoo.bench.training.seeding import derive_seed
 from inflate_zoo.segmentation.network import SegmentationNetwork
 from inflate_zoo.segmentation.segmenter import Segmenter
 from inflate_zoo.segmentation.upernet import UpernetDecoder
@@ -27,7 +27,7 @@ def learning_rate_factor(step: int, settings: Train) -> float:
     return (1 + math.cos(math.pi * done)) / 2 if settings.schedule == "cosine" else 1 - done
 
 
-class Groups:
+class GroupSampler:
     """Numbers of the windows of each Dice group that one process trains on, step by step.
 
     Args:
@@ -85,7 +85,7 @@ class Drops:
 
     def _drawn(self, what: str, windows: Sequence[int], axis: int, *shape: int) -> Tensor:
         """Uniform draws of each window, joined along `axis`, on the network's device."""
-        seeds = (derived(self._seed, what, window) for window in windows)
+        seeds = (derive_seed(self._seed, what, window) for window in windows)
         parts = [torch.rand(*shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
         drawn = torch.cat(parts, axis)
         held = self._held.get(what)
@@ -95,7 +95,7 @@ class Drops:
         return held.copy_(drawn)  # one copy, and not one in every block
 
 
-class Body(nn.Module):
+class TrainingModule(nn.Module):
     """What the optimiser sees in one forward pass: the whole network, or its decoder alone."""
 
     def __init__(self, network: Segmenter, frozen: bool) -> None:

@@ -33,8 +33,13 @@ from inflate_zoo.bench.training.features import FeatureWindows
 from inflate_zoo.bench.training.graphs import Graph, GraphedUpdate, can_be_graphed
 from inflate_zoo.bench.training.losses import GroupLoss
 from inflate_zoo.bench.training.progress import Watcher
-from inflate_zoo.bench.training.sampling import Broken, Windows, collate, quiet_worker
-from inflate_zoo.bench.training.stepping import Body, Drops, Groups, learning_rate_factor
+from inflate_zoo.bench.training.sampling import FailedWindow, Windows, collate, quiet_worker
+from inflate_zoo.bench.training.stepping import (
+    Drops,
+    GroupSampler,
+    TrainingModule,
+    learning_rate_factor,
+)
 from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
 from inflate_zoo.segmentation.optimization import param_groups
 from inflate_zoo.segmentation.segmenter import Segmenter
@@ -111,7 +116,7 @@ class Trainer:
         slices = window_of(spec)[0] if spec.arm.kind == "2d" else 1
         self._drops = Drops(network, spec.seed, slices)
         self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
-        body = Body(network, spec.protocol.network.freeze)
+        body = TrainingModule(network, spec.protocol.network.freeze)
         if compiled:
             # It keeps eight forms of networks, and then compiles no more without a word.
             torch.compiler.reset()
@@ -148,7 +153,7 @@ class Trainer:
 
     def _steps(self, writer: Events | None) -> None:
         settings, state, world = self._settings, self.state, self._accelerator
-        sampler = Groups(settings, state.step, world.process_index, world.num_processes)
+        sampler = GroupSampler(settings, state.step, world.process_index, world.num_processes)
         loader = DataLoader(
             self._windows,
             batch_sampler=sampler,
@@ -168,7 +173,7 @@ class Trainer:
                 batch = self._next(groups, sampler)
                 state.waiting += time.perf_counter() - asked
                 for group in batch:
-                    if isinstance(group, Broken):
+                    if isinstance(group, FailedWindow):
                         raise WindowError(*group)
                 loss = self._step(batch, sampler.of(state.step))
                 state.step += 1
@@ -182,7 +187,7 @@ class Trainer:
             del groups  # ends its workers now, and not once an error's traceback is collected
         state.seconds = spent + time.perf_counter() - began
 
-    def _next(self, groups: Iterator[Any], sampler: Groups) -> list[Any]:
+    def _next(self, groups: Iterator[Any], sampler: GroupSampler) -> list[Any]:
         """The groups of a step."""
         try:
             return [next(groups) for _ in range(sampler.per_step)]

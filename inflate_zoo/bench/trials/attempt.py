@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.bench.definitions.results import CaseScores, Curves, Result, Run
-from inflate_zoo.bench.definitions.trial_folder import Trial
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.scoring.flops import count_flops, encoder_flops
 from inflate_zoo.bench.training.checkpointing import ASIDE, BEST, CHECKPOINT
@@ -31,7 +31,7 @@ from inflate_zoo.version import __version__
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from inflate_zoo.bench.scoring.inference import Seer
+    from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
     from inflate_zoo.bench.training.trainer import Trainer
     from inflate_zoo.segmentation.segmenter import Segmenter
 
@@ -40,7 +40,7 @@ VERSIONS = ("torch", "monai", "accelerate", "numpy", "scipy", "surface-distance"
 
 
 def run_attempt(
-    trial: Trial,
+    trial: TrialFolder,
     accelerator: Accelerator,
     resources: Resources,
     watcher: Watcher,
@@ -59,7 +59,7 @@ def run_attempt(
 
     spec, cache = trial.spec, Path(trial.place.cache)
     began, started = time.perf_counter(), datetime.now(UTC)
-    seer, trainer = ready(trial, accelerator, resources, watcher, guard)
+    predictor, trainer = prepare_trial(trial, accelerator, resources, watcher, guard)
     watcher.stage("training")
     state = trainer.run()
     accelerator.wait_for_everyone()
@@ -68,10 +68,10 @@ def run_attempt(
     watcher.stage("evaluating")
     trained = time.perf_counter()
     names = [(name, spec.entries[name]) for name in spec.cases.test]
-    cases = evaluate(seer, spec.task, names, cache, trial.folder, watcher.part)
+    cases = evaluate(predictor, spec.task, names, cache, trial.folder, watcher.part)
     guard()
-    seer.network.save_pretrained(trial.folder)
-    result = _result(spec, seer.network, cases, trainer)
+    predictor.network.save_pretrained(trial.folder)
+    result = _result(spec, predictor.network, cases, trainer)
     seconds: dict[str, float | None] = {
         "training": state.seconds,
         "waiting_for_data": state.waiting,
@@ -81,10 +81,10 @@ def run_attempt(
     guard()
     run = _circumstances(trial, accelerator, resources, trainer, seconds, started)
     trial.finish(result, run)
-    tidy(trial)
+    remove_scratch(trial)
 
 
-def tidy(trial: Trial) -> None:
+def remove_scratch(trial: TrialFolder) -> None:
     """Remove what a done trial needs no more."""
     aside = (f"{ASIDE}{CHECKPOINT}", f"{ASIDE}{BEST}")
     for name in (CHECKPOINT, BEST, *aside, LOCK):  # nobody takes a lease on a done trial
@@ -94,7 +94,7 @@ def tidy(trial: Trial) -> None:
 
 
 def _circumstances(
-    trial: Trial,
+    trial: TrialFolder,
     accelerator: Accelerator,
     resources: Resources,
     trainer: Trainer,
@@ -124,18 +124,18 @@ def _circumstances(
     )
 
 
-def ready(
-    trial: Trial,
+def prepare_trial(
+    trial: TrialFolder,
     accelerator: Accelerator,
     resources: Resources,
     watcher: Watcher,
     guard: Callable[[], None],
-) -> tuple[Seer, Trainer]:
+) -> tuple[SlidingWindowPredictor, Trainer]:
     """The network on its device, and what trains it."""
     from inflate_zoo.bench.data.cases import open_case
     from inflate_zoo.bench.definitions.trials import window_of
     from inflate_zoo.bench.scoring.evaluation import validation_dice
-    from inflate_zoo.bench.scoring.inference import Seer
+    from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
     from inflate_zoo.bench.training.building import build
 
     spec, place, device = trial.spec, trial.place, accelerator.device
@@ -143,19 +143,21 @@ def ready(
     reset_peak_memory(device)
     watcher.stage("loading")
     network = build(spec, Path(place.weights) if place.weights else None).to(device)
-    seer = Seer(network, window_of(spec), spec.protocol.evaluation, device, accelerator.autocast)
+    predictor = SlidingWindowPredictor(
+        network, window_of(spec), spec.protocol.evaluation, device, accelerator.autocast
+    )
     inner = spec.cases.validation[: spec.protocol.train.validation_cases]
 
     def validate() -> float | None:
         cases = [open_case(cache, spec.entries[name]) for name in inner]
-        return validation_dice(seer, cases, spec.task)
+        return validation_dice(predictor, cases, spec.task)
 
-    return seer, _trainer(trial, seer, accelerator, resources, watcher, guard, validate)
+    return predictor, _trainer(trial, predictor, accelerator, resources, watcher, guard, validate)
 
 
 def _trainer(
-    trial: Trial,
-    seer: Seer,
+    trial: TrialFolder,
+    predictor: SlidingWindowPredictor,
     accelerator: Accelerator,
     resources: Resources,
     watcher: Watcher,
@@ -173,24 +175,24 @@ def _trainer(
         watcher.stage("features")
         with accelerator.main_process_first():
             made = encode_windows(
-                spec, seer.network, cache, seer.device, seer.autocast, watcher.part
+                spec, predictor.network, cache, predictor.device, predictor.autocast, watcher.part
             )
         windows = FeatureWindows(made, spec.seed)
     else:
         centre = protocol.network.centre_slice
-        rule = WindowRule(seer.window, protocol.train.foreground, protocol.augment, centre)
+        rule = WindowRule(predictor.window, protocol.train.foreground, protocol.augment, centre)
         keys = [spec.entries[name] for name in spec.cases.train]
         windows = Windows(cache, keys, rule, spec.seed)
     return Trainer(
         spec,
-        seer.network,
+        predictor.network,
         windows,
         trial.folder,
         accelerator,
         watcher=watcher,
         guard=guard,
         validate=validate,
-        workers=workers_for(resources, seer.device),
+        workers=workers_for(resources, predictor.device),
         compiled=resources.compiled,
     )
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from inflate_zoo.bench.data.cases import open_case
 from inflate_zoo.bench.definitions.protocols import Protocol
-from inflate_zoo.bench.definitions.trial_folder import Trial
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.bench.scoring.evaluation import score_case
 from inflate_zoo.bench.training.devices import Resources, make_accelerator, peak_memory
 from inflate_zoo.bench.training.features import identity
 from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials.attempt import ready
+from inflate_zoo.bench.trials.attempt import prepare_trial
 from inflate_zoo.bench.trials.folder import plan_trial
 from inflate_zoo.bench.trials.planning import Planned
 from inflate_zoo.texts import duration, size
@@ -68,7 +68,7 @@ class _Stopwatch(Silent):
         self.ends.append(time.perf_counter())
 
 
-def _measure(trial: Trial, resources: Resources) -> _Costs:
+def _measure(trial: TrialFolder, resources: Resources) -> _Costs:
     """Run a short trial without lease and record, for what it costs.
 
     Args:
@@ -78,14 +78,14 @@ def _measure(trial: Trial, resources: Resources) -> _Costs:
     accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
     spec, watch = trial.spec, _Stopwatch()
     began = time.perf_counter()
-    seer, trainer = ready(trial, accelerator, resources, watch, lambda: None)
+    predictor, trainer = prepare_trial(trial, accelerator, resources, watch, lambda: None)
     prepared = time.perf_counter()
     trainer.run()
     trained = time.perf_counter()
     case = open_case(Path(trial.place.cache), spec.entries[spec.cases.test[0]])
-    score_case(seer, case, spec.task, trial.folder, 0)
+    score_case(predictor, case, spec.task, trial.folder, 0)
     over = time.perf_counter()
-    seer.network.save_pretrained(trial.folder)
+    predictor.network.save_pretrained(trial.folder)
     return _Costs(
         loading=watch.stages.get("features", prepared) - began,
         encoding=_apart(watch.parts) if watch.parts else 0.0,
@@ -201,7 +201,10 @@ def estimate(planned: Planned, resources: Resources, say: Callable[[str], None])
         resources: Device and workers.
         say: Told what is measured.
     """
-    done = {spec.hash: Trial(planned.out / "trials" / spec.hash).done for spec, _ in planned.trials}
+    done = {
+        spec.hash: TrialFolder(planned.out / "trials" / spec.hash).done
+        for spec, _ in planned.trials
+    }
     encoded = {json.dumps(identity(spec)) for spec, _ in planned.trials if done[spec.hash]}
     measured: dict[str, _Kind] = {}
     rows = []

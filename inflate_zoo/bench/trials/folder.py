@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from inflate_zoo.bench.definitions.trial_folder import SPEC, Trial, place_file, read_plain
+from inflate_zoo.bench.definitions.trial_folder import SPEC, TrialFolder, place_file, read_plain
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.writing.contents import form_text, json_text
 from inflate_zoo.files.writing.whole_files import replace_text
 
 
-def plan_trial(out: Path, spec: TrialSpec, place: Place) -> Trial:
+def plan_trial(out: Path, spec: TrialSpec, place: Place) -> TrialFolder:
     """Make a trial's folder, or find it as it was.
 
     Raises:
@@ -27,12 +27,12 @@ def plan_trial(out: Path, spec: TrialSpec, place: Place) -> Trial:
             f"'{out.name}' cannot hold trials: {error.strerror or type(error).__name__}",
             hint="choose another folder with --out",
         ) from error
-    trial = Trial(folder)
+    trial = TrialFolder(folder)
     written = read_plain(folder / SPEC)
     table = {"hash": spec.hash, **spec.plain()}
     if written != table:  # the report takes what it is called from here
         replace_text(folder / SPEC, json_text(table), durable=True)
-        trial = Trial(folder)
+        trial = TrialFolder(folder)
     if not trial.done:
         replace_text(folder / place_file(), form_text(place))
     return trial
@@ -61,7 +61,7 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
             )
 
 
-def _readable(trials: Iterator[Trial]) -> Iterator[Trial]:
+def _readable(trials: Iterator[TrialFolder]) -> Iterator[TrialFolder]:
     """Those that are what their folders are named by; the report names the others."""
     for trial in trials:
         with suppress(UsageError):
@@ -69,7 +69,7 @@ def _readable(trials: Iterator[Trial]) -> Iterator[Trial]:
             yield trial
 
 
-def trials_of(out: Path) -> Iterator[Trial]:
+def trials_of(out: Path) -> Iterator[TrialFolder]:
     """Every trial of a run folder, sorted by hash."""
     for path in sorted((out / "trials").glob(f"*/{SPEC}")):
-        yield Trial(path.parent)
+        yield TrialFolder(path.parent)

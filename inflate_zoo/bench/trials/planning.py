@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inflate_zoo.bench.arms.making import Wanted, make_arms
+from inflate_zoo.bench.arms.making import ArmRequest, make_arms
 from inflate_zoo.bench.data.cases import prepare
 from inflate_zoo.bench.data.checking import check
-from inflate_zoo.bench.data.deriving import derive_task, resolve
+from inflate_zoo.bench.data.deriving import derive_task, resolve_task
 from inflate_zoo.bench.data.layouts import read_dataset
 from inflate_zoo.bench.data.splits import (
     Parts,
@@ -21,6 +21,7 @@ from inflate_zoo.bench.data.splits import (
 )
 from inflate_zoo.bench.definitions.catalog import load_task
 from inflate_zoo.bench.definitions.datasets import Dataset
+from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.definitions.tasks import Split, Task
 from inflate_zoo.bench.definitions.trials import CaseNames, Place, TrialSpec
@@ -28,7 +29,6 @@ from inflate_zoo.errors import ConfigError, UsageError
 
 _MOST_WARNINGS = 8
 Say = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Request:
 
     data: Path
     dataset: str | None
-    wanted: Wanted
+    wanted: ArmRequest
     protocol: Protocol
     seeds: int
     folds: tuple[int, ...] | None
@@ -73,7 +73,7 @@ class Planned:
     trials: tuple[tuple[TrialSpec, Place], ...]
 
 
-def plan(request: Request, say: Say, progress: Progress) -> Planned:
+def plan(request: Request, say: Say, progress: StageProgress) -> Planned:
     """Check and prepare the data, find and convert the sources, list the trials.
 
     Args:
@@ -100,7 +100,7 @@ def plan(request: Request, say: Say, progress: Progress) -> Planned:
         training = [*parts.train, *parts.validation]
         task = named or derive_task(dataset, training, _slug(dataset.name))
         protocol = request.protocol.of_task(task.name)
-        task = resolve(task, protocol.data)
+        task = resolve_task(task, protocol.data)
         entries = prepare(
             task,
             dataset,
@@ -134,7 +134,7 @@ def plan(request: Request, say: Say, progress: Progress) -> Planned:
     return Planned(out, tuple(trials))
 
 
-def _checked(folder: Path, say: Say, progress: Progress) -> Dataset:
+def _checked(folder: Path, say: Say, progress: StageProgress) -> Dataset:
     """The data set, once every case is known to be good."""
     dataset = read_dataset(folder)
     report = check(dataset, progress=lambda done, total: progress("cases checked", done, total))

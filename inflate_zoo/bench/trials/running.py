@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.bench.definitions.results import Failure
-from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, Trial
+from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, TrialFolder
 from inflate_zoo.bench.training.devices import Resources, make_accelerator
 from inflate_zoo.bench.training.progress import Watcher
-from inflate_zoo.bench.trials.attempt import run_attempt, tidy
+from inflate_zoo.bench.trials.attempt import remove_scratch, run_attempt
 from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased, remove_partial
 from inflate_zoo.errors import InflateZooError, WorkError, out_of_memory
 from inflate_zoo.interrupts import check
@@ -26,7 +26,7 @@ _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s'\"/]+/)+")  # before a file's name
 
 
 def run_trial(
-    trial: Trial, resources: Resources, watcher: Watcher, since: float | None = None
+    trial: TrialFolder, resources: Resources, watcher: Watcher, since: float | None = None
 ) -> str:
     """Run a trial, or go on with it, unless it is done or another process has it.
 
@@ -49,7 +49,7 @@ def run_trial(
     if "LOCAL_RANK" not in os.environ:  # else all have to agree, below
         held = holder(trial.folder) is not None
         if trial.done and not held:
-            tidy(trial)  # in case it was killed right after the record
+            remove_scratch(trial)  # in case it was killed right after the record
         if trial.done or held:
             return "done" if trial.done else "held"
     trial.require_ready()
@@ -68,7 +68,7 @@ def run_trial(
         return _attempt(trial, accelerator, resources, watcher, guard)
 
 
-def _without_us(trial: Trial, held: bool, since: float | None) -> str:
+def _without_us(trial: TrialFolder, held: bool, since: float | None) -> str:
     """How a trial stands where nothing is left to do here: another may have ended it just now."""
     if trial.done:
         return "done"
@@ -89,7 +89,7 @@ def _agreed(accelerator: Accelerator, how: str) -> str:
 
 
 def _attempt(
-    trial: Trial,
+    trial: TrialFolder,
     accelerator: Accelerator,
     resources: Resources,
     watcher: Watcher,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inflate_zoo.bench.definitions.trial_folder import Trial
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.leases import holder
@@ -25,14 +25,14 @@ class Tally:
         failed: Those without, with the reason.
     """
 
-    done: tuple[Trial, ...]
-    failed: tuple[tuple[Trial, str], ...]
+    done: tuple[TrialFolder, ...]
+    failed: tuple[tuple[TrialFolder, str], ...]
 
 
 def run_trials(
-    trials: Sequence[Trial],
+    trials: Sequence[TrialFolder],
     resources: Resources,
-    watch: Callable[[Trial, int, int], Watcher],
+    watch: Callable[[TrialFolder, int, int], Watcher],
     say: Callable[[str], None],
 ) -> Tally:
     """Run trials, wait for those that other processes hold, and say how all ended.
@@ -75,7 +75,7 @@ def run_trials(
     )
 
 
-def reason(trial: Trial) -> str:
+def reason(trial: TrialFolder) -> str:
     """Why a trial failed."""
     failure = trial.failure()
     if failure is None:

@@ -11,7 +11,7 @@ from inflate_zoo.cli.bench.datasets import find_data
 from inflate_zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from inflate_zoo.bench.arms.making import Wanted
+    from inflate_zoo.bench.arms.making import ArmRequest
     from inflate_zoo.bench.definitions.protocols import ChannelRule
     from inflate_zoo.bench.trials.planning import Request
     from inflate_zoo.cli.bench.watching import Board
@@ -117,9 +117,9 @@ def rule_of(text: str) -> ChannelRule:
     return rules[text]
 
 
-def _wanted(asked: Asked) -> Wanted:
+def _wanted(asked: Asked) -> ArmRequest:
     from inflate_zoo.bench.arms.arm_sources import parse_arm
-    from inflate_zoo.bench.arms.making import Wanted
+    from inflate_zoo.bench.arms.making import ArmRequest
     from inflate_zoo.bench.arms.sources import refuse_misspelt
     from inflate_zoo.bench.definitions.catalog import load_suite
 
@@ -128,9 +128,9 @@ def _wanted(asked: Asked) -> Wanted:
     for text in asked.sources:
         refuse_misspelt(parse_arm(text).plain)  # before data are looked for
     if asked.sources:
-        return Wanted(tuple(asked.sources), tuple(asked.schemes or ["center"]))
+        return ArmRequest(tuple(asked.sources), tuple(asked.schemes or ["center"]))
     found = load_suite(asked.suite or DEFAULT_SUITE)
-    return Wanted(
+    return ArmRequest(
         found.sources,
         tuple(asked.schemes or found.schemes),
         random="random" in found.baselines,

@@ -33,7 +33,7 @@ def find_data(data: Path | None, dataset: str | None, shown: Board, *, download:
             if download
             else "add --data DIR, a folder in the Decathlon or the nnU-Net raw layout",
         )
-    from inflate_zoo.bench.data.fetching import data_root, fetch, fetched
+    from inflate_zoo.bench.data.fetching import data_root, fetch_dataset, fetched
     from inflate_zoo.bench.definitions.catalog import load_task
     from inflate_zoo.files.locations import data_folder
 
@@ -42,7 +42,7 @@ def find_data(data: Path | None, dataset: str | None, shown: Board, *, download:
         return data_folder(f"benchmarks/{task.address}")
     root = data_root(data)
     if download:
-        return fetch(task, root, shown.say, shown.count)
+        return fetch_dataset(task, root, shown.say, shown.count)
     if (there := fetched(task, root)) is not None:
         return there
     raise UsageError(

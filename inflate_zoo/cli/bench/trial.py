@@ -29,11 +29,11 @@ def command(
     torchrun --nproc-per-node 4 -m inflate_zoo bench-trial FOLDER
     """
     needs_bench()
-    from inflate_zoo.bench.definitions.trial_folder import Trial
+    from inflate_zoo.bench.definitions.trial_folder import TrialFolder
     from inflate_zoo.bench.training.devices import Resources
     from inflate_zoo.bench.trials.serial import run_trials
 
-    trials = [Trial(folder) for folder in dict.fromkeys(folders)]
+    trials = [TrialFolder(folder) for folder in dict.fromkeys(folders)]
     resources = Resources(device, workers, compile)
     with board() as shown:
         tally = run_trials(trials, resources, shown.watch, shown.say)

@@ -14,7 +14,7 @@ from inflate_zoo.errors import printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from inflate_zoo.bench.definitions.trial_folder import Trial
+    from inflate_zoo.bench.definitions.trial_folder import TrialFolder
     from inflate_zoo.bench.training.progress import Watcher
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -49,7 +49,7 @@ class Board:
         elif done == total or self._due(what):
             say(f"{done} of {total} {what}")
 
-    def watch(self, trial: Trial, ended: int, total: int) -> Watcher:
+    def watch(self, trial: TrialFolder, ended: int, total: int) -> Watcher:
         """The watcher of one trial."""
         spec = trial.spec
         name = f"{spec.arm.label}, seed {spec.seed}, fold {spec.fold}"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from inflate_zoo.files.header import Header
-from inflate_zoo.naming.definition import NamingScheme
-from inflate_zoo.naming.from_config import Claims, ConfigRule, FieldType, Statement
-from inflate_zoo.naming.from_header import Facts
+from inflate_zoo.naming.definition import Family
+from inflate_zoo.naming.from_config import ConfigRule, FieldType, FromConfig, Statement
+from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.networks.base import Form2D
 
@@ -33,8 +33,8 @@ class Reader:
     required: tuple[str, ...]
     rules: Mapping[str, ConfigRule]
     width: str
-    gather: Callable[[NamingScheme, Matching, Header], Facts]
-    settled: Callable[[Facts, Claims], Mapping[str, Any]]
-    check: Callable[[Claims, int, Statement], None]
-    make_form: Callable[[Facts, Claims, Statement], Form2D]
-    note: Callable[[NamingScheme, Form2D], str]
+    gather: Callable[[Family, Matching, Header], FromHeader]
+    settled: Callable[[FromHeader, FromConfig], Mapping[str, Any]]
+    check: Callable[[FromConfig, int, Statement], None]
+    make_form: Callable[[FromHeader, FromConfig, Statement], Form2D]
+    note: Callable[[Family, Form2D], str]

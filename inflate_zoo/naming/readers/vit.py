@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import Header
-from inflate_zoo.naming.definition import NamingScheme
+from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_config import (
-    Claims,
     ConfigRule,
     FieldType,
+    FromConfig,
     Raw,
     Statement,
     activation,
@@ -27,7 +27,7 @@ from inflate_zoo.naming.from_config import (
     stated_number,
     whole,
 )
-from inflate_zoo.naming.from_header import Facts, either, leftover_lines
+from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_of
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
@@ -37,7 +37,7 @@ from inflate_zoo.texts import problems_of
 _CORE = ("patch_embed.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
 
 
-def gather(scheme: NamingScheme, matching: Matching, header: Header) -> Facts:
+def gather(scheme: Family, matching: Matching, header: Header) -> FromHeader:
     """Read the architecture off names and shapes.
 
     Raises:
@@ -93,21 +93,21 @@ def gather(scheme: NamingScheme, matching: Matching, header: Header) -> Facts:
     told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
     told_by["mlp_dim"] = f"'{fc1}' says"
     told_by |= {f: _teller(scheme, matching, target) for f, target in telling.items()}
-    return Facts(values, told_by, table, math.prod(header[table].shape[:-1]))
+    return FromHeader(values, told_by, table, math.prod(header[table].shape[:-1]))
 
 
 def _rows(shape: tuple[int, ...]) -> int:
     return shape[-2] if len(shape) > 1 else 0
 
 
-def _teller(scheme: NamingScheme, matching: Matching, target: str) -> str:
+def _teller(scheme: Family, matching: Matching, target: str) -> str:
     if target in matching.kept:
         return f"'{matching.kept[target][0]}' says"
     names = sources_of(scheme, matching.prefix, target)
     return f"the absence of '{names[0]}' says" if names else "the tensors say"
 
 
-def _blocks(scheme: NamingScheme, matching: Matching) -> range:
+def _blocks(scheme: Family, matching: Matching) -> range:
     """The block numbers, 0 to the last without a gap.
 
     Raises:
@@ -132,7 +132,7 @@ def _spelled(target: str, indices: range) -> list[str]:
     return [name.replace("{}", str(index)) for name in spelled for index in indices]
 
 
-def _lacks_core(scheme: NamingScheme, matching: Matching, header: Header) -> AccountingError:
+def _lacks_core(scheme: Family, matching: Matching, header: Header) -> AccountingError:
     absent = [t for t in _CORE if t not in matching.kept]
     names = [sources_of(scheme, matching.prefix, t) for t in absent]
     details = [f"missing: {either(alternatives)}" for alternatives in names]
@@ -144,7 +144,7 @@ def _lacks_core(scheme: NamingScheme, matching: Matching, header: Header) -> Acc
     )
 
 
-def make_form(facts: Facts, claims: Claims, statement: Statement) -> VitForm:
+def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> VitForm:
     """Facts and claims together.
 
     Raises:
@@ -176,7 +176,9 @@ def make_form(facts: Facts, claims: Claims, statement: Statement) -> VitForm:
         ) from error
 
 
-def _grid(facts: Facts, claims: Claims, statement: Statement) -> tuple[tuple[int, int], int]:
+def _grid(
+    facts: FromHeader, claims: FromConfig, statement: Statement
+) -> tuple[tuple[int, int], int]:
     """The table's grid and how many prefix tokens own a row of it."""
     values, table = facts.values, facts.table
     first = values["cls_token"] + values["dist_token"]
@@ -238,13 +240,13 @@ def _heads_of_width_64(_: Raw, embed_dim: int) -> int:
     return max(1, embed_dim // 64)
 
 
-def _settled(facts: Facts, claims: Claims) -> Mapping[str, Any]:
+def _settled(facts: FromHeader, claims: FromConfig) -> Mapping[str, Any]:
     """The facts, the width of the feed-forward part as a gated one has it among them."""
     gated = claims.values.get("mlp", "mlp") == "swiglu"
     return {**facts.values, "mlp_dim": facts.values["hidden"] // (2 if gated else 1)}
 
 
-def _check(claims: Claims, embed_dim: int, statement: Statement) -> None:
+def _check(claims: FromConfig, embed_dim: int, statement: Statement) -> None:
     width, heads = claims.values.get("embed_dim", embed_dim), claims.values["num_heads"]
     if width % heads:
         raise ConfigError(
@@ -254,7 +256,7 @@ def _check(claims: Claims, embed_dim: int, statement: Statement) -> None:
         )
 
 
-def _note(scheme: NamingScheme, form: Form2D) -> str:
+def _note(scheme: Family, form: Form2D) -> str:
     if isinstance(form, VitForm) and form.pool == "mean" and scheme.config["pool"].default == "cls":
         return "There is no cls token; forward() returns the mean of the patch tokens."
     return ""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inflate_zoo import load
-from inflate_zoo.bench.arms.making import Wanted, make_arms
+from inflate_zoo.bench.arms.making import ArmRequest, make_arms
 from inflate_zoo.bench.definitions.tasks import Intensity, Task
 from inflate_zoo.bench.definitions.trials import CaseNames, TrialSpec
 from inflate_zoo.bench.training.building import build
@@ -45,7 +45,7 @@ class Maker:
 
     def __call__(self, *sources, schemes=("center",), rule="sum", changes=(), of=None, **more):
         self.said.clear()
-        wanted = Wanted(tuple(map(str, sources)), schemes, **more)
+        wanted = ArmRequest(tuple(map(str, sources)), schemes, **more)
         arms = make_arms(
             wanted, of or task(), tiny_protocol(*changes), rule, self.cache, self.said.append
         )
@@ -285,7 +285,7 @@ def test_hub_sources_and_random_alone(make, sources, tmp_path, monkeypatch):
         assert arms["vit center"].spec.source == f"{REPO}@{commit}"
         assert make.said == ["converting vit, center, patch depth 2"]
         (alone,) = make_arms(
-            Wanted(("random",), ()), task(), protocol, "sum", make.cache, make.said.append
+            ArmRequest(("random",), ()), task(), protocol, "sum", make.cache, make.said.append
         )
         assert (alone.spec.label, alone.spec.kind) == ("random", "random")
         beside = make(REPO, "random")["random"]
@@ -314,7 +314,7 @@ def test_a_branch_that_moves_between_is_converted_as_it_was_found(
             make.said.append(line)
             hub.add_repo(REPO, sources / "again" / "vit")
 
-        wanted = Wanted((REPO,), ("center", "average"), slices=True)
+        wanted = ArmRequest((REPO,), ("center", "average"), slices=True)
         arms = make_arms(wanted, task(), tiny_protocol(), "sum", make.cache, moved)
         digest = read_conversion(arms[0].weights).source.sha256["model.safetensors"]
     assert len(make.said) == len(arms) == 3
@@ -355,7 +355,7 @@ def test_a_source_that_changes_while_it_is_converted_is_refused(make, sources, t
     def spoiling(line):
         (tmp_path / "vit" / "preprocessor_config.json").write_text("{}")
 
-    wanted = Wanted((str(tmp_path / "vit"),), ("center",))
+    wanted = ArmRequest((str(tmp_path / "vit"),), ("center",))
     with pytest.raises(UsageError, match="'vit' changed while it was converted"):
         make_arms(wanted, task(), tiny_protocol(), "sum", make.cache, spoiling)
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from inflate_zoo.bench.data import fetching, web
-from inflate_zoo.bench.data.fetching import data_root, fetch, fetched
+from inflate_zoo.bench.data.fetching import data_root, fetch_dataset, fetched
 from inflate_zoo.bench.definitions.catalog import load_task
 from inflate_zoo.cli import app
 from inflate_zoo.errors import UsageError, WorkError, WriteError
@@ -60,7 +60,7 @@ def test_size_and_license_are_told_first(archive, root):
     said, counted = [], []
     with FileServer(archive) as server:
         task = task_at(server.address, archive)
-        folder = fetch(
+        folder = fetch_dataset(
             task,
             root,
             lambda text: said.append((text, len(server.seen))),
@@ -76,14 +76,14 @@ def test_size_and_license_are_told_first(archive, root):
         assert ("MB fetched", 3, 3) in counted
         assert left(root) == ["data"]
         # Again, nothing is asked for.
-        assert fetch(task, root, quiet, quiet) == folder
+        assert fetch_dataset(task, root, quiet, quiet) == folder
         assert fetched(task, root) == folder
         assert len(server.seen) == 2
 
 
 def test_what_breaks_off_goes_on(archive, root, pauses):
     with FileServer(archive, cuts=[1_000_000, 50, 1_500_000]) as server:
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
         starts = [asked for method, asked in server.seen if method == "GET"]
     assert starts == [None, "bytes=1000000-", "bytes=1000050-", "bytes=2500050-"]
     assert pauses == [2.0, 2.0, 2.0]
@@ -98,9 +98,9 @@ def test_a_later_run_goes_on_where_one_was_stopped(archive, root, monkeypatch):
 
         monkeypatch.setattr(fetching, "_pause", stop)
         with pytest.raises(KeyboardInterrupt):
-            fetch(task, root, quiet, quiet)
+            fetch_dataset(task, root, quiet, quiet)
         assert left(root) == ["data.tar.json", "data.tar.partial"]
-        assert whole(fetch(task, root, quiet, quiet))
+        assert whole(fetch_dataset(task, root, quiet, quiet))
         assert server.seen[-1] == ("GET", "bytes=2000000-")
 
 
@@ -109,9 +109,9 @@ def test_another_file_is_begun_anew(archive, root, monkeypatch, etag):
     with FileServer(bytes(len(archive)), cuts=[2_000_000]) as server:
         monkeypatch.setattr(fetching, "_pause", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            fetch(task_at(server.address, archive), root, quiet, quiet)
+            fetch_dataset(task_at(server.address, archive), root, quiet, quiet)
         server.content, server.etag = archive, etag
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
         assert server.seen[-1] == ("GET", None)
 
 
@@ -123,24 +123,24 @@ def test_it_may_change_between_asking_and_fetching(archive, root, monkeypatch):
             server.etag = '"two"'
 
         monkeypatch.setattr(fetching, "_pause", changes)
-        assert whole(fetch(task, root, quiet, quiet))
+        assert whole(fetch_dataset(task, root, quiet, quiet))
         assert server.seen[-1] == ("GET", "bytes=1000-")
 
 
 @pytest.mark.parametrize("changes", [{"ranges": False}, {"head": False}])
 def test_servers_that_can_less(archive, root, changes):
     with FileServer(archive, cuts=[1_000_000], **changes) as server:
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
 
 
 def test_busy_servers_are_asked_again_and_lost_files_are_not(archive, root, pauses):
     with FileServer(archive, statuses=[503, 429, 500]) as server:
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
     assert pauses == [2.0, 4.0, 8.0]
     shutil.rmtree(root / "data")
     with FileServer(archive, statuses=[404, 404]) as server:
         with pytest.raises(WorkError, match="could not be fetched: status 404") as caught:
-            fetch(task_at(server.address, archive), root, quiet, quiet)
+            fetch_dataset(task_at(server.address, archive), root, quiet, quiet)
         assert server.address in caught.value.hint
         assert len(pauses) == 3
 
@@ -149,22 +149,22 @@ def test_a_server_that_stays_away(archive, root, pauses):
     with FileServer(archive) as server:
         task = task_at(server.address)
     with pytest.raises(WorkError, match="could not be fetched"):
-        fetch(task, root, quiet, quiet)
+        fetch_dataset(task, root, quiet, quiet)
     assert pauses == [2.0, 4.0, 8.0, 16.0]
     with (
         FileServer(archive, cuts=[10, *[0] * 9]) as server,
         pytest.raises(WorkError, match="it ended early"),
     ):
-        fetch(task_at(server.address), root, quiet, quiet)
+        fetch_dataset(task_at(server.address), root, quiet, quiet)
     assert "data.tar.partial" in left(root)
 
 
 def test_a_wrong_checksum_is_thrown_away(archive, root):
     with FileServer(archive) as server:
         with pytest.raises(WorkError, match=r"its md5 is .* expected"):
-            fetch(task_at(server.address, b"other"), root, quiet, quiet)
+            fetch_dataset(task_at(server.address, b"other"), root, quiet, quiet)
         assert left(root) == ["data.tar.json"]
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
 
 
 def test_a_damaged_archive_leaves_no_folder(archive, root):
@@ -172,7 +172,7 @@ def test_a_damaged_archive_leaves_no_folder(archive, root):
         FileServer(archive[:1_000_000]) as server,
         pytest.raises(UsageError, match="is damaged"),
     ):
-        fetch(task_at(server.address), root, quiet, quiet)
+        fetch_dataset(task_at(server.address), root, quiet, quiet)
     assert left(root) == []
 
 
@@ -186,7 +186,7 @@ def theirs(root, content):
 def test_an_archive_that_lies_there_is_checked_used_and_kept(archive, root):
     own, said = theirs(root, archive), []
     with FileServer(archive) as server:
-        assert whole(fetch(task_at(server.address, archive), root, said.append, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, said.append, quiet))
         assert server.seen == []
     assert said[0] == "data.tar lies there already: it is checked and used"
     assert own.read_bytes() == archive
@@ -197,11 +197,11 @@ def test_a_users_archive_that_is_none_of_use_is_told_and_kept(archive, root, che
     own = theirs(root, archive[:-20_000] if checksum_of is None else archive)
     with FileServer(archive) as server:
         with pytest.raises(UsageError, match=r"is not the archive of task|is damaged") as caught:
-            fetch(task_at(server.address, checksum_of), root, quiet, quiet)
+            fetch_dataset(task_at(server.address, checksum_of), root, quiet, quiet)
         assert caught.value.hint == "move 'data.tar' away, then the same command fetches it"
         assert server.seen == []
         own.rename(root / "away.tar")
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
     assert left(root) == ["away.tar", "data"]
 
 
@@ -214,10 +214,10 @@ def test_what_was_fetched_whole_is_not_fetched_again(archive, root, monkeypatch)
         with monkeypatch.context() as patch:
             patch.setattr(fetching, "extract", stop)
             with pytest.raises(KeyboardInterrupt):
-                fetch(task, root, quiet, quiet)
+                fetch_dataset(task, root, quiet, quiet)
         asked = len(server.seen)
         assert left(root) == [".data.tar.fetched"]
-        assert whole(fetch(task, root, quiet, quiet))
+        assert whole(fetch_dataset(task, root, quiet, quiet))
         assert len(server.seen) == asked
     assert left(root) == ["data"]
 
@@ -233,7 +233,7 @@ def begun(root, content, length, mark='"one"'):
 def test_a_run_killed_after_the_last_byte_ends_though_no_length_is_told(archive, root, told_range):
     begun(root, archive, None)
     with FileServer(archive, told_length=False, told_range=told_range) as server:
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
         gets = [asked for method, asked in server.seen if method == "GET"]
     assert gets == [f"bytes={len(archive)}-", *([] if told_range else [None])]
 
@@ -241,7 +241,7 @@ def test_a_run_killed_after_the_last_byte_ends_though_no_length_is_told(archive,
 def test_more_than_there_is_is_begun_anew(archive, root):
     begun(root, archive + b"more", len(archive))
     with FileServer(archive) as server:
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
         assert server.seen[-1] == ("GET", None)
 
 
@@ -259,7 +259,7 @@ def test_more_than_there_is_is_begun_anew(archive, root):
 def test_a_part_is_the_one_that_was_asked_for(archive, root, told_range, starts):
     begun(root, archive[:1000], len(archive))
     with FileServer(archive, told_range=told_range) as server:
-        assert whole(fetch(task_at(server.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
         assert [asked for method, asked in server.seen if method == "GET"] == starts
 
 
@@ -283,7 +283,7 @@ def test_a_server_that_cannot_go_on_and_breaks_off_is_given_up(archive, root, pa
         FileServer(archive, ranges=False, cuts=cuts) as server,
         pytest.raises(WorkError, match="it ended early"),
     ):
-        fetch(task_at(server.address), root, quiet, quiet)
+        fetch_dataset(task_at(server.address), root, quiet, quiet)
     assert len(pauses) == 5  # one for the 20 bytes, which were more than before
 
 
@@ -301,13 +301,13 @@ def test_redirects_that_are_not_followed(archive, root, pauses, location, why):
         FileServer(archive, location=location) as server,
         pytest.raises(WorkError, match=why),
     ):
-        fetch(task_at(server.address), root, quiet, quiet)
+        fetch_dataset(task_at(server.address), root, quiet, quiet)
     assert pauses == []
 
 
 def test_a_redirect_is_followed_but_not_from_https_to_http(archive, root):
     with FileServer(archive) as server, FileServer(b"", location=server.address) as first:
-        assert whole(fetch(task_at(first.address, archive), root, quiet, quiet))
+        assert whole(fetch_dataset(task_at(first.address, archive), root, quiet, quiet))
     request = urllib.request.Request("https://x.org/a.tar")
     for address, followed in (("https://y.org/a.tar", True), ("http://x.org/a.tar", False)):
         words = (request, io.BytesIO(), 302, "Found", {}, address)
@@ -353,7 +353,7 @@ def test_a_server_that_stays_slow_is_given_up(archive, root, pauses, monkeypatch
         FileServer(archive) as server,
         pytest.raises(WorkError, match="it sent 11 bytes"),
     ):
-        fetch(task_at(server.address), root, quiet, quiet)
+        fetch_dataset(task_at(server.address), root, quiet, quiet)
     assert pauses == [2.0, 4.0, 8.0, 16.0]
 
 
@@ -361,20 +361,20 @@ def test_a_full_disk_is_told_before_anything_is_fetched(archive, root, monkeypat
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4_000_000))
     with FileServer(archive) as server:
         with pytest.raises(WriteError, match="with what it holds, 4 MiB are free"):
-            fetch(task_at(server.address), root, quiet, quiet)
+            fetch_dataset(task_at(server.address), root, quiet, quiet)
         assert [method for method, _ in server.seen] == ["HEAD"]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match="cannot be written"):
-        fetch(load_task("msd-task04"), tmp_path / "file", quiet, quiet)
+        fetch_dataset(load_task("msd-task04"), tmp_path / "file", quiet, quiet)
 
 
 @pytest.mark.parametrize("name, word", [("btcv", "synapse"), ("acdc", "humanheart-project")])
 def test_where_registration_is_needed_it_says_where_and_how(tmp_path, name, word):
     with pytest.raises(UsageError, match="cannot be fetched for you") as caught:
-        fetch(load_task(name), tmp_path, quiet, quiet)
+        fetch_dataset(load_task(name), tmp_path, quiet, quiet)
     assert "register at" in caught.value.hint
     assert word in caught.value.hint
 
@@ -384,13 +384,13 @@ def test_where_registration_is_needed_it_says_where_and_how(tmp_path, name, word
 )
 def test_what_is_no_archive_is_not_fetched(tmp_path, address):
     with pytest.raises(UsageError, match="cannot be fetched for you"):
-        fetch(task_at(address), tmp_path, quiet, quiet)
+        fetch_dataset(task_at(address), tmp_path, quiet, quiet)
     assert fetched(task_at(address), tmp_path) is None
 
 
 def _fetch(address, root, queue):
     try:
-        queue.put(whole(fetch(task_at(address), root, quiet, quiet)))
+        queue.put(whole(fetch_dataset(task_at(address), root, quiet, quiet)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the test shall see it
         queue.put(repr(error))
 

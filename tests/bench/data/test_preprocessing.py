@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from inflate_zoo.bench.data.cases import preprocess
-from inflate_zoo.bench.data.deriving import derive_task, resolve
+from inflate_zoo.bench.data.deriving import derive_task, resolve_task
 from inflate_zoo.bench.data.layouts import read_dataset
 from inflate_zoo.bench.data.preprocessing import class_indices, normalize, target_shape
 from inflate_zoo.bench.data.resampling import (
@@ -252,22 +252,22 @@ def test_a_task_cannot_be_derived_from_nothing(tmp_path):
 def test_a_protocol_changes_spacing_and_intensity_alone(tmp_path):
     dataset = read_dataset(write_decathlon(tmp_path, 2, (4, 4, 4)))
     task = derive_task(dataset, ["case_00"], "x")
-    assert resolve(task, Data()) == task
+    assert resolve_task(task, Data()) == task
     window = Intensity(rule="window", low=0, high=5)
-    changed = resolve(task, Data(spacing=(3, 2, 1), intensity=window))
+    changed = resolve_task(task, Data(spacing=(3, 2, 1), intensity=window))
     assert (changed.spacing, changed.intensity) == ((3, 2, 1), window)
     assert changed.model_copy(update={"spacing": task.spacing, "intensity": task.intensity}) == task
     # What is said of CT holds for CT alone.
-    assert resolve(task, Data(ct_intensity=window)) == task
+    assert resolve_task(task, Data(ct_intensity=window)) == task
     scan = task.model_copy(update={"modality": "CT"})
-    assert resolve(scan, Data(ct_intensity=window)).intensity == window
+    assert resolve_task(scan, Data(ct_intensity=window)).intensity == window
 
 
 def test_whole_slices_are_resized_in_the_plane_alone(tmp_path):
     folder = write_decathlon(tmp_path, 2, (5, 9, 6))
     dataset = read_dataset(folder)
     task = derive_task(dataset, ["case_00"], "x").model_copy(update={"slice_size": 16})
-    arrays, _ = preprocess(resolve(task, Data(whole_slices=True)), dataset.cases[0])
+    arrays, _ = preprocess(resolve_task(task, Data(whole_slices=True)), dataset.cases[0])
     assert arrays["image"].shape == (1, 6, 16, 16)
     assert arrays["label"].shape == (6, 16, 16)
     assert arrays["reference"].shape == (6, 9, 5)
@@ -277,7 +277,7 @@ def test_whole_slices_are_resized_in_the_plane_alone(tmp_path):
     np.testing.assert_allclose(arrays["image"][0], resized, atol=2e-3)
     # The same slice in another volume is the same.
     assert target_shape(task, (7, 512, 300), (5, 1, 1)) != (7, 16, 16)
-    whole = resolve(task, Data(whole_slices=True))
+    whole = resolve_task(task, Data(whole_slices=True))
     assert target_shape(whole, (7, 512, 300), (5, 1, 1)) == (7, 16, 16)
 
 

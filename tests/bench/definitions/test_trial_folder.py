@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from inflate_zoo.bench.definitions.results import Failure, Run
-from inflate_zoo.bench.definitions.trial_folder import RECORD, Trial, place_file
+from inflate_zoo.bench.definitions.trial_folder import RECORD, TrialFolder, place_file
 from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.trials.folder import plan_trial, refuse_others, trials_of
 from inflate_zoo.errors import UsageError
@@ -44,7 +44,7 @@ def test_where_things_are_does_not_determine_it(run, tmp_path):
     place = trial.place.model_copy(update={"cache": "/elsewhere", "command": ("other",)})
     other = plan_trial(tmp_path, trial.spec, place)
     assert other.folder.name == trial.folder.name
-    assert Trial(other.folder).place == place
+    assert TrialFolder(other.folder).place == place
     assert (other.folder / "trial.json").read_text() == (trial.folder / "trial.json").read_text()
     assert str(run.cache) not in (trial.folder / "trial.json").read_text()
     assert [found.folder for found in trials_of(tmp_path)] == [other.folder]
@@ -78,13 +78,13 @@ def test_a_damaged_folder_is_named(run, tmp_path, content):
     if content is not None:
         (folder / "trial.json").write_text(content)
     with pytest.raises(UsageError, match=r"'0123' is no trial: its trial\.json") as caught:
-        _ = Trial(folder).spec
+        _ = TrialFolder(folder).spec
     assert "inflate-zoo bench" in caught.value.hint
     (folder / "trial.json").write_text((run.trials[0].folder / "trial.json").read_text())
     if content is not None:
         (folder / place_file()).write_text(content)
     with pytest.raises(UsageError, match=r"place-.*\.json cannot be read"):
-        _ = Trial(folder).place
+        _ = TrialFolder(folder).place
 
 
 def test_hosts_that_share_a_run_folder_have_places_of_their_own(run, tmp_path, monkeypatch):
@@ -99,7 +99,7 @@ def test_hosts_that_share_a_run_folder_have_places_of_their_own(run, tmp_path, m
     folder = planned("one", "/gone")
     host("three")
     with pytest.raises(UsageError, match="planned on another host") as caught:
-        _ = Trial(folder).place
+        _ = TrialFolder(folder).place
     assert "with the same --out" in caught.value.hint
     (tmp_path / "cache").mkdir()
     planned("two", tmp_path / "cache")
@@ -109,7 +109,7 @@ def test_hosts_that_share_a_run_folder_have_places_of_their_own(run, tmp_path, m
         ("three", tmp_path / "cache"),
     ):
         host(name)
-        assert Trial(folder).place.cache == str(cache)
+        assert TrialFolder(folder).place.cache == str(cache)
 
 
 def test_a_folder_that_cannot_hold_trials(run, tmp_path):
@@ -130,8 +130,8 @@ def test_words_do_not_name_a_folder_and_are_kept_up_to_date(run, tmp_path):
     for name, value in words.items():
         other = spec.model_copy(update={name: value})
         assert plan_trial(tmp_path, other, place).folder.name == spec.hash
-        assert Trial(tmp_path / "trials" / spec.hash).spec == other
-        assert Trial(tmp_path / "trials" / spec.hash).done
+        assert TrialFolder(tmp_path / "trials" / spec.hash).spec == other
+        assert TrialFolder(tmp_path / "trials" / spec.hash).done
         refuse_others(tmp_path, [other])
 
 
@@ -176,7 +176,7 @@ def test_a_trial_is_done_where_folder_trial_and_record_agree(run, tmp_path, name
     path = trial.folder / name
     table = spoil(json.loads(path.read_text()))
     path.write_text(json.dumps(table)[:-9] if table is None else json.dumps(table))
-    assert not Trial(trial.folder).done
+    assert not TrialFolder(trial.folder).done
     refuse_others(tmp_path, [each.spec for each in run.trials])
     again = plan_trial(tmp_path, spec, place)
     assert again.spec == spec
@@ -186,7 +186,7 @@ def test_a_trial_is_done_where_folder_trial_and_record_agree(run, tmp_path, name
 def test_a_renamed_folder_is_not_done_and_does_not_run(run, tmp_path):
     trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
     trial.finish(result_of(trial), Run())
-    moved = Trial(trial.folder.rename(trial.folder.with_name("copy")))
+    moved = TrialFolder(trial.folder.rename(trial.folder.with_name("copy")))
     assert not moved.done
     assert moved.believed(moved=True).hash == trial.hash
     with pytest.raises(UsageError, match="'copy' is not the one that was planned"):

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from inflate_zoo.bench.data.cases import preprocess
 from inflate_zoo.bench.definitions.datasets import Case
-from inflate_zoo.bench.definitions.trial_folder import Trial
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.prediction.images import find_jobs
 from inflate_zoo.bench.prediction.nnunet_summary import overlap, score, summarize
 from inflate_zoo.bench.prediction.predicting import find_trial
-from inflate_zoo.bench.scoring.inference import Seer
+from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.running import run_trial
@@ -111,9 +111,11 @@ def test_where_headers_round_training_and_prediction_see_the_same(run, tmp_path,
     near = np.diag([0.998, 0.998, 0.998, 1])
     values = np.array([0, 2, 5], np.uint8)[label]
     reference = write_nifti(tmp_path / "labels" / "odd.nii.gz", values, near)
-    seen, look = [], Seer.probabilities
+    seen, look = [], SlidingWindowPredictor.probabilities
     monkeypatch.setattr(
-        Seer, "probabilities", lambda self, image: seen.append(image) or look(self, image)
+        SlidingWindowPredictor,
+        "probabilities",
+        lambda self, image: seen.append(image) or look(self, image),
     )
     result = predict(
         trial.folder, path, "--out", tmp_path / "out", "--references", reference.parent
@@ -301,7 +303,7 @@ def test_a_trial_moved_elsewhere_predicts_without_cache_and_place(run, tmp_path)
     gone = predict(kept, image, "--out", tmp_path / "other")
     assert gone.exit_code == 2
     assert not (tmp_path / "other").exists()
-    assert Trial(kept).believed(moved=True)
+    assert TrialFolder(kept).believed(moved=True)
 
 
 def test_what_dies_half_way_leaves_whole_files(run, tmp_path, monkeypatch):

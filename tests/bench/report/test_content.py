@@ -23,7 +23,7 @@ ARMS = records.arms_of(("made-up/vit-one", "made-up/vit-two"), ("center",))
 
 def study_of(folder, **settings):
     run = records.save_run(folder, arms=ARMS, incomplete=False, overlays=False, **settings)
-    return results.evaluate(collect([run])).studies[0]
+    return results.rank_trials(collect([run])).studies[0]
 
 
 def test_every_arm_is_compared_with_random_and_its_own_2d(tmp_path):
@@ -56,7 +56,7 @@ def test_an_arm_whose_normalisation_is_a_guess_is_marked(tmp_path):
         told = json.loads(path.read_text())
         told["arm"]["normalization"] = FED.get(told["arm"]["label"])
         path.write_text(json.dumps(told))
-    made = results.evaluate(collect([run]))
+    made = results.rank_trials(collect([run]))
     study = made.studies[0]
     shown = tables.standings(study, pooled=False)
     place = shown.columns.index("normalisation")
@@ -111,7 +111,7 @@ def test_random_belongs_to_the_arms_of_its_network_whatever_one_line_says(tmp_pa
         ):
             kept = {"pool": "mean", "volume": [8, 96, 96]} if arm.kind == "inflated" else {}
             records.save(tmp_path, configured(arm, num_heads=count, **kept), overlays=False)
-    study = results.evaluate(collect([tmp_path])).studies[0]
+    study = results.rank_trials(collect([tmp_path])).studies[0]
     assert len({arm.architecture for arm in study.arms.values()}) == 1
     assert {(one.first, one.second) for one in to_baselines(study)} == {
         pair
@@ -129,7 +129,7 @@ def test_the_networks_of_each_fold_are_compared(tmp_path, depths, count):
     for arm in (ARMS[0], ARMS[-1]):
         for fold, depth in enumerate(depths if arm.kind == "random" else (2, 6)):
             records.save(tmp_path, configured(arm, fold=fold, patch_depth=depth), overlays=False)
-    study = results.evaluate(collect([tmp_path])).studies[0]
+    study = results.rank_trials(collect([tmp_path])).studies[0]
     assert len(to_baselines(study)) == count
 
 
@@ -146,7 +146,7 @@ def test_the_verdict_counts_what_is_shown_and_says_so_where_nothing_is(tmp_path)
     )
     alike = [records.Arm(f"{name} center", "inflated", name, "center", 0.8) for name in "cd"]
     run = records.save_run(tmp_path / "alike", arms=alike, incomplete=False, overlays=False)
-    alike = results.evaluate(collect([run])).studies[0]
+    alike = results.rank_trials(collect([run])).studies[0]
     assert tables.verdict(alike) == "No arm is shown to be better than another (Holm, p < 0.05)."
 
 
@@ -157,7 +157,7 @@ def test_an_arm_is_called_what_the_trial_says_now(tmp_path):
             told = json.loads((place / "trial.json").read_text())
             told["arm"]["label"] += " renamed"
             (place / "trial.json").write_text(json.dumps(told))
-    study = results.evaluate(collect([tmp_path])).studies[0]
+    study = results.rank_trials(collect([tmp_path])).studies[0]
     assert set(study.arms) == {f"{arm.label} renamed" for arm in (ARMS[0], ARMS[-1])}
     assert {standing.arm for standing in study.ranking.standings} == set(study.arms)
 
@@ -177,7 +177,7 @@ def folds_of(folder, change=lambda made, fold, arm: None):
                 made["trial"]["entries"] = {f"case_{n:02d}": key * 8 for n in range(16)}
                 change(made, fold, arm)
                 records.save(folder, made, overlays=False)
-    return results.evaluate(collect([folder]))
+    return results.rank_trials(collect([folder]))
 
 
 def test_what_is_measured_may_differ_between_folds(tmp_path):
@@ -236,7 +236,7 @@ def test_trials_on_a_cpu_beside_trials_on_a_gpu_are_told(tmp_path, precision, wh
             made = records.record(ARMS[0], seed, 4, protocol=protocol)
             made["run"]["device"] = device
             records.save(folder, made, overlays=False)
-        return results.evaluate(collect([folder])).studies[0].caveats
+        return results.rank_trials(collect([folder])).studies[0].caveats
 
     (told,) = [c for c in caveats(tmp_path / "a", ("cpu", "NVIDIA X", "mps")) if "CPU" in c.text]
     assert told.sentence.startswith("1 trial ran on a CPU and 2 on a GPU")
@@ -253,7 +253,7 @@ def test_that_random_has_the_learning_rates_of_all_is_told(tmp_path, decay, free
     protocol["train"]["layer_decay"] = decay
     protocol["network"] |= {"decoder": "linear", "freeze": freeze}
     records.save(tmp_path, records.record(ARMS[0], 0, 4, protocol=protocol), overlays=False)
-    found = results.evaluate(collect([tmp_path]))
+    found = results.rank_trials(collect([tmp_path]))
     bullets = [block for block in content._origins(found) if isinstance(block, Bullets)]
     shown = dict(bullets[0].items).get("Learning rates:", "")
     assert ("times 0.85 per block" in shown and "for random as well" in shown) == told
@@ -286,7 +286,7 @@ def test_rank_shares_leave_out_a_case_without_a_value_for_all_arms(tmp_path):
         each["result"]["cases"][1]["regions"]["anterior"]["dice"] = 1.0
     for each in made:
         records.save(tmp_path, each, overlays=False)
-    study = results.evaluate(collect([tmp_path])).studies[0]
+    study = results.rank_trials(collect([tmp_path])).studies[0]
     arms, shares = results.rank_shares(study)
     assert shares[arms.index("vit-one center"), 0] > 0.9
 

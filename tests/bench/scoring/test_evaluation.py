@@ -17,7 +17,7 @@ from inflate_zoo.bench.definitions.protocols import Evaluation
 from inflate_zoo.bench.definitions.tasks import Intensity, Task, class_regions
 from inflate_zoo.bench.scoring import evaluation, inference
 from inflate_zoo.bench.scoring.evaluation import evaluate, score_case, validation_dice
-from inflate_zoo.bench.scoring.inference import Seer
+from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
 from inflate_zoo.errors import WriteError
 from inflate_zoo.segmentation.segmenter import segmenter
 from tests.segmentation.test_segmenter import backbone
@@ -40,11 +40,11 @@ TASK = Task(
 own_deprecation = pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
 
 
-def seer(overlap=0.5, batch=4, classes=4):
+def predictor(overlap=0.5, batch=4, classes=4):
     torch.manual_seed(1)
     network = segmenter(backbone(), classes=classes, decoder="linear")
     torch.nn.init.normal_(network.decoder.head.weight)
-    return Seer(
+    return SlidingWindowPredictor(
         network, WINDOW, Evaluation(overlap=overlap, batch=batch), torch.device("cpu"), nullcontext
     )
 
@@ -75,7 +75,7 @@ def plain(see, image):
 
 
 def test_one_window_is_one_forward_pass():
-    see, image = seer(), volume(*WINDOW)
+    see, image = predictor(), volume(*WINDOW)
     see.network.train()
     see.network.backbone.set_drop_path(0.9)
     found = see.probabilities(image)
@@ -90,15 +90,15 @@ def test_one_window_is_one_forward_pass():
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
 def test_windows_are_blended_with_gaussian_weights(shape, overlap):
     image = volume(*shape)
-    found = seer(overlap).probabilities(image)
-    torch.testing.assert_close(found, plain(seer(overlap), image), rtol=1e-3, atol=1e-4)
+    found = predictor(overlap).probabilities(image)
+    torch.testing.assert_close(found, plain(predictor(overlap), image), rtol=1e-3, atol=1e-4)
     for batch in (1, 7):
-        torch.testing.assert_close(seer(overlap, batch).probabilities(image), found)
+        torch.testing.assert_close(predictor(overlap, batch).probabilities(image), found)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 6), (5, 3, 4), (2, 9, 5)])
 def test_a_smaller_volume_is_padded_with_zeros_on_both_sides(shape):
-    see, image = seer(), volume(*shape)
+    see, image = predictor(), volume(*shape)
     found = see.probabilities(image)
     assert found.shape == (4, *shape)
     missing = [max(0, window - extent) for window, extent in zip(WINDOW, shape, strict=True)]
@@ -131,7 +131,7 @@ def test_every_slice_is_the_centre_of_one_window(depth, plane):
     found = []
     for batch in (1, 4, 20):
         settings, device = Evaluation(overlap=0.0, batch=batch), torch.device("cpu")
-        see = Seer(network, (depth, 8, 12), settings, device, nullcontext)
+        see = SlidingWindowPredictor(network, (depth, 8, 12), settings, device, nullcontext)
         found.append(see.probabilities(image))
     edge = np.pad(image.astype(np.float32), [(0, 0), (depth // 2,) * 2, (0, 0), (0, 0)], "edge")
     missing = [own - extent for own, extent in zip((8, 12), plane, strict=True)]
@@ -160,7 +160,7 @@ def test_probabilities_take_the_memory_of_the_logits_on_the_cpu(monkeypatch, sha
 
     monkeypatch.setattr(monai.inferers, "sliding_window_inference", kept)
     monkeypatch.setattr(inference, "_SLAB", 64)
-    found = seer().probabilities(volume(*shape))
+    found = predictor().probabilities(volume(*shape))
     logits, before = made
     assert torch.equal(found, before.softmax(0))
     whole = all(extent >= window for extent, window in zip(shape, WINDOW, strict=True))
@@ -188,16 +188,16 @@ def crowded(see, room, calls_before=0):
     [(8, 8, 0, [], 8), (8, 3, 0, [8, 4], 2), (5, 1, 0, [5, 2], 1), (8, 4, 2, [8, 8, 8], 4)],
 )
 def test_windows_that_do_not_fit_are_halved(batch, room, calls_before, failing, then):
-    see, image = seer(batch=batch), volume(9, 7, 13)
+    see, image = predictor(batch=batch), volume(9, 7, 13)
     given = crowded(see, room, calls_before)
     found = see.probabilities(image)
     assert given == failing + [then] * (2 * 3 * 4 // then)
-    assert torch.equal(found, seer(batch=then).probabilities(image))
+    assert torch.equal(found, predictor(batch=then).probabilities(image))
 
 
 @pytest.mark.parametrize("batch, tried", [(1, [1]), (6, [6, 3, 1])])
 def test_one_window_that_does_not_fit_is_an_error(batch, tried):
-    see = seer(batch=batch)
+    see = predictor(batch=batch)
     given = crowded(see, 0)
     with pytest.raises(torch.OutOfMemoryError):
         see.probabilities(volume(9, 7, 13))
@@ -225,7 +225,7 @@ def case_of(seed, shape=(9, 7, 13), classes=4, name=None, original=None):
 
 
 def test_validation_dice_is_the_mean_over_cases_and_their_regions():
-    see, cases = seer(), [case_of(0), case_of(1, classes=3), case_of(2, classes=1)]
+    see, cases = predictor(), [case_of(0), case_of(1, classes=3), case_of(2, classes=1)]
     values = []
     for case in cases:
         found = see.probabilities(case.image).argmax(0).numpy()
@@ -242,7 +242,7 @@ def test_validation_dice_is_the_mean_over_cases_and_their_regions():
 
 @own_deprecation
 def test_a_case_is_scored_on_its_own_grid_and_kept(tmp_path):
-    see, case = seer(), case_of(3, original=(7, 14, 10))
+    see, case = predictor(), case_of(3, original=(7, 14, 10))
     scored = score_case(see, case, TASK, tmp_path, 5)
     probabilities = see.probabilities(case.image)
     there = torch.nn.functional.interpolate(probabilities[None], (7, 14, 10), mode="trilinear")
@@ -282,7 +282,7 @@ def test_the_image_of_an_overlay_lies_at_the_same_height(tmp_path, depth):
         **{name: getattr(case, name) for name in CachedCase.__dataclass_fields__},
         "image": ramp.astype(np.float16), "reference": reference,
     })  # fmt: skip
-    scored = score_case(seer(), case, TASK, tmp_path, 0)
+    scored = score_case(predictor(), case, TASK, tmp_path, 0)
     assert scored.slice == depth * 2 // 3
     grey = load_file(tmp_path / "cases" / "0000.safetensors")["image"]
     height = (depth * 2 // 3 + 0.5) * 9 / depth - 0.5  # in slices of the image
@@ -297,7 +297,7 @@ def test_the_pixels_of_an_overlay_are_square(tmp_path):
         **{name: getattr(case, name) for name in CachedCase.__dataclass_fields__},
         "spacing": (1.0, 2.0, 0.5),
     })  # fmt: skip
-    scored = score_case(seer(), case, TASK, tmp_path, 0)
+    scored = score_case(predictor(), case, TASK, tmp_path, 0)
     overlay = load_file(tmp_path / "cases" / "0000.safetensors")
     wanted = np.repeat(case.reference[scored.slice], 4, axis=0)
     assert torch.equal(overlay["reference"], torch.from_numpy(wanted))
@@ -306,13 +306,13 @@ def test_the_pixels_of_an_overlay_are_square(tmp_path):
 
 @own_deprecation
 def test_an_earlier_attempts_case_is_used_again(tmp_path, monkeypatch):
-    see, case = seer(), case_of(0)
+    see, case = predictor(), case_of(0)
     first = score_case(see, case, TASK, tmp_path, 0)
 
     def seen_again(self, image):
         raise AssertionError("computed twice")
 
-    monkeypatch.setattr(Seer, "probabilities", seen_again)
+    monkeypatch.setattr(SlidingWindowPredictor, "probabilities", seen_again)
     assert score_case(see, case, TASK, tmp_path, 0) == first
     with pytest.raises(AssertionError, match="computed twice"):
         score_case(see, case, TASK, tmp_path, 1)
@@ -325,7 +325,7 @@ def test_an_earlier_attempts_case_is_used_again(tmp_path, monkeypatch):
     ("0000.safetensors", ""), ("0000.safetensors", None),
 ])  # fmt: skip
 def test_what_was_kept_and_cannot_be_used_is_scored_anew(tmp_path, name, content):
-    see, case = seer(), case_of(0)
+    see, case = predictor(), case_of(0)
     first = score_case(see, case, TASK, tmp_path, 0)
     path = tmp_path / "cases" / name
     whole = path.read_bytes()
@@ -342,7 +342,7 @@ def test_what_was_kept_and_cannot_be_used_is_scored_anew(tmp_path, name, content
 
 @own_deprecation
 def test_a_case_that_could_not_be_kept_is_scored_anew(tmp_path, monkeypatch):
-    see, case = seer(), case_of(0)
+    see, case = predictor(), case_of(0)
 
     def full(path, text):
         raise WriteError("disk full", hint="free space")
@@ -362,7 +362,7 @@ def test_overlays_are_those_of_the_best_the_median_and_the_worst(tmp_path, monke
     monkeypatch.setattr(evaluation, "open_case", lambda cache, key: cases[int(key)])
     told = []
     scored = evaluate(
-        seer(), TASK, [(case.name, case.key) for case in cases], tmp_path, tmp_path,
+        predictor(), TASK, [(case.name, case.key) for case in cases], tmp_path, tmp_path,
         lambda *progress: told.append(progress),
     )  # fmt: skip
     assert told == [(done + 1, count) for done in range(count)]
@@ -385,7 +385,7 @@ def test_overlays_are_those_of_the_best_the_median_and_the_worst(tmp_path, monke
 @own_deprecation
 def test_without_any_region_there_are_no_overlays(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "open_case", lambda cache, key: case_of(0, classes=1))
-    (scored,) = evaluate(seer(), TASK, [("case_0", "0")], tmp_path, tmp_path, lambda *_: None)
+    (scored,) = evaluate(predictor(), TASK, [("case_0", "0")], tmp_path, tmp_path, lambda *_: None)
     assert scored.mean_dice is None
     assert not (tmp_path / "overlays.safetensors").exists()
 
@@ -397,7 +397,9 @@ def test_planned_cases_are_scored_from_the_cache(tmp_path):
     names = [(name, spec.entries[name]) for name in spec.cases.test]
     torch.manual_seed(0)
     network = segmenter(backbone(in_channels=1, volume=(6, 4, 6)), classes=3, decoder="linear")
-    see = Seer(network, WINDOW, spec.protocol.evaluation, torch.device("cpu"), nullcontext)
+    see = SlidingWindowPredictor(
+        network, WINDOW, spec.protocol.evaluation, torch.device("cpu"), nullcontext
+    )
     scored = evaluate(see, spec.task, names, run.cache, tmp_path, lambda *_: None)
     for (name, key), entry in zip(names, scored, strict=True):
         case = open_case(run.cache, key)

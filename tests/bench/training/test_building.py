@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.bench.definitions.trials import window_of
 from inflate_zoo.bench.scoring.flops import encoder_flops
-from inflate_zoo.bench.training.building import build, widened
+from inflate_zoo.bench.training.building import build, with_channels
 from inflate_zoo.errors import UsageError
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.segmentation.segmenter import segmenter
@@ -116,7 +116,7 @@ def test_every_trained_parameter_gets_a_gradient(folder, run, kind):
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_a_widened_stem_agrees_on_equal_channels(channels):
     inner = backbone(in_channels=1)
-    wide = widened(inner, channels)
+    wide = with_channels(inner, channels)
     assert wide.config.in_channels == channels
     assert (wide is inner) == (channels == 1)
     x = torch.rand(2, 1, 6, 4, 6)

@@ -14,7 +14,7 @@ from inflate_zoo.bench.data.cases import open_case
 from inflate_zoo.bench.training.building import build
 from inflate_zoo.bench.training.features import FILES, FeatureWindows, encode_windows
 from inflate_zoo.bench.training.sampling import WindowRule, draw
-from inflate_zoo.bench.training.seeding import derived
+from inflate_zoo.bench.training.seeding import derive_seed
 from inflate_zoo.errors import WriteError
 from tests.support.stores import replace_as_if_made
 from tests.support.trials import FROZEN, one_thread, tiny_run
@@ -64,7 +64,7 @@ def test_features_are_those_of_the_network_in_float16(run, kind):
     rule = WindowRule((4, 8, 8), trial.spec.protocol.train.foreground, None)
     for row, name in enumerate(names):
         case = open_case(run.cache, trial.spec.entries[name])
-        window = draw(case, rule, derived(trial.spec.seed, "probe", name, row % PER_CASE))
+        window = draw(case, rule, derive_seed(trial.spec.seed, "probe", name, row % PER_CASE))
         with torch.no_grad():
             (maps,) = network.eval().encode(window.image[None])
         kept = torch.from_numpy(features[row]).float()

@@ -20,7 +20,7 @@ from inflate_zoo.bench.definitions.protocols import Augment
 from inflate_zoo.bench.training import sampling
 from inflate_zoo.bench.training.augmentation import Turn, draw_turn, warped
 from inflate_zoo.bench.training.sampling import (
-    Broken,
+    FailedWindow,
     WindowRule,
     Windows,
     collate,
@@ -481,9 +481,9 @@ def test_a_broken_case_is_named_through_workers_too(run, monkeypatch, workers):
     windows, names = windows_of(run)
     break_case(monkeypatch, names[2], ValueError("no such axis"))
     found = loaded(windows, workers, numbers=6)
-    bad = [group for group in found if isinstance(group, Broken)]
-    assert bad == [Broken(names[2], "ValueError: no such axis")]
-    assert sum(len(group[2]) for group in found if not isinstance(group, Broken)) == 3
+    bad = [group for group in found if isinstance(group, FailedWindow)]
+    assert bad == [FailedWindow(names[2], "ValueError: no such axis")]
+    assert sum(len(group[2]) for group in found if not isinstance(group, FailedWindow)) == 3
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -504,7 +504,7 @@ def test_a_damaged_entry_gives_a_broken_window(tmp_path):
     path = run.cache / "cases" / key / "image.npy"
     path.write_bytes(path.read_bytes()[:200])
     found = Windows(run.cache, [key], rule((4, 8, 8)), 0)[0]
-    assert isinstance(found, Broken)
+    assert isinstance(found, FailedWindow)
     assert "or damaged" in found.reason
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inflate_zoo.bench.training.stepping import Drops, Groups, learning_rate_factor
+from inflate_zoo.bench.training.stepping import Drops, GroupSampler, learning_rate_factor
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.segmentation.segmenter import segmenter
 from tests.segmentation.test_segmenter import config
@@ -57,10 +57,10 @@ def test_a_schedule_rises_then_falls_and_stays_positive(schedule, top):
 )
 def test_processes_share_every_window_once(groups, size, processes, start):
     settings = train(steps=5, batch=groups * size, dice_group=size)
-    ranks = [Groups(settings, start, rank, processes) for rank in range(processes)]
+    ranks = [GroupSampler(settings, start, rank, processes) for rank in range(processes)]
     seen = [number for rank in ranks for group in rank for number in group]
     assert sorted(seen) == list(range(start * groups * size, 5 * groups * size))
-    whole = list(Groups(settings, 0, 0, 1))
+    whole = list(GroupSampler(settings, 0, 0, 1))
     for rank in ranks:
         of_steps = [rank.of(step) for step in range(start, 5)]
         assert {len(step) for step in of_steps} <= {rank.per_step}

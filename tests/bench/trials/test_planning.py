@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inflate_zoo.bench.arms.making import Wanted
+from inflate_zoo.bench.arms.making import ArmRequest
 from inflate_zoo.bench.trials.planning import Request, _checked, plan
 from inflate_zoo.errors import ConfigError, UsageError
 from tests.support.checkpoints import save_transformers
@@ -32,7 +32,7 @@ def request_(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     data = write_decathlon(home / "Task99 Böxes!", 12, SHAPE)
     save_transformers("vit", home / "vit", **VIT)
-    wanted = Wanted((str(home / "vit"), "random"), ("center",))
+    wanted = ArmRequest((str(home / "vit"), "random"), ("center",))
     return Request(
         data=data, dataset=None, wanted=wanted, protocol=tiny_protocol(), seeds=2, folds=(0,),
         rule="sum", out=None, cache=home / "cache", command=("inflate-zoo",),

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from inflate_zoo.bench.definitions.results import Failure, Run
-from inflate_zoo.bench.definitions.trial_folder import Trial, place_file
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder, place_file
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials import serial
@@ -46,10 +46,10 @@ def test_all_run_once_in_order(run):
 
 def test_nothing_starts_where_one_is_no_trial(run, tmp_path):
     with pytest.raises(UsageError, match="is no trial"):
-        go([*run.trials, Trial(tmp_path / "nothing")])
+        go([*run.trials, TrialFolder(tmp_path / "nothing")])
     (run.trials[1].folder / place_file()).unlink()
     with pytest.raises(UsageError, match="is no trial"):
-        go([Trial(trial.folder) for trial in run.trials])
+        go([TrialFolder(trial.folder) for trial in run.trials])
     assert not any(trial.done for trial in run.trials)
 
 
