@@ -6,8 +6,8 @@ InflateZooError                 one sentence, details, the next step; `exit_code
 │   ├── CheckpointError         a weight file is damaged, unsafe or not what it seems
 │   ├── ConfigError             config.json is malformed or disagrees with the tensors
 │   ├── AccountingError         source tensors left over, missing or of an unexpected shape
-│   ├── AmbiguousSourceError    several naming schemes fit
-│   ├── UnsupportedModelError   a model that no naming scheme covers
+│   ├── AmbiguousSourceError    several families fit
+│   ├── UnsupportedModelError   a model that no family covers
 │   ├── OutputExistsError       the output folder holds something
 │   └── HubNotFoundError        no such repo, revision or file
 └── WorkError           (1)     the work failed
@@ -133,11 +133,11 @@ class AccountingError(UsageError):
 
 
 class AmbiguousSourceError(UsageError):
-    """Several naming schemes fit the source."""
+    """Several families fit the source."""
 
 
 class UnsupportedModelError(UsageError):
-    """A model that no naming scheme covers."""
+    """A model that no family covers."""
 
 
 class OutputExistsError(UsageError):

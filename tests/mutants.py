@@ -92,7 +92,7 @@ dtype=kind, copy=True ==> dtype=kind, copy=False
 strict=True, assign=True ==> strict=False, assign=True
 @@ inflate_zoo/naming/patterns.py | naming/test_patterns.py naming/test_plan.py naming/test_towers.py
 == prefix-late: names are looked up before the prefix is stripped
-elif match := match_name(scheme, bare): ==> elif match := match_name(scheme, name):
+elif match := match_name(family, bare): ==> elif match := match_name(scheme, name):
 == chunks-unknown: the number of a chunk is taken for the block's
 rf"(?:{_NUMBER}\.)?(?P<index>{_NUMBER})" ==> rf"(?P<index>{_NUMBER})(?:\.{_NUMBER})?"
 == wrappers-unknown: torch's wrappers inside a tower hide its names

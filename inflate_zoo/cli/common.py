@@ -98,9 +98,7 @@ Std = Annotated[
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repo.")]
-Family = Annotated[
-    str | None, typer.Option(help="Naming scheme, if it cannot be told: see 'families'.")
-]
+Family = Annotated[str | None, typer.Option(help="Family, if it cannot be told: see 'families'.")]
 Arch = Annotated[
     str | None, typer.Option(help="timm architecture of a bare file, e.g. vit_base_patch16_224.")
 ]

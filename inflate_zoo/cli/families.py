@@ -13,7 +13,7 @@ def command(
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
-    """List the naming schemes of 2D checkpoints that can be converted."""
+    """List the families of 2D checkpoints that can be converted."""
     from inflate_zoo.naming.catalog import families
 
     schemes = families()

@@ -103,7 +103,7 @@ def card_text(name: str, job: Conversion, verification: Verification | None) -> 
     taken = f", its {job.plan.prefix}*" if job.plan.prefix else ""
     facts = [
         ("Source", origin + taken),
-        ("Naming scheme", f"{job.plan.scheme.name}: {job.plan.scheme.summary}"),
+        ("Naming scheme", f"{job.plan.family.name}: {job.plan.family.summary}"),
         ("Scheme", recipe.scheme),
         ("Geometry", _geometry(recipe, config)),
         ("Input normalisation", folded),

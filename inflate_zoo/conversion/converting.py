@@ -70,7 +70,7 @@ def convert(
         revision: Branch, tag or commit of a Hub repo.
         dtype: `float32`, `float16` or `bfloat16` for all tensors; `None` keeps the source's, and
             writes the stem in float32.
-        family: Naming scheme, where it cannot be told from the source.
+        family: Family, where it cannot be told from the source.
         arch: timm architecture of a bare file.
         weights: Which of several complete copies in a training file: the name of a wrapper, e.g.
             `teacher`, `student` or `ema`.
@@ -100,7 +100,7 @@ class Request:
 
     Attributes:
         options: How the source is converted, checked.
-        family: Naming scheme.
+        family: Family.
         arch: timm architecture of a bare file.
         weights: Which of several complete copies.
         verify: Whether it is proven.

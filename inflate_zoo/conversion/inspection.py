@@ -61,7 +61,7 @@ def inspect_source(
         channels: Input channels.
         spacing: Voxel size (depth, height, width) in mm; a patch depth is proposed from it.
         revision: Of a Hub repo.
-        family: Naming scheme.
+        family: Family.
         arch: timm architecture of a bare file.
         weights: Which of several complete copies in a training file.
 
@@ -91,7 +91,7 @@ def inspect_source(
     return {
         **facts,
         "license": licence.get("license", "unknown"),
-        "family": plan.scheme.name,
+        "family": plan.family.name,
         "arch": understood.arch or None,
         "described": plan.architecture.described(),
         "native_grid": list(plan.architecture.native_grid),

@@ -92,7 +92,7 @@ def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int,
         if kept.role == "position_table":
             name = _library_name(plan, kept)
             state[name] = _resized_by_timm(state[name], native, grid)
-    built = ORIGINALS[plan.scheme.reference](Asked(understood, state, grid))
+    built = ORIGINALS[plan.family.reference](Asked(understood, state, grid))
     return built or _own_reference(understood, checkpoint, grid)
 
 
@@ -107,14 +107,14 @@ def tables_of(plan: Plan, checkpoint: Checkpoint) -> State:
 
 def _state(plan: Plan, checkpoint: Checkpoint) -> State:
     """The tower's tensors in float32, under the names its library has for them."""
-    inside = match_header(plan.scheme, plan.prefix, checkpoint.header, plan.copies)
+    inside = match_header(plan.family, plan.prefix, checkpoint.header, plan.copies)
     names = [*inside.dropped, *(name for sources in inside.kept.values() for name in sources)]
     state = {
         bare_name(plan.prefix, name): checkpoint.read(name).float()
         for name in names
         if checkpoint.header[name].dtype in FLOATS
     }
-    if plan.scheme.library != "transformers":
+    if plan.family.library != "transformers":
         for kept in plan.kept:  # originals that timm reads under names of their own
             state[_library_name(plan, kept)] = checkpoint.read(kept.sources[0]).float()
     return state
@@ -122,9 +122,9 @@ def _state(plan: Plan, checkpoint: Checkpoint) -> State:
 
 def _library_name(plan: Plan, kept: TensorPlan) -> str:
     """What the library calls a tensor that is kept; of a joined one the first part."""
-    if plan.scheme.library == "transformers":
+    if plan.family.library == "transformers":
         return bare_name(plan.prefix, kept.sources[0])
-    return sources_of(plan.scheme, "", kept.name)[0]
+    return sources_of(plan.family, "", kept.name)[0]
 
 
 def _resized_by_timm(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
@@ -143,7 +143,7 @@ def _own_reference(
 ) -> Reference:
     """The 2D form of our own network, for what its library cannot build."""
     form = understood.plan.architecture
-    library = "transformers" if understood.plan.scheme.library == "transformers" else "timm"
+    library = "transformers" if understood.plan.family.library == "transformers" else "timm"
     height, width = (n * step for n, step in zip(grid, form.stride, strict=True))
     native_size = [n * s for n, s in zip(form.native_grid, form.stride, strict=True)]
     flat = Recipe("center", 1, (1, native_size[0], native_size[1]), form.in_channels)
@@ -239,7 +239,7 @@ def _transformers(
     import torch
     import transformers
 
-    name, size = asked.plan.scheme.reference, asked.size
+    name, size = asked.plan.family.reference, asked.size
     kind = getattr(transformers, name)
     fields = {**asked.understood.raw, "image_size": size[0] if size[0] == size[1] else size}
     encoder = {name: held for name, held in asked.state.items() if not name.startswith(unused)}

@@ -310,7 +310,7 @@ def _source_of(job: Conversion, digests: Mapping[str, str]) -> RecordedSource:
         copies=job.plan.copies,
         sha256=dict(digests),
         license=dict(job.license) or {"license": "unknown"},
-        family=job.plan.scheme.name,
+        family=job.plan.family.name,
         arch=job.understood.named or None,
     )
 

@@ -18,11 +18,11 @@ from inflate_zoo.texts import problems_of
 _HINT = "converters/README.md describes the format"
 
 
-def parse_scheme(name: str, content: bytes) -> Family:
-    """Read one naming scheme.
+def parse_family(name: str, content: bytes) -> Family:
+    """Read one family.
 
     Args:
-        name: The scheme's: that of its file, without ending.
+        name: The family's: that of its file, without ending.
         content: Of the file, TOML.
 
     Raises:
@@ -30,28 +30,28 @@ def parse_scheme(name: str, content: bytes) -> Family:
     """
 
     def refused(lines: list[str]) -> ConfigError:
-        return ConfigError(f"{name}.toml is no valid naming scheme", details=lines, hint=_HINT)
+        return ConfigError(f"{name}.toml is no valid family", details=lines, hint=_HINT)
 
     table = toml_table(content, lambda error: refused([reason_of(error)]))
     if "name" in table:
         raise refused(["name: remove it, the file's name is it"])
     try:
-        scheme = Family.model_validate({"name": name, **table})
+        family = Family.model_validate({"name": name, **table})
     except ValidationError as error:
         raise refused(problems_of(error, "file")) from error
-    if problems := problems_with(scheme):
+    if problems := problems_with(family):
         raise refused(problems)
-    return scheme
+    return family
 
 
 @cache
-def naming_schemes() -> Mapping[str, Family]:
-    """All naming schemes, by name."""
+def families_by_name() -> Mapping[str, Family]:
+    """All families, by name."""
     paths = sorted(data_folder("converters").glob("*.toml"))
     read = {path.stem: read_bytes(path, TOML_BYTES, _HINT) for path in paths}
-    return MappingProxyType({name: parse_scheme(name, read[name]) for name in read})
+    return MappingProxyType({name: parse_family(name, read[name]) for name in read})
 
 
 def families() -> tuple[Family, ...]:
-    """All naming schemes of 2D checkpoints that can be converted, sorted by name."""
-    return tuple(naming_schemes().values())
+    """All families of 2D checkpoints that can be converted, sorted by name."""
+    return tuple(families_by_name().values())

@@ -22,16 +22,16 @@ def _claim(reader: Reader, entry: ConfigEntry, raw: Raw, width: int) -> Any:
 
 
 def read_claims(
-    scheme: Family,
+    family: Family,
     raw: Raw,
     section: str,
     width: int,
     statement: Statement = CONFIG_FILE,
 ) -> FromConfig:
-    """Read the fields a scheme takes from a config.
+    """Read the fields a family takes from a config.
 
     Args:
-        scheme: The naming scheme.
+        family: The family.
         raw: The part of config.json that describes the image tower, or timm's own description.
         section: What to put before a field in messages, e.g. `vision_config.`.
         width: Width as the tensors have it, for rules on sources without a config.
@@ -43,10 +43,10 @@ def read_claims(
     Raises:
         ConfigError: A value has the wrong type or is out of range; names its path.
     """
-    reader = READERS[scheme.network]
+    reader = READERS[family.network]
     values: dict[str, Any] = {}
     labels: dict[str, str] = {}
-    for field, entry in scheme.config.items():
+    for field, entry in family.config.items():
         labels[field] = f"{section}{_label(reader, field, entry)}"
         value = _claim(reader, entry, raw, width)
         unstated = entry.path is not None and entry.path not in raw  # timm: the tensors decide
@@ -55,7 +55,7 @@ def read_claims(
     silent = [field for field in reader.required if field not in values]
     if silent:
         raise ConfigError(
-            f"nothing says what {', '.join(silent)} of this {scheme.name} source are",
+            f"nothing says what {', '.join(silent)} of this {family.name} source are",
             hint="name the architecture, e.g. --arch vit_base_patch16_224",
         )
     claims = FromConfig(values, labels)
@@ -63,21 +63,21 @@ def read_claims(
     return claims
 
 
-def problems_with(scheme: Family) -> list[str]:
-    """What in a naming scheme the reader of its network does not know, or lacks."""
-    reader = READERS.get(scheme.network)
+def problems_with(family: Family) -> list[str]:
+    """What in a family the reader of its network does not know, or lacks."""
+    reader = READERS.get(family.network)
     if reader is None:
-        return [f"network: there is no '{scheme.network}', known: {', '.join(READERS)}"]
-    known = f"known to network '{scheme.network}'"
+        return [f"network: there is no '{family.network}', known: {', '.join(READERS)}"]
+    known = f"known to network '{family.network}'"
     problems = [
         f"config.{field}: no field {known}: {', '.join(reader.fields)}"
-        for field in scheme.config
+        for field in family.config
         if field not in reader.fields
     ]
     problems += [
         f"config.{field}.rule: no rule {known}: {', '.join(reader.rules)}"
-        for field, entry in scheme.config.items()
+        for field, entry in family.config.items()
         if entry.rule is not None and entry.rule not in reader.rules
     ]
-    absent = [field for field in reader.required if field not in scheme.config]
+    absent = [field for field in reader.required if field not in family.config]
     return problems + ([f"config lacks {', '.join(absent)}"] if absent else [])

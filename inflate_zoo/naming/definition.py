@@ -63,7 +63,7 @@ class Family(_Strict):
         summary: What it covers, one line.
         library: What built the original: `transformers`, `timm` or `original` (a .pth of its own).
         reference: Class of that library which the proof compares with.
-        model_types: `model_type` values of config.json that choose this scheme.
+        model_types: `model_type` values of config.json that choose this family.
         sections: Model type to the part of config.json that describes the image tower.
         wrappers: Parts of the path under which files of this kind keep the tower, by which they
             are known among kinds with the same names; `*` is any path, or none.
@@ -77,7 +77,7 @@ class Family(_Strict):
         processor: Image processor of transformers that feeds these models; its defaults are what
             a source's file leaves out.
         normalization: The guess where the source states none.
-        examples: Well-known checkpoints of this scheme.
+        examples: Well-known checkpoints of this family.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which naming scheme a source follows: by config.json and tensor names, never the repo's name."""
+"""Which family a source follows: by config.json and tensor names, never the repo's name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,16 +11,16 @@ from inflate_zoo.naming.towers import complete_towers
 from inflate_zoo.naming.unsupported import is_known, unsupported
 
 
-def section_of(scheme: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The part of config.json that describes the image tower, and its prefix for messages.
 
     Raises:
         ConfigError: The part is not an object.
     """
     model_type = config.get("model_type")
-    key = scheme.sections.get(model_type) if isinstance(model_type, str) else None
-    if key is None and model_type not in scheme.model_types:  # stated by --family, or by names
-        key = next((part for part in scheme.sections.values() if part in config), None)
+    key = family.sections.get(model_type) if isinstance(model_type, str) else None
+    if key is None and model_type not in family.model_types:  # stated by --family, or by names
+        key = next((part for part in family.sections.values() if part in config), None)
     if key is None:
         return config, ""
     # CLIP's own rule: a vision_config_dict, where given, replaces the section.
@@ -37,35 +37,35 @@ def section_of(scheme: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
     return part, f"{key}."
 
 
-def known_by_wrapper(schemes: Mapping[str, Family], prefix: str) -> list[Family]:
-    """The schemes whose files keep the tower under a wrapper that stands in the prefix."""
+def known_by_wrapper(families: Mapping[str, Family], prefix: str) -> list[Family]:
+    """The families whose files keep the tower under a wrapper that stands in the prefix."""
     parts = set(prefix.split(".")) - {""}
-    return [scheme for scheme in schemes.values() if parts & set(scheme.wrappers)]
+    return [family for family in families.values() if parts & set(family.wrappers)]
 
 
-def _fitting(schemes: Mapping[str, Family], header: Header) -> list[Family]:
-    """The schemes that cover the file best: known by a wrapper, fewest names left over."""
+def _fitting(families: Mapping[str, Family], header: Header) -> list[Family]:
+    """The families that cover the file best: known by a wrapper, fewest names left over."""
     ranks: dict[str, tuple[int, int]] = {}
-    for name, scheme in schemes.items():
-        towers = complete_towers(scheme, header)
+    for name, family in families.items():
+        towers = complete_towers(family, header)
         for prefix in towers:
-            told = bool(known_by_wrapper({name: scheme}, prefix))
-            if told or "*" in scheme.wrappers:
-                rank = (0 if told else 1, _unknown(scheme, prefix, header, towers))
+            told = bool(known_by_wrapper({name: family}, prefix))
+            if told or "*" in family.wrappers:
+                rank = (0 if told else 1, _unknown(family, prefix, header, towers))
                 ranks[name] = min(rank, ranks.get(name, rank))
     best = min(ranks.values(), default=None)
-    return [schemes[name] for name, rank in ranks.items() if rank == best]
+    return [families[name] for name, rank in ranks.items() if rank == best]
 
 
-def _unknown(scheme: Family, prefix: str, header: Header, towers: Sequence[str]) -> int:
-    """How many names a scheme does not know; transformers' kinds are told by config.json alone."""
-    if scheme.library == "transformers":
+def _unknown(family: Family, prefix: str, header: Header, towers: Sequence[str]) -> int:
+    """How many names a family does not know; transformers' kinds are told by config.json alone."""
+    if family.library == "transformers":
         return 0
-    return len(match_header(scheme, prefix, header, towers).leftover)
+    return len(match_header(family, prefix, header, towers).leftover)
 
 
-def choose_scheme(
-    schemes: Mapping[str, Family],
+def choose_family(
+    families: Mapping[str, Family],
     header: Header,
     config: Mapping[str, Any] | None,
     *,
@@ -73,33 +73,33 @@ def choose_scheme(
     arch: str | None = None,
     stated_by: str | None = None,
 ) -> Family:
-    """Choose the naming scheme of a source.
+    """Choose the family of a source.
 
     Args:
-        schemes: All naming schemes by name.
+        families: All families by name.
         header: Names, types and shapes of the source's tensors.
         config: config.json, or `None` where the source has none.
-        family: A scheme's name, to decide it by hand.
+        family: A family's name, to decide it by hand.
         arch: A timm architecture's name, for a bare file.
         stated_by: What else names a timm architecture: a file of OpenCLIP's.
 
     Returns:
-        The scheme.
+        The family.
 
     Raises:
         UnknownNameError: No such family.
-        UnsupportedModelError: No scheme covers the source.
+        UnsupportedModelError: No family covers the source.
         AmbiguousSourceError: Several do.
         ConfigError: The file needs its config.json.
     """
     if family is not None:
-        if family not in schemes:
-            raise UnknownNameError("family", family, schemes)
-        return _with_config(schemes[family], config)
+        if family not in families:
+            raise UnknownNameError("family", family, families)
+        return _with_config(families[family], config)
     stated = config or {}
     named_by = "--arch" if arch is not None else stated_by
     if "architecture" in stated or (named_by is not None and "model_type" not in stated):
-        return _of_timm(schemes, header, named_by)
+        return _of_timm(families, header, named_by)
     model_type = config.get("model_type") if config is not None else None
     if model_type is not None:
         if not isinstance(model_type, str):
@@ -107,43 +107,43 @@ def choose_scheme(
                 f"config.json: model_type must be text, found {type(model_type).__name__}",
                 hint="correct config.json, or take it from the repo the weights came from",
             )
-        for scheme in schemes.values():
-            if model_type in scheme.model_types:
-                return scheme
+        for known in families.values():
+            if model_type in known.model_types:
+                return known
         raise unsupported(model_type, header)
-    return _decide(_fitting(schemes, header), header, config)
+    return _decide(_fitting(families, header), header, config)
 
 
-def _of_timm(schemes: Mapping[str, Family], header: Header, named_by: str | None) -> Family:
-    """The scheme of a timm model; where none covers the file, the one it lacks least of.
+def _of_timm(families: Mapping[str, Family], header: Header, named_by: str | None) -> Family:
+    """The family of a timm model; where none covers the file, the one it lacks least of.
 
     Raises:
         UsageError: `named_by` something, though the file's names are not timm's.
         AmbiguousSourceError: Several cover it equally well.
     """
-    timm = {name: scheme for name, scheme in schemes.items() if scheme.library == "timm"}
+    timm = {name: family for name, family in families.items() if family.library == "timm"}
     fitting = _fitting(timm, header)
     if not fitting:
         if named_by is not None:
-            _refuse_others(schemes, header, named_by)
-        return min(timm.values(), key=lambda scheme: _unknown(scheme, "", header, ()))
+            _refuse_others(families, header, named_by)
+        return min(timm.values(), key=lambda family: _unknown(family, "", header, ()))
     if len(fitting) > 1:
-        names = [scheme.name for scheme in fitting]
+        names = [family.name for family in fitting]
         raise AmbiguousSourceError(
-            f"the tensor names fit several naming schemes: {', '.join(names)}",
+            f"the tensor names fit several families: {', '.join(names)}",
             hint="say which: " + ", or ".join(f"--family {name}" for name in names),
         )
     return fitting[0]
 
 
-def _refuse_others(schemes: Mapping[str, Family], header: Header, named_by: str) -> None:
+def _refuse_others(families: Mapping[str, Family], header: Header, named_by: str) -> None:
     """Say what a file is that is called a timm architecture, though its names are not timm's.
 
     Raises:
-        UsageError: They are those of another scheme.
+        UsageError: They are those of another family.
         UnsupportedModelError: They are known, but of nothing that is converted.
     """
-    others = [scheme.name for scheme in _fitting(schemes, header)]
+    others = [family.name for family in _fitting(families, header)]
     if others:
         raise UsageError(
             f"{named_by} names a timm architecture, the tensors are those of {', '.join(others)}",
@@ -158,23 +158,23 @@ def _decide(fitting: Sequence[Family], header: Header, config: Mapping[str, Any]
         raise unsupported(None, header)
     if len(fitting) == 1:
         return _with_config(fitting[0], config)
-    names = ", ".join(scheme.name for scheme in fitting)
-    if all(scheme.library == "transformers" for scheme in fitting) and config is None:
+    names = ", ".join(family.name for family in fitting)
+    if all(family.library == "transformers" for family in fitting) and config is None:
         raise _needs_config(names)
-    hints = [f"--family {scheme.name}" for scheme in fitting if scheme.library != "timm"]
-    if any(scheme.library == "timm" for scheme in fitting):
+    hints = [f"--family {family.name}" for family in fitting if family.library != "timm"]
+    if any(family.library == "timm" for family in fitting):
         hints.insert(0, "--arch NAME for a timm model, e.g. --arch vit_base_patch16_224")
     raise AmbiguousSourceError(
-        f"the tensor names fit several naming schemes: {names}",
+        f"the tensor names fit several families: {names}",
         hint="say which: " + ", or ".join(hints),
     )
 
 
-def _with_config(scheme: Family, config: Mapping[str, Any] | None) -> Family:
+def _with_config(family: Family, config: Mapping[str, Any] | None) -> Family:
     # Head count, epsilon and activation leave no trace in a header.
-    if config is None and scheme.library == "transformers":
-        raise _needs_config(scheme.name)
-    return scheme
+    if config is None and family.library == "transformers":
+        raise _needs_config(family.name)
+    return family
 
 
 def _needs_config(names: str) -> ConfigError:

@@ -1,4 +1,4 @@
-"""Matching tensor names against a naming scheme's patterns. Pure: no files, no tensors."""
+"""Matching tensor names against a family's patterns. Pure: no files, no tensors."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -67,13 +67,13 @@ def _patterns_of(
     return tuple(renames + [_compile(source, target) for target, source in join])
 
 
-def _patterns(scheme: Family) -> tuple[_Pattern, ...]:
-    return _patterns_of(tuple(scheme.rename.items()), tuple(scheme.join.items()))
+def _patterns(family: Family) -> tuple[_Pattern, ...]:
+    return _patterns_of(tuple(family.rename.items()), tuple(family.join.items()))
 
 
-def match_name(scheme: Family, name: str) -> Match | None:
+def match_name(family: Family, name: str) -> Match | None:
     """What a name (without prefix) becomes; `None` where no pattern fits."""
-    for pattern in _patterns(scheme):
+    for pattern in _patterns(family):
         if found := pattern.match(name):
             return found
     return None
@@ -121,17 +121,17 @@ class Matching:
     leftover: tuple[str, ...]
 
 
-def _is_dropped(scheme: Family, bare: str) -> bool:
-    return any(fnmatchcase(bare, drop) for drop in scheme.drop)
+def _is_dropped(family: Family, bare: str) -> bool:
+    return any(fnmatchcase(bare, drop) for drop in family.drop)
 
 
 def match_header(
-    scheme: Family, prefix: str, names: Iterable[str], copies: Iterable[str] = ()
+    family: Family, prefix: str, names: Iterable[str], copies: Iterable[str] = ()
 ) -> Matching:
     """Sort every name of a header under one prefix of a tower.
 
     Args:
-        scheme: The naming scheme.
+        family: The family.
         prefix: What all names of the tower begin with.
         names: All names.
         copies: Prefixes of other towers.
@@ -144,9 +144,9 @@ def match_header(
         bare = bare_name(prefix, name)
         if not name.startswith(prefix) or name.startswith(inner) or _TRAINING.fullmatch(bare):
             beside.append(name)
-        elif match := match_name(scheme, bare):
+        elif match := match_name(family, bare):
             found.setdefault(match.target, []).append((match.part, name))
-        elif _is_dropped(scheme, bare):
+        elif _is_dropped(family, bare):
             dropped.append(name)
         else:
             leftover.append(name)
@@ -162,23 +162,23 @@ def match_header(
     )
 
 
-def expected_parts(scheme: Family, target: str) -> int:
+def expected_parts(family: Family, target: str) -> int:
     """How many source tensors make up one of ours: the alternatives of its join, else 1."""
-    for ours, source in scheme.join.items():
+    for ours, source in family.join.items():
         if _compile(ours, "").regex.fullmatch(target):
             found = _ALTERNATIVES.search(source)
             return len(found.group(1).split(",")) if found else 1
     return 1
 
 
-def sources_of(scheme: Family, prefix: str, target: str) -> list[str]:
+def sources_of(family: Family, prefix: str, target: str) -> list[str]:
     """The source names that would make up one of our tensors, for messages."""
-    return list(_expand(scheme, prefix, target))
+    return list(_expand(family, prefix, target))
 
 
-def _expand(scheme: Family, prefix: str, target: str) -> Iterator[str]:
-    pairs = [(ours, source) for source, ours in scheme.rename.items()]
-    for ours, source in [*pairs, *scheme.join.items()]:
+def _expand(family: Family, prefix: str, target: str) -> Iterator[str]:
+    pairs = [(ours, source) for source, ours in family.rename.items()]
+    for ours, source in [*pairs, *family.join.items()]:
         found = _compile(ours, "").regex.fullmatch(target)
         if not found:
             continue
@@ -192,18 +192,18 @@ def _expand(scheme: Family, prefix: str, target: str) -> Iterator[str]:
             yield prefix + (name.replace(listed.group(0), part) if listed else name)
 
 
-def covers(scheme: Family, target: str) -> bool:
-    """Whether the scheme has a pattern that yields one of our names (`{}` and `{wb}` allowed)."""
-    return any(_is_same(ours, target) for ours in _targets(scheme))
+def covers(family: Family, target: str) -> bool:
+    """Whether the family has a pattern that yields one of our names (`{}` and `{wb}` allowed)."""
+    return any(_is_same(ours, target) for ours in _targets(family))
 
 
-def is_optional(scheme: Family, target: str) -> bool:
-    """Whether one of our names (`{}` and `{wb}` allowed) may be absent under the scheme."""
-    return any(_is_same(ours, target) for ours in scheme.optional)
+def is_optional(family: Family, target: str) -> bool:
+    """Whether one of our names (`{}` and `{wb}` allowed) may be absent under the family."""
+    return any(_is_same(ours, target) for ours in family.optional)
 
 
-def _targets(scheme: Family) -> tuple[str, ...]:
-    return (*scheme.rename.values(), *scheme.join)
+def _targets(family: Family) -> tuple[str, ...]:
+    return (*family.rename.values(), *family.join)
 
 
 def _is_same(ours: str, target: str) -> bool:

@@ -46,7 +46,7 @@ class Plan:
     """How a 2D checkpoint becomes our form.
 
     Attributes:
-        scheme: The naming scheme.
+        family: The family.
         prefix: Prefix of the kept source names.
         architecture: The 2D network.
         kept: One entry per tensor of the 2D network, in the order of the forward pass.
@@ -56,7 +56,7 @@ class Plan:
         repooled: Whether `forward` pools otherwise than the original.
     """
 
-    scheme: Family
+    family: Family
     prefix: str
     architecture: Form2D
     kept: tuple[TensorPlan, ...]
@@ -67,7 +67,7 @@ class Plan:
 
 
 def make_plan(
-    scheme: Family,
+    family: Family,
     header: Header,
     raw: Mapping[str, Any],
     section: str = "",
@@ -78,7 +78,7 @@ def make_plan(
     """Account for every tensor of a header and derive the architecture.
 
     Args:
-        scheme: The naming scheme.
+        family: The family.
         header: Names, types and shapes.
         raw: The config's part on the image tower; empty where the source has none.
         section: What to put before its fields in messages.
@@ -92,18 +92,18 @@ def make_plan(
         AccountingError: Tensors are left over, missing, of an unexpected shape or type.
         ConfigError: The config is malformed, or disagrees with the tensors.
     """
-    reader = READERS[scheme.network]
-    width = scheme.config.get(reader.width)
+    reader = READERS[family.network]
+    width = family.config.get(reader.width)
     stated = raw.get(width.path) if width is not None and width.path is not None else None
-    matching = best_matching(scheme, header, weights, stated)
-    facts = reader.gather(scheme, matching, header)
-    claims = read_claims(scheme, raw, section, facts.values[reader.width], statement)
+    matching = best_matching(family, header, weights, stated)
+    facts = reader.gather(family, matching, header)
+    claims = read_claims(family, raw, section, facts.values[reader.width], statement)
     _compare(reader, facts, claims, statement)
     architecture = reader.make_form(facts, claims, statement)
-    kept = _account(scheme, matching, header, architecture)
-    note = _pooling_note(scheme, matching, architecture, raw)
+    kept = _account(family, matching, header, architecture)
+    note = _pooling_note(family, matching, architecture, raw)
     return Plan(
-        scheme,
+        family,
         matching.prefix,
         architecture,
         kept,
@@ -147,7 +147,7 @@ def _canonical(role: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def _account(
-    scheme: Family, matching: Matching, header: Header, architecture: Form2D
+    family: Family, matching: Matching, header: Header, architecture: Form2D
 ) -> tuple[TensorPlan, ...]:
     """One entry per expected tensor.
 
@@ -158,11 +158,11 @@ def _account(
     kept, problems = [], []
     for name, shape in expected.items():
         sources = matching.kept.get(name, ())
-        wanted = expected_parts(scheme, name)
+        wanted = expected_parts(family, name)
         if matching.parts.get(name, ()) != tuple(range(wanted)):
-            problems += _missing(scheme, matching, header, name, shape, wanted)
+            problems += _missing(family, matching, header, name, shape, wanted)
             continue
-        role: Role | Literal["copy"] = scheme.roles.get(name, "copy")
+        role: Role | Literal["copy"] = family.roles.get(name, "copy")
         infos = [header[source] for source in sources]
         found = _canonical(role, [info.shape for info in infos])
         foreign = [s for s, info in zip(sources, infos, strict=True) if info.dtype not in FLOATS]
@@ -176,7 +176,7 @@ def _account(
             dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
             kept.append(TensorPlan(name, role, sources, shape, dtype))
     extra = [source for name in matching.kept.keys() - expected for source in matching.kept[name]]
-    names = tuple(n for name in expected for n in sources_of(scheme, matching.prefix, name))
+    names = tuple(n for name in expected for n in sources_of(family, matching.prefix, name))
     absent = tuple(n for n in names if n not in header)
     problems = [
         *leftover_lines(sorted([*matching.leftover, *extra]), header, absent or names),
@@ -185,7 +185,7 @@ def _account(
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise AccountingError(
-            f"not every tensor is accounted for under {scheme.name}: {count}",
+            f"not every tensor is accounted for under {family.name}: {count}",
             details=problems,
             hint="is it the right family? 'inflate-zoo families' lists them; --family overrides",
         )
@@ -193,7 +193,7 @@ def _account(
 
 
 def _missing(
-    scheme: Family,
+    family: Family,
     matching: Matching,
     header: Header,
     name: str,
@@ -201,7 +201,7 @@ def _missing(
     wanted: int,
 ) -> list[str]:
     present = matching.kept.get(name, ())
-    names = sources_of(scheme, matching.prefix, name)
+    names = sources_of(family, matching.prefix, name)
     if len(present) > wanted:
         return [f"given twice: '{source}' {header[source]}" for source in present]
     absent = [source for source in names if source not in present]
@@ -212,18 +212,18 @@ def _missing(
 
 
 def _pooling_note(
-    scheme: Family, matching: Matching, architecture: Form2D, raw: Mapping[str, Any]
+    family: Family, matching: Matching, architecture: Form2D, raw: Mapping[str, Any]
 ) -> str:
     """What to say where `forward` pools otherwise than the original; empty where it does not."""
-    heads = [n for n in matching.dropped if _pools(scheme, matching.prefix, n)]
+    heads = [n for n in matching.dropped if _pools(family, matching.prefix, n)]
     if heads or raw.get("pool_dropped"):
         return (
             "The original pools its tokens with a head that is not part of the encoder and was "
             "dropped; forward() returns the mean of the patch tokens."
         )
-    return READERS[scheme.network].note(scheme, architecture)
+    return READERS[family.network].note(family, architecture)
 
 
-def _pools(scheme: Family, prefix: str, name: str) -> bool:
+def _pools(family: Family, prefix: str, name: str) -> bool:
     bare = bare_name(prefix, name)
-    return any(fnmatchcase(bare, pattern) for pattern in scheme.pooling_head)
+    return any(fnmatchcase(bare, pattern) for pattern in family.pooling_head)

@@ -2,7 +2,7 @@
 
 Training files put the network under wrappers (`state_dict.module.model.`), beside its average,
 its teacher, its optimizer. A tower is found by its form, whatever stands before it: where a name
-ends like a stem, and all that the naming scheme requires stands under the same prefix.
+ends like a stem, and all that the family requires stands under the same prefix.
 """
 
 import re
@@ -29,46 +29,46 @@ _MOST = 64  # stems in one file; more are no training file's
 _READ = 4000  # names of a broken file that are looked at; each costs some microseconds
 
 
-def complete_towers(scheme: Family, header: Header) -> tuple[str, ...]:
+def complete_towers(family: Family, header: Header) -> tuple[str, ...]:
     """Prefixes of the towers of which every required piece is there, in the first block at least.
 
     Args:
-        scheme: The naming scheme.
+        family: The family.
         header: Names of all tensors of the file.
 
     Returns:
         Prefixes, empty or with their last dot, in the order of the file.
     """
-    prefixes = _stems(scheme, header)
+    prefixes = _stems(family, header)
     if not prefixes or len(prefixes) > _MOST:
         return ()
     needed = {
         target.replace("{}", "0").replace("{wb}", "weight")
-        for target in (*scheme.rename.values(), *scheme.join)
-        if not is_optional(scheme, target)
+        for target in (*family.rename.values(), *family.join)
+        if not is_optional(family, target)
     }
     found: dict[str, set[str]] = {prefix: set() for prefix in prefixes}
     for name in header:
         for prefix in prefixes:
-            if name.startswith(prefix) and (match := match_name(scheme, bare_name(prefix, name))):
+            if name.startswith(prefix) and (match := match_name(family, bare_name(prefix, name))):
                 found[prefix].add(match.target)
     return tuple(prefix for prefix, targets in found.items() if needed <= targets)
 
 
-def _stems(scheme: Family, header: Header) -> list[str]:
-    patterns = [ending_in(source) for source in sources_of(scheme, "", scheme.stem)]
+def _stems(family: Family, header: Header) -> list[str]:
+    patterns = [ending_in(source) for source in sources_of(family, "", family.stem)]
     matches = (pattern.fullmatch(name) for name in header for pattern in patterns)
     return list(dict.fromkeys(match["prefix"] for match in matches if match))
 
 
-def likeliest_tower(scheme: Family, header: Header) -> str:
+def likeliest_tower(family: Family, header: Header) -> str:
     """The prefix that explains most names of a file without a complete tower, for its message."""
     counts: dict[str, int] = {"": 0}
     for name in islice(header, _READ):
         parts = name.split(".")
         for length in range(min(len(parts), 8)):
             prefix = "".join(f"{part}." for part in parts[:length])
-            if match_name(scheme, bare_name(prefix, name)):
+            if match_name(family, bare_name(prefix, name)):
                 counts[prefix] = counts.get(prefix, 0) + 1
     return max(counts, key=lambda prefix: counts[prefix])
 
@@ -137,12 +137,12 @@ def _label(prefix: str, prefixes: Sequence[str]) -> str:
 
 
 def best_matching(
-    scheme: Family, header: Header, weights: str | None = None, width: object = None
+    family: Family, header: Header, weights: str | None = None, width: object = None
 ) -> Matching:
     """Sort the header's names under the tower that is meant.
 
     Args:
-        scheme: The naming scheme.
+        family: The family.
         header: Names of all tensors of the file.
         weights: Which of several complete towers, as `--weights` names it.
         width: Of the network that is looked for: of several towers (a small student's and its large
@@ -156,21 +156,21 @@ def best_matching(
         UsageError: None is called so.
         UnsupportedModelError: What is left over is of an adapter, or of OpenCLIP's own network.
     """
-    towers = complete_towers(scheme, header)
+    towers = complete_towers(family, header)
     if towers:
-        fitting = [tower for tower in towers if _width(scheme, header, tower) == width]
+        fitting = [tower for tower in towers if _width(family, header, tower) == width]
         prefix = choose_tower(towers if weights else fitting or towers, weights)
         copies = tuple(tower for tower in towers if tower != prefix)
-        matching = match_header(scheme, prefix, header, copies)
+        matching = match_header(family, prefix, header, copies)
     else:
-        matching = match_header(scheme, likeliest_tower(scheme, header), header)
+        matching = match_header(family, likeliest_tower(family, header), header)
     if error := unfinished(matching.leftover):
         raise error
     return matching
 
 
-def _width(scheme: Family, header: Header, prefix: str) -> int | None:
-    patterns = [ending_in(source) for source in sources_of(scheme, "", scheme.stem)]
+def _width(family: Family, header: Header, prefix: str) -> int | None:
+    patterns = [ending_in(source) for source in sources_of(family, "", family.stem)]
     found = (
         info.shape[0]
         for name, info in header.items()

@@ -11,10 +11,10 @@ from typing import Any
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming import normalization
-from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.detection import choose_scheme, known_by_wrapper, section_of
+from inflate_zoo.naming.detection import choose_family, known_by_wrapper, section_of
 from inflate_zoo.naming.from_config import CONFIG_FILE, Statement
 from inflate_zoo.naming.gate import transformers_fields
 from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG, Feeding, Preprocessor
@@ -56,31 +56,31 @@ def understand(
     weights: str | None = None,
     open_clip: OpenClip | None = None,
 ) -> Understood:
-    """Choose the naming scheme of a source and plan its conversion.
+    """Choose the family of a source and plan its conversion.
 
     Raises:
-        UsageError: See `choose_scheme`, `best_matching` and `make_plan`.
+        UsageError: See `choose_family`, `best_matching` and `make_plan`.
     """
     stated_by = OPEN_CLIP_CONFIG if open_clip is not None else None
-    scheme = choose_scheme(
-        naming_schemes(), header, config, family=family, arch=arch, stated_by=stated_by
+    chosen = choose_family(
+        families_by_name(), header, config, family=family, arch=arch, stated_by=stated_by
     )
-    if scheme.library != "timm":
+    if chosen.library != "timm":
         if arch is not None:
             raise UsageError(
-                f"--arch names a timm architecture; {scheme.name} has no use for it",
+                f"--arch names a timm architecture; {chosen.name} has no use for it",
                 hint="leave out --arch",
             )
-        raw, section = section_of(scheme, config or {})
-        if scheme.library == "transformers":
+        raw, section = section_of(chosen, config or {})
+        if chosen.library == "transformers":
             raw = transformers_fields(config or {}, raw, section)
-        told = CONFIG_FILE if config is not None else _taken_for_granted(scheme)
-        plan = make_plan(scheme, header, raw, section, statement=told, weights=weights)
+        told = CONFIG_FILE if config is not None else _taken_for_granted(chosen)
+        plan = make_plan(chosen, header, raw, section, statement=told, weights=weights)
         return Understood(plan, raw, "", {})
     if open_clip is not None:
         arch = arch and arch.removeprefix("timm/")
         if arch in (None, open_clip.architecture):  # the same name: the file says more of it
-            return _by_open_clip(scheme, header, open_clip, weights)
+            return _by_open_clip(chosen, header, open_clip, weights)
     name = arch or (config or {}).get("architecture")
     if not isinstance(name, str):
         raise ConfigError(
@@ -90,22 +90,22 @@ def understand(
     base, arguments = timm_arguments(name, {} if arch else config or {})
     raw = describe_timm(base, arguments)
     if arch:
-        matching = best_matching(scheme, header, weights, raw["embed_dim"])
+        matching = best_matching(chosen, header, weights, raw["embed_dim"])
         if changed := _finetuned(matching):
             arguments = {**arguments, **changed}
             raw = describe_timm(base, arguments)
     told = CONFIG_FILE if arch is None else _named(arch)
-    plan = make_plan(scheme, header, raw, f"{base}: ", statement=told, weights=weights)
+    plan = make_plan(chosen, header, raw, f"{base}: ", statement=told, weights=weights)
     _warn_of_heads(plan, base)
     return Understood(plan, raw, base, arguments, name.removeprefix("timm/"), open_clip)
 
 
 def _by_open_clip(
-    scheme: Family, header: Header, tower: OpenClip, weights: str | None
+    family: Family, header: Header, tower: OpenClip, weights: str | None
 ) -> Understood:
     """The plan of an image tower that OpenCLIP's config states."""
     base, arguments, raw = timm_tower(tower)
-    plan = make_plan(scheme, header, raw, f"{base}: ", statement=OPEN_CLIP_FILE, weights=weights)
+    plan = make_plan(family, header, raw, f"{base}: ", statement=OPEN_CLIP_FILE, weights=weights)
     note = f"{OPEN_CLIP_CONFIG} states the architecture: timm's {tower.architecture}."
     plan = replace(plan, notes=(*plan.notes, note))
     return Understood(plan, raw, base, arguments, tower.architecture, tower)
@@ -119,9 +119,9 @@ def _named(arch: str) -> Statement:
     )
 
 
-def _taken_for_granted(scheme: Family) -> Statement:
+def _taken_for_granted(family: Family) -> Statement:
     return Statement(
-        f"what {scheme.name} takes for granted",
+        f"what {family.name} takes for granted",
         "is it the right family? 'inflate-zoo families' lists them; --family overrides",
     )
 
@@ -137,12 +137,12 @@ def _warn_of_heads(plan: Plan, arch: str) -> None:
     form = plan.architecture
     if not isinstance(form, VitForm):
         return
-    for scheme in known_by_wrapper(naming_schemes(), plan.prefix):
+    for family in known_by_wrapper(families_by_name(), plan.prefix):
         with suppress(ConfigError):
-            heads = read_claims(scheme, {}, "", form.embed_dim).values["num_heads"]
+            heads = read_claims(family, {}, "", form.embed_dim).values["num_heads"]
             if heads != form.num_heads:
                 warnings.warn(
-                    f"networks of {scheme.name} have {heads} heads at this width, {arch} has "
+                    f"networks of {family.name} have {heads} heads at this width, {arch} has "
                     f"{form.num_heads}; if the file is one of them, leave out --arch",
                     stacklevel=5,
                 )
@@ -161,15 +161,15 @@ def find_feeding(
     """
     if understood.open_clip is not None:
         return normalization.from_open_clip(understood.open_clip.preprocess)
-    scheme = understood.plan.scheme
-    of_timm = _in_timm_config(config or {}, legacy=scheme.library == "timm")
+    family = understood.plan.family
+    of_timm = _in_timm_config(config or {}, legacy=family.library == "timm")
     of_processor = None
-    if preprocessor is not None and (of_timm is None or scheme.library != "timm"):
-        of_processor = normalization.from_preprocessor(preprocessor, scheme.processor)
+    if preprocessor is not None and (of_timm is None or family.library != "timm"):
+        of_processor = normalization.from_preprocessor(preprocessor, family.processor)
     found = of_processor or of_timm or _published(understood, config or {})
     if found is not None:
         return found
-    return Feeding(scheme.normalization, "guessed", f"default of {scheme.name}")
+    return Feeding(family.normalization, "guessed", f"default of {family.name}")
 
 
 def _in_timm_config(config: Mapping[str, Any], *, legacy: bool) -> Feeding | None:

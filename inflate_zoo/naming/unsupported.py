@@ -1,4 +1,4 @@
-"""What a checkpoint is when no naming scheme covers it, and the nearest one that does."""
+"""What a checkpoint is when no family covers it, and the nearest one that does."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,7 +82,7 @@ def _kind_of(names: Sequence[str]) -> str | None:
 
 
 def is_known(names: Iterable[str]) -> bool:
-    """Whether tensor names alone tell what a file is that no naming scheme covers."""
+    """Whether tensor names alone tell what a file is that no family covers."""
     return _kind_of(list(names)) is not None
 
 
@@ -92,14 +92,14 @@ def unfinished(leftover: Sequence[str]) -> UnsupportedModelError | None:
 
 
 def unsupported(model_type: str | None, names: Iterable[str]) -> UnsupportedModelError:
-    """The error for a source that no scheme covers.
+    """The error for a source that no family covers.
 
     Args:
         model_type: From config.json, or `None`.
         names: The tensor names, read for signs of what it is.
 
     Returns:
-        An error that names what it is, as far as known, and the nearest supported scheme.
+        An error that names what it is, as far as known, and the nearest supported family.
     """
     names = list(names)
     kind = model_type or _kind_of(names)
@@ -112,7 +112,7 @@ def unsupported(model_type: str | None, names: Iterable[str]) -> UnsupportedMode
         )
     what, nearest = MODEL_TYPES.get(kind or "", (f"a model of type '{model_type}'", _VIT))
     if kind is None:
-        what = "a model that no naming scheme knows"
+        what = "a model that no family knows"
     details = [f"first tensors: {', '.join(sorted(names)[:4])}"] if names and not model_type else []
     return UnsupportedModelError(
         f"the source is {what}",

@@ -51,7 +51,7 @@ class ZooEntry(BaseModel):
         name: Stem of its file; also names the folder it is put into.
         source: The 2D checkpoint: a Hub repo, or `builtin/<name>`.
         revision: Commit or branch of the repo; `None` for a builtin one.
-        family: Naming scheme of the source's tensors.
+        family: Family of the source's tensors.
         scheme: How the stem gains depth.
         patch_depth: Patch size along depth, in voxels.
         volume: Default volume (depth, height, width) in voxels.

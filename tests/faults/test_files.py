@@ -549,7 +549,7 @@ def test_another_kind_is_named_by_its_config(
         ("layers.0.blocks.0.attn.relative_position_bias_table", "Swin"),
         ("layer1.0.conv1.weight", "CNN (ResNet)"),
         ("bert.encoder.layer.0.attention.self.query.weight", "text model (BERT)"),
-        ("something", "no naming scheme knows"),
+        ("something", "no family knows"),
     ],
 )
 def test_another_kind_is_named_by_its_tensors(tmp_path: Path, name: str, told: str) -> None:

@@ -276,7 +276,7 @@ def _definition(kind: str, ending: str = "benchmarks/") -> Run:
 
         read = {
             "tasks": definitions.load_task, "protocols": definitions.load_protocol,
-            "suites": definitions.load_suite, "converters": lambda p: catalog.parse_scheme("x", Path(p).read_bytes()),
+            "suites": definitions.load_suite, "converters": lambda p: catalog.parse_family("x", Path(p).read_bytes()),
         }[kind]  # fmt: skip
         files = sorted(locations.data_folder(f"{ending}{kind}").glob("*.toml"))
         path = folder / "x.toml"

@@ -6,7 +6,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from inflate_zoo.conversion.originals import ORIGINALS
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.locations import data_folder
-from inflate_zoo.naming.catalog import naming_schemes, parse_scheme
+from inflate_zoo.naming.catalog import families_by_name, parse_family
 from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.from_config import ACTIVATION_NAMES
 from inflate_zoo.naming.readers.known import READERS
@@ -14,7 +14,7 @@ from inflate_zoo.naming.readers.vit import FIELDS, RULES
 from inflate_zoo.networks.vit.config import VitForm
 from tests.support.recorded import definitions
 
-SCHEMES = naming_schemes()
+SCHEMES = families_by_name()
 FROM_TRANSFORMERS = [
     (scheme, model_type)
     for scheme in SCHEMES.values()
@@ -114,7 +114,7 @@ def edited(tmp_path, *replacements):
 
 
 def test_a_copy_of_a_definition_parses(tmp_path):
-    scheme = parse_scheme("mine", edited(tmp_path).read_bytes())
+    scheme = parse_family("mine", edited(tmp_path).read_bytes())
     assert scheme.name == "mine"
     assert scheme.rename == SCHEMES["hf_vit"].rename
 
@@ -150,11 +150,11 @@ def test_a_copy_of_a_definition_parses(tmp_path):
 def test_a_wrong_entry_is_named(tmp_path, old, new, named):
     content = edited(tmp_path, (old, new)).read_bytes()
     with pytest.raises(ConfigError) as caught:
-        parse_scheme("mine", content)
+        parse_family("mine", content)
     assert "mine.toml" in caught.value.message
     assert any(named in line for line in caught.value.details), caught.value.details
 
 
 def test_a_file_that_is_no_text_is_named():
     with pytest.raises(ConfigError, match=r"mine\.toml"):
-        parse_scheme("mine", b"\xff\xfe\x00")
+        parse_family("mine", b"\xff\xfe\x00")

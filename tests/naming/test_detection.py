@@ -7,13 +7,13 @@ from inflate_zoo.errors import (
     UnsupportedModelError,
 )
 from inflate_zoo.files.header import TensorInfo
-from inflate_zoo.naming.catalog import naming_schemes
-from inflate_zoo.naming.detection import choose_scheme, section_of
+from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.detection import choose_family, section_of
 from inflate_zoo.naming.towers import best_matching
 from inflate_zoo.naming.unsupported import MODEL_TYPES
 from tests.support.recorded import case, cases, definitions, plan_of
 
-SCHEMES = naming_schemes()
+SCHEMES = families_by_name()
 EVERY = [c for name in definitions() for c in cases(name)]
 WITH_CONFIG = [c for c in EVERY if c.config is not None]
 FROM_TRANSFORMERS = [c for c in WITH_CONFIG if c.definition != "timm_vit"]
@@ -24,7 +24,7 @@ def kinds(chosen):
 
 
 def choose(header, config=None, **options):
-    return choose_scheme(SCHEMES, header, config, **options)
+    return choose_family(SCHEMES, header, config, **options)
 
 
 def header_of(*names):
@@ -60,8 +60,8 @@ def test_of_several_kinds_of_timm_the_tensors_tell_which_it_is():
     stated = {"architecture": "vit_base_patch16_224"}
     for kind, name in (("augreg", "timm_vit"), ("vit", "timm_other")):
         header = case(kind).header
-        assert choose_scheme(both, header, stated).name == name
-        assert choose_scheme(both, header, None, arch="vit_base_patch16_224").name == name
+        assert choose_family(both, header, stated).name == name
+        assert choose_family(both, header, None, arch="vit_base_patch16_224").name == name
 
 
 def test_bare_timm_names_are_settled_by_hand():
@@ -79,13 +79,13 @@ def test_each_of_several_timm_networks_is_told_by_its_names():
     renamed = {n.replace("patch_embed.proj", "trunk.stem"): i for n, i in header.items()}
     for found, expected in ((header, "timm_vit"), (renamed, "a_timm")):
         for config, arch in ((None, "vit_base_patch16_224"), ({"architecture": "x"}, None)):
-            assert choose_scheme(schemes, found, config, arch=arch).name == expected
+            assert choose_family(schemes, found, config, arch=arch).name == expected
 
 
 def test_several_timm_networks_of_the_same_names_are_ambiguous():
     twin = SCHEMES["timm_vit"].model_copy(update={"name": "a_timm"})
     with pytest.raises(AmbiguousSourceError, match="a_timm, timm_vit") as caught:
-        choose_scheme({"a_timm": twin, **SCHEMES}, case("augreg_file").header, None, arch="x")
+        choose_family({"a_timm": twin, **SCHEMES}, case("augreg_file").header, None, arch="x")
     assert caught.value.hint == "say which: --family a_timm, or --family timm_vit"
 
 
@@ -152,7 +152,7 @@ def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_typ
         ("encoder.stages.0.layers.0.layer.0.convolution.weight", r"CNN \(ResNet\)"),
         ("stages.0.blocks.0.conv_dw.weight", r"CNN \(ConvNeXt\)"),
         ("vision_encoder.layers.0.attn.rel_pos_h", "SAM"),
-        ("something.else", "no naming scheme knows"),
+        ("something.else", "no family knows"),
     ],
 )
 def test_names_alone_tell_what_a_source_is(name, what):
@@ -162,7 +162,7 @@ def test_names_alone_tell_what_a_source_is(name, what):
 
 
 def test_a_clip_text_tower_is_not_called_llama():
-    with pytest.raises(UnsupportedModelError, match="no naming scheme knows"):
+    with pytest.raises(UnsupportedModelError, match="no family knows"):
         choose(header_of("text_model.encoder.layers.0.self_attn.q_proj.weight"))
 
 

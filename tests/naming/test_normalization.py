@@ -16,7 +16,7 @@ from inflate_zoo.conversion import feeders
 from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError, VerificationError
 from inflate_zoo.naming import normalization
-from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.normalization import (
     PROCESSORS,
     Preprocessor,
@@ -163,7 +163,7 @@ def test_the_nested_image_processor_comes_first_and_an_old_file_holds_none():
 
 
 def timm_source(name):
-    plan: Any = SimpleNamespace(scheme=naming_schemes()["timm_vit"])
+    plan: Any = SimpleNamespace(family=families_by_name()["timm_vit"])
     return Understood(plan, {}, name.split(".")[0], {}, name)
 
 

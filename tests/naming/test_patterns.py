@@ -1,7 +1,7 @@
 import pytest
 
 from inflate_zoo.files.header import TensorInfo
-from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import (
     Match,
     covers,
@@ -12,7 +12,7 @@ from inflate_zoo.naming.patterns import (
     sources_of,
 )
 
-VIT, DINO_V2 = naming_schemes()["hf_vit"], naming_schemes()["hf_dinov2"]
+VIT, DINO_V2 = families_by_name()["hf_vit"], families_by_name()["hf_dinov2"]
 ATTENTION = "encoder.layer.{}.attention.attention.{}.{}"
 
 
@@ -76,10 +76,10 @@ def test_a_dropped_pattern_does_not_reach_into_other_names():
 def test_expected_parts_counts_the_alternatives_of_a_join_only():
     assert expected_parts(VIT, "blocks.7.attn.qkv.bias") == 3
     assert expected_parts(VIT, "blocks.7.norm1.bias") == 1
-    assert expected_parts(naming_schemes()["timm_vit"], "blocks.7.attn.qkv.bias") == 1
+    assert expected_parts(families_by_name()["timm_vit"], "blocks.7.attn.qkv.bias") == 1
 
 
-@pytest.mark.parametrize("scheme", naming_schemes().values(), ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", families_by_name().values(), ids=lambda scheme: scheme.name)
 def test_sources_are_the_inverse_of_matching(scheme):
     for pattern in (*scheme.rename.values(), *scheme.join):
         for part in ("weight", "bias"):

@@ -6,13 +6,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import TensorInfo
-from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.detection import section_of
 from inflate_zoo.naming.plan import make_plan
 from inflate_zoo.networks.vit.config import tensor_shapes
 from tests.support.recorded import case, cases, definitions, plan_of
 
-SCHEMES = naming_schemes()
+SCHEMES = families_by_name()
 PLANNED = [c for name in definitions() if name != "timm_vit" for c in cases(name)]
 every_case = pytest.mark.parametrize("recorded", [c.kind for c in PLANNED], indirect=True)
 QUERY = "encoder.layer.{}.attention.attention.query.bias"
@@ -38,13 +38,13 @@ def refused(recorded, error):
 @every_case
 def test_every_tensor_is_accounted_for(recorded):
     plan = plan_of(recorded)
-    assert plan.scheme.name == recorded.definition
+    assert plan.family.name == recorded.definition
     used = [source for kept in plan.kept for source in kept.sources]
     assert sorted([*used, *plan.dropped]) == sorted(recorded.header)
     assert {kept.name: kept.shape for kept in plan.kept} == tensor_shapes(plan.architecture)
     assert list(plan.dropped) == sorted(plan.dropped)
     for kept in plan.kept:
-        assert kept.role == plan.scheme.roles.get(kept.name, "copy")
+        assert kept.role == plan.family.roles.get(kept.name, "copy")
         assert kept.dtype == "F32"
 
 

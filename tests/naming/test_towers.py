@@ -4,13 +4,13 @@ import pytest
 
 from inflate_zoo.errors import AmbiguousSourceError, UnsupportedModelError, UsageError
 from inflate_zoo.files.header import TensorInfo
-from inflate_zoo.naming.catalog import naming_schemes
-from inflate_zoo.naming.detection import choose_scheme
+from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.detection import choose_family
 from inflate_zoo.naming.plan import make_plan
 from inflate_zoo.naming.towers import best_matching, choose_tower, complete_towers, left_out
 from tests.support.recorded import case
 
-SCHEMES = naming_schemes()
+SCHEMES = families_by_name()
 TIMM = SCHEMES["timm_vit"]
 INFO = TensorInfo("F32", (4,))
 
@@ -59,7 +59,7 @@ def test_a_tower_is_found_under_any_wrapper(kind):
 def test_transformers_names_under_a_wrapper():
     recorded = case("vit_classifier")
     header = under("state_dict.model.", header=recorded.header)
-    scheme = choose_scheme(SCHEMES, header, recorded.config)
+    scheme = choose_family(SCHEMES, header, recorded.config)
     plan = make_plan(scheme, header, recorded.config)
     assert plan.prefix == "state_dict.model.vit."
     assert "state_dict.model.classifier.weight" in plan.dropped
@@ -193,7 +193,7 @@ def test_thousands_of_stems_cost_little_time():
 )  # fmt: skip
 def test_what_is_no_tower_is_told_as_what_it_is(names, options, told, step):
     with pytest.raises(UnsupportedModelError) as caught:
-        choose_scheme(SCHEMES, dict.fromkeys(names, INFO), None, **options)
+        choose_family(SCHEMES, dict.fromkeys(names, INFO), None, **options)
     assert told in caught.value.message
     assert step in caught.value.hint
 
@@ -206,7 +206,7 @@ def test_an_adapter_that_is_not_merged_is_told_as_one():
 
 def test_an_architecture_for_transformers_names_says_whose_they_are():
     with pytest.raises(UsageError, match="the tensors are those of hf_siglip"):
-        choose_scheme(SCHEMES, case("siglip").header, None, arch="test_vit")
+        choose_family(SCHEMES, case("siglip").header, None, arch="test_vit")
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,9 @@ def test_an_architecture_for_transformers_names_says_whose_they_are():
     [("dino_full", "dino"), ("moco_v3", "moco_v3")],
 )
 def test_a_kind_is_known_by_its_wrapper(kind, family):
-    assert choose_scheme(SCHEMES, case(kind).header, None).name == family
+    assert choose_family(SCHEMES, case(kind).header, None).name == family
 
 
 def test_of_originals_with_the_same_names_the_one_that_knows_all_is_chosen():
     header = under("model.") | {"model.decoder_embed.weight": INFO}  # a MAE's
-    assert choose_scheme(SCHEMES, header, None).name == "timm_vit"
+    assert choose_family(SCHEMES, header, None).name == "timm_vit"

@@ -25,7 +25,7 @@ def _known(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         register(patch, tmp_path_factory.mktemp("known"))
         yield
-    catalog.naming_schemes.cache_clear()
+    catalog.families_by_name.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from inflate_zoo.errors import ConfigError, UsageError
 from inflate_zoo.hub.addresses import BUILTIN
 from inflate_zoo.hub.cards import front_matter_text
 from inflate_zoo.inflation.schemes import SCHEMES
-from inflate_zoo.naming.catalog import naming_schemes
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.registry.entries import read_card
 from inflate_zoo.registry.listing import find_card, zoo
 from tests.support.conversions import COMMIT, DIGEST, conversion_table
@@ -206,7 +206,7 @@ def test_there_are_enough_entries():
 
 def test_families_and_schemes_exist():
     for entry in zoo():
-        assert entry.family in naming_schemes(), entry.name
+        assert entry.family in families_by_name(), entry.name
         assert entry.scheme in SCHEMES, entry.name
 
 

@@ -324,4 +324,4 @@ def register(patch: pytest.MonkeyPatch, folder: Path) -> None:
     definitions = shutil.copytree(data_folder("converters"), folder / "converters")
     (definitions / "pyramid.toml").write_text(DEFINITION)
     patch.setattr(catalog, "data_folder", lambda _: definitions)
-    catalog.naming_schemes.cache_clear()
+    catalog.families_by_name.cache_clear()

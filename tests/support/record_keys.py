@@ -27,7 +27,7 @@ from tests.support.checkpoints import (
 
 KEYS = Path(__file__).parents[1] / "keys"
 
-# Naming scheme -> kinds of `save_transformers` that show it.
+# Family -> kinds of `save_transformers` that show it.
 SCHEMES: dict[str, list[str]] = {
     "hf_vit": [
         "vit",
@@ -50,12 +50,12 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 
 def definitions() -> list[str]:
-    """Return the names of all recorded naming schemes."""
+    """Return the names of all recorded families."""
     return [*SCHEMES, "timm_vit", "dino", "moco_v3"]
 
 
 def record(definition: str) -> dict[str, Any]:
-    """Save every kind of one naming scheme afresh and list what its files hold."""
+    """Save every kind of one family afresh and list what its files hold."""
     if definition == "timm_vit":
         cases = [_timm_case(kind) for kind in TIMM]
         cases.append(_timm_case("augreg", layout="file"))

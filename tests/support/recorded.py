@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from inflate_zoo.files.header import TensorInfo
-from inflate_zoo.naming.catalog import naming_schemes
-from inflate_zoo.naming.detection import choose_scheme, section_of
+from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.detection import choose_family, section_of
 from inflate_zoo.naming.plan import Plan, make_plan
 
 KEYS = Path(__file__).parents[1] / "keys"
@@ -59,6 +59,6 @@ def case(kind: str) -> Case:
 
 def plan_of(case: Case) -> Plan:
     """Detect and plan, as a conversion does."""
-    scheme = choose_scheme(naming_schemes(), case.header, case.config, family=case.family)
+    scheme = choose_family(families_by_name(), case.header, case.config, family=case.family)
     raw, section = section_of(scheme, case.config or {})
     return make_plan(scheme, case.header, raw, section)

@@ -37,7 +37,7 @@ from inflate_zoo.texts import problems_of
 _CORE = ("patch_embed.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
 
 
-def gather(scheme: Family, matching: Matching, header: Header) -> FromHeader:
+def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
     """Read the architecture off names and shapes.
 
     Raises:
@@ -45,7 +45,7 @@ def gather(scheme: Family, matching: Matching, header: Header) -> FromHeader:
             whole block is missing.
     """
     if any(target not in matching.kept for target in _CORE):
-        raise _lacks_core(scheme, matching, header)
+        raise _lacks_core(family, matching, header)
     stem, table, fc1 = (matching.kept[target][0] for target in _CORE)
     for name, rank in ((stem, 4), (fc1, 2)):
         if len(header[name].shape) != rank:
@@ -54,14 +54,14 @@ def gather(scheme: Family, matching: Matching, header: Header) -> FromHeader:
                 hint="a 2D stem has shape [out, in, height, width]; is this a 3D or a 1D model?",
             )
     dim, in_channels, *patch = header[stem].shape
-    indices = _blocks(scheme, matching)
+    indices = _blocks(family, matching)
     registers = matching.kept.get("reg_token", (None,))[0]
 
     def piece(target: str) -> bool:
-        if not covers(scheme, target):
+        if not covers(family, target):
             return False
         there = any(name in matching.kept for name in _spelled(target, indices))
-        return there or not is_optional(scheme, target)
+        return there or not is_optional(family, target)
 
     pooled = "pooled" if piece("fc_norm.{wb}") else "none"
     values: dict[str, Any] = {
@@ -92,7 +92,7 @@ def gather(scheme: Family, matching: Matching, header: Header) -> FromHeader:
     }
     told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
     told_by["mlp_dim"] = f"'{fc1}' says"
-    told_by |= {f: _teller(scheme, matching, target) for f, target in telling.items()}
+    told_by |= {f: _teller(family, matching, target) for f, target in telling.items()}
     return FromHeader(values, told_by, table, math.prod(header[table].shape[:-1]))
 
 
@@ -100,14 +100,14 @@ def _rows(shape: tuple[int, ...]) -> int:
     return shape[-2] if len(shape) > 1 else 0
 
 
-def _teller(scheme: Family, matching: Matching, target: str) -> str:
+def _teller(family: Family, matching: Matching, target: str) -> str:
     if target in matching.kept:
         return f"'{matching.kept[target][0]}' says"
-    names = sources_of(scheme, matching.prefix, target)
+    names = sources_of(family, matching.prefix, target)
     return f"the absence of '{names[0]}' says" if names else "the tensors say"
 
 
-def _blocks(scheme: Family, matching: Matching) -> range:
+def _blocks(family: Family, matching: Matching) -> range:
     """The block numbers, 0 to the last without a gap.
 
     Raises:
@@ -118,7 +118,7 @@ def _blocks(scheme: Family, matching: Matching) -> range:
     last = max(found)
     absent = [index for index in range(last) if index not in found]
     if absent:
-        names = [sources_of(scheme, matching.prefix, f"blocks.{i}.norm1.weight")[0] for i in absent]
+        names = [sources_of(family, matching.prefix, f"blocks.{i}.norm1.weight")[0] for i in absent]
         raise AccountingError(
             f"the blocks go up to number {last}, but {len(absent)} before it are missing",
             details=[f"missing: '{name}' and the others of its block" for name in names],
@@ -132,15 +132,15 @@ def _spelled(target: str, indices: range) -> list[str]:
     return [name.replace("{}", str(index)) for name in spelled for index in indices]
 
 
-def _lacks_core(scheme: Family, matching: Matching, header: Header) -> AccountingError:
+def _lacks_core(family: Family, matching: Matching, header: Header) -> AccountingError:
     absent = [t for t in _CORE if t not in matching.kept]
-    names = [sources_of(scheme, matching.prefix, t) for t in absent]
+    names = [sources_of(family, matching.prefix, t) for t in absent]
     details = [f"missing: {either(alternatives)}" for alternatives in names]
     details += leftover_lines(matching.leftover, header, [n for found in names for n in found])
     return AccountingError(
-        f"the tensors are not those of {scheme.name} ({scheme.summary})",
+        f"the tensors are not those of {family.name} ({family.summary})",
         details=details,
-        hint="'inflate-zoo families' lists the naming schemes; --family overrides the choice",
+        hint="'inflate-zoo families' lists the families; --family overrides the choice",
     )
 
 
@@ -256,8 +256,8 @@ def _check(claims: FromConfig, embed_dim: int, statement: Statement) -> None:
         )
 
 
-def _note(scheme: Family, form: Form2D) -> str:
-    if isinstance(form, VitForm) and form.pool == "mean" and scheme.config["pool"].default == "cls":
+def _note(family: Family, form: Form2D) -> str:
+    if isinstance(form, VitForm) and form.pool == "mean" and family.config["pool"].default == "cls":
         return "There is no cls token; forward() returns the mean of the patch tokens."
     return ""
 
