@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import (
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.dtypes import DTYPES
+from inflate_zoo.files.foreign import json_value
 from inflate_zoo.files.header import read_header
 from inflate_zoo.files.reading import called, lacking, read_json
 from inflate_zoo.files.writing.contents import json_text
@@ -44,10 +44,10 @@ FILES = (*WRITTEN, RECORD)
 _PACKAGES = ("torch", "safetensors", "huggingface_hub", "transformers", "timm")
 
 
-def _one_of(kind: str, known: Mapping[str, object]) -> AfterValidator:
+def _one_of(kind: str, known: Callable[[], Mapping[str, object]]) -> AfterValidator:
     def check(name: str) -> str:
-        if name not in known:
-            raise ValueError(f"no {kind} named '{name}'; known: {', '.join(sorted(known))}")
+        if name not in known():
+            raise ValueError(f"no {kind} named '{name}'; known: {', '.join(sorted(known()))}")
         return name
 
     return AfterValidator(check)
@@ -55,8 +55,8 @@ def _one_of(kind: str, known: Mapping[str, object]) -> AfterValidator:
 
 Count = Annotated[int, Field(ge=1, le=1 << 20)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-SchemeName = Annotated[str, _one_of("scheme", SCHEMES)]
-DtypeName = Annotated[str, _one_of("dtype", DTYPES)]
+SchemeName = Annotated[str, _one_of("scheme", lambda: SCHEMES)]
+DtypeName = Annotated[str, _one_of("dtype", lambda: DTYPES)]
 # JSON has lists only.
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Triple = Annotated[tuple[Count, Count, Count], Field(strict=False)]
@@ -233,7 +233,7 @@ class ConversionRecord(_Recorded):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values in the order of the file."""
-        content: dict[str, Any] = json.loads(self.text())
+        content: dict[str, Any] = json_value(self.text(), lambda error: error)
         return content
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from inflate_zoo.conversion import converting, proof
+from inflate_zoo.conversion import converting, proof, record
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.conversion.record import RECORD, read_conversion
 from inflate_zoo.errors import VerificationError
@@ -100,11 +100,11 @@ def test_a_scheme_of_any_weights_is_proved_by_them_alone(source, tmp_path, monke
         ramp, lambda depth: tuple(2.0**index for index in range(depth)), "weighted slice"
     )
     reversed_law = replace(right, weights=lambda depth: right.weights(depth)[::-1])
-    for module in (roles, recipe, proof):
+    for module in (roles, recipe, proof, record):
         monkeypatch.setattr(module, "SCHEMES", dict(SCHEMES) | {"ramp": right})
     options = {"scheme": "ramp", "patch_depth": 3, "fold_normalization": fold}
-    record = json.loads((convert(source, tmp_path / "out", **options) / RECORD).read_text())
-    assert "weighted slice" in record["verification"]["errors"]
+    found = json.loads((convert(source, tmp_path / "out", **options) / RECORD).read_text())
+    assert "weighted slice" in found["verification"]["errors"]
     monkeypatch.setattr(proof, "SCHEMES", dict(SCHEMES) | {"ramp": reversed_law})
     with pytest.raises(VerificationError):
         convert(source, tmp_path / "wrong", **options)
