@@ -104,7 +104,7 @@ leftover.append(name) ==> dropped.append(name)
 @@ inflate_zoo/inflation/recipe.py | inflation/test_recipe.py
 == depth-of-image: the patch depth is taken from the image size
 patch_depth or form.patch_size[0] ==> patch_depth or form.patch_size[0] * form.position_grid[0]
-@@ inflate_zoo/naming/normalization.py | naming/test_normalization.py
+@@ inflate_zoo/naming/configs/normalization.py | naming/configs/test_normalization.py
 == normalize-always: do_normalize false is overlooked
 if normalizes: ==> if True:
 == rescale-always: do_rescale false is overlooked
@@ -121,12 +121,12 @@ nested = (processor or {}).get("image_processor") ==> nested = None
 std=tuple(value / gain for value in std), ==> std=std,
 == name-built: any class that a file names is built
 return today if today in PROCESSORS else name ==> return today
-@@ inflate_zoo/naming/timm_models.py | naming/test_normalization.py
+@@ inflate_zoo/naming/configs/timm_models.py | naming/configs/test_normalization.py
 == tag-dropped: the tag of --arch is dropped
 f"{arch}.{tag}" if tag else arch ==> arch
 == default-tag-stated: the tag that timm takes by itself passes for the weights' own
 told = bool(tag) or found is None ==> told = True
-@@ inflate_zoo/conversion/feeders.py | naming/test_normalization.py
+@@ inflate_zoo/conversion/feeders.py | naming/configs/test_normalization.py
 == always-replayed: the proof replays mean and std
 if fed.processor is not None: ==> if fed.processor is None:
 == resized: the processor resizes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.hub.cards import front_matter_text, one_line
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
-from inflate_zoo.naming.normalization import Basis
+from inflate_zoo.naming.configs.normalization import Basis
 from inflate_zoo.naming.towers import counted, left_out
 from inflate_zoo.networks.base import BackboneConfig
 

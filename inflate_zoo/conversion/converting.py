@@ -21,7 +21,7 @@ from inflate_zoo.files.writing.contents import json_text, write_safetensors, wri
 from inflate_zoo.files.writing.staging import check_target, staged
 from inflate_zoo.inflation.recipe import Options, backbone_config, checked_options, make_recipe
 from inflate_zoo.inflation.tensors import InflatedTensor, compute, outputs, stacked
-from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG
+from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
 from inflate_zoo.naming.plan import TensorPlan
 from inflate_zoo.naming.understanding import Understood, understand
 

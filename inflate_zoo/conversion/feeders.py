@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.files.foreign import parsing
-from inflate_zoo.naming.normalization import PROCESSORS, Feeding, Processor
+from inflate_zoo.naming.configs.normalization import PROCESSORS, Feeding, Processor
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -24,13 +24,13 @@ from inflate_zoo.files.reading import read_json
 from inflate_zoo.hub import download
 from inflate_zoo.hub.addresses import is_local
 from inflate_zoo.inflation.recipe import backbone_config, checked_options, make_recipe
-from inflate_zoo.naming.normalization import (
+from inflate_zoo.naming.configs.normalization import (
     PREPROCESSOR_CONFIG,
     PROCESSOR_CONFIG,
     Preprocessor,
     image_processor,
 )
-from inflate_zoo.naming.open_clip import OpenClip
+from inflate_zoo.naming.configs.open_clip import OpenClip
 from inflate_zoo.naming.understanding import Understood, find_feeding, understand
 from inflate_zoo.networks.base import BackboneConfig
 

@@ -15,8 +15,8 @@ from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import network_in_memory, stacked
+from inflate_zoo.naming.configs.timm_models import create_timm
 from inflate_zoo.naming.patterns import bare_name, match_header, sources_of
-from inflate_zoo.naming.timm_models import create_timm
 from inflate_zoo.networks.vit.config import VitForm
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.files.checkpoints import Checkpoint
-    from inflate_zoo.naming.normalization import Feeding
+    from inflate_zoo.naming.configs.normalization import Feeding
     from inflate_zoo.naming.plan import TensorPlan
     from inflate_zoo.naming.understanding import Understood
 

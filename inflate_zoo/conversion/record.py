@@ -25,8 +25,8 @@ from inflate_zoo.files.header import read_header
 from inflate_zoo.files.reading import called, lacking, read_json
 from inflate_zoo.files.writing.contents import json_text
 from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.naming.configs.normalization import Basis, Feeding
 from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.naming.normalization import Basis, Feeding
 from inflate_zoo.texts import problems_of
 from inflate_zoo.version import __version__
 

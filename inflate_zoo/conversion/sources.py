@@ -34,14 +34,14 @@ from inflate_zoo.hub.addresses import (
     parse_address,
 )
 from inflate_zoo.hub.cards import license_fields
-from inflate_zoo.naming.normalization import (
+from inflate_zoo.naming.configs.normalization import (
     OPEN_CLIP_CONFIG,
     PREPROCESSOR_CONFIG,
     PROCESSOR_CONFIG,
     Preprocessor,
     image_processor,
 )
-from inflate_zoo.naming.open_clip import OpenClip, is_needed, read_tower
+from inflate_zoo.naming.configs.open_clip import OpenClip, is_needed, read_tower
 from inflate_zoo.networks.base import SEGMENTER_TYPE
 from inflate_zoo.networks.known import CONFIGS
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from inflate_zoo.errors import UnknownNameError, UsageError
 from inflate_zoo.files.dtypes import DTYPES
 from inflate_zoo.inflation.schemes import SCHEMES
-from inflate_zoo.naming import normalization
+from inflate_zoo.naming.configs import normalization
+from inflate_zoo.naming.configs.normalization import Feeding, Preprocessor
 from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.naming.normalization import Feeding, Preprocessor
 from inflate_zoo.naming.understanding import Understood, find_feeding
 from inflate_zoo.networks.base import BackboneConfig
 

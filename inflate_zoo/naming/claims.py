@@ -3,8 +3,8 @@
 from typing import Any
 
 from inflate_zoo.errors import ConfigError
+from inflate_zoo.naming.configs.from_config import CONFIG_FILE, FromConfig, Raw, Statement
 from inflate_zoo.naming.definition import ConfigEntry, Family
-from inflate_zoo.naming.from_config import CONFIG_FILE, FromConfig, Raw, Statement
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.reader import Reader
 

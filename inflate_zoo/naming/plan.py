@@ -12,8 +12,8 @@ from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.claims import read_claims
+from inflate_zoo.naming.configs.from_config import CONFIG_FILE, FromConfig, Statement, plain
 from inflate_zoo.naming.definition import Family, Role
-from inflate_zoo.naming.from_config import CONFIG_FILE, FromConfig, Statement, plain
 from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, sources_of
 from inflate_zoo.naming.readers.known import READERS

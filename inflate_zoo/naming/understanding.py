@@ -10,18 +10,18 @@ from typing import Any
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.header import Header
-from inflate_zoo.naming import normalization
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.claims import read_claims
+from inflate_zoo.naming.configs import normalization
+from inflate_zoo.naming.configs.from_config import CONFIG_FILE, Statement
+from inflate_zoo.naming.configs.gate import transformers_fields
+from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG, Feeding, Preprocessor
+from inflate_zoo.naming.configs.open_clip import OPEN_CLIP_FILE, OpenClip, timm_tower
+from inflate_zoo.naming.configs.timm_models import describe_timm, published_cfg, timm_arguments
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.detection import choose_family, known_by_wrapper, section_of
-from inflate_zoo.naming.from_config import CONFIG_FILE, Statement
-from inflate_zoo.naming.gate import transformers_fields
-from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG, Feeding, Preprocessor
-from inflate_zoo.naming.open_clip import OPEN_CLIP_FILE, OpenClip, timm_tower
 from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.naming.plan import Plan, make_plan
-from inflate_zoo.naming.timm_models import describe_timm, published_cfg, timm_arguments
 from inflate_zoo.naming.towers import best_matching
 from inflate_zoo.networks.vit.config import VitForm
 

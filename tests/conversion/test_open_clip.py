@@ -12,7 +12,7 @@ from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.conversion.inspection import inspect_source
 from inflate_zoo.conversion.sources import find_source
 from inflate_zoo.errors import ConfigError, UnsupportedModelError, UsageError, VerificationError
-from inflate_zoo.naming import normalization
+from inflate_zoo.naming.configs import normalization
 from tests.support.checkpoints import (
     open_clip_config,
     open_clip_trunk,

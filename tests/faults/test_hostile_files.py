@@ -21,7 +21,7 @@ from inflate_zoo.errors import CheckpointError, UnsupportedModelError, UsageErro
 from inflate_zoo.files import foreign
 from inflate_zoo.files.writing.contents import replace_tensors
 from inflate_zoo.files.writing.store import MANIFEST, DigestMemory, Store
-from inflate_zoo.naming import timm_models
+from inflate_zoo.naming.configs import timm_models
 from tests.support import records
 
 HOSTILE = {

@@ -158,7 +158,7 @@ def test_no_list_of_a_parsers_exceptions_stands_anywhere():
         if NAMES_OF_PARSERS.search(ast.unparse(node.type))
     }
     # Of `repr`, which parses nothing.
-    assert found == {"naming/from_config.py short: (RecursionError, ValueError)"}
+    assert found == {"naming/configs/from_config.py short: (RecursionError, ValueError)"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.naming.catalog import families_by_name, parse_family
 from inflate_zoo.naming.claims import read_claims
-from inflate_zoo.naming.from_config import ACTIVATION_NAMES
+from inflate_zoo.naming.configs.from_config import ACTIVATION_NAMES
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.vit import FIELDS, RULES
 from inflate_zoo.networks.vit.config import VitForm

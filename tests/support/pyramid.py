@@ -22,7 +22,7 @@ from inflate_zoo.conversion import originals
 from inflate_zoo.conversion.originals import Asked, Reference
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.naming import catalog
-from inflate_zoo.naming.from_config import pair, small, whole
+from inflate_zoo.naming.configs.from_config import pair, small, whole
 from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.readers import known as readers
 from inflate_zoo.naming.readers.reader import Reader

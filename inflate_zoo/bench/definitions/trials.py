@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol, Voxels
 from inflate_zoo.bench.definitions.tasks import Task
-from inflate_zoo.naming.normalization import Basis
+from inflate_zoo.naming.configs.normalization import Basis
 from inflate_zoo.networks.known import AnyBackboneConfig
 
 RESULT_VERSION: Literal[1] = 1  # raised when the same specification would give another result

@@ -83,7 +83,7 @@ def request_of(asked: Asked, words: Sequence[str], shown: Board) -> Request:
     from inflate_zoo.bench.definitions.catalog import load_protocol
     from inflate_zoo.bench.trials.planning import Request
     from inflate_zoo.files.locations import default_cache
-    from inflate_zoo.naming.normalization import given
+    from inflate_zoo.naming.configs.normalization import given
 
     asked = asked.completed()
     protocol = load_protocol(asked.protocol or DEFAULT_PROTOCOL, asked.changes)

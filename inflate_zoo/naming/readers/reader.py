@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inflate_zoo.files.header import Header
+from inflate_zoo.naming.configs.from_config import ConfigRule, FieldType, FromConfig, Statement
 from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.from_config import ConfigRule, FieldType, FromConfig, Statement
 from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.networks.base import Form2D

@@ -9,8 +9,7 @@ from pydantic import ValidationError
 
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import Header
-from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.from_config import (
+from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
     FieldType,
     FromConfig,
@@ -27,6 +26,7 @@ from inflate_zoo.naming.from_config import (
     stated_number,
     whole,
 )
+from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_of
 from inflate_zoo.naming.readers.reader import Reader

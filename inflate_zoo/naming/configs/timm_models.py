@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
 from inflate_zoo.files.foreign import parsing, reason_of
-from inflate_zoo.naming import gate
+from inflate_zoo.naming.configs import gate
 
 if TYPE_CHECKING:
     from torch import nn

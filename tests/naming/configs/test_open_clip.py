@@ -7,9 +7,9 @@ import torch
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError, UsageError
 from inflate_zoo.files.header import TensorInfo
-from inflate_zoo.naming.normalization import PROCESSORS, from_open_clip
-from inflate_zoo.naming.open_clip import is_needed, read_tower, timm_tower
-from inflate_zoo.naming.timm_models import create_timm
+from inflate_zoo.naming.configs.normalization import PROCESSORS, from_open_clip
+from inflate_zoo.naming.configs.open_clip import is_needed, read_tower, timm_tower
+from inflate_zoo.naming.configs.timm_models import create_timm
 from inflate_zoo.naming.understanding import understand
 from tests.support.checkpoints import open_clip_config, open_clip_trunk
 from tests.support.recorded import case

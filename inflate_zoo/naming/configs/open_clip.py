@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
-from inflate_zoo.naming import gate
-from inflate_zoo.naming.from_config import Statement
-from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG
-from inflate_zoo.naming.timm_models import describe_timm, timm_arguments
+from inflate_zoo.naming.configs import gate
+from inflate_zoo.naming.configs.from_config import Statement
+from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
+from inflate_zoo.naming.configs.timm_models import describe_timm, timm_arguments
 
 OPEN_CLIP_FILE = Statement(OPEN_CLIP_CONFIG, "take both files from the same repo and revision")
 _SECTION = "model_cfg.vision_cfg"

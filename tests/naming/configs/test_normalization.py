@@ -15,9 +15,9 @@ from inflate_zoo.cli import app
 from inflate_zoo.conversion import feeders
 from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError, VerificationError
-from inflate_zoo.naming import normalization
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.naming.normalization import (
+from inflate_zoo.naming.configs import normalization
+from inflate_zoo.naming.configs.normalization import (
     PROCESSORS,
     Preprocessor,
     for_channels,

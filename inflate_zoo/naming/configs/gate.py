@@ -15,8 +15,8 @@ from typing import Any
 
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.dtypes import DTYPES
-from inflate_zoo.naming.from_config import ACTIVATION_NAMES, short
-from inflate_zoo.naming.normalization import OPEN_CLIP_CONFIG
+from inflate_zoo.naming.configs.from_config import ACTIVATION_NAMES, short
+from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
 
 MOST_BLOCKS = 1_000
 MOST_HEADS = 1_024

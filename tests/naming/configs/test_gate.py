@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
-from inflate_zoo.naming import timm_models
+from inflate_zoo.naming.configs import timm_models
 from inflate_zoo.naming.understanding import understand
 from tests.support.recorded import case
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LABELS = {str(i): f"n{i:08d}" for i in range(21_841)}
 
 

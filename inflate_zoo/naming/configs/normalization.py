@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from inflate_zoo.errors import ConfigError, UsageError
+from inflate_zoo.naming.configs.from_config import short
 from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.naming.from_config import short
 
 Basis = Literal["stated", "given", "guessed"]
 """Whether the source states it, the user gave it, or nobody did."""
