@@ -61,7 +61,7 @@ MOMENTS = {
     """,
     "before the record": """
         from inflate_zoo.bench.definitions import trial_folder as records
-        records.Trial.finish = lambda *_: os._exit(9)
+        records.TrialFolder.finish = lambda *_: os._exit(9)
     """,
     "after the record": """
         import shutil

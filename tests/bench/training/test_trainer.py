@@ -315,7 +315,7 @@ def test_a_frozen_backbone_stays_and_kept_features_give_its_logits(plan, kind):
         "decoder.head.bias",
     }
     assert sum(log.losses[-5:]) < sum(log.losses[:5])
-    body = training.Body(network.eval(), frozen=True)
+    body = training.TrainingModule(network.eval(), frozen=True)
     image = torch.rand(3, 1, *window_of(trial.spec))
     features = torch.cat([network.encode(image[i : i + 1])[0].unsqueeze(0) for i in range(3)])
     with torch.no_grad():
@@ -505,14 +505,14 @@ def test_a_gradient_that_is_no_number_reaches_no_weight(plan):
 
 def out_of_memory(monkeypatch, refuse):
     """Let the forward pass run out of memory where `refuse(call, windows)` says so."""
-    calls, forward = count(), training.Body.forward
+    calls, forward = count(), training.TrainingModule.forward
 
     def limited(self, inputs, depth):
         if refuse(next(calls), len(inputs)):
             raise torch.OutOfMemoryError("no room")
         return forward(self, inputs, depth)
 
-    monkeypatch.setattr(training.Body, "forward", limited)
+    monkeypatch.setattr(training.TrainingModule, "forward", limited)
 
 
 @pytest.mark.parametrize(
