@@ -17,6 +17,7 @@ from inflate_zoo.conversion.originals import Reference, original_of, tables_of
 from inflate_zoo.conversion.record import Verification
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
+from inflate_zoo.files.dtypes import torch_dtype
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
@@ -116,7 +117,7 @@ def _tables_equal(
 ) -> bool:
     """Whether the file's position tables are the original's, rounded where they are narrowed."""
     written = SafetensorsCheckpoint([folder / "model.safetensors"])
-    kind = getattr(torch, recipe.dtype or "float32")
+    kind = torch_dtype(recipe.dtype)
     return all(
         torch.equal(written.read(name).float(), table.to(kind).float())
         for name, table in tables_of(understood.plan, checkpoint).items()
@@ -129,7 +130,7 @@ def _rounded_exactly(
     def read(kept: TensorPlan) -> Tensor:
         return stacked(kept, [checkpoint.read(source) for source in kept.sources])
 
-    dtype = getattr(torch, recipe.dtype or "float32")
+    dtype = torch_dtype(recipe.dtype)
     written = SafetensorsCheckpoint([folder / "model.safetensors"])
     made = outputs(understood.plan, recipe)
     return set(written.header) == {output.name for output in made} and all(
