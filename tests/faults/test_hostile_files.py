@@ -17,11 +17,10 @@ from inflate_zoo.bench.scoring.evaluation import _kept
 from inflate_zoo.bench.scoring.slices import keep_overlays
 from inflate_zoo.bench.training.checkpointing import _read
 from inflate_zoo.bench.trials.leases import LEASE, holder, leased
-from inflate_zoo.errors import CheckpointError, UnsupportedModelError, UsageError
+from inflate_zoo.errors import CheckpointError, UsageError
 from inflate_zoo.files import foreign
 from inflate_zoo.files.writing.contents import replace_tensors
 from inflate_zoo.files.writing.store import MANIFEST, DigestMemory, Store
-from inflate_zoo.naming.configs import timm_models
 from tests.support import records
 
 HOSTILE = {
@@ -189,10 +188,3 @@ def test_a_length_that_is_none_is_unknown(length):
         headers = {"Content-Length": length}  # noqa: RUF012
 
     assert web.describe(Answer()).length is None
-
-
-@pytest.mark.parametrize("name", ["swin_base_patch4_window7_224_in22k", "resnetv2_50x1_bitm"])
-def test_timm_builds_for_a_tag_only_what_the_gate_admits(monkeypatch, name):
-    monkeypatch.setattr("timm.create_model", Raising(AssertionError("it was built")))
-    with pytest.raises(UnsupportedModelError, match="not a plain VisionTransformer"):
-        timm_models._of_old_name(name)

@@ -5,12 +5,12 @@ from inflate_zoo.errors import (
     ConfigError,
     UnknownNameError,
     UnsupportedModelError,
+    UsageError,
 )
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.detection import choose_family, section_of
 from inflate_zoo.naming.towers import best_matching
-from inflate_zoo.naming.unsupported import MODEL_TYPES
 from tests.support.recorded import case, cases, definitions, plan_of
 
 SCHEMES = families_by_name()
@@ -116,62 +116,6 @@ def test_a_model_type_that_is_no_text_is_named(value):
         choose(case("vit").header, {"model_type": value})
 
 
-@pytest.mark.parametrize(
-    "model_type, what, nearest",
-    [
-        ("swin", "Swin", "hf_vit"),
-        ("beit", "BEiT", "hf_vit"),
-        ("bert", r"text model \(BERT\)", "hf_clip"),
-        ("resnet", r"CNN \(ResNet\)", "hf_vit"),
-        ("dinov3_vit", "DINOv3", "hf_dinov2_with_registers"),
-        ("perceiver", "model of type 'perceiver'", "hf_vit"),
-    ],
-)
-def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_type, what, nearest):
-    with pytest.raises(UnsupportedModelError, match=what) as caught:
-        choose(header_of("a"), {"model_type": model_type})
-    assert caught.value.hint.startswith(f"nearest supported: {nearest};")
-
-
-@pytest.mark.parametrize(
-    "name, what",
-    [  # from files that transformers, timm and torchvision wrote
-        ("encoder.layers.0.blocks.0.attention.self.relative_position_bias_table", "Swin"),
-        ("layers.0.blocks.0.attn.relative_position_bias_table", "Swin"),
-        (
-            "encoder.layer.0.attention.attention.relative_position_bias"
-            ".relative_position_bias_table",
-            "BEiT",
-        ),
-        ("blocks.0.attn.relative_position_bias_table", "BEiT"),
-        ("layer.0.attention.q_proj.weight", "DINOv3"),
-        ("bert.encoder.layer.0.attention.self.query.weight", r"text model \(BERT\)"),
-        ("transformer.h.0.attn.c_attn.weight", r"text model \(GPT-2\)"),
-        ("model.layers.0.self_attn.q_proj.weight", r"text model \(Llama\)"),
-        ("layer1.0.conv1.weight", r"CNN \(ResNet\)"),
-        ("encoder.stages.0.layers.0.layer.0.convolution.weight", r"CNN \(ResNet\)"),
-        ("stages.0.blocks.0.conv_dw.weight", r"CNN \(ConvNeXt\)"),
-        ("vision_encoder.layers.0.attn.rel_pos_h", "SAM"),
-        ("something.else", "no family knows"),
-    ],
-)
-def test_names_alone_tell_what_a_source_is(name, what):
-    with pytest.raises(UnsupportedModelError, match=what) as caught:
-        choose(header_of(name, "embeddings.position_embeddings"))
-    assert name in caught.value.details[0]
-
-
-def test_a_clip_text_tower_is_not_called_llama():
-    with pytest.raises(UnsupportedModelError, match="no family knows"):
-        choose(header_of("text_model.encoder.layers.0.self_attn.q_proj.weight"))
-
-
-def test_unsupported_types_are_not_supported_and_their_nearest_exists():
-    supported = {model for scheme in SCHEMES.values() for model in scheme.model_types}
-    assert not supported & set(MODEL_TYPES)
-    assert {nearest for _, nearest in MODEL_TYPES.values()} <= set(SCHEMES)
-
-
 def test_an_empty_file_is_unsupported():
     with pytest.raises(UnsupportedModelError):
         choose({})
@@ -238,3 +182,8 @@ def test_clips_vision_config_dict_wins_with_the_librarys_defaults():
 def test_siglip_has_no_such_rule():
     config = {"model_type": "siglip", "vision_config": {"a": 1}, "vision_config_dict": {"b": 2}}
     assert section_of(SCHEMES["hf_siglip"], config) == ({"a": 1}, "vision_config.")
+
+
+def test_an_architecture_for_transformers_names_says_whose_they_are():
+    with pytest.raises(UsageError, match="the tensors are those of hf_siglip"):
+        choose_family(SCHEMES, case("siglip").header, None, arch="test_vit")

@@ -204,11 +204,6 @@ def test_an_adapter_that_is_not_merged_is_told_as_one():
         best_matching(TIMM, header)
 
 
-def test_an_architecture_for_transformers_names_says_whose_they_are():
-    with pytest.raises(UsageError, match="the tensors are those of hf_siglip"):
-        choose_family(SCHEMES, case("siglip").header, None, arch="test_vit")
-
-
 @pytest.mark.parametrize(
     "kind, family",
     [("dino_full", "dino"), ("moco_v3", "moco_v3")],

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.detection import choose_family, section_of
@@ -62,3 +64,18 @@ def plan_of(case: Case) -> Plan:
     scheme = choose_family(families_by_name(), case.header, case.config, family=case.family)
     raw, section = section_of(scheme, case.config or {})
     return make_plan(scheme, case.header, raw, section)
+
+
+PLANNED = [c for name in definitions() if name != "timm_vit" for c in cases(name)]
+
+
+def vision(case: Case) -> dict[str, Any]:
+    """The part of the config that describes the image tower, to be changed."""
+    return section_of(families_by_name()[case.definition], case.config)[0]
+
+
+def refused(case: Case, error: type[Exception]) -> str:
+    """What the plan of a case is refused with, message and details."""
+    with pytest.raises(error) as caught:
+        plan_of(case)
+    return "\n".join([caught.value.message, *caught.value.details])

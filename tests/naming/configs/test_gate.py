@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
-from inflate_zoo.naming.configs import timm_models
+from inflate_zoo.errors import ConfigError
 from inflate_zoo.naming.understanding import understand
 from tests.support.recorded import case
 
@@ -167,22 +166,6 @@ class Counted:
         return model
 
 
-@pytest.mark.parametrize(
-    ("arch", "error", "told"),
-    [
-        ("resnet50", UnsupportedModelError, "'resnet50' is of timm's resnet, not a plain"),
-        ("swin_base_patch4_window7_224", UnsupportedModelError, "swin_transformer"),
-        ("hf-hub:timm/vit_base_patch16_224", UnknownNameError, "no timm architecture named"),
-        ("local-dir:/etc", UnknownNameError, "no timm architecture named"),
-        ("x" * 1_000_000, UnknownNameError, "no timm architecture named"),
-    ],
-)
-def test_an_architecture_that_is_no_plain_one_is_not_built(arch, error, told, no_library):
-    with pytest.raises(error, match=told) as raised:
-        understood("augreg", {}, arch)
-    assert len(raised.value.message) < 400
-
-
 # What real configs hold: none of it may be taken for an attack.
 
 RELEASE_4 = {  # the fields that transformers 4 wrote into every config inside a config
@@ -256,18 +239,3 @@ def test_no_argument_opens_a_file_or_a_socket(tmp_path):
     assert report["bugs"] == []
     assert report["slowest"][0] < 2
     assert report["grown_kb"] < 300_000
-
-
-def test_what_the_gate_admits_is_what_the_library_gets(monkeypatch):
-    seen = {}
-
-    def create(arch, **named):
-        seen.update(named)
-        raise ValueError("enough")
-
-    import timm
-
-    monkeypatch.setattr(timm, "create_model", create)
-    with pytest.raises(ConfigError, match="enough"):
-        timm_models.describe_timm("vit_tiny_patch16_224", {"depth": 3, "img_size": 32})
-    assert seen == {"pretrained": False, "weight_init": "skip", "depth": 1, "img_size": 32}

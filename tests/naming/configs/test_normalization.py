@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -14,18 +12,15 @@ import inflate_zoo
 from inflate_zoo.cli import app
 from inflate_zoo.conversion import feeders
 from inflate_zoo.conversion.converting import convert, verify
-from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError, VerificationError
-from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.errors import ConfigError, UsageError, VerificationError
 from inflate_zoo.naming.configs import normalization
 from inflate_zoo.naming.configs.normalization import (
     PROCESSORS,
     Preprocessor,
     for_channels,
     from_preprocessor,
-    from_timm,
     image_processor,
 )
-from inflate_zoo.naming.understanding import Understood, find_feeding
 from tests.support.checkpoints import build_transformers, save_timm, save_transformers
 
 pytestmark = [
@@ -160,50 +155,6 @@ def test_the_nested_image_processor_comes_first_and_an_old_file_holds_none():
     assert image_processor({"image_processor": None}, None) is None
     with pytest.raises(ConfigError, match=r"processor_config\.json: image_processor must be an"):
         image_processor({"image_processor": [1]}, flat)
-
-
-def timm_source(name):
-    plan: Any = SimpleNamespace(family=families_by_name()["timm_vit"])
-    return Understood(plan, {}, name.split(".")[0], {}, name)
-
-
-@pytest.mark.parametrize(
-    "name, config, mean, basis",
-    [
-        ("vit_small_patch14_dinov2.lvd142m", None, 0.485, "stated"),
-        ("vit_small_patch14_dinov2", None, 0.485, "guessed"),
-        ("vit_base_patch16_224_dino", None, 0.485, "stated"),
-        ("vit_base_patch16_224.mae", None, 0.485, "stated"),
-        ("vit_base_patch16_224", None, 0.5, "guessed"),
-        ("vit_base_patch16_224", {"pretrained_cfg": {"tag": "mae"}}, 0.485, "stated"),
-        ("vit_base_patch16_224", {"pretrained_cfg": {"tag": "mine"}}, 0.5, "guessed"),
-        ("vit_base_patch16_224.mine", {}, 0.5, "guessed"),
-        ("vit_base_patch16_224", {"pretrained_cfg": {"mean": 0.25, "std": None}}, 0.25, "stated"),
-        ("vit_base_patch16_224", {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}, 0.1, "stated"),
-    ],
-)
-def test_timm_is_read_by_its_config_then_its_registry(name, config, mean, basis):
-    stated = None if config is None else {"architecture": name, **config}
-    found = find_feeding(timm_source(name), stated, None)
-    assert (found.normalization.mean[0], found.basis) == (mean, basis)
-
-
-def test_a_tag_that_timm_does_not_have_is_refused():
-    with pytest.raises(UnknownNameError, match="pretrained tag") as caught:
-        find_feeding(timm_source("vit_small_patch14_dinov2.lvd142"), None, None)
-    assert "lvd142m" in caught.value.hint
-
-
-def test_timm_config_goes_before_the_file_of_the_other_library():
-    config = {"architecture": "vit_base_patch16_224", "pretrained_cfg": {"mean": 0.1, "std": 0.2}}
-    other = Preprocessor(FILE, "", STATED)
-    assert find_feeding(timm_source("vit_base_patch16_224"), config, other).origin.startswith(
-        "config.json"
-    )
-    bare = find_feeding(timm_source("vit_base_patch16_224"), None, other)
-    assert (bare.origin, bare.normalization.mean) == (FILE, (0.4, 0.5, 0.6))
-    with pytest.raises(ConfigError, match="pretrained_cfg"):
-        from_timm({"mean": "x"}, "config.json: pretrained_cfg")
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError, UsageError
-from inflate_zoo.files.header import TensorInfo
+from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
 from inflate_zoo.naming.configs.normalization import PROCESSORS, from_open_clip
 from inflate_zoo.naming.configs.open_clip import is_needed, read_tower, timm_tower
 from inflate_zoo.naming.configs.timm_models import create_timm
-from inflate_zoo.naming.understanding import understand
 from tests.support.checkpoints import open_clip_config, open_clip_trunk
-from tests.support.recorded import case
 
 CLIP = PROCESSORS["CLIPImageProcessor"]
 FILE = "open_clip_config.json"
@@ -199,25 +196,3 @@ def test_what_is_no_normalisation_is_named(cfg):
     with pytest.raises(ConfigError) as caught:
         from_open_clip(cfg)
     assert caught.value.message.startswith(f"{FILE}: preprocess_cfg.{next(iter(cfg))}")
-
-
-def test_tensors_of_another_kind_are_told_as_what_they_are():
-    with pytest.raises(
-        UsageError, match=f"{FILE} names a timm architecture, the tensors are those of hf_siglip"
-    ):
-        understand(case("siglip").header, None, None, None, open_clip=tower())
-    own = dict.fromkeys(
-        ("visual.transformer.resblocks.0.attn.in_proj_weight", "visual.conv1.weight"),
-        TensorInfo("F32", (4,)),
-    )
-    with pytest.raises(UnsupportedModelError, match="OpenCLIP's or OpenAI's own names"):
-        understand(own, None, None, None, open_clip=tower())
-
-
-def test_of_another_size_both_are_named():
-    trunk = open_clip_trunk().state_dict()
-    header = {f"visual.trunk.{n}": TensorInfo("F32", tuple(t.shape)) for n, t in trunk.items()}
-    with pytest.raises(UsageError) as caught:
-        understand(header, None, None, None, open_clip=tower(side=224))
-    assert FILE in str(caught.value)
-    assert "224x224" in str(caught.value)

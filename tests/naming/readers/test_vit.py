@@ -1,0 +1,167 @@
+"""What a header and a config say of a plain vision transformer."""
+
+import pytest
+
+from inflate_zoo.errors import AccountingError, ConfigError
+from inflate_zoo.files.header import TensorInfo
+from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.plan import make_plan
+from inflate_zoo.naming.readers.vit import FIELDS, RULES
+from inflate_zoo.networks.vit.config import VitForm
+from tests.support.recorded import PLANNED, case, plan_of, refused, vision
+
+SCHEMES = families_by_name()
+every_case = pytest.mark.parametrize("recorded", [c.kind for c in PLANNED], indirect=True)
+STEM = "embeddings.patch_embeddings.projection.weight"
+
+
+@every_case
+def test_the_architecture_is_that_of_the_config(recorded):
+    form = plan_of(recorded).architecture
+    assert (form.depth, form.in_channels) == (2, 3)
+    if recorded.config is None:
+        heads = {"dino": (128, 2), "moco_v3": (48, 12)}[recorded.definition]
+        assert (form.embed_dim, form.num_heads, form.patch_size) == (*heads, (8, 8))
+        assert (form.norm_eps, form.pool, form.position_grid) == (1e-6, "cls", (4, 4))
+        return
+    raw = vision(recorded)
+    assert form.embed_dim == raw["hidden_size"]
+    assert form.num_heads == raw["num_attention_heads"]
+    assert form.norm_eps == raw["layer_norm_eps"]
+    patch, image = (
+        tuple(v) if isinstance(v, list) else (v, v) for v in (raw["patch_size"], raw["image_size"])
+    )
+    assert form.patch_size == patch
+    assert form.position_grid == (image[0] // patch[0], image[1] // patch[1])
+    assert form.reg_tokens == raw.get("num_register_tokens", 0)
+    assert form.qkv_bias is raw.get("qkv_bias", True)
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        ("clip", {"pre_norm": True, "stem_bias": False, "activation": "quick_gelu"}),
+        ("clip_gelu", {"activation": "gelu", "position_prefix": 1}),
+        ("siglip", {"activation": "gelu_tanh", "cls_token": False, "pool": "mean"}),
+        ("deit", {"dist_token": True, "position_prefix": 2}),
+        ("dinov2", {"layer_scale": True, "mlp": "mlp", "activation": "gelu", "mlp_dim": 96}),
+        ("dinov2_swiglu", {"mlp": "swiglu", "activation": "silu", "mlp_dim": 64}),
+        ("dinov2_with_registers", {"reg_tokens": 4, "position_prefix": 1}),
+        ("ijepa", {"cls_token": False, "position_prefix": 0, "pool": "mean"}),
+        ("vit_no_qkv_bias", {"qkv_bias": False, "layer_scale": False}),
+        ("vit_rectangular", {"position_grid": (4, 6)}),
+        ("vit_rectangular_patch", {"position_grid": (4, 8), "patch_size": (8, 4)}),
+    ],
+)
+def test_what_is_special_of_a_family(kind, expected):
+    form = plan_of(case(kind)).architecture.model_dump()
+    assert {field: form[field] for field in expected} == expected
+
+
+def test_a_mistyped_stem_is_listed_with_the_nearest():
+    recorded = case("vit")
+    recorded.header[STEM.replace("projection", "proj")] = recorded.header.pop(STEM)
+    text = refused(recorded, AccountingError)
+    assert f"missing: '{STEM}'" in text
+    assert f"nearest known name: '{STEM}'" in text
+
+
+@pytest.mark.parametrize("shape", [(48, 3, 8, 8, 8), (48, 192), ()])
+def test_a_stem_that_is_not_2d_is_refused(shape):
+    recorded = case("vit")
+    recorded.header[STEM] = TensorInfo("F32", shape)
+    assert f"'{STEM}' has an unexpected shape: F32 {list(shape)}" in refused(
+        recorded, AccountingError
+    )
+
+
+@pytest.mark.parametrize("last", [3, 9999])
+def test_a_gap_in_the_blocks_is_refused_at_once(last):
+    recorded = case("dino_backbone")
+    name = f"blocks.{last}.norm1.weight"
+    recorded.header[name] = TensorInfo("F32", (128,))
+    text = refused(recorded, AccountingError)
+    assert f"the blocks go up to number {last}, but {last - 2} before it are missing" in text
+    assert "missing: 'blocks.2.norm1.weight' and the others of its block" in text
+
+
+def test_no_cls_token_is_architecture():
+    recorded = case("vit")
+    del recorded.header["embeddings.cls_token"]
+    table = "embeddings.position_embeddings"
+    recorded.header[table] = TensorInfo("F32", (1, 16, 48))
+    plan = plan_of(recorded)
+    assert (plan.architecture.cls_token, plan.architecture.position_prefix) == (False, 0)
+    assert plan.architecture.pool == "mean"
+    assert plan.notes == ("There is no cls token; forward() returns the mean of the patch tokens.",)
+
+
+def test_a_cls_token_without_a_position_is_architecture():
+    recorded = case("vit")
+    recorded.header["embeddings.position_embeddings"] = TensorInfo("F32", (1, 16, 48))
+    form = plan_of(recorded).architecture
+    assert (form.cls_token, form.position_prefix, form.pool) == (True, 0, "cls")
+
+
+def test_registers_with_positions_are_architecture():
+    recorded = case("dinov2_with_registers")
+    recorded.header["embeddings.position_embeddings"] = TensorInfo("F32", (1, 16 + 5, 48))
+    assert plan_of(recorded).architecture.position_prefix == 5
+
+
+def test_no_layer_scale_is_architecture():
+    recorded = case("dinov2")
+    for name in [name for name in recorded.header if "layer_scale" in name]:
+        del recorded.header[name]
+    plan = plan_of(recorded)
+    assert not plan.architecture.layer_scale
+    assert not any("ls1" in kept.name for kept in plan.kept)
+
+
+def test_the_gate_of_a_swiglu_is_silu_whatever_the_config_says():
+    recorded = case("dinov2_swiglu")
+    recorded.config["hidden_act"] = "gelu"
+    assert plan_of(recorded).architecture.activation == "silu"
+
+
+@pytest.mark.parametrize("kind, section", [("vit", ""), ("clip", "vision_config.")])
+def test_a_width_that_the_heads_do_not_divide_is_refused(kind, section):
+    recorded = case(kind)
+    vision(recorded)["num_attention_heads"] = 5
+    line = f"{section}hidden_size 48 is not divisible by {section}num_attention_heads 5"
+    assert line in refused(recorded, ConfigError)
+
+
+def test_dinos_heads_are_64_wide_or_unknown():
+    header = case("dino_backbone").header
+    wide = {
+        name: TensorInfo(i.dtype, tuple(100 if side == 128 else side for side in i.shape))
+        for name, i in header.items()
+    }
+    with pytest.raises(ConfigError, match="100 wide, no multiple of 64"):
+        make_plan(SCHEMES["dino"], wide, {})
+
+
+def test_a_table_that_is_no_square_is_refused_without_a_config():
+    header = case("dino_backbone").header
+    header["pos_embed"] = TensorInfo("F32", (1, 21, 128))
+    with pytest.raises(ConfigError, match="'pos_embed' has 21 rows, which is no square grid"):
+        make_plan(SCHEMES["dino"], header, {})
+
+
+@pytest.mark.parametrize("shape", [(128, 3, 0, 0), (128, 0, 8, 8), (0, 3, 8, 8)])
+def test_empty_extents_are_refused(shape):
+    header = case("dino_backbone").header
+    header["patch_embed.proj.weight"] = TensorInfo("F32", shape)
+    with pytest.raises(ConfigError, match="no vision transformer that can be built"):
+        make_plan(SCHEMES["dino"], header, {})
+
+
+def test_rules_are_those_that_definitions_may_name_and_all_are_used():
+    named = {e.rule for scheme in SCHEMES.values() for e in scheme.config.values() if e.rule}
+    assert named == set(RULES)
+
+
+def test_config_fields_are_those_of_the_architecture():
+    of_claims = {"image_size"}  # becomes the position grid
+    assert set(FIELDS) - of_claims <= set(VitForm.model_fields)

@@ -1,0 +1,97 @@
+"""What a family takes from a config, under its types and defaults."""
+
+import json
+
+import pytest
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from inflate_zoo.errors import ConfigError
+from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.claims import read_claims
+from inflate_zoo.naming.plan import make_plan
+from tests.support.recorded import PLANNED, case, plan_of, refused, vision
+
+SCHEMES = families_by_name()
+every_case = pytest.mark.parametrize("recorded", [c.kind for c in PLANNED], indirect=True)
+
+
+@every_case
+def test_fields_with_the_librarys_default_may_be_left_out(recorded):
+    expected = plan_of(recorded)
+    if recorded.config is None:
+        pytest.skip("no config")
+    raw = vision(recorded)
+    kind = recorded.config["model_type"]
+    default = CONFIG_MAPPING[kind]()
+    section = SCHEMES[recorded.definition].sections.get(kind)
+    default = (getattr(default, section) if section else default).to_dict()
+    for field in [f for f in raw if f != "model_type" and f in default and raw[f] == default[f]]:
+        del raw[field]
+    assert {"layer_norm_eps", "num_channels"} & set(raw) == set()
+    assert plan_of(recorded) == expected
+
+
+DEEP, HUGE = "[" * 200 + "]" * 200, "9" * 4000
+NUMBERS = [
+    "0",
+    "-3",
+    '"abc"',
+    "true",
+    "null",
+    "[]",
+    "[8, 8, 8]",
+    "{}",
+    "1e400",
+    "8.5",
+    "[1e400, 8]",
+]
+WHOLE = [
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_channels",
+    "intermediate_size",
+    "patch_size",
+    "image_size",
+]
+
+
+@pytest.mark.parametrize("field", WHOLE)
+@pytest.mark.parametrize(
+    "value", [*NUMBERS, "[[8, 8], 8]", pytest.param(DEEP, id="deep"), pytest.param(HUGE, id="huge")]
+)
+@pytest.mark.parametrize("kind, section", [("vit", ""), ("siglip", "vision_config.")])
+def test_a_value_of_a_wrong_type_is_named_by_its_path(kind, section, field, value):
+    recorded = case(kind)
+    vision(recorded)[field] = json.loads(value)
+    message = f"config.json: {section}{field} must be a positive whole number"
+    assert refused(recorded, ConfigError).startswith(message)
+
+
+def test_timm_without_a_description_asks_for_the_architecture():
+    with pytest.raises(ConfigError, match="nothing says what num_heads, norm_eps, pool") as caught:
+        make_plan(SCHEMES["timm_vit"], case("augreg_file").header, {})
+    assert "--arch" in caught.value.hint
+
+
+FROM_TRANSFORMERS = [
+    (scheme, model_type)
+    for scheme in SCHEMES.values()
+    if scheme.library == "transformers"
+    for model_type in scheme.model_types
+]
+
+
+@pytest.mark.parametrize(
+    "scheme, model_type", FROM_TRANSFORMERS, ids=[model for _, model in FROM_TRANSFORMERS]
+)
+def test_defaults_are_the_librarys(scheme, model_type):
+    config = CONFIG_MAPPING[model_type]()
+    if model_type in scheme.sections:
+        config = getattr(config, scheme.sections[model_type])
+    for field, entry in scheme.config.items():
+        if entry.path is not None:
+            assert entry.default == getattr(config, entry.path), (field, entry.path)
+    stated = read_claims(scheme, config.to_dict(), "", config.hidden_size)
+    assumed = read_claims(scheme, {}, "", config.hidden_size)
+    assert stated.values == assumed.values
