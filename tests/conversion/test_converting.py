@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -169,29 +168,6 @@ def test_the_default_folder_is_named_after_the_source(vit, tmp_path, monkeypatch
     assert str(vit.parent) not in text
     assert record_of(tmp_path / "my-vit-3d-average")["source"]["name"] == "my-vit"
     assert record_of(tmp_path / "my-vit-3d-average")["verification"] is None
-
-
-def test_the_card_front_matter_and_license(tmp_path):
-    source = save_transformers("dinov2", tmp_path / "source")
-    (source / "README.md").write_text("---\nlicense: other\nlicense_name: research\n---\n# card\n")
-    folder = convert(source, tmp_path / "out", verify=False)
-    matter = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
-    assert matter["license"] == "other"
-    assert matter["license_name"] == "research"
-    assert matter["library_name"] == "inflate-zoo"
-    assert matter["pipeline_tag"] == "image-feature-extraction"
-    assert {"inflated", "2d-to-3d"} <= set(matter["tags"])
-    assert "No training was done" in (folder / "README.md").read_text()
-
-
-def test_the_snippet_on_the_card_runs(vit, tmp_path, monkeypatch):
-    folder = convert(vit, tmp_path / "out", verify=False)
-    snippet = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(snippet, names)
-    assert names["tokens"].shape == (1, 17, 48)
-    assert names["pooled"].shape == (1, 48)
 
 
 @pytest.mark.parametrize("kind", ["siglip", "siglip_vision"])

@@ -6,8 +6,7 @@ import pytest
 
 from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.conversion.inspection import inspect_source
-from inflate_zoo.conversion.sources import find_source, split_revision
-from inflate_zoo.errors import HubNotFoundError, UsageError
+from inflate_zoo.errors import UsageError
 from inflate_zoo.hub.addresses import Address, is_address, is_local, parse_address
 from inflate_zoo.registry.loading import load_network
 from tests.support.checkpoints import save_transformers
@@ -67,36 +66,6 @@ def test_a_path_is_no_address():
     assert not is_address("org/name")
 
 
-def test_one_revision_at_most():
-    page = "https://huggingface.co/org/name/tree/v1/a"
-    assert split_revision(page, "v1").revision == "v1"
-    assert split_revision("org/name/a", "v2") == Address("org/name", "v2", "a")
-    with pytest.raises(UsageError, match="two revisions for 'org/name': 'v1' and 'v2'"):
-        split_revision(page, "v2")
-
-
-@pytest.mark.parametrize(
-    "source, meant",
-    [
-        ("builtin-dino", "builtin/dino"),
-        ("dino", "builtin/dino"),
-        ("vit_base_patch16_224.mae", "timm/vit_base_patch16_224.mae"),
-        ("vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2.lvd142m"),
-    ],
-)
-def test_a_name_that_lacks_its_owner_is_answered_without_the_hub(source, meant):
-    with pytest.raises(UsageError) as caught:
-        find_source(source)
-    assert caught.value.hint == f"did you mean '{meant}'?"
-
-
-def test_a_mistyped_path_is_no_repo(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    with pytest.raises(UsageError, match=r"no file or folder 'runs/vit/last\.ckpt'"):
-        find_source("runs/vit/last.ckpt")
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = save_transformers("vit", tmp_path_factory.mktemp("vit") / "vit", num_hidden_layers=1)
@@ -141,12 +110,6 @@ def test_a_folder_of_a_repo_is_converted(hub, files, tmp_path, source):
     assert not [path for path in asked if "other/" in path]
 
 
-def test_a_folder_that_the_repo_lacks(hub):
-    with pytest.raises(HubNotFoundError, match="no folder or file 'models/smal'") as caught:
-        find_source(f"{REPO}/models/smal")
-    assert caught.value.details == ("it has the folders models/small, other",)
-
-
 def test_converted_weights_in_a_folder_of_a_repo(hub, tmp_path):
     made = convert(f"{REPO}/other", tmp_path / "made", verify=False)
     for name in ("config.json", "model.safetensors"):
@@ -155,9 +118,3 @@ def test_converted_weights_in_a_folder_of_a_repo(hub, tmp_path):
     hub.add_repo("made-up/ready", tmp_path / "up")
     network = load_network("hf-hub:made-up/ready/3d")
     assert network.config.embed_dim == 48
-
-
-def test_a_timm_repo_without_its_tag(hub):
-    with pytest.raises(HubNotFoundError) as caught:
-        find_source("timm/vit_small_patch14_dinov2")
-    assert caught.value.hint == "did you mean 'timm/vit_small_patch14_dinov2.lvd142m'?"

@@ -2,7 +2,6 @@ from collections import Counter
 
 import pytest
 
-from inflate_zoo.conversion.originals import ORIGINALS
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.naming.catalog import families_by_name, parse_family
@@ -32,16 +31,6 @@ def test_our_tensors_that_definitions_yield_are_unique_per_source():
     for scheme in SCHEMES.values():
         assert len(set(scheme.wrappers)) == len(scheme.wrappers) > 0
         assert not set(scheme.join) & set(scheme.rename.values())
-
-
-@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
-def test_transformers_models_and_references_exist(scheme):
-    import timm.models.vision_transformer
-    import transformers
-
-    home = transformers if scheme.library == "transformers" else timm.models.vision_transformer
-    assert hasattr(home, scheme.reference)
-    assert scheme.reference in ORIGINALS
 
 
 def edited(tmp_path, *replacements):

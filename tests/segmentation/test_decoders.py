@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from inflate_zoo.errors import UsageError
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.segmentation.decoders import LinearDecoder, UnetrDecoder, level_size, skip_blocks
-from inflate_zoo.segmentation.resizing import resize
 
 DIM = 12
 
@@ -61,34 +60,6 @@ def test_skips_stand_at_the_quarters():
         assert sorted(blocks) == list(blocks)
         assert blocks[-1] == depth - 1
         assert len(set(blocks)) == 4 or depth < 4
-
-
-SIZES = st.tuples(*[st.integers(1, 9)] * 3)
-
-
-@settings(max_examples=30)
-@given(old=SIZES, new=SIZES)
-def test_resizing_is_trilinear_interpolation(old, new):
-    x = torch.randn(2, 3, *old, dtype=torch.float64)
-    expected = F.interpolate(x, size=new, mode="trilinear", align_corners=False)
-    torch.testing.assert_close(resize(x, new), expected)
-    half = resize(x.bfloat16(), new)
-    assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.double(), expected, atol=0.1, rtol=0.05)
-
-
-def test_what_prediction_made_first_can_be_trained_with():
-    x = torch.randn(1, 2, 3, 4, 17)
-    with torch.inference_mode():
-        expected = resize(x, (6, 5, 2))
-    x.requires_grad_()
-    got = resize(x, (6, 5, 2))
-    torch.testing.assert_close(got, expected.clone())
-    slope = torch.randn_like(got)
-    plain = F.interpolate(x, size=(6, 5, 2), mode="trilinear")
-    torch.testing.assert_close(
-        torch.autograd.grad(got, x, slope), torch.autograd.grad(plain, x, slope)
-    )
 
 
 def normed(tokens):

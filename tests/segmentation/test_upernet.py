@@ -8,7 +8,6 @@ from transformers.models.upernet.modeling_upernet import UperNetHead
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.registry.loading import load_network
-from inflate_zoo.segmentation.resizing import pool_plane, resize_plane
 from inflate_zoo.segmentation.segmenter import segmenter
 from inflate_zoo.segmentation.upernet import BatchNorm, UpernetDecoder, make_norm, tapped_blocks
 from tests.segmentation.test_decoders import DIM, config, random_maps
@@ -113,21 +112,6 @@ def test_taps_stand_at_a_third_a_half_two_thirds_and_the_end():
     assert tapped_blocks(24) == (7, 11, 15, 23)
     assert tapped_blocks(6) == (1, 2, 3, 5)
     assert tapped_blocks(1) == (0, 0, 0, 0)
-
-
-@pytest.mark.parametrize("parts", [1, 2, 3, 6])
-@pytest.mark.parametrize("size", [(5, 8), (1, 3), (12, 6)])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_pooling_and_resizing_are_torchs(parts, size, layout):
-    x = torch.randn(2, 3, *size).contiguous(memory_format=layout)
-    pooled = pool_plane(x, parts)
-    torch.testing.assert_close(pooled, F.adaptive_avg_pool2d(x, parts))
-    assert pooled.is_contiguous(memory_format=layout)
-    for target in ((7, 7), (2, 30), size):
-        expected = F.interpolate(x, target, mode="bilinear")
-        resized = resize_plane(x, target)
-        torch.testing.assert_close(resized, expected)
-        assert resized.is_contiguous(memory_format=layout)
 
 
 def test_channels_are_last_throughout():

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,10 @@ from typer.testing import CliRunner
 import inflate_zoo
 from inflate_zoo.cli.app import app
 from inflate_zoo.conversion.converting import convert
-from inflate_zoo.conversion.sources import find_source
-from inflate_zoo.errors import ConfigError, HubNotFoundError, UsageError
+from inflate_zoo.errors import ConfigError, HubNotFoundError
 from inflate_zoo.hub import download as client
-from inflate_zoo.hub.cards import license_fields
 from inflate_zoo.networks.positions import resize_depth, resize_in_plane
-from tests.support.checkpoints import (
-    open_clip_config,
-    save_open_clip,
-    save_timm,
-    save_transformers,
-)
+from tests.support.checkpoints import open_clip_config, save_open_clip, save_timm, save_transformers
 from tests.support.hub_standin import HubStandIn, use_hub
 
 REPO = "facebook/dino-vitb16"
@@ -660,99 +652,6 @@ def test_what_was_trained_is_saved_and_loaded(inflated, tmp_path):
 
 
 # Names and licenses of sources
-
-
-def put(folder: Path, files: Mapping[str, bytes]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("folder", "given", "name"),
-    [
-        ("my-vit", ".", "my-vit"),
-        ("my-vit", "./", "my-vit"),
-        ("my-vit", "../my-vit/", "my-vit"),
-        ("my-vit", "sub/..", "my-vit"),
-        ("my-vit", "model.safetensors", "model"),
-        ("my vit", ".", "my-vit"),
-        ("-rf", ".", "rf"),
-        (".hidden", ".", "hidden"),
-        ("a:b*c?d\n\x1b[2J", ".", "a-b-c-d-2J"),
-        ("größe_1.5+x", ".", "größe_1.5+x"),
-        ("...", ".", "checkpoint"),
-        ("x" * 250, ".", "x" * 96),
-    ],
-)
-def test_the_name_of_a_local_source(tmp_path, monkeypatch, files, folder, given, name):
-    home = put(tmp_path / folder, files)
-    (home / "sub").mkdir()
-    monkeypatch.chdir(home)
-    assert find_source(given).name == name
-
-
-@pytest.mark.parametrize("name", [".safetensors", "a b.c.safetensors"])
-def test_the_name_of_a_file(tmp_path, files, name):
-    put(tmp_path, {name: files["model.safetensors"]})
-    expected = {".safetensors": "checkpoint", "a b.c.safetensors": "a-b.c"}[name]
-    assert find_source(str(tmp_path / name)).name == expected
-
-
-@pytest.mark.parametrize(
-    "source", ["", "x" * 5000, "a/" + "x" * 300, "a\0b", "./" + "y" * 300, "~nobody-at-all/x"]
-)
-def test_a_source_that_no_file_can_be(source):
-    with pytest.raises(UsageError):
-        find_source(source)
-
-
-def test_a_folder_that_cannot_be_read(tmp_path, files, monkeypatch):
-    home = put(tmp_path / "locked", files)
-
-    def deny(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "iterdir", deny)
-    with pytest.raises(UsageError, match="'locked' cannot be read: Permission denied"):
-        find_source(str(home))
-
-
-@pytest.mark.parametrize(
-    ("card", "expected"),
-    [
-        ("", {}),
-        ("# A card\n\nlicense: mit\n", {}),
-        ("---\nlicense: mit\n---", {"license": "mit"}),
-        ("---\r\nlicense: mit\r\n---\r\n", {"license": "mit"}),
-        ("\ufeff---\nlicense: mit\n---\n", {"license": "mit"}),
-        ("---\nlicense:\n- apache-2.0\n---\n", {"license": "apache-2.0"}),
-        ("---\nlicense: [mit, apache-2.0]\n---\n", {}),
-        ("---\nlicense: []\n---\n", {}),
-        ("---\nlicense: [[mit]]\n---\n", {}),
-        ("---\nlicense: {a: b}\n---\n", {}),
-        ("---\nlicense: ''\n---\n", {}),
-        ('---\nlicense: "mit\\e[2J"\n---\n', {}),
-        ("---\nlicense: |\n  mit\n  passed\n---\n", {}),
-        ("---  \n\nlicense: mit\n---  \n----\n", {"license": "mit"}),
-        ("---\nlicense: ' mit '\n---\n", {"license": "mit"}),
-        ("---\n- license\n---\n", {}),
-        ("---\n---\nlicense: mit\n---\n", {}),
-        ("---\nlicense: mit\n", {}),
-        ("---\nlicense: [\n---\n", {}),
-        ("---\nlicense: !!python/object:os.system x\n---\n", {}),
-        ("---\nlicense: 2024-01-01\n---\n", {}),
-        (
-            "---\nlicense: other\nlicense_name: [x]\nlicense_link: LICENSE\n---\n",
-            {"license": "other", "license_name": "x", "license_link": "LICENSE"},
-        ),
-    ],
-)
-def test_the_license_of_a_card(tmp_path, card, expected):
-    file = tmp_path / "README.md"
-    file.write_bytes(card.encode())
-    assert license_fields(file) == expected
 
 
 def test_a_card_without_license(hub, files):

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 import inflate_zoo
 from inflate_zoo.cli.app import app
 from inflate_zoo.conversion.converting import convert, verify
-from inflate_zoo.conversion.sources import find_source
 from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
 from tests.support.checkpoints import (
     dino_backbone,
@@ -266,16 +265,6 @@ def test_transformers_weights_of_a_trainer(tmp_path):
     made = [convert(f, tmp_path / f"{f.name}-3d", verify=False) for f in (plain, wrapped)]
     weights = [(folder / "model.safetensors").read_bytes() for folder in made]
     assert weights[0] == weights[1]
-
-
-@pytest.mark.parametrize(
-    "file, name",
-    [("model_best.pth.tar", "model_best"), ("last.ckpt", "last"), ("epoch=3.ckpt", "epoch-3"),
-     ("a.b.pth", "a.b"), ("x.tar", "x")],
-)  # fmt: skip
-def test_names_without_their_endings(file, name, tmp_path):
-    torch.save(SD, tmp_path / file)
-    assert find_source(str(tmp_path / file)).name == name
 
 
 def test_a_tar_archive_is_no_checkpoint(tmp_path):

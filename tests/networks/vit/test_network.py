@@ -90,6 +90,11 @@ TIMM_CASES = {
 close = partial(torch.testing.assert_close, rtol=0, atol=1e-10)  # of float64
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 def randomise(net):
     """Random weights and biases; the depth table stays as it starts."""
     with torch.no_grad():
@@ -121,31 +126,6 @@ def copy_from_timm(net, timm_net, inflate):
     weights["patch_embed.weight"] = inflate(weights["patch_embed.weight"], net.config.patch_depth)
     missing, unexpected = net.load_state_dict(weights, strict=False)
     assert (missing, unexpected) == (["depth_embed"], [])
-
-
-# --- the parts ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("patch", [(4, 3, 2), (1, 2, 5), (3, 1, 1)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_stem_is_a_convolution(patch, channels, bias):
-    grid = (2, 3, 4)
-    volume = tuple(n * step for n, step in zip(grid, patch, strict=True))
-    net = build(
-        patch_depth=patch[0],
-        patch_size=patch[1:],
-        position_grid=grid[1:],
-        volume=volume,
-        in_channels=channels,
-        stem_bias=bias,
-    )
-    stem, x = net.patch_embed, volumes(net)
-    assert (stem.bias is not None) == bias
-    expected = F.conv3d(x, stem.weight, stem.bias, stride=patch)
-    close(stem(x), expected.flatten(2).transpose(1, 2))
-    strided = x.transpose(2, 4).contiguous().transpose(2, 4)
-    close(stem(strided), stem(x))
 
 
 # --- one slice: timm's 2D network --------------------------------------------------------------
