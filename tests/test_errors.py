@@ -13,6 +13,7 @@ from inflate_zoo.errors import (
     UsageError,
     WorkError,
     out_of_memory,
+    without_password,
 )
 
 
@@ -90,3 +91,8 @@ def test_a_name_unlike_any_is_answered_with_the_known_ones():
 )
 def test_memory_that_ran_out_is_known_by_its_type_or_torchs_allocator(error, expected):
     assert out_of_memory(error) is expected
+
+
+def test_what_looks_alike_is_kept():
+    for text in ("org/name@main", "https://hub.org/org/name@main", "me@hub.org", "a://b c@d"):
+        assert without_password(text) == text

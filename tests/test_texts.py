@@ -1,8 +1,9 @@
 """Times and sizes in words."""
 
 import pytest
+from pydantic import BaseModel, ValidationError, field_validator
 
-from inflate_zoo.texts import duration, size
+from inflate_zoo.texts import duration, problems_of, size
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,23 @@ def test_a_duration(seconds, shown):
 )
 def test_a_size(count, shown):
     assert size(count) == shown
+
+
+class Odd(BaseModel):
+    size: int
+
+    @field_validator("size")
+    @classmethod
+    def _even(cls, size):
+        if size % 2:
+            raise ValueError("Value error, as it were: odd")
+        return size
+
+
+def test_our_own_findings_are_said_as_they_are():
+    with pytest.raises(ValidationError) as caught:
+        Odd(size=1)
+    assert problems_of(caught.value) == ["size: Value error, as it were: odd"]
+    with pytest.raises(ValidationError) as caught:
+        Odd.model_validate([])
+    assert problems_of(caught.value, "whole")[0].startswith("whole: ")

@@ -1,6 +1,5 @@
 import pytest
 
-from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import (
     Match,
@@ -106,8 +105,3 @@ def test_covers_and_optional():
     assert not covers(VIT, "reg_token")
     assert is_optional(VIT, "blocks.{}.attn.qkv.bias")
     assert not is_optional(VIT, "blocks.{}.attn.qkv.weight")
-
-
-def test_a_tensor_is_shown_with_type_and_shape():
-    assert str(TensorInfo("BF16", (2, 3))) == "BF16 [2, 3]"
-    assert str(TensorInfo("I64", ())) == "I64 []"

@@ -2,26 +2,19 @@
 
 import io
 import json
-import re
-import tomllib
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.cli import app, common, convert
 from inflate_zoo.cli.bench import data
 from inflate_zoo.errors import ConfigError, UsageError, without_password
-from inflate_zoo.extras import install_hint
-from inflate_zoo.files.reading import called, lacking, read_json, require_folder
 from inflate_zoo.naming.understanding import understand
-from inflate_zoo.texts import problems_of
 from tests.support.checkpoints import save_transformers
 from tests.support.recorded import case
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(*words):
@@ -34,35 +27,6 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "here" / "file").touch()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [("a", "a"), ("a/b", "a/b"), (".", "here"), ("..", None), ("/", "/"), ("/x/y", "y")],
-)
-def test_a_path_is_called_as_it_was_typed(path, name, here):
-    assert called(Path(path)) == (name or here.parent.name)
-
-
-@pytest.mark.parametrize(
-    ("path", "told"),
-    [
-        (".", ""),
-        ("file", ""),
-        ("a", ""),
-        ("a/b", ": 'here' holds no folder 'a'"),
-        ("a/b/c", ": 'here' holds no folder 'a'"),
-        ("file/b", ": 'file' is a file"),
-        ("{here}/a/b", ": 'here' holds no folder 'a'"),
-        ("{here}/file/a/b", ": 'file' is a file"),
-    ],
-)
-def test_the_part_of_a_path_that_is_missing_is_named(path, told, here):
-    where = Path(path.format(here=here))
-    assert lacking(where) == ("" if told == ": 'file' is a file" and path == "file/b" else told)
-    if told:
-        with pytest.raises(UsageError, match=re.escape(f"is no folder{lacking(where)}")):
-            require_folder(where)
 
 
 FOLDERS = {
@@ -100,14 +64,6 @@ def test_files_too(here):
     assert run("convert", ".").stderr.startswith("error: 'here' holds no weights")
 
 
-def test_a_json_that_is_no_weights_config_is_not_said_to_be_one(here):
-    Path("dataset.json").write_text("{,}")
-    with pytest.raises(UsageError) as caught:
-        read_json(Path("dataset.json"))
-    assert "weights" not in caught.value.hint
-    assert "dataset.json" in caught.value.hint
-
-
 @pytest.mark.parametrize(
     "address",
     [
@@ -130,34 +86,9 @@ def test_a_password_is_not_repeated(address, here, capsys):
         assert "ecret" not in run(*words).output
 
 
-def test_what_looks_alike_is_kept():
-    for text in ("org/name@main", "https://hub.org/org/name@main", "me@hub.org", "a://b c@d"):
-        assert without_password(text) == text
-
-
 def test_a_task_with_a_password_is_refused():
     with pytest.raises(ValidationError, match="names a user or a password"):
         Task.model_validate({"address": "https://me:secret@host/x.tar"})
-
-
-class Odd(BaseModel):
-    size: int
-
-    @field_validator("size")
-    @classmethod
-    def _even(cls, size):
-        if size % 2:
-            raise ValueError("Value error, as it were: odd")
-        return size
-
-
-def test_our_own_findings_are_said_as_they_are():
-    with pytest.raises(ValidationError) as caught:
-        Odd(size=1)
-    assert problems_of(caught.value) == ["size: Value error, as it were: odd"]
-    with pytest.raises(ValidationError) as caught:
-        Odd.model_validate([])
-    assert problems_of(caught.value, "whole")[0].startswith("whole: ")
 
 
 def test_no_command_shows_a_library_s_prefix():
@@ -166,15 +97,6 @@ def test_no_command_shows_a_library_s_prefix():
     assert "'xml' is not human or json" in result.stderr
     assert "Value error" not in result.stderr
     assert "[human|json]" in run("families", "--help").output
-
-
-def test_the_hint_names_what_an_index_has():
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        extra = tomllib.load(file)["project"]["optional-dependencies"]["bench"]
-    hint = install_hint(common.BENCH_LIBRARIES)
-    assert sorted(re.findall('"([^"]*)"', hint)) == sorted(extra)
-    assert "inflate" not in hint
-    assert install_hint(["no_such"]) == 'pip install "no-such"'
 
 
 HOSTILE = "a\x1b[31mb\u202ec\x9b2Jd"

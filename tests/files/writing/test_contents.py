@@ -1,29 +1,13 @@
 """Files that are whole or absent."""
 
-import errno
 import json
-import os
 import stat
-from pathlib import Path
 
-import pytest
 import torch
 from safetensors import safe_open
 
 from inflate_zoo.bench.trials.leases import remove_partial
-from inflate_zoo.errors import WriteError
 from inflate_zoo.files.writing.contents import replace_tensors, write_safetensors
-from inflate_zoo.files.writing.whole_files import replace_text, replacing
-
-
-def test_a_text_replaces_the_old_one_with_the_usual_permissions(tmp_path):
-    path = tmp_path / "record.json"
-    replace_text(path, "old")
-    replace_text(path, "new ä")
-    assert path.read_bytes() == "new ä".encode()
-    plain = tmp_path / "plain"
-    plain.write_text("")
-    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
 def test_tensors_come_back_with_their_state(tmp_path):
@@ -35,88 +19,6 @@ def test_tensors_come_back_with_their_state(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("")
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
-
-
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError])
-def test_what_fails_leaves_the_old_file_alone(tmp_path, kind):
-    path = tmp_path / "a"
-    path.write_text("old")
-    with pytest.raises(kind), replacing(path) as temporary:  # noqa: PT012
-        temporary.write_text("half")
-        raise kind
-    assert path.read_text() == "old"
-    assert [found.name for found in tmp_path.iterdir()] == ["a"]
-
-
-def test_a_full_disk_is_told_and_nothing_stays(tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    path.write_text("old")
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(WriteError, match="No space left"):
-        replace_text(path, "new")
-    assert path.read_text() == "old"
-    assert [found.name for found in tmp_path.iterdir()] == ["a"]
-    with pytest.raises(WriteError, match="cannot write 'b'"):
-        replace_tensors(tmp_path / "gone" / "b", {"a": torch.zeros(1)}, "")
-
-
-@pytest.mark.parametrize("name", ["n" * 255, "\u8a9e" * 85, "\U0001f600" * 63])
-def test_names_as_long_as_can_be_are_written(tmp_path, name):
-    replace_text(tmp_path / name, "new")
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-@pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV])
-def test_a_file_that_is_a_mount_point_is_filled(tmp_path, monkeypatch, code):
-    path = tmp_path / "a"
-    path.write_text("old and longer")
-
-    def busy(*_):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr("pathlib.Path.replace", busy)
-    replace_text(path, "new")
-    assert path.read_text() == "new"
-    assert [found.name for found in tmp_path.iterdir()] == ["a"]
-    with pytest.raises(WriteError):
-        replace_text(tmp_path / "absent", "new")
-
-
-def test_what_must_last_is_on_the_disk_before_and_after_the_rename(tmp_path, monkeypatch):
-    told, sync, replace = [], os.fsync, Path.replace
-
-    def synced(descriptor):
-        told.append(Path(f"/proc/self/fd/{descriptor}").resolve().name[:3])
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "replace", lambda *a: (told.append("rename"), replace(*a))[1])
-    replace_text(tmp_path / "a", "quick")
-    assert told == ["rename"]
-    replace_text(tmp_path / "a", "text", durable=True)
-    replace_tensors(tmp_path / "b", {"a": torch.zeros(1)}, "", durable=True)
-    folder = tmp_path.name[:3]
-    assert told[1:] == [".a.", "rename", folder, ".b.", "rename", folder]
-
-
-@pytest.mark.parametrize("code, fails", [(errno.EINVAL, False), (errno.ENOSPC, True)])
-def test_a_disk_that_cannot_wait_is_no_fault_and_a_full_one_is(tmp_path, monkeypatch, code, fails):
-    def refuse(_):
-        raise OSError(code, os.strerror(code))
-
-    (tmp_path / "a").write_text("old")
-    monkeypatch.setattr(os, "fsync", refuse)
-    if fails:
-        with pytest.raises(WriteError):
-            replace_text(tmp_path / "a", "new", durable=True)
-    else:
-        replace_text(tmp_path / "a", "new", durable=True)
-    assert (tmp_path / "a").read_text() == ("old" if fails else "new")
-    assert [found.name for found in tmp_path.iterdir()] == ["a"]
 
 
 def test_leftovers_of_the_killed_go_and_nothing_else(tmp_path):
