@@ -20,8 +20,6 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from inflate_zoo.cli.app import app
-from inflate_zoo.files.checkpoints import open_checkpoint
-from inflate_zoo.files.pickles import load_pickle
 from tests.support.checkpoints import save_dino_pth, save_timm, save_transformers
 
 OURS = {"model.safetensors", "config.json", "README.md", "conversion.json"}
@@ -204,18 +202,6 @@ def test_truncated_pickles_are_refused_without_a_path(source: Path, tmp_path: Pa
         refused(source, tmp_path, "'model.pth' is damaged")
 
 
-def test_views_shared_storages_and_the_legacy_format_read_as_they_are(tmp_path: Path) -> None:
-    base = torch.arange(12.0).reshape(3, 4)
-    content = {"base": base, "view": base.t(), "row": base[1], "wide": base[:1].expand(5, 4)}
-    for zipped in (True, False):
-        path = tmp_path / f"{zipped}.pth"
-        torch.save(content, path, _use_new_zipfile_serialization=zipped)
-        opened = open_checkpoint(path)
-        for name, tensor in content.items():
-            assert opened.read(name).is_contiguous()
-            torch.testing.assert_close(opened.read(name), tensor)
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
 def test_tensors_of_another_type_are_named(
     source: Path, tmp_path: Path, dtype: torch.dtype
@@ -284,21 +270,6 @@ def test_an_index_and_its_shards_must_agree(source: Path, tmp_path: Path, kind: 
         f"'stray' is in '2.{kind}', the index says None",
         "'gone' is in no shard",
     )
-
-
-def test_every_shard_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loads: list[str] = []
-
-    def load(path: Path) -> dict[str, torch.Tensor]:
-        loads.append(path.name)
-        return load_pickle(path)
-
-    monkeypatch.setattr("inflate_zoo.files.checkpoints.load_pickle", load)
-    torch.save({"a": torch.ones(1)}, tmp_path / "1.bin")
-    torch.save({"b": torch.ones(1)}, tmp_path / "2.bin")
-    index_of(tmp_path, {"a": "1.bin", "b": "2.bin"}, "bin")
-    assert set(open_checkpoint(tmp_path / "pytorch_model.bin.index.json").header) == {"a", "b"}
-    assert loads == ["1.bin", "2.bin"]
 
 
 # Row 9: what is no regular file.

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from inflate_zoo.errors import WriteError
+from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.files.writing.contents import replace_tensors
-from inflate_zoo.files.writing.whole_files import replace_text, replacing
+from inflate_zoo.files.writing.whole_files import (
+    filling,
+    remove_partial,
+    replace_text,
+    replacing,
+    short_name,
+    umask,
+)
 
 
 def test_a_text_replaces_the_old_one_with_the_usual_permissions(tmp_path):
@@ -103,3 +110,54 @@ def test_a_disk_that_cannot_wait_is_no_fault_and_a_full_one_is(tmp_path, monkeyp
         replace_text(tmp_path / "a", "new", durable=True)
     assert (tmp_path / "a").read_text() == ("old" if fails else "new")
     assert [found.name for found in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_killed_writers_left_of_one_file_or_of_any_is_removed(tmp_path):
+    ours, others = f".a.{'1f' * 16}.partial", f".b.{'1f' * 16}.partial"
+    for name in (ours, others, "a", "a.partial", ".a.1f.partial"):
+        (tmp_path / name).write_text("")
+    remove_partial(tmp_path, "a")
+    assert not (tmp_path / ours).exists()
+    assert (tmp_path / others).exists()
+    remove_partial(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "a.partial", ".a.1f.partial"}
+    remove_partial(tmp_path / "gone")
+
+
+def test_the_mask_of_the_process_is_read_and_left_as_it_is():
+    before = os.umask(0o027)
+    try:
+        assert (umask(), umask()) == (0o027, 0o027)
+    finally:
+        os.umask(before)
+
+
+def test_a_long_name_is_replaced_by_its_digest():
+    assert short_name("a" * 200) == "a" * 200
+    assert len(short_name("a" * 201)) == len(short_name("\u8a9e" * 67)) == 64
+    assert short_name("a" * 201) != short_name("a" * 202)
+
+
+def told(reason):
+    return UsageError(f"no folder: {reason}", hint="make it")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError])
+def test_folders_that_were_made_for_a_block_that_fails_are_removed(tmp_path, kind):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(kind), filling(tmp_path / "there" / "a" / "b", told):
+        raise kind
+    assert list((tmp_path / "there").iterdir()) == []
+    with pytest.raises(kind), filling(tmp_path / "there" / "a" / "b", told):  # noqa: PT012
+        (tmp_path / "there" / "a" / "kept").write_text("")
+        raise kind
+    assert [path.name for path in (tmp_path / "there" / "a").iterdir()] == ["kept"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_the_words_given(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UsageError, match=r"no folder: (Not a directory|File exists)"),
+        filling(tmp_path / "file" / "a", told),
+    ):
+        raise AssertionError("it was made")
