@@ -15,7 +15,7 @@ import inflate_zoo
 from inflate_zoo.bench.definitions.results import require_believed
 from inflate_zoo.conversion import sources
 from inflate_zoo.conversion.converting import verify
-from inflate_zoo.conversion.record import FILES, read_conversion, read_record
+from inflate_zoo.conversion.record import FILES, read_conversion
 from inflate_zoo.errors import (
     HubCacheError,
     HubError,
@@ -27,29 +27,25 @@ from inflate_zoo.errors import (
 )
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.writing import staging
-from inflate_zoo.hub import download as client
 from inflate_zoo.registry import listing, obtaining
 from inflate_zoo.registry.building import build
-from inflate_zoo.registry.listing import matching, zoo
+from inflate_zoo.registry.listing import zoo
 from inflate_zoo.registry.obtaining import pull
 from inflate_zoo.registry.publishing import push
 from tests.support.checkpoints import save_transformers
 from tests.support.hub_standin import HubStandIn, use_hub
-from tests.support.zoo_cards import CARD, write_card
+from tests.support.zoo_cards import (
+    CARD,
+    LICENSED,
+    contents,
+    index,
+    killed,
+    outcomes,
+    whole,
+    write_card,
+)
 
 NAME, REPO, MADE = CARD["name"], CARD["source"], "zoo/small-vit-3d-center"
-LICENSED = b"---\nlicense: apache-2.0\n---\n\n# A model\n"
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    """Files of the 2D repo."""
-    folder = tmp_path_factory.mktemp("source") / "vit"
-    return contents(save_transformers("vit", folder, num_hidden_layers=1)) | {"README.md": LICENSED}
 
 
 @pytest.fixture(scope="module")
@@ -77,36 +73,6 @@ def made(files, tmp_path_factory):
 
 
 @pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path, home):
-    monkeypatch.setattr(client, "_pause", lambda _: None)
-    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    with HubStandIn() as hub, use_hub(monkeypatch, hub, home):
-        yield hub
-
-
-@pytest.fixture
-def cards(monkeypatch, tmp_path):
-    """Makes a zoo of one card, CARD but for the changes, or of several."""
-    count = iter(range(100))
-
-    def write(*several, **changes):
-        folder = tmp_path / f"cards{next(count)}"
-        for one in several or [changes]:
-            write_card(folder, **one)
-        monkeypatch.setattr(listing, "_cards_folder", lambda: folder)
-
-    write()
-    return write
-
-
-@pytest.fixture
 def prebuilt(hub, made, cards):
     """A zoo whose entry has prebuilt files; gives the fields of its card."""
     commit = hub.add_repo(MADE, made)
@@ -124,45 +90,6 @@ def said():
 def repos_asked(hub):
     named = (request.path.removeprefix("/api/models") for request in hub.requests)
     return {"/".join(path.split("/")[1:3]) for path in named if not path.startswith("/lfs/")}
-
-
-def whole(folder):
-    return set(contents(folder)) - {"manifest.json"} == set(FILES) and read_record(folder)
-
-
-# The registry.
-
-
-def test_the_real_zoo_is_parsed_once_and_sorted():
-    assert zoo() is not None
-    assert [entry.name for entry in zoo()] == sorted(entry.name for entry in zoo())
-    assert all(one is two for one, two in zip(zoo(), zoo(), strict=True))
-
-
-def test_what_is_no_card_is_no_entry(cards, tmp_path):
-    for name in ("README.md", "template.md", "notes.txt"):
-        (tmp_path / "cards1" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "cards1" / name).write_text("# Not a card\n")
-    cards({"name": "b"}, {"name": "a-c"}, {"name": "a.c"}, {"name": "a"})
-    assert [entry.name for entry in zoo()] == ["a", "a-c", "a.c", "b"]
-
-
-def test_filters(cards):
-    cards(
-        {"name": "one", "objective": "Masked images"},
-        {"name": "two", "license": "mit", "scheme": "average"},
-        {"name": "three", "source": "timm/vit_x", "license": "other", "license_name": "Meta's"}
-        | {"license_link": "https://x.org"},
-    )
-
-    def found(text):
-        return [entry.name for entry in matching(text)]
-
-    assert found("") == ["one", "three", "two"]
-    assert found("masked") == ["one"]
-    assert found("MIT") == found("average") == ["two"]
-    assert found("timm/") == found("meta") == ["three"]
-    assert found("none of this") == []
 
 
 @pytest.mark.parametrize("use", ["pull", "load", "build"])
@@ -327,17 +254,6 @@ def test_a_fault_while_copying_leaves_nothing(hub, prebuilt, monkeypatch, fault,
         pull(NAME, "deep/out", say=print)
     assert list(Path.cwd().iterdir()) == []
     assert whole(pull(NAME, "deep/out", say=print))
-
-
-def killed(work):
-    """The exit code of work in a forked child."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.parametrize("at", range(1, 5))
@@ -567,142 +483,3 @@ def test_the_prebuilt_repo_is_loaded_by_its_own_name(hub, prebuilt):
     for name, tensor in by_name.state_dict().items():
         assert torch.equal(backbone.state_dict()[name], tensor)
     assert isinstance(inflate_zoo.load(MADE, volume=(4, 16, 16)), inflate_zoo.Backbone)
-
-
-# Building.
-
-
-THREE = (
-    {"name": "a", "license": "cc-by-nc-4.0", "redistribution": False},
-    {"name": "b", "source": "org/gone"},
-    {"name": "c", "scheme": "average"},
-)
-
-
-def outcomes(names=()):
-    return {built.name: built.outcome for built in build(list(names), Path("out"))}
-
-
-def index():
-    rows = json.loads(Path("out/index.json").read_text())
-    assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
-    return {row.pop("name"): row for row in rows}
-
-
-def test_all_entries_are_built_a_failure_stops_nothing_and_the_rest_is_kept(hub, files, cards):
-    commit = hub.add_repo(REPO, files)
-    cards(*THREE)
-    assert outcomes() == {"a": "built", "b": "failed", "c": "built"}
-    assert set(contents(Path("out/a"))) == set(FILES)
-    assert whole(Path("out/c"))
-    assert index() == {
-        name: {
-            "license": card.get("license", "apache-2.0"),
-            "redistribution": card.get("redistribution", True),
-            "sha256": sha256(Path("out", name, "model.safetensors")),
-            "size": Path("out", name, "model.safetensors").stat().st_size,
-            "source": REPO,
-            "commit": commit,
-        }
-        for name, card in (("a", THREE[0]), ("c", THREE[2]))
-    }
-    hub.add_repo("org/gone", files)
-    assert outcomes() == {"a": "kept", "b": "built", "c": "kept"}
-    assert set(index()) == {"a", "b", "c"}
-    assert {path.name for path in Path("out").iterdir()} == {"a", "b", "c", "index.json"}
-
-
-def test_named_entries_are_built_and_the_others_stay_in_the_index(hub, files, cards):
-    hub.add_repo(REPO, files)
-    cards(*THREE)
-    assert outcomes(["c", "c"]) == {"c": "built"}
-    assert outcomes(["a"]) == {"a": "built"}
-    assert set(index()) == {"a", "c"}
-
-
-def test_why_an_entry_failed_is_told(hub, cards):
-    (built,) = build([], Path("out"))
-    assert "not found" in built.error.message
-    assert built.size is None
-    assert json.loads(Path("out/index.json").read_text()) == []
-
-
-@pytest.mark.parametrize("spoil", ["weights", "card", "readme", "killed"])
-def test_what_is_not_whole_or_of_another_recipe_is_built_anew(hub, files, cards, spoil):
-    hub.add_repo(REPO, files)
-    assert outcomes() == {NAME: "built"}
-    folder = Path("out", NAME)
-    content = (folder / "model.safetensors").read_bytes()
-    if spoil == "weights":
-        (folder / "model.safetensors").write_bytes(content[:-1] + b"\x01")
-    elif spoil == "readme":
-        (folder / "README.md").unlink()
-    elif spoil == "killed":
-        (folder / staging.MARKER).mkdir()
-    else:
-        cards(volume=[16, 32, 32])
-    assert outcomes() == {NAME: "built"}
-    assert whole(folder).recipe.volume == (16 if spoil == "card" else 8, 32, 32)
-    assert outcomes() == {NAME: "kept"}
-
-
-def test_what_is_damaged_and_cannot_be_built_anew_leaves_the_index(hub, files, cards):
-    hub.add_repo(REPO, files)
-    cards(THREE[0], THREE[2])
-    outcomes()
-    weights = Path("out/a/model.safetensors")
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    hub.fail(404, times=99)
-    assert outcomes() == {"a": "failed", "c": "kept"}
-    assert set(index()) == {"c"}
-
-
-def test_a_folder_that_is_not_the_zoos_is_left_alone(hub, files, cards):
-    hub.add_repo(REPO, files)
-    folder = Path("out", NAME)
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_text("mine")
-    (built,) = build([], Path("out"))
-    assert "is not empty" in built.error.message
-    assert "--force" not in built.error.hint
-    assert contents(folder) == {"model.safetensors": b"mine"}
-    assert index() == {}
-
-
-def test_an_output_that_is_a_file(hub, cards):
-    Path("out").write_text("")
-    with pytest.raises(OutputExistsError, match="is no folder"):
-        outcomes()
-
-
-def test_an_index_that_cannot_be_written(hub, files, cards, monkeypatch):
-    hub.add_repo(REPO, files)
-    outcomes()
-    before = Path("out/index.json").read_bytes()
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(WriteError, match=r"cannot write 'index\.json': No space left"):
-        outcomes()
-    assert Path("out/index.json").read_bytes() == before
-    assert {path.name for path in Path("out").iterdir()} == {NAME, "index.json"}
-
-
-def test_a_build_that_was_killed_goes_on_and_leaves_nothing(hub, files, cards, monkeypatch):
-    hub.add_repo(REPO, files)
-    cards(*THREE)
-
-    def kill(*_):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    outcomes(["a"])  # a forked child must not convert: torch has threads by now
-    Path("out/index.json").unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", kill)  # of the index, after the first entry
-        assert killed(outcomes) == -signal.SIGKILL
-    assert list(Path("out").glob(".index.json.*.partial"))
-    assert not Path("out/index.json").exists()
-    assert outcomes() == {"a": "kept", "b": "failed", "c": "built"}
-    assert {path.name for path in Path("out").iterdir()} == {"a", "c", "index.json"}
