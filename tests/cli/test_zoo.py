@@ -1,4 +1,4 @@
-"""`inflate-zoo zoo` and `pull`: what they print and how they end."""
+"""`inflate-zoo zoo`: what it prints and how it ends."""
 
 import json
 import re
@@ -7,58 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from inflate_zoo.cli.app import app
-from inflate_zoo.files.digests import sha256
-from inflate_zoo.hub import download as client
-from inflate_zoo.registry import listing
-from tests.support.checkpoints import save_transformers
-from tests.support.hub_standin import HubStandIn, use_hub
+from tests.support.commands import run
 from tests.support.zoo_cards import CARD, write_card
 
 NAME, REPO = CARD["name"], CARD["source"]
-META = {
-    "name": "other-3d",
-    "source": "meta/other-vit",
-    "scheme": "average",
-    "objective": "masked images",
-    "license": "other",
-    "license_name": "meta-license",
-    "license_link": "https://example.org/license",
-    "redistribution": False,
-    "parameters": 88354560,
-    "size": 353422336,
-    "sha256": "d" * 64,
-}
-
-
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    """The working folder, empty, with a zoo of two entries."""
-    write_card(tmp_path / "cards")
-    write_card(tmp_path / "cards", "# Other\n\nA line\x1b[2J that clears.", **META)
-    monkeypatch.setattr(listing, "_cards_folder", lambda: tmp_path / "cards")
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(tmp_path / "cache"))
-    return folder
-
-
-@pytest.fixture
-def hub(work, tmp_path, monkeypatch):
-    """A Hub that has the source of the first entry."""
-    monkeypatch.setattr(client, "_pause", lambda _: None)
-    source = save_transformers("vit", tmp_path / "vit", num_hidden_layers=1)
-    (source / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    with HubStandIn() as hub, use_hub(monkeypatch, hub, tmp_path / "home"):
-        hub.add_repo(REPO, source)
-        yield hub
-
-
-def run(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.mark.parametrize("words", [["zoo"], ["zoo", "list"]])
@@ -145,47 +98,6 @@ def test_a_malformed_card_is_named(work, tmp_path):
         "  channels: Input should be greater than 0",
         "model_cards/README.md describes the fields",
     ]
-
-
-def test_pull(hub, work):
-    result = run("pull", NAME)
-    assert result.exit_code == 0, result.output
-    assert result.stderr == (
-        f"{NAME}: the zoo holds no prebuilt files of it; making it here from {REPO}\n"
-    )
-    digest = sha256(work / NAME / "model.safetensors")
-    lines = result.stdout.splitlines()
-    assert lines[0] == NAME
-    assert lines[2:4] == [f"  SHA-256  {digest}", "  license  apache-2.0"]
-    assert re.fullmatch(r"  weights  \d+ MiB", lines[1])
-    assert lines[4].startswith("  proof    passed")
-    again = run("pull", NAME)
-    assert (again.exit_code, again.stdout) == (2, "")
-    assert "is not empty" in again.stderr
-    forced = run("pull", NAME, "--force", "--format", "json")
-    told = json.loads(forced.stdout)
-    assert (told["folder"], told["files"]["model.safetensors"]["sha256"]) == (NAME, digest)
-    assert run("verify", NAME).exit_code == 0
-    assert run("pull", NAME, "--out", "a/b").exit_code == 0
-    assert (work / "a" / "b" / "conversion.json").is_file()
-
-
-def test_weights_that_are_not_the_cards(hub, work, tmp_path):
-    write_card(tmp_path / "cards", sha256="d" * 64)
-    result = run("pull", NAME)
-    assert (result.exit_code, result.stdout) == (1, "")
-    told = result.stderr.splitlines()
-    assert told[1].startswith(f"error: the model.safetensors made from '{REPO}' is not")
-    assert told[3] == f"  expected: SHA-256 {'d' * 64}"
-    assert list(work.iterdir()) == []
-
-
-def test_a_source_that_cannot_be_had(hub, work):
-    result = run("pull", "other-3d")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "its weights may not be passed on (license meta-license)" in result.stderr
-    assert "'meta/other-vit': not found" in result.stderr
-    assert list(work.iterdir()) == []
 
 
 def test_build(hub, work):

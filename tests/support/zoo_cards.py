@@ -26,6 +26,19 @@ CARD: dict[str, Any] = {
     "reference": "Somebody et al., 2021",
 }
 
+RESTRICTED: dict[str, Any] = {
+    "name": "other-3d",
+    "source": "meta/other-vit",
+    "scheme": "average",
+    "objective": "masked images",
+    "license": "other",
+    "license_name": "meta-license",
+    "license_link": "https://example.org/license",
+    "redistribution": False,
+    "parameters": 88354560,
+    "size": 353422336,
+    "sha256": "d" * 64,
+}
 LICENSED = b"---\nlicense: apache-2.0\n---\n\n# A model\n"
 
 

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from inflate_zoo.cli.app import app
 from tests.support.checkpoints import save_transformers
+from tests.support.commands import refused
 
 
 @pytest.fixture(scope="module")
@@ -18,20 +19,6 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def refused(home: Path, *told: str, args: list[str]) -> None:
-    before = sorted(home.rglob("*"))
-    got = CliRunner().invoke(app, args)
-    assert got.exit_code == 2, got.output
-    assert got.stdout == ""
-    lines = got.stderr.splitlines()
-    assert 2 <= len(lines) <= 10, got.stderr
-    for word in told:
-        assert word in got.stderr, got.stderr
-    for leak in ("Traceback", "this is a bug", str(home)):
-        assert leak not in got.stderr
-    assert sorted(home.rglob("*")) == before
 
 
 SHARED = [
@@ -74,11 +61,6 @@ def test_nonsense_is_refused(
     refused(home, *told, args=[command, str(vit), *options])
 
 
-@pytest.mark.parametrize("text", ["1,2", "a,b,c", "0,1,1", "-1,1,1", "nan,1,1", "inf,1,1", ""])
-def test_nonsense_spacing_is_refused(vit: Path, home: Path, text: str) -> None:
-    refused(home, "three", args=["inspect", str(vit), f"--spacing={text}"])
-
-
 @pytest.mark.parametrize("dtype", ["float61", "int8", "", "FLOAT32"])
 def test_an_unknown_dtype_is_refused(vit: Path, home: Path, dtype: str) -> None:
     refused(home, f"no dtype named '{dtype}'", args=["convert", str(vit), "--dtype", dtype])
@@ -107,22 +89,6 @@ def test_a_source_that_is_none_is_refused(home: Path, command: str, source: str)
 @pytest.mark.parametrize("command", ["convert", "inspect", "verify"])
 def test_a_command_without_its_argument_is_refused(home: Path, command: str) -> None:
     refused(home, "Missing argument", args=[command])
-
-
-def test_verify_refuses_what_is_no_conversion(vit: Path, home: Path) -> None:
-    told = "holds no conversion.json"
-    refused(home, "'missing' " + told, args=["verify", "missing"])
-    refused(home, "'vit' " + told, args=["verify", str(vit)])
-    refused(home, told, args=["verify", ""])
-
-
-def test_verify_refuses_a_missing_or_local_source_with_a_revision(vit: Path, home: Path) -> None:
-    args = ["convert", str(vit), "--out", "out", "--no-verify"]
-    assert CliRunner().invoke(app, args).exit_code == 0
-    refused(home, "made from a local source", "--source PATH", args=["verify", "out"])
-    refused(home, "no file or folder", args=["verify", "out", "--source", "./none"])
-    local = ["verify", "out", "--source", str(vit), "--revision", "main"]
-    refused(home, "has no revisions", args=local)
 
 
 @pytest.mark.parametrize("out", ["", ".", "..", "/", "there/..", "/dev/null", "x" * 300])
