@@ -1,4 +1,4 @@
-"""A backbone with a decoder: what it computes, that slices stay apart, and what is trained of it."""
+"""A backbone with a decoder: what it computes, and what of it is trained."""
 
 import subprocess
 import sys
