@@ -7,7 +7,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.naming.claims import read_claims
+from inflate_zoo.naming.claims import problems_with, read_claims
+from inflate_zoo.naming.definition import ConfigEntry
 from inflate_zoo.naming.plan import make_plan
 from tests.support.recorded import PLANNED, case, plan_of, refused, vision
 
@@ -95,3 +96,24 @@ def test_defaults_are_the_librarys(scheme, model_type):
     stated = read_claims(scheme, config.to_dict(), "", config.hidden_size)
     assumed = read_claims(scheme, {}, "", config.hidden_size)
     assert stated.values == assumed.values
+
+
+def test_what_a_network_does_not_know_of_a_family_is_listed():
+    family = SCHEMES["hf_vit"]
+    assert problems_with(family) == []
+    assert problems_with(family.model_copy(update={"network": "vitt"})) == [
+        "network: there is no 'vitt', known: vit"
+    ]
+    entries = {"pool": family.config["pool"], "colour": ConfigEntry(rule="magic")}
+    problems = problems_with(family.model_copy(update={"config": entries}))
+    assert problems[0].startswith("config.colour: no field known to network 'vit': embed_dim, ")
+    assert problems[1].startswith("config.colour.rule: no rule known to network 'vit': dinov2_")
+    assert problems[2] == "config lacks num_heads, norm_eps"
+
+
+def test_a_value_that_is_not_stated_is_the_familys_default_and_null_is_none():
+    family = SCHEMES["hf_vit"]
+    assert read_claims(family, {}, "", 48).values["norm_eps"] == 1e-12
+    assert read_claims(family, {"layer_norm_eps": 0.5}, "", 48).values["norm_eps"] == 0.5
+    with pytest.raises(ConfigError, match=r"vision\.layer_norm_eps must be"):
+        read_claims(family, {"layer_norm_eps": None}, "vision.", 48)

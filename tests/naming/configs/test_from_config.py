@@ -3,7 +3,19 @@
 import pytest
 
 from inflate_zoo.errors import ConfigError
-from inflate_zoo.naming.configs.from_config import ACTIVATION_NAMES
+from inflate_zoo.naming.configs.from_config import (
+    ACTIVATION_NAMES,
+    LARGEST,
+    activation,
+    count,
+    flag,
+    pair,
+    plain,
+    small,
+    stated_flag,
+    stated_number,
+    whole,
+)
 from tests.support.recorded import case, plan_of, refused
 
 
@@ -89,3 +101,41 @@ def test_activations_mean_what_the_library_means(name):
     }[ACTIVATION_NAMES[name]]
     values = 3 * torch.randn(200, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(ACT2FN[name](values), ours(values), atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind, taken, others",
+    [
+        (whole, {1: 1, LARGEST: LARGEST}, [0, LARGEST + 1, 1.0, True, None, "1"]),
+        (count, {0: 0, 7: 7}, [-1, LARGEST + 1, 0.0, False, None]),
+        (flag, {True: True, False: False}, [0, 1, None, "true"]),
+        (pair, {3: (3, 3), (4, 5): (4, 5)}, [0, (1,), (1, 2, 3), (1, 0), None, "ab", "a"]),
+        (small, {0.5: 0.5, 1e-12: 1e-12}, [0, 1, 1.5, -0.1, True, None, float("nan")]),
+        (activation, {"swish": "silu", "gelu_new": "gelu_tanh"}, ["mish", None, 3]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_type_takes_what_is_of_it_and_names_the_rest(kind, taken, others):
+    for value, expected in taken.items():
+        assert kind("a.b", value) == expected
+    for value in others:
+        with pytest.raises(ConfigError, match=r"config\.json: a\.b must be "):
+            kind("a.b", value)
+
+
+def test_values_that_no_field_has_a_type_for_are_stated_by_path():
+    raw = {"on": True, "ratio": 4, "text": "x"}
+    assert stated_flag(raw, "on", False)
+    assert stated_flag(raw, "off", True)
+    assert stated_number(raw, "ratio", 2.0) == 4
+    assert stated_number(raw, "other", 2.0) == 2.0
+    for read, path in ((stated_flag, "ratio"), (stated_number, "on"), (stated_number, "text")):
+        with pytest.raises(ConfigError, match=f"{path} must be"):
+            read(raw, path, 1)
+
+
+@pytest.mark.parametrize(
+    "value, shown", [((224, 196), "224x196"), (True, "true"), (False, "false"), (3, "3")]
+)
+def test_a_value_is_shown_as_people_write_it(value, shown):
+    assert plain(value) == shown
