@@ -1,8 +1,9 @@
 """What a card's front matter says."""
 
 import pytest
+import yaml
 
-from inflate_zoo.hub.cards import license_fields
+from inflate_zoo.hub.cards import front_matter_text, license_fields, one_line
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,36 @@ def test_the_license_of_a_card(tmp_path, card, expected):
     file = tmp_path / "README.md"
     file.write_bytes(card.encode())
     assert license_fields(file) == expected
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        ("plain text", "plain text"),
+        ("two\nlines\t and  gaps", "two lines and gaps"),
+        ("a|b `c` *d* _e_", r"a\|b \`c\` \*d\* \_e\_"),
+        ("<script>[x](y)", r"&lt;script&gt;\[x\](y)"),
+        ("back\\slash", r"back\\slash"),
+        ("\x1b[2J\u202e", r"\[2J"),
+    ],
+)
+def test_a_text_stays_inside_its_line(text, line):
+    assert one_line(text) == line
+
+
+@pytest.mark.parametrize(
+    "value", ["---", "a: b", "# x", "\ud7ff\n---\n", "no", 1.5, [1, "2"], None]
+)
+def test_front_matter_reads_back_as_what_was_written(value):
+    text = front_matter_text({"key": value, "other": 1})
+    start, body, end = text.split("---\n", 1)[0], text[4:-4], text[-4:]
+    assert (start, end) == ("", "---\n")
+    assert yaml.safe_load(body) == {"key": value, "other": 1}
+    assert list(yaml.safe_load(body)) == ["key", "other"]
+
+
+def test_front_matter_that_is_not_read_is_told(tmp_path, caplog):
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
+    assert license_fields(tmp_path / "README.md") == {}
+    assert "README.md: its front matter is not read: " in caplog.text
+    assert license_fields(tmp_path / "gone.md") == {}
