@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from inflate_zoo.conversion.record import (
     ConversionRecord,
     RecordedFile,
@@ -21,13 +23,12 @@ from inflate_zoo.conversion.record import (
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.foreign import json_value
 from inflate_zoo.files.reading import called, lacking, read_json, reading, require_regular
-from inflate_zoo.files.writing.contents import json_text
 from inflate_zoo.hub.upload import Part
 
 Kind = Literal["conversion", "trial", "network"]
-Believe = Callable[[str, Mapping[str, Any], bytes], None]
-"""Refuses a trial whose record is not to be believed: the name of its folder, its trial.json, the
-content of its record.json."""
+Believe = Callable[[str, Mapping[str, Any], bytes], bytes]
+"""From the name of a trial's folder, its trial.json and the content of its record.json to that
+content as others may see it; refuses a record that is not to be believed."""
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 CONVERSION, TRIAL, RECORD = "conversion.json", "trial.json", "record.json"
@@ -40,6 +41,42 @@ _ADDRESS = re.compile(r"\b(?:https?|ftp|hf)://\S*", re.IGNORECASE)
 _PATH = re.compile(r"(?<![\w.])(?:~?/[^\s/'\"]+/|~/|[A-Za-z]:[\\/]|\\\\\w|file:)|^/\S")
 _HOME = re.compile(r"(?:/home/|/Users/|[A-Za-z]:\\Users\\)[^\s/\\'\"]+[/\\]")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class _Arm(_Told):
+    label: str
+
+
+class _Task(_Told):
+    name: str
+
+
+class TrialFile(_Told):
+    """What of a trial.json tells which trial it is; all else is the ranking's.
+
+    Attributes:
+        hash: Of the trial.
+        arm: Its source.
+        task: What it was trained on.
+        entries: The cases of the data set that it names.
+    """
+
+    hash: str = Field(min_length=1)
+    arm: _Arm
+    task: _Task
+    entries: Mapping[str, Any] = Field(default_factory=dict)
+
+
+def trial_in(table: Mapping[str, Any]) -> TrialFile | None:
+    """What a trial.json tells; `None` where it is none."""
+    try:
+        return TrialFile.model_validate(table)
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +118,8 @@ def identity_of(kind: Kind, table: Mapping[str, Any]) -> object:
         Recipe and digests of the source, or the trial's hash; `None` where they are not there.
     """
     if kind == "trial":
-        return table.get("hash") or None
+        trial = trial_in(table)
+        return trial.hash if trial else None
     record = record_in(table)
     return (record.recipe, record.source.sha256) if record else None
 
@@ -94,11 +132,9 @@ def title_of(kind: Kind, table: Mapping[str, Any]) -> str:
         source = record.source
         text = f"conversion of {source.repo or source.name} ({record.recipe.scheme})"
     else:
-        try:
-            arm, task = table["arm"]["label"], table["task"]["name"]
-            text = f"trial {table['hash']}: {arm} on {task}"
-        except (KeyError, TypeError):
+        if (trial := trial_in(table)) is None:
             return kind
+        text = f"trial {trial.hash}: {trial.arm.label} on {trial.task.name}"
     return "".join(char if char.isprintable() else " " for char in text)[:200]
 
 
@@ -153,11 +189,11 @@ def read_parcel(folder: Path, kind: Kind, token: str | None, believe: Believe) -
     first = FILES[kind][0]
     table = tables.get(first, {})
     record = read_conversion(folder) if kind == "conversion" else None
+    trial = trial_in(table) if kind == "trial" else None
     if kind == "trial":
-        if identity_of(kind, table) is None:
+        if trial is None:
             raise _incomplete(folder, first)
-        believe(called(folder), table, contents[RECORD])
-        contents[RECORD] = _public_record(contents[RECORD], tables[RECORD])
+        contents[RECORD] = believe(called(folder), table, contents[RECORD])
     parts = {name: Part.of(name, content) for name, content in contents.items()}
     parts[WEIGHTS] = Part.of(WEIGHTS, folder / WEIGHTS)
     if record is not None:
@@ -166,9 +202,8 @@ def read_parcel(folder: Path, kind: Kind, token: str | None, believe: Believe) -
         _require_public(name, content, token)
     _require_loadable(folder)
     title = title_of(kind, table) if kind != "network" else "trained network"
-    cases = table.get("entries") if kind == "trial" else None
     identity = identity_of(kind, table) if kind != "network" else None
-    count = len(cases) if isinstance(cases, dict) else 0
+    count = len(trial.entries) if trial else 0
     return Upload(kind, identity, title, tuple(parts[name] for name in FILES[kind]), count)
 
 
@@ -194,15 +229,6 @@ def _matching_record(folder: Path, record: ConversionRecord, parts: Mapping[str,
         return parts[CONVERSION]
     files = {**record.files, CARD: RecordedFile(sha256=parts[CARD].sha256)}
     return Part.of(CONVERSION, record.model_copy(update={"files": files}).text().encode())
-
-
-def _public_record(content: bytes, record: Mapping[str, Any]) -> bytes:
-    """record.json without the name of the machine."""
-    run = record["run"]
-    if "host" not in run:
-        return content
-    kept = {key: value for key, value in run.items() if key != "host"}
-    return json_text({**record, "run": kept}).encode()
 
 
 def _require_loadable(folder: Path) -> None:

@@ -194,7 +194,7 @@ def read_record(spec: Mapping[str, Any], own: str, content: bytes, name: str) ->
     return record
 
 
-def require_believed(name: str, table: Mapping[str, Any], content: bytes) -> None:
+def require_believed(name: str, table: Mapping[str, Any], content: bytes) -> bytes:
     """Refuse a trial that is not what its files say.
 
     Args:
@@ -202,13 +202,20 @@ def require_believed(name: str, table: Mapping[str, Any], content: bytes) -> Non
         table: Its trial.json, with a hash.
         content: Of its record.json.
 
+    Returns:
+        That content as others may see it: without the name of the machine.
+
     Raises:
         UnbelievedError: It is not to be believed; says why.
     """
     spec = {key: value for key, value in table.items() if key != "hash"}
     if (own := trial_hash(spec)) != table["hash"]:
         raise unbelieved(name, f"its trial.json is of trial {own}")
-    read_record(spec, own, content, name)
+    if read_record(spec, own, content, name).run.host is None:
+        return content
+    shown = from_json(content)  # the digest needs the values as they stand
+    del shown["run"]["host"]
+    return json_text(shown).encode()
 
 
 def unbelieved(name: str, reason: str) -> UnbelievedError:
