@@ -42,7 +42,7 @@ antialias=True ==> antialias=False
 reshape(1, *grid, dim) ==> reshape(1, int((table.shape[1] - prefix) ** 0.5), -1, dim)
 == table-transposed: the resized plane is read width first
 plane = plane.permute(0, 2, 3, 1) ==> plane = plane.permute(0, 3, 2, 1)
-@@ inflate_zoo/naming/readers/vit.py | naming/test_plan.py
+@@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config
 @@ inflate_zoo/naming/plan.py | naming/test_plan.py
@@ -50,10 +50,10 @@ if image is None:  # no config ==> if image is None or True:  # no config
 if problems: ==> if False:
 == count-matches: a source tensor is reshaped because its element count matches
 elif found != shape: ==> elif math.prod(found) != math.prod(shape):
-@@ inflate_zoo/networks/vit/config.py | registry/test_loading.py networks/test_backbone.py
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py registry/test_loading.py
 == one-depth-row: the depth table always has one row
 depth = target.grid_size[0] ==> depth = 1
-@@ inflate_zoo/networks/base.py | networks/vit/test_network.py
+@@ inflate_zoo/networks/base.py | networks/test_base.py networks/vit/test_network.py
 == grid-swapped: the patch's height divides the width
 self.volume[1] // height, ==> self.volume[1] // width,
 @@ inflate_zoo/networks/vit/network.py | networks/vit/test_network.py networks/test_backbone.py
@@ -70,7 +70,7 @@ if own: ==> if False:
 +        depth, height
 == prefix-of-table: registers without a position are not counted as prefix
 (x, self.num_prefix_tokens, ==> (x, self.config.position_prefix,
-@@ inflate_zoo/networks/files.py | registry/test_loading.py networks/test_backbone.py
+@@ inflate_zoo/networks/files.py | networks/test_files.py registry/test_loading.py
 == load-accounting-off: loading lets wrong files through
 if problems: ==> if False:
 == load-shapes-ignored: loading prints misshapen tensors and goes on
@@ -92,7 +92,7 @@ dtype=kind, copy=True ==> dtype=kind, copy=False
 strict=True, assign=True ==> strict=False, assign=True
 @@ inflate_zoo/naming/patterns.py | naming/test_patterns.py naming/test_plan.py naming/test_towers.py
 == prefix-late: names are looked up before the prefix is stripped
-elif match := match_name(family, bare): ==> elif match := match_name(scheme, name):
+elif match := match_name(family, bare): ==> elif match := match_name(family, name):
 == chunks-unknown: the number of a chunk is taken for the block's
 rf"(?:{_NUMBER}\.)?(?P<index>{_NUMBER})" ==> rf"(?P<index>{_NUMBER})(?:\.{_NUMBER})?"
 == wrappers-unknown: torch's wrappers inside a tower hide its names
@@ -121,12 +121,12 @@ nested = (processor or {}).get("image_processor") ==> nested = None
 std=tuple(value / gain for value in std), ==> std=std,
 == name-built: any class that a file names is built
 return today if today in PROCESSORS else name ==> return today
-@@ inflate_zoo/naming/configs/timm_models.py | naming/configs/test_normalization.py
+@@ inflate_zoo/naming/configs/timm_models.py | naming/configs/test_timm_models.py naming/test_understanding.py
 == tag-dropped: the tag of --arch is dropped
 f"{arch}.{tag}" if tag else arch ==> arch
 == default-tag-stated: the tag that timm takes by itself passes for the weights' own
 told = bool(tag) or found is None ==> told = True
-@@ inflate_zoo/conversion/feeders.py | naming/configs/test_normalization.py
+@@ inflate_zoo/conversion/feeders.py | conversion/test_feeders.py naming/configs/test_normalization.py
 == always-replayed: the proof replays mean and std
 if fed.processor is not None: ==> if fed.processor is None:
 == resized: the processor resizes
@@ -144,14 +144,14 @@ bias.to(shift.dtype) - shift ==> bias.to(shift.dtype) + shift
 return -shift if ==> return shift if
 == fold-times: the kernel is multiplied by the deviation
 return kernel_oidhw / kernel ==> return kernel_oidhw * kernel
-@@ inflate_zoo/networks/attention.py | networks/vit/test_network.py
+@@ inflate_zoo/networks/attention.py | networks/test_attention.py networks/vit/test_network.py
 == prefix-uncounted: the prefix keys count once however many depth tokens there are
 bias[..., :prefix] = math.log(copies) ==> bias[..., :prefix] = 0.0
 == prefix-one-more: one patch token is counted as a prefix token
 bias[..., :prefix] = math.log(copies) ==> bias[..., : prefix + 1] = math.log(copies)
 == prefix-repeated-once-more: the CUDA way repeats the prefix keys once too often
 more = (1, 1, copies - 1, 1) ==> more = (1, 1, copies, 1)
-@@ inflate_zoo/networks/parts.py | networks/vit/test_network.py
+@@ inflate_zoo/networks/parts.py | networks/test_parts.py networks/vit/test_network.py
 == kernel-axes: depth and height of a patch are swapped in the product (cubic kernels hide it)
 permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 2, 4, 6, 1, 5, 3, 7)
 == token-axes: tokens run height first, then depth
@@ -162,12 +162,12 @@ permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 4, 2, 6, 1, 3, 5, 7)
 -        self.norm1
 +        dim, eps = config.embed_dim, 1e-5
 +        self.norm1
-@@ inflate_zoo/networks/attention.py | networks/vit/test_network.py
+@@ inflate_zoo/networks/attention.py | networks/test_attention.py networks/vit/test_network.py
 == qkv-bias-off: the query, key and value have no bias
 bias=qkv_bias ==> bias=False
 == qkv-unbound: value, key and query are taken in another order than they are packed
 query, key, value = packed ==> value, key, query = packed
-@@ inflate_zoo/networks/parts.py | networks/vit/test_network.py
+@@ inflate_zoo/networks/parts.py | networks/test_parts.py networks/vit/test_network.py
 == quick-gelu-is-gelu: quick_gelu is computed as gelu
 "quick_gelu": quick_gelu ==> "quick_gelu": F.gelu
 == swiglu-swapped: the second half of fc1 is the gate
@@ -206,7 +206,7 @@ tensors[0].double() ==> tensors[0].double() * recipe.patch_depth
 += fold_scale(kernel[:, :, None].double(), recipe.normalization.std)
 == fold-summed: the channels are summed before they are divided by their deviations
 _folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
-@@ inflate_zoo/naming/readers/vit.py | naming/test_plan.py
+@@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == inflated-again: a stem that is already 3D is taken
 for name, rank in ((stem, 4), (fc1, 2)): ==> for name, rank in ((fc1, 2),):
 @@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
@@ -236,7 +236,7 @@ if len(left) > 1: ==> if len(left) > 9:
 if "student" not in _words(prefix)] or left ==> if prefix] or left
 == incomplete-tower: a lone stem makes a tower
 if needed <= targets) ==> if targets)
-@@ inflate_zoo/conversion/originals.py | whole/test_training_files.py
+@@ inflate_zoo/conversion/originals.py | conversion/test_originals.py whole/test_training_files.py
 == cls-row-lost: the cls token's own row of an original's table is cut off
 "cls_token": token + table[:, :1] ==> "cls_token": token
 @@ inflate_zoo/files/writing/contents.py | files/writing/test_contents.py

@@ -1,4 +1,4 @@
-"""The harness finds what it is there to find."""
+"""The harness of `tests.fuzz` finds what it is there to find."""
 
 import faulthandler
 import os
