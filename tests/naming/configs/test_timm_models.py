@@ -1,6 +1,8 @@
 """What timm says of its models."""
 
 import pytest
+from timm.layers import GELUTanh, QuickGELU
+from torch import nn
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
 from inflate_zoo.naming.configs import timm_models
@@ -54,3 +56,70 @@ def test_an_architecture_that_is_no_plain_one_is_not_built(arch, error, told, no
     with pytest.raises(error, match=told) as raised:
         understand(case("augreg").header, {}, None, arch)
     assert len(raised.value.message) < 400
+
+
+@pytest.mark.parametrize("arch", ["timm/vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224"])
+def test_an_architecture_is_named_without_owner_and_tag(arch):
+    assert timm_models.timm_arguments(arch, {}) == ("vit_tiny_patch16_224", {})
+
+
+def test_a_model_is_described_as_timm_builds_it_without_memory():
+    arguments = {"img_size": (32, 48), "depth": 5, "qkv_bias": False, "init_values": 1.0}
+    model = timm_models.create_timm("vit_tiny_patch16_224", arguments)
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    told = timm_models.describe_timm("vit_tiny_patch16_224", arguments)
+    assert (told["depth"], told["embed_dim"], told["num_heads"]) == (5, 192, 3)
+    assert (told["img_size"], told["patch_size"]) == ([32, 48], [16, 16])
+    assert (told["qkv_bias"], told["layer_scale"], told["class_token"]) == (False, True, True)
+    assert (told["mlp"], told["mlp_dim"], told["activation"]) == ("mlp", 768, "gelu")
+    assert (told["pool"], told["pool_dropped"], told["position_prefix"]) == ("cls", False, 1)
+
+
+def test_what_timm_cannot_build_is_told():
+    with pytest.raises(ConfigError, match="timm cannot build 'vit_tiny_patch16_224'") as caught:
+        timm_models.create_timm("vit_tiny_patch16_224", {"no_such_argument": 1})
+    assert "model_args" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "arguments, odd",
+    [
+        ({"qk_norm": True}, "norm inside attention or MLP"),
+        ({"pos_embed": "none"}, "position table"),
+        ({"norm_layer": "rmsnorm"}, "norm"),
+    ],
+)
+def test_other_arithmetic_under_the_names_of_a_plain_one_is_refused(arguments, odd):
+    with pytest.raises(UnsupportedModelError, match="is no plain vision transformer: special"):
+        timm_models.describe_timm("vit_tiny_patch16_224", arguments)
+    with pytest.raises(UnsupportedModelError, match=odd):
+        timm_models.describe_timm("vit_tiny_patch16_224", arguments)
+
+
+@pytest.mark.parametrize(
+    "act, name",
+    [
+        (nn.GELU(), "gelu"),
+        (nn.GELU(approximate="tanh"), "gelu_tanh"),
+        (GELUTanh(), "gelu_tanh"),
+        (QuickGELU(), "quick_gelu"),
+        (nn.SiLU(), "silu"),
+        (nn.ReLU(), "relu"),
+    ],
+)
+def test_an_activation_has_our_name(act, name):
+    assert timm_models._activation("x", act) == name
+    with pytest.raises(UnsupportedModelError, match="'x' has the activation Mish"):
+        timm_models._activation("x", nn.Mish())
+
+
+def test_published_weights_are_named_in_full_and_only_a_tag_is_told():
+    _, label, told = timm_models.published_cfg("vit_base_patch16_224.mae")
+    assert (label, told) == ("timm's pretrained_cfg of vit_base_patch16_224.mae", True)
+    cfg, label, told = timm_models.published_cfg("timm/vit_base_patch16_224")
+    assert (label.startswith("timm's pretrained_cfg of vit_base_patch16_224."), told) == (
+        True,
+        False,
+    )
+    assert cfg["mean"] == (0.5, 0.5, 0.5)
+    assert timm_models.published_cfg("test_none_such.x") is None
