@@ -18,7 +18,7 @@ from pydantic_core import from_json
 from inflate_zoo.bench.definitions.scores import COUNTS, Scores, dice, means, pooled
 from inflate_zoo.bench.definitions.trials import RESULT_VERSION, trial_hash
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files.foreign import parsing, reason_of, require_few_values
+from inflate_zoo.files.foreign import json_value, parsing, reason_of, require_few_values
 from inflate_zoo.files.writing.contents import json_text
 
 _BEFORE, _AFTER = b'\n  "result": ', b',\n  "run": '  # of the result, in a file that we wrote
@@ -213,7 +213,7 @@ def require_believed(name: str, table: Mapping[str, Any], content: bytes) -> byt
         raise unbelieved(name, f"its trial.json is of trial {own}")
     if read_record(spec, own, content, name).run.host is None:
         return content
-    shown = from_json(content)  # the digest needs the values as they stand
+    shown = json_value(content, lambda error: unbelieved(name, reason_of(error)))
     del shown["run"]["host"]
     return json_text(shown).encode()
 
