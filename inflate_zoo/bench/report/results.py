@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, CaseNames, Fed, TrialSpec
 from inflate_zoo.bench.ranking.ranking import rank
-from inflate_zoo.bench.ranking.types import Caveat, Outcome, Ranking, TaskRanking
+from inflate_zoo.bench.ranking.types import Caveat, Contestant, Outcome, Ranking, TaskRanking
+from inflate_zoo.bench.report.baselines import contestants
 from inflate_zoo.bench.report.collect import Collected, CollectedTrial
 from inflate_zoo.errors import visible
 from inflate_zoo.texts import plural
@@ -104,7 +105,7 @@ class Results:
 def rank_trials(collected: Collected) -> Results:
     """Rank trials and gather the caveats."""
     trials = collected.trials
-    ranking = rank([_outcome(trial) for trial in trials])
+    ranking = rank(_outcomes(trials))
     studies = []
     for task in ranking.tasks:
         own = tuple(
@@ -121,13 +122,23 @@ def rank_trials(collected: Collected) -> Results:
     return Results(ranking, tuple(studies), trials, collected.left_out)
 
 
-def _outcome(trial: CollectedTrial) -> Outcome:
+def _outcomes(trials: Sequence[CollectedTrial]) -> list[Outcome]:
+    studies: dict[tuple[str, str], list[TrialSpec]] = {}
+    for told in (trial.described for trial in trials):
+        studies.setdefault((told.task.name, told.protocol.name), []).append(told)
+    known = {study: contestants(own) for study, own in studies.items()}
+    return [_outcome(trial, known) for trial in trials]
+
+
+def _outcome(
+    trial: CollectedTrial, known: Mapping[tuple[str, str], Mapping[str, Contestant]]
+) -> Outcome:
     told = trial.described
     scores = trial.record.result.cases if trial.record else None
     return Outcome(
         task=told.task.name,
         protocol=told.protocol.name,
-        arm=told.arm.label,
+        contestant=known[told.task.name, told.protocol.name][told.arm.label],
         seed=told.seed,
         fold=told.fold,
         cases=None if scores is None else {each.case: each.regions for each in scores},
