@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inflate_zoo.bench.ranking.types import Comparison, Ranking, Standing, TaskRanking
+from inflate_zoo.bench.ranking.types import Comparison, Standing, TaskRanking
 from inflate_zoo.bench.report.collect import Collected, CollectedTrial, collect
 from inflate_zoo.bench.report.output.text import number
+from inflate_zoo.bench.report.output.wording import (
+    gap_text,
+    in_words,
+    name_of,
+    names_of,
+    span_text,
+    width_text,
+)
 from inflate_zoo.bench.report.results import Study, rank_trials
-from inflate_zoo.bench.report.wording import gap_text, in_words, name_of, names_of, span_text, width_text
 from inflate_zoo.texts import plural
 
+_OTHERS = {1: "the other", 2: "both others"}
 _NOT_SO_FAR = "no complete arm yet"
 
 
@@ -68,6 +76,11 @@ def noun_of(study: Study) -> str:
     return "source" if len(set(own)) == len(own) else "arm"
 
 
+def answer_of(study: Study) -> Answer:
+    """What a study says, with all that is known against it."""
+    return answer(replace(study.ranking, caveats=study.caveats), noun_of(study))
+
+
 def answer(task: TaskRanking, noun: str = "arm") -> Answer:
     """What the comparisons of one task say.
 
@@ -79,16 +92,18 @@ def answer(task: TaskRanking, noun: str = "arm") -> Answer:
     asked = [one for one in task.comparisons if one.metric == "dice"]
     if not any(one.half_width is not None for one in asked):
         return Answer("", _untested(task, complete), "", _certainty(task))
-    inflated = [one for one in task.standings if _competes(one)]
+    inflated = [one for one in task.standings if competes(one)]
+    depth = task.asked("depth")
     return Answer(
         _transfer(task, len(inflated), noun),
         _sources(task, inflated, noun),
-        _against(task.asked("depth"), noun, _DEPTH),
+        _against(depth, noun, _DEPTH, others=len(inflated) > len(depth)),
         _certainty(task),
     )
 
 
-def _competes(standing: Standing) -> bool:
+def competes(standing: Standing) -> bool:
+    """Whether an arm is one of those that are ranked as sources."""
     return standing.contestant.kind == "inflated" and standing.contestant.outside is None
 
 
@@ -123,9 +138,7 @@ def _transfer(task: TaskRanking, inflated: int, noun: str) -> str:
     return f"Whether transfer helps is not known: {why}."
 
 
-def _against(
-    asked: Sequence[Comparison], noun: str, words: _Words, *, others: bool = False
-) -> str:
+def _against(asked: Sequence[Comparison], noun: str, words: _Words, *, others: bool = False) -> str:
     """Arms against their baselines: which are above, below, not told apart."""
     above = [one for one in asked if one.claimed and one.difference > 0]
     below = [one for one in asked if one.claimed and one.difference <= 0]
@@ -143,7 +156,8 @@ def _against(
         return f"{name_of(group[0].first)} {told[0]} ({width_text(group[0])})."
     that = " that can be compared" if others else ""
     if group is undecided:
-        return f"None of the {in_words(len(group))} {noun}s{that} {words.none} ({span_text(group)})."
+        which = f"None of the {in_words(len(group))} {noun}s{that}"
+        return f"{which} {words.none} ({span_text(group)})."
     all_of = "Both" if len(group) == 2 else f"All {in_words(len(group))}"
     return f"{all_of} {noun}s{that} {told[1]} ({span_text(group)})."
 
@@ -169,7 +183,7 @@ def _sources(task: TaskRanking, inflated: Sequence[Standing], noun: str) -> str:
     ahead = _ahead(pairs, [top, *tied], ordered)
     if not tied:
         gaps = [pairs[frozenset((top, arm))] for arm in rest]
-        of = "the other" if len(rest) == 1 else f"all {in_words(len(rest))} others"
+        of = _OTHERS.get(len(rest), f"all {in_words(len(rest))} others")
         return f"{name_of(top)} leads: it is ahead of {of} ({span_text(gaps)})."
     among = [pairs[frozenset((a, b))] for a in tied for b in tied if a < b]
     reach = _reach(pairs[frozenset((top, tied[-1]))], several=len(tied) > 1)
@@ -213,7 +227,7 @@ def _ahead(
         )
         if behind:
             beaten.setdefault(behind, []).append(leader)
-    parts = []
+    parts: list[str] = []
     for behind, ahead in beaten.items():
         who = "both" if len(leaders) == 2 == len(ahead) else names_of(ahead)
         verb = "are" if len(ahead) > 1 else "is"
@@ -224,16 +238,14 @@ def _ahead(
 def _certainty(task: TaskRanking) -> str:
     """How much stands behind it."""
     base = f"{plural(task.seeds, 'seed')}, {plural(task.cases, 'test case')}"
-    doubts = [caveat for caveat in task.caveats if caveat.weight == "not a ranking"]
-    if doubts:
-        return f"This is not a ranking ({base}): {doubts[0].text}."
-    tested = any(one.half_width is not None for one in task.comparisons)
-    if not tested:
-        return f"{base[0].upper()}{base[1:]}; nothing was tested."
-    rest = [caveat for caveat in task.caveats if caveat.weight == "provisional"]
-    sure = "the claims together are kept to a 5 % chance of holding any that is wrong"
-    if rest:
-        sure = f"provisional, {rest[0].text}"
+    weights = {caveat.weight: caveat.text for caveat in reversed(task.caveats)}
+    if "not a ranking" in weights:
+        return f"{base}: this is not a ranking."
+    if not any(one.half_width is not None for one in task.comparisons):
+        return f"{base}: nothing was tested."
+    sure = "at most a 5 % chance of any false claim"
+    if "provisional" in weights:
+        sure = f"provisional, {weights['provisional']}"
     return f"{base}: {sure}. {_beside(task)}".strip()
 
 
@@ -273,70 +285,6 @@ def _unlike(dice: Comparison, surface: Comparison) -> str:
     if dice.better and surface.better:
         return f"{claim} by Dice, behind it by surface Dice"
     return f"{claim} by {'Dice' if dice.better else 'surface Dice'} alone"
-
-
-def answer_overall(ranking: Ranking, noun: str = "arm") -> Answer | None:
-    """What all tasks say together; None for fewer than two."""
-    if len(ranking.tasks) < 2:
-        return None
-    kinds = {one.arm: one for task in ranking.tasks for one in task.standings}
-    inflated = [(arm, rank) for arm, rank in ranking.overall if _competes(kinds[arm])]
-    return Answer(
-        _transfer_overall(ranking, noun),
-        _order(inflated),
-        "",
-        _stable(ranking),
-    )
-
-
-def _transfer_overall(ranking: Ranking, noun: str) -> str:
-    """In how many of the tasks that ask each arm beats random weights."""
-    asked: dict[str, list[Comparison]] = {}
-    for task in ranking.tasks:
-        for one in task.asked("transfer"):
-            asked.setdefault(one.first, []).append(one)
-    groups: dict[tuple[int, int], list[str]] = {}
-    for arm, found in asked.items():
-        won = sum(one.claimed and one.difference > 0 for one in found)
-        groups.setdefault((won, len(found)), []).append(arm)
-    if not groups:
-        return ""
-    everything = [one for found in asked.values() for one in found]
-    parts = []
-    for (won, of), arms in sorted(groups.items(), key=lambda each: -each[0][0] / each[0][1]):
-        among = "both" if of == 2 else f"all {in_words(of)}"
-        where = among if won == of else f"{in_words(won) if won else 'none'} of {in_words(of)}"
-        who = f"all {noun}s" if len(groups) == 1 and len(arms) > 1 else names_of(arms)
-        verb = ("beat " if len(arms) > 1 else "beats ") + "random weights " if not parts else ""
-        parts.append(f"{who} {verb}in {where}")
-    told = ", ".join(parts)
-    return f"Over {in_words(len(ranking.tasks))} tasks {told} ({span_text(everything)})."
-
-
-def _order(ranked: Sequence[tuple[str, float]]) -> str:
-    """The order by mean rank."""
-    if len(ranked) < 2:
-        return ""
-    best = ranked[0][1]
-    first = [arm for arm, rank in ranked if rank == best]
-    rest = [f"{name_of(arm)} ({rank:.2f})" for arm, rank in ranked if rank != best]
-    if not rest:
-        return f"By mean rank {names_of(first)} are level ({best:.2f})."
-    more = f" and {len(rest) - 4} more" if len(rest) > 4 else ""
-    verb = "lead" if len(first) > 1 else "leads"
-    return f"By mean rank {names_of(first)} {verb} ({best:.2f}), before {', '.join(rest[:4])}{more}."
-
-
-def _stable(ranking: Ranking) -> str:
-    """How sure the order over tasks is."""
-    told = "The order over tasks is descriptive, no test of its own"
-    known = [each.tau for each in ranking.stability if each.tau is not None]
-    if not known:
-        return f"{told}."
-    return (
-        f"{told}; other ways to take the tasks together agree with it to a Kendall's tau of "
-        f"{min(known):.2f} or more."
-    )
 
 
 def so_far(folders: Sequence[Path], seeds: Collection[int]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from inflate_zoo.bench.ranking.ranking import rank
 from inflate_zoo.bench.ranking.types import Caveat, Contestant, Outcome, Ranking, TaskRanking
 from inflate_zoo.bench.report.baselines import contestants
 from inflate_zoo.bench.report.collect import Collected, CollectedTrial
+from inflate_zoo.bench.report.conditions import mixed
 from inflate_zoo.errors import visible
 from inflate_zoo.texts import plural
 
@@ -114,7 +115,7 @@ def rank_trials(collected: Collected) -> Results:
             if (trial.described.task.name, trial.described.protocol.name)
             == (task.task, task.protocol)
         )
-        notes = (*_unlike_runs(own), *_absent(own), *_unknown(task, own), *_doubtful(own))
+        notes = (*mixed(own), *_absent(own), *_unknown(task, own), *_doubtful(own))
         extra = (*_unlike(own), *(Caveat("note", note) for note in notes))
         known = tuple(dict.fromkeys((*task.caveats, *extra)))
         ordered = sorted(known, key=lambda caveat: caveat.weight != "not a ranking")
@@ -213,15 +214,6 @@ def _unlike(trials: Sequence[CollectedTrial]) -> Iterator[Caveat]:
         yield Caveat("not a ranking", f"the data of {count} differ between trials, first '{first}'")
 
 
-def _unlike_runs(trials: Sequence[CollectedTrial]) -> Iterator[str]:
-    """Differences between the programs and machines that ran the trials."""
-    versions = [dict(trial.record.run.versions) for trial in trials if trial.record]
-    if names := differing(versions):
-        shown = "; ".join(f"{visible(n)} ({_values(versions, n)})" for n in names)
-        yield f"the trials ran with different versions: {shown}"
-    yield from _devices(trials)
-
-
 def _comparable_tasks(described: Sequence[TrialSpec]) -> list[list[dict[str, Any]]]:
     """Groups of tasks that must be equal: whole within a fold, without what is measured in all."""
     folds: dict[int, list[Task]] = {}
@@ -247,20 +239,6 @@ def _changed_cases(described: Sequence[TrialSpec]) -> list[str]:
         for case, key in told.entries.items():
             entries.setdefault((case, prepared), set()).add(key)
     return sorted({case for (case, _), keys in entries.items() if len(keys) > 1})
-
-
-def _devices(trials: Sequence[CollectedTrial]) -> Iterator[str]:
-    """Trials on a CPU beside trials on something else."""
-    devices = [trial.record.run.device for trial in trials if trial.record]
-    on_cpu = devices.count("cpu")
-    elsewhere = sum(device not in ("", "cpu") for device in devices)
-    if on_cpu and elsewhere:
-        mixed = any(trial.described.protocol.train.precision == "bf16" for trial in trials)
-        how = "a CPU trains in float32, a GPU in bf16" if mixed else "they round differently"
-        yield (
-            f"{plural(on_cpu, 'trial')} ran on a CPU and {elsewhere} on a GPU: {how}, so a part of "
-            "the differences may come from the device"
-        )
 
 
 def _values(settings: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -296,6 +274,22 @@ def case_means(study: Study, arm: str, region: str, metric: str) -> dict[str, fl
         for case, found in sorted(values.items())
         if None not in found
     }
+
+
+def mean_dice(trial: CollectedTrial) -> float | None:
+    """A trial's mean Dice over its test cases; None if it has none."""
+    values = [each.mean_dice for each in trial.record.result.cases] if trial.record else []
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def best_trial(study: Study) -> tuple[CollectedTrial, float] | None:
+    """The trial with the highest mean Dice over its test cases, and that; None without any."""
+    found = [(dice, trial) for trial in study.trials if (dice := mean_dice(trial)) is not None]
+    if not found:
+        return None
+    dice, trial = max(found, key=lambda each: each[0])
+    return trial, dice
 
 
 def rank_shares(study: Study) -> tuple[list[str], Floats] | None:

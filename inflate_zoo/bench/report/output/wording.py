@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from inflate_zoo.bench.ranking.types import Comparison
-from inflate_zoo.bench.report.output.text import number, shortened
+from inflate_zoo.bench.report.output.text import shortened, with_width
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
             "eleven", "twelve")  # fmt: skip
-_MOST_NAMES, _LONGEST = 5, 40  # names in a sentence, characters of a name
+_MOST_NAMES, _LONGEST = 5, 32  # names in a sentence, characters of a name
 
 
 def name_of(arm: str) -> str:
+    """An arm's name, not too long for a sentence."""
     return shortened(arm, _LONGEST)
 
 
@@ -25,6 +26,7 @@ def names_of(arms: Iterable[str]) -> str:
 
 
 def in_words(count: int) -> str:
+    """A number as a word, where it has a short one."""
     return _NUMBERS[count] if count < len(_NUMBERS) else str(count)
 
 
@@ -36,9 +38,10 @@ def gap_text(values: Sequence[float], sign: str = "") -> str:
 
 
 def span_text(comparisons: Sequence[Comparison]) -> str:
+    """From the greatest difference to the smallest."""
     return f"{gap_text([one.difference for one in comparisons], '+')} Dice"
 
 
 def width_text(one: Comparison) -> str:
-    width = "" if one.half_width is None else f" ± {number(one.half_width)}"
-    return f"{one.difference:+.3f}{width} Dice"
+    """A difference with the half-width of the deciding test."""
+    return f"{with_width(one.difference, one.half_width)} Dice"
