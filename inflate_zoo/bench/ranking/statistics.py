@@ -235,8 +235,8 @@ def _single_trainings(values: Floats, pairs: Places) -> Floats:
     seeds, cases = values.shape[-2:]
     rest = values - values.mean(axis=-1, keepdims=True) - values.mean(axis=-2, keepdims=True)
     rest = rest + values.mean(axis=(-2, -1), keepdims=True)
-    squares = [((rest[a] - rest[b]) ** 2).sum() for a, b in pairs]
-    return np.array(squares, dtype=np.float64) / ((seeds - 1) * (cases - 1))
+    squares = [float(((rest[a] - rest[b]) ** 2).sum()) for a, b in pairs.tolist()]
+    return np.array(squares) / ((seeds - 1) * (cases - 1))
 
 
 def holm_factors(count: int) -> Floats:
