@@ -90,15 +90,15 @@ def _effects(normal, studies, arms, seeds, cases, setting, gains):
 
 
 def contestants(arms, depth=0):
-    """So many arms, `random` last, and behind it `2d` of the first `depth` of them."""
-    names = [f"source {place}" for place in range(arms - 1)]
+    """So many arms: sources, `2d` of the first `depth` of them, `random` last."""
+    names = [f"source {place}" for place in range(arms - depth - 1)]
     return [
         *(
             Contestant(name, "inflated", "random", f"{name} 2d" if place < depth else None)
             for place, name in enumerate(names)
         ),
-        Contestant("random", "random"),
         *(Contestant(f"{name} 2d", "2d") for name in names[:depth]),
+        Contestant("random", "random"),
     ]
 
 

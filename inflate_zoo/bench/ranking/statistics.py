@@ -92,7 +92,7 @@ def compare(means: Means, pairs: Places, pool: Places) -> PairTests:
     than 5 seeds simulations ask for less, see `_careful`.
 
     Args:
-        means: Of scores of which more is better.
+        means: Of scores of which more is better, with at least one case.
         pairs: The pairs, shape (P, 2).
         pool: Pairs that steady them, shape (Q, 2), Q at least 1.
 
@@ -101,10 +101,10 @@ def compare(means: Means, pairs: Places, pool: Places) -> PairTests:
     """
     seeds, cases = means.per_seed.shape[-1], means.per_case.shape[-1]
     paired = _paired(means.per_case, pairs)
-    difference = paired.mean(axis=-1) if cases else np.zeros(paired.shape[:-1])
+    difference = paired.mean(axis=-1)
     of_cases = paired.var(axis=-1, ddof=1) if cases > 1 else np.zeros_like(difference)
     spread = _spread(means.per_seed, pairs, pool, of_cases)
-    total = spread.cases / max(cases, 1) + spread.seeds / seeds
+    total = spread.cases / cases + spread.seeds / seeds
     size = np.abs(means.per_case).max(axis=(-2, -1), initial=0.0)[..., None]
     tested = total > (_ROUNDING * size) ** 2
     tested &= seeds > 1 and cases > 1
@@ -148,7 +148,7 @@ def pool_contrasts(pool: Places) -> float:
 
 def _satterthwaite(spread: Spread, cases: int, seeds: int) -> Floats:
     """Degrees of freedom of cases / C + seeds / S; with few seeds the careful ones."""
-    of_cases, of_seeds = spread.cases / max(cases, 1), spread.seeds / seeds
+    of_cases, of_seeds = spread.cases / cases, spread.seeds / seeds
     total = of_cases + of_seeds
     safe = np.where(total > 0, total, 1.0)
     known = (of_cases / safe) ** 2 / max(cases - 1, 1) + (of_seeds / safe) ** 2 / spread.degrees
