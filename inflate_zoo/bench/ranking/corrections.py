@@ -151,17 +151,21 @@ def judged_at(
     """
     order = np.argsort(p, kind="stable")
     known, stopped = correction.taken(order), int(claimed.sum())
-    found = np.array([_critical(known, step, level) for step in range(min(stopped + 1, len(p)))])
+    looked_at = range(min(stopped + 1, len(p)))
+    found = np.array([_critical(known, step, level, len(p)) for step in looked_at])
     steps = np.empty_like(order)
     steps[order] = np.arange(len(p))
     judged: Floats = found[np.minimum(steps, stopped)]
     return judged
 
 
-def _critical(correction: Correction, step: int, level: float) -> float:
-    """The p whose chance is the level, by halving on a scale of logarithms."""
-    low, high = np.log(_SMALLEST), np.log(level)
-    for _ in range(45):
+def _critical(correction: Correction, step: int, level: float, count: int) -> float:
+    """The p whose chance is the level, by halving on a scale of logarithms.
+
+    It is at least the level over the number of hypotheses, by Bonferroni.
+    """
+    low, high = np.log(level / (2 * count)), np.log(level)
+    for _ in range(28):
         middle = (low + high) / 2
         p = np.exp(np.array(middle))
         if max(float(correction.chance(p, step)), float(p)) <= level:
