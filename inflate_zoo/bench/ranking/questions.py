@@ -16,6 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.ranking import statistics
+from inflate_zoo.bench.ranking.corrections import (
+    AgainstBaselines,
+    AllPairs,
+    Correction,
+    step_down,
+)
 from inflate_zoo.bench.ranking.statistics import Floats, Means, PairTests, Places
 from inflate_zoo.bench.ranking.types import Contestant, Question
 
@@ -30,13 +36,11 @@ class Asked:
         question: Which.
         pairs: Its hypotheses, places of arms, shape (P, 2).
         pool: The pairs whose spread over seeds steadies them, shape (Q, 2).
-        factors: Of its step-down correction, shape (P,).
     """
 
     question: Question
     pairs: Places
     pool: Places
-    factors: Floats
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,17 @@ class Answer:
 
     Attributes:
         tests: The tests.
+        correction: What corrects them for their number.
         p_adjusted: After the step-down correction.
-        level: What the question may be wrong with, after others handed theirs on.
+        level: What the question may be wrong with, after others handed theirs on; shape (...).
         claimed: Whether a pair differs.
-        alpha: The two-sided level at which each pair was judged.
     """
 
     tests: PairTests
+    correction: Correction
     p_adjusted: Floats
     level: Floats
     claimed: NDArray[np.bool_]
-    alpha: Floats
 
 
 def ask(contestants: Sequence[Contestant]) -> tuple[Asked, ...]:
@@ -71,22 +75,18 @@ def ask(contestants: Sequence[Contestant]) -> tuple[Asked, ...]:
     sources = list(itertools.combinations(ours, 2))
     depth = [(at, inside[f]) for at in ours if (f := contestants[at].flat) in inside]
     everyone = list(itertools.combinations([*ours, *randoms], 2))
-    of_sources = statistics.shaffer_factors(len(ours))
     found = (
-        _asked("transfer", transfer, everyone, statistics.holm_factors(len(transfer))),
-        _asked("sources", sources, sources, of_sources),
-        _asked("depth", depth, depth, statistics.holm_factors(len(depth))),
+        _asked("transfer", transfer, everyone),
+        _asked("sources", sources, sources),
+        _asked("depth", depth, depth),
     )
     return tuple(each for each in found if len(each.pairs))
 
 
 def _asked(
-    question: Question,
-    pairs: Sequence[tuple[int, int]],
-    pool: Sequence[tuple[int, int]],
-    factors: Floats,
+    question: Question, pairs: Sequence[tuple[int, int]], pool: Sequence[tuple[int, int]]
 ) -> Asked:
-    return Asked(question, np.array(pairs, np.intp), np.array(pool, np.intp), factors)
+    return Asked(question, np.array(pairs, np.intp), np.array(pool, np.intp))
 
 
 def answer(means: Means, asked: Sequence[Asked]) -> Mapping[Question, Answer]:
@@ -97,17 +97,22 @@ def answer(means: Means, asked: Sequence[Asked]) -> Mapping[Question, Answer]:
         asked: The questions; none gives no answer.
     """
     tests = [statistics.compare(means, each.pairs, each.pool) for each in asked]
-    adjusted = [
-        statistics.step_down(test.p, each.factors) for test, each in zip(tests, asked, strict=True)
-    ]
-    found: dict[Question, Answer] = {}
-    for place, level in enumerate(shares([each.max(axis=-1) for each in adjusted])):
-        own, p = asked[place], adjusted[place]
-        claimed = p <= level[..., None]
-        factors = statistics.judged_factors(tests[place].p, own.factors, claimed)
-        wide = np.broadcast_to(level[..., None], p.shape)
-        found[own.question] = Answer(tests[place], p, wide, claimed, wide / factors)
-    return found
+    known = [_correction(means, *each) for each in zip(asked, tests, strict=True)]
+    adjusted = [step_down(test.p, each) for test, each in zip(tests, known, strict=True)]
+    levels = shares([each.max(axis=-1) for each in adjusted])
+    return {
+        each.question: Answer(
+            tests[at], known[at], adjusted[at], levels[at], adjusted[at] <= levels[at][..., None]
+        )
+        for at, each in enumerate(asked)
+    }
+
+
+def _correction(means: Means, asked: Asked, tests: PairTests) -> Correction:
+    if asked.question == "sources":
+        return AllPairs(len(np.unique(asked.pairs)))
+    of_baseline = statistics.baseline_shares(means, asked.pairs, tests)
+    return AgainstBaselines(of_baseline, asked.pairs[:, 1])
 
 
 def shares(hardest: Sequence[Floats]) -> list[Floats]:

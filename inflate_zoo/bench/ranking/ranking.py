@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from inflate_zoo.bench.ranking import questions, statistics
+from inflate_zoo.bench.ranking.corrections import judged_at
 from inflate_zoo.bench.ranking.letters import letters
 from inflate_zoo.bench.ranking.questions import Answer, Asked
 from inflate_zoo.bench.ranking.stability import ArmScores, agreements, mean_ranks, unstable
@@ -118,13 +119,15 @@ class _Family:
         per_case = values.mean(axis=1)
         paired = per_case[pairs[:, 0]] - per_case[pairs[:, 1]]
         ends = np.stack(statistics.bootstrap(paired), axis=1).tolist()
-        widths = statistics.half_widths(tests, self.answer.alpha)
-        needed = statistics.seeds_needed(values, pairs, tests, self.answer.alpha)
-        regions = self._regions()
+        level, claims = float(self.answer.level), self.answer.claimed
+        alpha = judged_at(tests.p, self.answer.correction, level, claims)
+        widths = statistics.half_widths(tests, alpha)
+        needed = statistics.seeds_needed(values, pairs, tests, alpha)
+        regions = self._regions(alpha)
         found = []
         for at, (first, second) in enumerate(pairs.tolist()):
             tested, several = bool(tests.tested[at]), values.shape[-1] > 1
-            claimed = bool(self.answer.claimed[at])
+            claimed = bool(claims[at])
             one = Comparison(
                 question=self.asked.question,
                 metric=self.metric,
@@ -135,7 +138,7 @@ class _Family:
                 degrees=float(tests.degrees[at]) if tested else None,
                 p=float(tests.p[at]),
                 p_adjusted=float(self.answer.p_adjusted[at]),
-                level=float(self.answer.level[at]),
+                level=level,
                 claimed=claimed,
                 half_width=float(widths[at]) if tested else None,
                 seeds_needed=None if claimed else needed[at],
@@ -149,13 +152,13 @@ class _Family:
             found.append(_higher_first(one) if one.question == "sources" else one)
         return found
 
-    def _regions(self) -> list[list[RegionDifference]]:
+    def _regions(self, alpha: Floats) -> list[list[RegionDifference]]:
         """Of each region that some case has, every pair's difference."""
         found = []
         for (region, metric), values in self.tables.cells.items():
             if metric == self.metric and values.shape[-1]:
                 tests = statistics.compare(Means.of(values), self.asked.pairs, self.asked.pool)
-                widths = statistics.half_widths(tests, self.answer.alpha)
+                widths = statistics.half_widths(tests, alpha)
                 found.append(
                     [
                         RegionDifference(region, difference, width if tested else None)

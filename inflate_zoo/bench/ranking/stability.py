@@ -46,7 +46,16 @@ def mean_ranks(
             f"the overall ranks hold '{task.task}' under '{task.protocol}', which is none",
         )
         for task in tasks
-        if any(caveat.weight == "not a ranking" for caveat in task.caveats)
+        if any(own.weight == "not a ranking" for own in task.caveats)
+    ]
+    provisional = [
+        Caveat(
+            "provisional",
+            f"the overall ranks hold '{task.task}' under '{task.protocol}', where {own.text}",
+        )
+        for task in tasks
+        for own in task.caveats
+        if own.weight == "provisional"
     ]
     names = [task.task for task in tasks]
     twice = [
@@ -54,7 +63,8 @@ def mean_ranks(
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
-    return tuple(sorted(mean.items(), key=lambda each: each[::-1])), (*absent, *doubtful, *twice)
+    ordered = tuple(sorted(mean.items(), key=lambda each: each[::-1]))
+    return ordered, (*absent, *doubtful, *provisional, *twice)
 
 
 def agreements(

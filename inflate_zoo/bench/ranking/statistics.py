@@ -7,8 +7,7 @@ arms, as (P, 2) places of arms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from math import comb
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ ENOUGH_SEEDS = 5  # from here on the degrees of freedom are as good as they look
 MOST_SEEDS = 99  # that are ever advised
 _RESAMPLES = 5000
 _ROUNDING = 1e-12  # a spread below this share of the largest value is rounding
-_FEW_ARMS = 3  # in a pool that steadies little
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def compare(means: Means, pairs: Places, pool: Places) -> PairTests:
     than 5 seeds simulations ask for less, see `_careful`.
 
     Args:
-        means: Of scores of which more is better.
+        means: Of scores of which more is better, with at least one case.
         pairs: The pairs, shape (P, 2).
         pool: Pairs that steady them, shape (Q, 2), Q at least 1.
 
@@ -103,10 +101,10 @@ def compare(means: Means, pairs: Places, pool: Places) -> PairTests:
     """
     seeds, cases = means.per_seed.shape[-1], means.per_case.shape[-1]
     paired = _paired(means.per_case, pairs)
-    difference = paired.mean(axis=-1) if cases else np.zeros(paired.shape[:-1])
+    difference = paired.mean(axis=-1)
     of_cases = paired.var(axis=-1, ddof=1) if cases > 1 else np.zeros_like(difference)
     spread = _spread(means.per_seed, pairs, pool, of_cases)
-    total = spread.cases / max(cases, 1) + spread.seeds / seeds
+    total = spread.cases / cases + spread.seeds / seeds
     size = np.abs(means.per_case).max(axis=(-2, -1), initial=0.0)[..., None]
     tested = total > (_ROUNDING * size) ** 2
     tested &= seeds > 1 and cases > 1
@@ -150,7 +148,7 @@ def pool_contrasts(pool: Places) -> float:
 
 def _satterthwaite(spread: Spread, cases: int, seeds: int) -> Floats:
     """Degrees of freedom of cases / C + seeds / S; with few seeds the careful ones."""
-    of_cases, of_seeds = spread.cases / max(cases, 1), spread.seeds / seeds
+    of_cases, of_seeds = spread.cases / cases, spread.seeds / seeds
     total = of_cases + of_seeds
     safe = np.where(total > 0, total, 1.0)
     known = (of_cases / safe) ** 2 / max(cases - 1, 1) + (of_seeds / safe) ** 2 / spread.degrees
@@ -162,13 +160,12 @@ def _satterthwaite(spread: Spread, cases: int, seeds: int) -> Floats:
 def _careful(pool_degrees: float, seeds: int) -> float:
     """The most degrees of freedom that so few seeds allow: infinite from 5 on.
 
-    With 3 or 4 seeds Satterthwaite's sum is too hopeful by simulation: S - 1 for a pool of two or
-    three arms, 2 (S - 1) above.
+    With fewer Satterthwaite's sum is too hopeful by simulation. What holds is S - 1 times the
+    differences that the pool is worth, of which no more than 2 (S - 1) count.
     """
     if seeds >= ENOUGH_SEEDS:
         return np.inf
-    few = pool_degrees < _FEW_ARMS * max(seeds - 1, 1)
-    return max(seeds - 1, 1) * (1.0 if few else 2.0)
+    return min(pool_degrees, 2.0 * max(seeds - 1, 1) ** 2)
 
 
 def half_widths(tests: PairTests, alpha: Floats) -> Floats:
@@ -235,78 +232,46 @@ def _single_trainings(values: Floats, pairs: Places) -> Floats:
     seeds, cases = values.shape[-2:]
     rest = values - values.mean(axis=-1, keepdims=True) - values.mean(axis=-2, keepdims=True)
     rest = rest + values.mean(axis=(-2, -1), keepdims=True)
-    squares = [((rest[a] - rest[b]) ** 2).sum() for a, b in pairs]
-    return np.array(squares, dtype=np.float64) / ((seeds - 1) * (cases - 1))
+    paired: Floats = rest[pairs[:, 0]] - rest[pairs[:, 1]]
+    return np.asarray((paired**2).sum(axis=(-2, -1)) / ((seeds - 1) * (cases - 1)))
 
 
-def holm_factors(count: int) -> Floats:
-    """What the smallest, next, ... of so many p values is multiplied by after Holm.
+def baseline_shares(means: Means, pairs: Places, tests: PairTests) -> Floats:
+    """The part of each comparison's variance that all comparisons with its baseline share.
 
-    Holm 1979, Scandinavian Journal of Statistics 6: 65-70: how many hypotheses are left.
-    """
-    return np.arange(count, 0, -1, dtype=np.float64)
-
-
-@cache
-def _true_pairs(arms: int) -> frozenset[int]:
-    """Numbers of pairs of so many arms that may be equal at once: arms fall into groups."""
-    return frozenset(
-        comb(group, 2) + others
-        for group in range(1, arms + 1)
-        for others in _true_pairs(arms - group)
-    ) or frozenset([0])
-
-
-def shaffer_factors(arms: int) -> Floats:
-    """What the smallest, next, ... p of all pairs of so many arms is multiplied by after Shaffer.
-
-    Shaffer 1986, Journal of the American Statistical Association 81: 826-831, her first procedure:
-    the most pairs that can still be equal once so many are told apart. Where one of three arms
-    differs from another, at most one pair of them is equal.
-    """
-    pairs = comb(arms, 2)
-    possible = sorted(_true_pairs(arms))
-    most = [max(n for n in possible if n <= pairs - rejected) for rejected in range(pairs)]
-    return np.array(most, dtype=np.float64)
-
-
-def step_down(p: Floats, factors: Floats) -> Floats:
-    """Correct p values for their number: the smallest first, and none below the one before it.
+    A difference varies as its arm and its baseline do together, two arms of one baseline as they
+    do: what the one exceeds half of the other by is the baseline's.
 
     Args:
-        p: Values in [0, 1], shape (..., M): a family along the last axis.
-        factors: Of the smallest, the next, ..., shape (M,), not increasing.
+        means: Of the scores.
+        pairs: Arm and baseline, shape (P, 2).
+        tests: Of these pairs.
 
     Returns:
-        Corrected values, the same shape, at most 1.
+        Shape (..., P), in [0, 1]; 0 where a baseline has one arm, and below 5 seeds, from which it
+        cannot be told well enough by simulation.
     """
-    order = np.argsort(p, axis=-1, kind="stable")
-    ascending = np.take_along_axis(p, order, axis=-1) * factors
-    ascending = np.minimum(np.maximum.accumulate(ascending, axis=-1), 1.0)
-    corrected = np.empty_like(ascending)
-    np.put_along_axis(corrected, order, ascending, axis=-1)
-    return corrected
+    cases, seeds = means.per_case.shape[-1], means.per_seed.shape[-1]
+    found = np.zeros(tests.p.shape)
+    if seeds < ENOUGH_SEEDS or cases < 2:
+        return found
+    for baseline in np.unique(pairs[:, 1]):
+        own = pairs[:, 1] == baseline
+        if own.sum() > 1:
+            shared = _baseline_variance(means.per_case, pairs[own]) / cases
+            shared = shared + _baseline_variance(means.per_seed, pairs[own]) / seeds
+            found[..., own] = shared[..., None]
+    total = np.where(tests.tested, tests.standard_error**2, 1.0)
+    return np.where(tests.tested, np.minimum(found / total, 1.0), 0.0)
 
 
-def judged_factors(p: Floats, factors: Floats, claimed: NDArray[np.bool_]) -> Floats:
-    """The factor at which each p of a step-down was judged.
-
-    That of its own step where it is claimed; where it is not, that of the step at which the
-    procedure stopped, as none after it is looked at.
-
-    Args:
-        p: Values as given to `step_down`, shape (..., M).
-        factors: As given to it.
-        claimed: Whether each is claimed, shape (..., M).
-
-    Returns:
-        Factors, shape (..., M).
-    """
-    order = np.argsort(p, axis=-1, kind="stable")
-    steps = np.empty_like(order)
-    np.put_along_axis(steps, order, np.broadcast_to(np.arange(p.shape[-1]), order.shape), axis=-1)
-    stopped = claimed.sum(axis=-1, keepdims=True)
-    return np.asarray(factors[np.minimum(steps, stopped)])
+def _baseline_variance(per_arm: Floats, pairs: Places) -> Floats:
+    """What a shared baseline adds to the variance over cases or seeds, shape (...)."""
+    differences = _paired(per_arm, pairs).var(axis=-1, ddof=1).mean(axis=-1)
+    arms = per_arm[..., pairs[:, 0], :]
+    apart = arms - arms.mean(axis=-2, keepdims=True)
+    of_arms = apart.var(axis=-1, ddof=1).sum(axis=-1) / (len(pairs) - 1)
+    return np.asarray(np.maximum(differences - of_arms, 0.0))
 
 
 def bootstrap(paired: Floats) -> tuple[Floats, Floats]:

@@ -110,27 +110,26 @@ def tables_of(study: Study) -> Tables:
 
 def _filled(study: Study) -> tuple[Floats, list[str]]:
     """Values, shape (arms, seeds, regions, metrics, cases), NaN where there is none; regions."""
+    cases: dict[tuple[int, str], int] = {}
     regions: dict[str, int] = {}
-    cases = sorted(
-        {(fold, case) for (_, _, fold), each in study.trials.items() for case in each.cases or ()}
-    )
-    places = {case: place for place, case in enumerate(cases)}
+    for (_, _, fold), outcome in study.trials.items():
+        for case, scores in sorted((outcome.cases or {}).items()):
+            cases.setdefault((fold, case), len(cases))
+            for region in scores:
+                regions.setdefault(region, len(regions))
+    cases = {case: place for place, case in enumerate(sorted(cases))}
     arms = {arm: place for place, arm in enumerate(study.complete)}
     seeds = {seed: place for place, seed in enumerate(study.seeds)}
-    at: list[tuple[int, int, int, int, int]] = []
-    found: list[float] = []
+    values = np.full((len(arms), len(seeds), len(regions), len(METRICS), len(cases)), np.nan)
     for (arm, seed, fold), outcome in study.trials.items():
         if arm not in arms:
             continue
-        for case, scores in sorted((outcome.cases or {}).items()):
+        own = values[arms[arm], seeds[seed]]
+        for case, scores in (outcome.cases or {}).items():
+            at = cases[fold, case]
             for region, metrics in scores.items():
-                row = regions.setdefault(region, len(regions))
+                row = regions[region]
                 for column, metric in enumerate(METRICS):
                     if (value := metrics.get(metric)) is not None:
-                        at.append((arms[arm], seeds[seed], row, column, places[fold, case]))
-                        found.append(value)
-    shape = len(arms), len(seeds), len(regions), len(METRICS), len(cases)
-    values = np.full(shape, np.nan)
-    if found:
-        values[tuple(np.array(at).T)] = found
+                        own[row, column, at] = value
     return values, list(regions)
