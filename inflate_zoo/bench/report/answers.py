@@ -186,7 +186,8 @@ def _sources(task: TaskRanking, inflated: Sequence[Standing], noun: str) -> str:
         of = _OTHERS.get(len(rest), f"all {in_words(len(rest))} others")
         return f"{name_of(top)} leads: it is ahead of {of} ({span_text(gaps)})."
     among = [pairs[frozenset((a, b))] for a in tied for b in tied if a < b]
-    reach = _reach(pairs[frozenset((top, tied[-1]))], several=len(tied) > 1)
+    told = _reach(pairs[frozenset((top, tied[-1]))], several=len(tied) > 1)
+    reach = f" ({told})" if told else ""
     if any(one.claimed for one in among):
         lead = f"{name_of(top)} has the highest mean, not told apart from {names_of(tied)}"
     else:
@@ -197,10 +198,10 @@ def _sources(task: TaskRanking, inflated: Sequence[Standing], noun: str) -> str:
 def _none_better(widest: Comparison, ordered: Sequence[str], noun: str) -> str:
     """No pair is told apart; the ends by mean Dice are the pair that is widest apart."""
     if len(ordered) == 2:
-        gap = width_text(widest)
-        return f"{names_of(ordered)} are not told apart ({gap}){_reach(widest)}."
-    reach = _reach(widest, several=True)
-    return f"None of the {in_words(len(ordered))} {noun}s is told apart from another{reach}."
+        gap = "; ".join(filter(None, (width_text(widest), _reach(widest))))
+        return f"{names_of(ordered)} are not told apart ({gap})."
+    reach = _reach(widest, several=True) or span_text([widest])
+    return f"None of the {in_words(len(ordered))} {noun}s is told apart from another ({reach})."
 
 
 def _reach(one: Comparison, *, several: bool = False) -> str:
@@ -210,8 +211,8 @@ def _reach(one: Comparison, *, several: bool = False) -> str:
     gap = gap_text([abs(one.difference)])
     what = f"the largest difference, {gap}," if several else f"a difference of {gap}"
     if one.seeds_needed is not None:
-        return f" ({what} would need about {plural(one.seeds_needed, 'seed')})"
-    return f" ({what} would need more test cases, not seeds)"
+        return f"{what} would need about {plural(one.seeds_needed, 'seed')}"
+    return f"{what} would need more test cases, not seeds"
 
 
 def _ahead(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
@@ -65,7 +67,7 @@ class Study:
         """What it is called in headings."""
         return f"{self.ranking.task}, protocol {self.ranking.protocol}"
 
-    @property
+    @cached_property
     def arms(self) -> dict[str, ArmSpec]:
         """Label to arm, in the order of the standings."""
         known = {trial.described.arm.label: trial.described.arm for trial in self.trials}
@@ -83,7 +85,15 @@ class Study:
 
     def finished(self, arm: str) -> list[CollectedTrial]:
         """Trials of an arm that have a record."""
-        return [t for t in self.trials if t.record and t.described.arm.label == arm]
+        return self._finished.get(arm, [])
+
+    @cached_property
+    def _finished(self) -> dict[str, list[CollectedTrial]]:
+        found: dict[str, list[CollectedTrial]] = {}
+        for trial in self.trials:
+            if trial.record:
+                found.setdefault(trial.described.arm.label, []).append(trial)
+        return found
 
 
 @dataclass(frozen=True)
@@ -280,7 +290,7 @@ def mean_dice(trial: CollectedTrial) -> float | None:
     """A trial's mean Dice over its test cases; None if it has none."""
     values = [each.mean_dice for each in trial.record.result.cases] if trial.record else []
     known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    return fmean(known) if known else None
 
 
 def best_trial(study: Study) -> tuple[CollectedTrial, float] | None:

@@ -128,7 +128,9 @@ def curves(study: Study, name: str, what: str) -> Picture:
 
 def _rows(drawn: Any, names: Sequence[str]) -> Any:
     """Axes with a row for each name, which stands above it and so may be as wide as they are."""
-    axes = drawn.subplots()
+    width, height = drawn.get_size_inches()
+    drawn.set_layout_engine("none")  # its edges are known, and finding them takes a third longer
+    axes = drawn.add_axes((0.1 / width, 0.48 / height, 1 - 0.25 / width, 1 - 0.75 / height))
     axes.set_ylim(len(names) - 0.45, -0.8)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

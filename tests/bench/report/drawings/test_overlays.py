@@ -52,9 +52,7 @@ def test_arms_stand_beside_each_other_and_below_each_its_own_dice(tmp_path):
         records.save(tmp_path, records.record(arm, 0, 4))
     study = study_of(tmp_path)
     found = firsts(study)
-    tiles = overlays._tiles(
-        found[ARMS[0].label].said and next(iter(found[ARMS[0].label].said)), found
-    )
+    tiles = overlays._tiles("made-up_001", found)
     assert len(tiles) == 1 + len(ARMS)
     assert [tile.shape for tile in tiles] == [(144, 144, 3)] * len(tiles)
     drawn = overlays.of_study(study)["overlays"]()
@@ -94,20 +92,18 @@ def test_painted_classes_are_edged_and_filled():
 
 
 @pytest.mark.parametrize("change", [
-    lambda tensors, case: tensors.update({f"{case}.prediction": torch.zeros(3, 3, dtype=torch.uint8)}),
-    lambda tensors, case: tensors.update({f"{case}.image": torch.zeros(48, 48)}),
-    lambda tensors, case: tensors.update({f"{case}.image": torch.zeros(48, dtype=torch.uint8)}),
+    ("prediction", torch.zeros(3, 3, dtype=torch.uint8)),
+    ("image", torch.zeros(48, 48)),
+    ("image", torch.zeros(48, dtype=torch.uint8)),
 ], ids=["shape", "dtype", "rank"])  # fmt: skip
 def test_overlays_of_another_form_are_refused(tmp_path, change):
     place = records.save(tmp_path, records.record(ARMS[0]))
     path = place / "overlays.safetensors"
     whole = overlays.read(path, place.name)
     assert len(whole.pictures) == 3 * 12
-    tensors = {
-        f"{case}.{what}": torch.from_numpy(pixels)
-        for (case, what), pixels in whole.pictures.items()
-    }
-    change(tensors, next(iter(whole.said)))
+    tensors = {".".join(name): torch.from_numpy(each) for name, each in whole.pictures.items()}
+    what, pixels = change
+    tensors[f"{next(iter(whole.said))}.{what}"] = pixels
     state = json.dumps({case: said.model_dump() for case, said in whole.said.items()})
     save_file(tensors, path, metadata={"state": state})
     with pytest.raises(UsageError, match=place.name):
