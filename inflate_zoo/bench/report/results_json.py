@@ -11,6 +11,7 @@ or changes its meaning, not when one is added.
 | `tasks` | one for each task and protocol: its own `answer`, `standings`, `comparisons`, `caveats` |
 | `overall` | arms with the mean of their ranks over tasks, best first |
 | `stability` | Kendall's tau of that order against other ways to take the tasks together |
+| `caveats` | on the ranks over tasks |
 | `conditions` | hosts, processors, devices, threads, versions, dates |
 | `trials` | each with its arm, seed, fold, state, mean Dice, and its folder seen from the file's |
 | `left_out` | sentences on trials that are not to be believed |

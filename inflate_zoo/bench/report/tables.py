@@ -47,7 +47,7 @@ _ABOUT: Mapping[Question, tuple[str, str, str]] = MappingProxyType(
 def standings(study: Study) -> Table:
     """Who stands where: means, the deciding interval against random weights, who ties with whom.
 
-    Columns that say the same of every arm are left out.
+    Columns that say the same of every arm are left out, unless it is something to know.
     """
     arms = study.arms
     transfer = {one.first: one for one in study.ranking.asked("transfer")}
@@ -75,7 +75,9 @@ def standings(study: Study) -> Table:
         "a letter are not told apart."
     )
     table = Table(columns, tuple(rows), 1, marked, caption)
-    return table.varied(kept=(0, 1))
+    noted = any(row[-1] != NONE for row in rows)
+    kept = (0, 1, *([5] if doubtful else []), *([6] if noted else []))
+    return table.varied(kept)
 
 
 def _note(standing: Standing) -> str:

@@ -81,7 +81,7 @@ def test_all_files_are_there_and_nothing_half_written(made):
     assert {path.name for path in out.iterdir()} == FILES
     names = {path.name for path in (out / "plots").iterdir()}
     stems = {"1-cases-1", "1-cases-2", "1-ranks", "1-loss", "1-validation-dice", "1-overlays",
-             "1-differences-sources"}  # fmt: skip
+             "1-differences-sources", "1-differences-depth"}  # fmt: skip
     assert {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")} == names
     linked = re.findall(r"\]\(plots/([^)]+)\)", (out / "report.md").read_text())
     assert set(linked) == {name for name in names if name.endswith(".png")}
