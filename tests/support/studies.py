@@ -46,6 +46,10 @@ SETTINGS = {
     "wild source": Setting(own=0.005, first=0.05),
     "skewed": Setting(own=0.01, skewed=True),
 }
+LIKE_TRAININGS = {
+    "calm": Setting(shared=0.02),
+    "wild random": Setting(shared=0.02, random=0.06),
+}
 NOISE = 0.02
 ARMS, SEEDS, CASES = (2, 3, 4, 8), (3, 5, 10), (10, 25, 52)
 
@@ -119,3 +123,18 @@ def error(means, asked):
     """Share of studies of equal arms that claim any difference."""
     made = [each.any(axis=-1) for each in claims(means, asked).values()]
     return float(np.any(made, axis=0).mean())
+
+
+def power(studies, arms, seeds, cases, setting, gain, *, rng=7):
+    """Share of sources found above `random`, and of true differences between sources found.
+
+    Every source is better than `random` by the gain, the first by twice as much.
+    """
+    gains = np.full(arms, gain)
+    gains[0], gains[-1] = 2 * gain, 0
+    asked = questions.ask(contestants(arms))
+    means = simulate(studies, arms, seeds, cases, setting, gains=gains, rng=rng)
+    made = claims(means, asked)
+    (pairs,) = [each.pairs for each in asked if each.question == "sources"]
+    above = (made["transfer"] > 0).mean()
+    return float(above), float((made["sources"][:, (pairs == 0).any(axis=1)] > 0).mean())

@@ -181,7 +181,7 @@ def _higher_first(one: Comparison) -> Comparison:
         one,
         first=one.second,
         second=one.first,
-        difference=-one.difference,
+        difference=abs(one.difference),
         low=None if one.high is None else -one.high,
         high=None if one.low is None else -one.low,
         regions=tuple(replace(each, difference=-each.difference) for each in one.regions),

@@ -115,8 +115,8 @@ class Comparison:
         half_width: Of the interval around the difference, at the level at which this pair was
             judged, so that it leaves out 0 exactly where a difference is claimed; None where no
             test is possible.
-        seeds_needed: About how many seeds an unclaimed pair of sources would take to be told apart
-            if its true difference were the one found; None where it is claimed, where no test is
+        seeds_needed: About how many seeds an unclaimed pair would take to be told apart if its true
+            difference were the one found; None where it is claimed, where no test is
             possible, or where no number of seeds up to 99 would do, as the spread between cases
             alone hides it.
         low: Lower end of the 95 % percentile bootstrap interval of the difference over cases, for
