@@ -388,7 +388,7 @@ def test_overlays_of_large_slices_are_thinned(tmp_path):
     (tmp_path / "cases").mkdir()
     plane = (torch.arange(600)[:, None] * 3 + torch.arange(200)).to(torch.uint8)
     names = ("image", "reference", "prediction")
-    save_file(dict.fromkeys(names, plane), tmp_path / "cases" / "0000.safetensors")
+    save_file({name: plane.clone() for name in names}, tmp_path / "cases" / "0000.safetensors")
     keep_overlays(tmp_path, [CaseScores(case="a", regions={}, mean_dice=0.5, slice=0)])
     kept = load_file(tmp_path / "overlays.safetensors")["0000.reference"]
     assert torch.equal(kept, plane[::3, ::3])
