@@ -111,7 +111,8 @@ def _untested(task: TaskRanking, complete: Sequence[Standing]) -> str:
     """What there is to say without a test."""
     means = {one.arm: one.mean["dice"] for one in complete if "dice" in one.mean}
     if not means:
-        return "No arm is complete, so there is nothing to compare."
+        why = "no test case has a region to score" if complete else "no arm is complete"
+        return f"There is nothing to compare: {why}."
     if len(means) == 1:
         ((arm, mean),) = means.items()
         alone = "there is no other arm" if len(task.standings) == 1 else "no other arm is complete"

@@ -13,7 +13,7 @@ from inflate_zoo.bench.report import tables
 from inflate_zoo.bench.report.answers import Answer, answer_of
 from inflate_zoo.bench.report.conditions import conditions
 from inflate_zoo.bench.report.drawings import overlays, plots
-from inflate_zoo.bench.report.origins import origins
+from inflate_zoo.bench.report.origins import origins, trials
 from inflate_zoo.bench.report.output.document import (
     Block,
     Bullets,
@@ -151,7 +151,9 @@ def compose(results: Results, places: Mapping[str, str] = NOWHERE) -> Composed:
         blocks += _folded(study, prefix, own)
     blocks.append(Heading("More"))
     blocks.append(Fold("How to read this", (Bullets(_READING),)))
-    blocks.append(Fold("Where this comes from", tuple(origins(results, places))))
+    blocks.append(Fold("Where this comes from", tuple(origins(results))))
+    trial_table = trials(results, places)
+    blocks.append(Fold(f"Trials and their folders ({len(results.trials)})", (trial_table,)))
     return Composed(title_of(results), blocks, drawings)
 
 

@@ -16,13 +16,8 @@ from inflate_zoo.bench.report.results import Results, Study
 from inflate_zoo.texts import plural
 
 
-def origins(results: Results, places: Mapping[str, str]) -> Iterator[Block]:
-    """Where everything comes from.
-
-    Args:
-        results: The ranking.
-        places: Hash of a trial to where its folder lies, seen from the report.
-    """
+def origins(results: Results) -> Iterator[Block]:
+    """Where everything comes from."""
     for study in results.studies:
         task, protocol = study.trials[0].described.task, study.trials[0].described.protocol
         yield Heading(study.title, 3)
@@ -53,7 +48,6 @@ def origins(results: Results, places: Mapping[str, str]) -> Iterator[Block]:
     title = "Protocols; settings that differ come first" if several else "Protocol"
     yield Fold(title, (tables.settings(protocols),))
     yield from _runs(results)
-    yield Fold(f"Trials ({len(results.trials)})", (_trials(results, places),))
 
 
 def _learning_rates(protocol: Protocol) -> Iterator[tuple[str, str]]:
@@ -99,7 +93,13 @@ def state_of(trial: CollectedTrial) -> str:
     return "left out" if trial.doubt else "failed" if trial.failure else "not run"
 
 
-def _trials(results: Results, places: Mapping[str, str]) -> Table:
+def trials(results: Results, places: Mapping[str, str]) -> Table:
+    """Every trial, with a link to its folder.
+
+    Args:
+        results: The ranking.
+        places: Hash of a trial to where its folder lies, seen from the report.
+    """
     rows = tuple(
         (t.hash, t.described.arm.label, str(t.described.seed), str(t.described.fold), state_of(t),
          t.described.task.name, t.described.protocol.name)

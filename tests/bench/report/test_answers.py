@@ -101,8 +101,8 @@ def test_depth_is_told_of_the_arms_that_have_a_flat_one():
 
 
 @pytest.mark.parametrize("means, told", [
-    ({}, "No arm is complete, so there is nothing to compare."),
-    ({"mae": None, "random": None}, "No arm is complete, so there is nothing to compare."),
+    ({}, "There is nothing to compare: no arm is complete."),
+    ({"mae": None, "random": None}, "There is nothing to compare: no arm is complete."),
     ({"mae": 0.7}, "mae reaches a Dice of 0.700; there is no other arm to compare it with."),
     ({"mae": 0.7, "clip": None},
      "mae reaches a Dice of 0.700; no other arm is complete to compare it with."),

@@ -212,7 +212,7 @@ def test_what_is_measured_may_differ_between_folds(tmp_path):
     assert not [caveat for caveat in study.caveats if "differ" in caveat.text]
     (shown,) = [
         block
-        for block in origins(found, {})
+        for block in origins(found)
         if isinstance(block, Fold) and block.title.startswith("Task")
     ]
     assert shown.blocks[0].columns == ("setting", "fold 0", "fold 1")
@@ -279,7 +279,7 @@ def test_that_random_has_the_learning_rates_of_all_is_told(tmp_path, decay, free
     protocol["network"] |= {"decoder": "linear", "freeze": freeze}
     records.save(tmp_path, records.record(ARMS[0], 0, 4, protocol=protocol), overlays=False)
     found = results.rank_trials(collect([tmp_path]))
-    bullets = [block for block in origins(found, {}) if isinstance(block, Bullets)]
+    bullets = [block for block in origins(found) if isinstance(block, Bullets)]
     shown = dict(bullets[0].items).get("Learning rates:", "")
     assert ("times 0.85 per block" in shown and "for random as well" in shown) == told
 
