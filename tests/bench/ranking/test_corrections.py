@@ -118,13 +118,16 @@ def test_a_baseline_that_is_all_of_the_variance_makes_one_comparison_of_many():
     assert (against([0.0] * 7).chance(SMALL[-3:-1], 0) > 6.9 * SMALL[-3:-1]).all()
 
 
-def plain_step_down(p, correction):
-    """As in a textbook: one after the other, and none below the one before it."""
+def plain_step_down(p, chance):
+    """As in a textbook: one after the other, and none below the one before it.
+
+    Args:
+        chance: Of a p and the places of the hypotheses that are left.
+    """
     order = sorted(range(len(p)), key=p.__getitem__)
-    taken = correction.taken(np.array(order))
     running, corrected = 0.0, [0.0] * len(p)
     for step, place in enumerate(order):
-        running = max(running, p[place], float(taken.chance(np.array(p[place]), step)))
+        running = max(running, p[place], float(chance(np.array(p[place]), order[step:])))
         corrected[place] = min(1.0, running)
     return corrected
 
@@ -142,7 +145,8 @@ families = st.integers(2, 5).flatmap(
 def test_step_down_of_all_pairs_is_that_of_a_textbook(family):
     arms, p = family
     got = step_down(np.array(p), AllPairs(arms))
-    np.testing.assert_allclose(got, plain_step_down(p, AllPairs(arms)))
+    expected = plain_step_down(p, lambda one, left: AllPairs(arms).chance(one, len(p) - len(left)))
+    np.testing.assert_allclose(got, expected)
 
 
 @few
@@ -150,9 +154,12 @@ def test_step_down_of_all_pairs_is_that_of_a_textbook(family):
                 max_size=6))  # fmt: skip
 def test_step_down_against_baselines_takes_each_ones_own_share(family):
     p, shares, baselines = (list(each) for each in zip(*family, strict=True))
-    correction = against(shares, baselines)
-    got = step_down(np.array(p), correction)
-    np.testing.assert_allclose(got, plain_step_down(p, correction))
+    got = step_down(np.array(p), against(shares, baselines))
+
+    def chance(one, left):
+        return against([shares[at] for at in left], [baselines[at] for at in left]).chance(one, 0)
+
+    np.testing.assert_allclose(got, plain_step_down(p, chance))
     order = np.argsort(p, kind="stable")
     assert (np.diff(got[order]) >= 0).all()
     assert (got >= p).all()

@@ -117,6 +117,15 @@ def test_equal_ranks_stand_in_the_order_of_their_means():
     assert order == sorted(means, key=means.get, reverse=True)
 
 
+def test_an_arm_that_only_loses_stands_behind_one_that_does_neither():
+    ranking = rank(study({"high": 0.02, "middle": 0.01, "low": 0.0}, spread=0.008, rng=3))
+    claims = [(each.first, each.second) for each in only(ranking).asked("sources") if each.claimed]
+    assert claims == [("high", "low")]
+    assert [(each.arm, each.rank, each.letters) for each in only(ranking).standings] == [
+        ("high", 1, "a"), ("middle", 2, "ab"), ("low", 3, "b")
+    ]  # fmt: skip
+
+
 def test_the_questions_come_in_order_and_each_by_both_metrics():
     gains = BEST | {"best 2d": 0.0, "plain 2d": -0.1}
     task = only(rank(study(gains)))

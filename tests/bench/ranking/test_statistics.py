@@ -232,7 +232,7 @@ def test_seeds_needed_is_where_the_same_recipes_would_be_told_apart():
         return values + rng.normal(0, 0.015, (*shape, 2, seeds, 1))
 
     advised = []
-    for _ in range(400):
+    for _ in range(100):
         values = drawn(seeds=5)
         values += np.array([0.012, 0.0])[:, None, None] - values.mean(axis=(1, 2), keepdims=True)
         (needed,) = statistics.seeds_needed(values, pair, compare(values), alpha)
@@ -241,6 +241,28 @@ def test_seeds_needed_is_where_the_same_recipes_would_be_told_apart():
     assert 10 < typical < 40
     found = compare(drawn(4000, seeds=typical)).p < 0.025
     assert 0.35 < found.mean() < 0.65
+
+
+@pytest.mark.parametrize(("noise", "spread"), [(0.01, 0.02), (0.08, 0.002), (0.05, 0.01)])
+def test_seeds_needed_is_the_formula_written_out(noise, spread):
+    rng = np.random.default_rng(3)
+    values = rng.normal(0, noise, (2, 5, 20)) + rng.normal(0, spread, (2, 5, 1))
+    values += np.array([0.01, 0.0])[:, None, None] - values.mean(axis=(1, 2), keepdims=True)
+    paired = values[0] - values[1]
+    rest = paired - paired.mean(axis=0) - paired.mean(axis=1)[:, None] + paired.mean()
+    single = (rest**2).sum() / (4 * 19)
+    recipes = max(0.0, paired.mean(axis=0).var(ddof=1) - single / 5)
+    of_seeds = paired.mean(axis=1).var(ddof=1)
+
+    def found(seeds):
+        parts = (recipes + single / seeds) / 20, of_seeds / seeds
+        degrees = sum(parts) ** 2 / (parts[0] ** 2 / 19 + parts[1] ** 2 / (seeds - 1))
+        return stats.t(degrees).isf(0.0125) * math.sqrt(sum(parts)) < 0.01
+
+    expected = next((seeds for seeds in range(6, 100) if found(seeds)), None)
+    got = statistics.seeds_needed(values, places((0, 1)), compare(values), np.array([0.025]))
+    assert got == [expected]
+    assert expected is not None
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 9), (3, 5, 1), (3, 5, 9)])
