@@ -245,7 +245,7 @@ def _certainty(task: TaskRanking) -> str:
         return f"{base}: this is not a ranking."
     if not any(one.half_width is not None for one in task.comparisons):
         return f"{base}: nothing was tested."
-    sure = "at most a 5 % chance of any false claim"
+    sure = "at most about a 5 % chance of any false claim"
     if "provisional" in weights:
         sure = f"provisional, {weights['provisional']}"
     return f"{base}: {sure}. {_beside(task)}".strip()

@@ -48,7 +48,8 @@ _READING = (
         "are asked of each task, on one number per case and training, the mean over regions: does "
         "transfer help (each arm against random weights of its network), which source is better "
         "(all pairs), does depth help (each arm against its own 2d). Those that are asked share a "
-        "5 % chance of any wrong claim; one whose pairs are all told apart hands its share on.",
+        "5 % chance of any false claim, for each task and metric; one whose pairs are all told "
+        "apart hands its share on.",
     ),
     (
         "The interval",

@@ -69,6 +69,9 @@ def _order(ranked: Sequence[tuple[str, float]]) -> str:
 def _stable(ranking: Ranking) -> str:
     """How sure the order over tasks is."""
     told = "The order over tasks is descriptive, no test of its own"
+    early = sum(caveat.weight == "provisional" for caveat in ranking.caveats)
+    if early:
+        told += f", and {in_words(early)} of its {in_words(len(ranking.tasks))} tasks provisional"
     known = [each.tau for each in ranking.stability if each.tau is not None]
     if not known:
         return f"{told}."

@@ -24,7 +24,7 @@ def test_a_study_that_claims_much_says_which_by_how_much_and_how_sure():
         "All four sources beat random weights (+0.13 to +0.05 Dice).",
         "mae and supervised lead, not told apart (a difference of 0.02 would need about 9 seeds); "
         "both are ahead of clip and dino.",
-        "5 seeds, 25 test cases: at most a 5 % chance of any false claim.",
+        "5 seeds, 25 test cases: at most about a 5 % chance of any false claim.",
     )
 
 

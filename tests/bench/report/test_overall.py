@@ -2,7 +2,7 @@
 
 import pytest
 
-from inflate_zoo.bench.ranking.types import Agreement, Ranking
+from inflate_zoo.bench.ranking.types import Agreement, Caveat, Ranking
 from inflate_zoo.bench.report import overall
 from inflate_zoo.bench.report.results import Results
 from tests.support.rankings import against_random, ranking
@@ -13,8 +13,8 @@ def no_trials(monkeypatch):
     monkeypatch.setattr(overall, "noun_of", lambda study: "source")
 
 
-def told(tasks, ranks, stability=()):
-    made = Ranking(tuple(tasks), tuple(ranks.items()), tuple(stability), ())
+def told(tasks, ranks, stability=(), caveats=()):
+    made = Ranking(tuple(tasks), tuple(ranks.items()), tuple(stability), tuple(caveats))
     return overall.answer_overall(Results(made, (None,), (), ()))
 
 
@@ -51,6 +51,15 @@ def test_where_all_beat_random_weights_everywhere_it_is_said_once():
     )
     assert made.sources == "By mean rank mae and clip are level (1.50)."
     assert made.certainty == "The order over tasks is descriptive, no test of its own."
+
+
+def test_provisional_tasks_are_counted():
+    gaps, early = {"mae": 0.13, "clip": 0.06}, Caveat("provisional", "a task of few seeds")
+    made = told([task("a", gaps), task("b", gaps)], {"mae": 1.0, "clip": 2.0}, (), [early])
+    assert made.certainty == (
+        "The order over tasks is descriptive, no test of its own, and one of its two tasks "
+        "provisional."
+    )
 
 
 def test_without_random_weights_only_the_order_is_told():
