@@ -1,15 +1,10 @@
 """Two arms, as the whole ranking sees them."""
 
-import json
-
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from inflate_zoo.bench.report.collect import collect
 from inflate_zoo.bench.report.comparing import compare
 from inflate_zoo.bench.report.results import rank_trials
-from inflate_zoo.cli.bench import report as cli
 from inflate_zoo.errors import UsageError
 from tests.support import records
 
@@ -83,22 +78,3 @@ def test_arms_that_are_not_there_are_refused_by_name(run, tmp_path):
         records.save(tmp_path, records.record(arm, task=task), overlays=False)
     with pytest.raises(UsageError, match="no task has both"):
         compare(rank_trials(collect([tmp_path])), ONE, TWO)
-
-
-def test_the_command_tells_it_and_writes_nothing(run):
-    app = typer.Typer()
-    app.command(cli.NAME)(cli.command)
-    before = sorted(run.iterdir())
-    told = CliRunner().invoke(app, [str(run), "--compare", ONE, TWO])
-    assert told.exit_code == 0, told.output
-    title, verdict, *_ = told.stdout.splitlines()
-    assert title == "made-up, protocol quick"
-    assert verdict.startswith(f"  {ONE} is ahead of {TWO}: +0.")
-    found = CliRunner().invoke(app, ["--compare", ONE, TWO, str(run), "--format", "json"])
-    (task,) = json.loads(found.stdout)["tasks"]
-    assert task["sentences"][0] == verdict.strip()
-    assert [each["metric"] for each in task["comparisons"]] == ["dice", "surface_dice"]
-    refused = CliRunner().invoke(app, [str(run), "--compare", ONE, "clip"])
-    assert refused.exit_code == 2
-    assert "no arm 'clip'" in refused.stderr
-    assert sorted(run.iterdir()) == before
