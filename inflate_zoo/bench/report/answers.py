@@ -115,8 +115,9 @@ def _untested(task: TaskRanking, complete: Sequence[Standing]) -> str:
         return f"There is nothing to compare: {why}."
     if len(means) == 1:
         ((arm, mean),) = means.items()
-        alone = "there is no other arm" if len(task.standings) == 1 else "no other arm is complete"
-        return f"{name_of(arm)} reaches a Dice of {number(mean)}; {alone} to compare it with."
+        other = "other" if len(task.standings) == 1 else "other complete"
+        alone = f"there is no {other} arm to compare it with"
+        return f"{name_of(arm)} reaches a Dice of {number(mean)}; {alone}."
     ordered = sorted(means, key=lambda arm: (-means[arm], arm))
     told = [f"{name_of(arm)} {number(means[arm])}" for arm in ordered]
     more = f" and {len(told) - 6} more" if len(told) > 6 else ""

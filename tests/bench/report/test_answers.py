@@ -105,7 +105,7 @@ def test_depth_is_told_of_the_arms_that_have_a_flat_one():
     ({"mae": None, "random": None}, "There is nothing to compare: no arm is complete."),
     ({"mae": 0.7}, "mae reaches a Dice of 0.700; there is no other arm to compare it with."),
     ({"mae": 0.7, "clip": None},
-     "mae reaches a Dice of 0.700; no other arm is complete to compare it with."),
+     "mae reaches a Dice of 0.700; there is no other complete arm to compare it with."),
     ({"mae": 0.7, "mae 2d": 0.71},
      "By mean Dice alone, which is no test: mae 2d 0.710, mae 0.700."),
 ], ids=["none", "none complete", "one", "one complete", "no question"])  # fmt: skip
