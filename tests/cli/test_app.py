@@ -29,7 +29,7 @@ FLAGS = {
               "--workers", "--compile", "--out", "--cache", "--dry-run", "--format", "--debug",
               "--help", "-h"},
     "bench-trial": {"--device", "--workers", "--compile", "--debug", "--help", "-h"},
-    "report": {"--out", "--format", "--debug", "--help", "-h"},
+    "report": {"--out", "--compare", "--format", "--debug", "--help", "-h"},
     "predict": {"--out", "--references", "--device", "--force", "--format", "--debug", "--help",
                 "-h"},
     "data check": {"--format", "--debug", "--help", "-h"},

@@ -67,7 +67,8 @@ def _import() -> None:
     from inflate_zoo.bench.data import layouts, volumes
     from inflate_zoo.bench.definitions import catalog
     from inflate_zoo.bench.definitions import trial_folder as records
-    from inflate_zoo.bench.report import collect, overlays
+    from inflate_zoo.bench.report import collect
+    from inflate_zoo.bench.report.drawings import overlays
     from inflate_zoo.conversion import inspection
     from inflate_zoo.files import archives
     from inflate_zoo.registry import loading, parcels

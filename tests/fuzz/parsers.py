@@ -366,7 +366,7 @@ def records_of_trials(folder: Path, random: Random) -> None:
 
 
 def overlays(folder: Path, random: Random) -> None:
-    from inflate_zoo.bench.report.overlays import read
+    from inflate_zoo.bench.report.drawings.overlays import read
     from tests.support import records
 
     path = folder / "overlays.safetensors"

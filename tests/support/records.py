@@ -162,23 +162,30 @@ def _whole(arm, seed, fold, task, protocol, digest, results, rng):
     return {"hash": trial_hash(trial), "trial": trial, "result": result, "run": run}
 
 
-def save_overlays(path: Path, record: dict[str, Any], size=48) -> None:
-    """Made-up discs for the best, median and worst case."""
+def save_overlays(path: Path, record: dict[str, Any], size=48, *, names=None) -> None:
+    """Made-up discs for every case, the worse the further from where they belong.
+
+    Args:
+        path: The file.
+        record: The trial's.
+        size: Pixels of a side.
+        names: Name in the file to place of the case; all are numbered by default.
+    """
     rows, columns = np.mgrid[:size, :size]
-    region = next(iter(record["trial"]["task"]["regions"]))
-    ordered = sorted(record["result"]["cases"], key=lambda e: e["regions"][region]["dice"] or 0)
-    chosen = {"worst": ordered[0], "median": ordered[len(ordered) // 2], "best": ordered[-1]}
+    cases = record["result"]["cases"]
+    named = names or {f"{place:04d}": place for place in range(len(cases))}
     tensors, state = {}, {}
-    for place, (name, entry) in enumerate(chosen.items()):
+    for name, place in named.items():
+        dice = cases[place]["mean_dice"] or 0.0
+        away = 24 * (1 - dice)
         distance = np.hypot(rows - size / 2, columns - size / 2)
-        moved = np.hypot(rows - size / 2 + 6 - 2 * place, columns - size / 2 + 3)
+        moved = np.hypot(rows - size / 2 + away, columns - size / 2 + away / 2)
         grey = np.clip(200 - 5 * distance + 20 * np.sin(rows / 3), 0, 255).astype(np.uint8)
         tensors[f"{name}.image"] = torch.from_numpy(grey)
         for kind, far in (("reference", distance), ("prediction", moved)):
             classes = np.where(far < 7, 1, np.where(far < 12, 2, 0)).astype(np.uint8)
             tensors[f"{name}.{kind}"] = torch.from_numpy(classes)
-        dice = entry["regions"][region]["dice"]
-        state[name] = {"case": entry["case"], "dice": dice, "slice": 17 + place}
+        state[name] = {"case": cases[place]["case"], "dice": dice, "slice": 17 + place}
     save_file(tensors, path, metadata={"state": json.dumps(state)})
 
 

@@ -109,6 +109,9 @@ class Run(BaseModel):
         groups_at_once: Groups in a micro-batch.
         peak_memory_bytes: `None` where the system cannot tell.
         device: Its name.
+        threads: Of torch, in each process.
+        processor: Its model, where the system tells.
+        capability: Of the processor, as torch sees it, or of the GPU.
         processes: That shared the trial.
         compiled: Whether the networks were.
         host: The machine; a record that was sent to the Hub names none.
@@ -125,6 +128,9 @@ class Run(BaseModel):
     groups_at_once: Count | None = None
     peak_memory_bytes: FiniteFloat | None = None
     device: str = ""
+    threads: Count | None = None
+    processor: str | None = None
+    capability: str | None = None
     processes: Count | None = None
     compiled: bool | None = None
     host: str | None = None

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inflate_zoo.bench.ranking import statistics
+from inflate_zoo.bench.ranking import questions, statistics
+from inflate_zoo.bench.ranking.corrections import judged_at
+from inflate_zoo.bench.ranking.letters import letters
+from inflate_zoo.bench.ranking.questions import Answer, Asked
 from inflate_zoo.bench.ranking.stability import ArmScores, agreements, mean_ranks, unstable
+from inflate_zoo.bench.ranking.statistics import Floats, Means
+from inflate_zoo.bench.ranking.tables import METRICS, Study, Tables, study_of, tables_of
 from inflate_zoo.bench.ranking.types import (
     Caveat,
-    Cell,
     Comparison,
+    Contestant,
+    Metric,
     Outcome,
     Ranking,
+    RegionDifference,
     Standing,
     TaskRanking,
 )
-from inflate_zoo.errors import UsageError
 
-_METRICS = ("dice", "surface_dice")  # that count; more must be better
-_ALPHA = 0.05  # family-wise error per task, region and metric
-_ENOUGH_SEEDS, _ENOUGH_CASES = 3, 10
+_ENOUGH_CASES = 10
 
 
 def rank(outcomes: Sequence[Outcome]) -> Ranking:
@@ -42,207 +45,222 @@ def rank(outcomes: Sequence[Outcome]) -> Ranking:
     studies: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         studies[outcome.task, outcome.protocol].append(outcome)
-    ranked = [_rank_task(study) for _, study in sorted(studies.items())]
+    ranked = [_rank_task(study_of(study)) for _, study in sorted(studies.items())]
     tasks = tuple(task for task, _ in ranked)
     overall, caveats = mean_ranks(tasks)
     stability = agreements(dict(overall), tasks, [scores for _, scores in ranked])
     return Ranking(tasks, overall, stability, (*caveats, *unstable(stability)))
 
 
-@dataclass(frozen=True)
-class _Study:
-    """The trials of one task and protocol."""
-
-    task: str
-    protocol: str
-    trials: Mapping[tuple[str, int, int], Outcome]  # (arm, seed, fold), in that order
-    missing: Mapping[str, int]
-
-    @property
-    def seeds(self) -> list[int]:
-        return sorted({seed for _, seed, _ in self.trials})
-
-    @property
-    def complete(self) -> list[str]:
-        return [arm for arm, missing in self.missing.items() if not missing]
-
-
-def _study(outcomes: Sequence[Outcome]) -> _Study:
-    trials: dict[tuple[str, int, int], Outcome] = {}
-    for outcome in sorted(outcomes, key=lambda each: (each.arm, each.seed, each.fold)):
-        key = outcome.arm, outcome.seed, outcome.fold
-        if key in trials:
-            raise UsageError(
-                f"task '{outcome.task}' has two trials of arm '{outcome.arm}', "
-                f"seed {outcome.seed}, fold {outcome.fold}",
-                hint="rank the trials of one run; a source that changed in between is another arm",
-            )
-        trials[key] = outcome
-    seeds, folds = {key[1] for key in trials}, {key[2] for key in trials}
-    done = [arm for (arm, _, _), outcome in trials.items() if outcome.cases is not None]
-    expected = len(seeds) * len(folds)
-    missing = {arm: expected - done.count(arm) for arm in dict.fromkeys(key[0] for key in trials)}
-    return _Study(outcomes[0].task, outcomes[0].protocol, trials, missing)
-
-
-def _rank_task(outcomes: Sequence[Outcome]) -> tuple[TaskRanking, ArmScores]:
-    study = _study(outcomes)
-    tables = {
-        (region, metric): _table(study, region, metric)
-        for region in _regions(study)
-        for metric in _METRICS
-    }
-    cases = {
-        (fold, case)
-        for (_, _, fold), outcome in study.trials.items()
-        for case in outcome.cases or ()
-    }
-    counts = {cell: table.shape[-1] for cell, table in tables.items()}
-    tables = {cell: table for cell, table in tables.items() if table.size}
-    tests = {cell: statistics.compare(table) for cell, table in tables.items()}
-    scores = {
-        arm: {cell: table[place].mean(axis=0) for cell, table in tables.items()}
-        for place, arm in enumerate(study.complete)
-    }
+def _rank_task(study: Study) -> tuple[TaskRanking, ArmScores]:
+    tables = tables_of(study)
+    asked = questions.ask([study.contestants[arm] for arm in study.complete])
+    found = [one for metric in METRICS for one in _comparisons(study, tables, metric, asked)]
+    standings = _standings(study, tables, [one for one in found if one.metric == "dice"])
+    dice = tables.means["dice"]
     ranked = TaskRanking(
         task=study.task,
         protocol=study.protocol,
-        standings=_standings(study, tables, tests),
-        comparisons=tuple(
-            comparison
-            for cell, table in tables.items()
-            for comparison in _comparisons(cell, study.complete, table, tests[cell])
-        ),
-        cases=len(cases),
+        standings=standings,
+        comparisons=_in_order(found, [standing.arm for standing in standings], asked),
+        cases=dice.shape[-1],
         seeds=len(study.seeds),
-        smallest_p=statistics.smallest_p(len(cases), len(study.seeds)),
-        caveats=_caveats(study, len(cases), counts),
+        caveats=_caveats(study, dice.shape[-1]),
     )
-    return ranked, scores
+    per_case = dice.mean(axis=1)
+    return ranked, dict(zip(study.complete, per_case if per_case.size else (), strict=False))
 
 
-def _regions(study: _Study) -> list[str]:
-    return list(
-        dict.fromkeys(
-            region
-            for outcome in study.trials.values()
-            for _, regions in sorted((outcome.cases or {}).items())
-            for region in regions
+def _in_order(
+    found: Sequence[Comparison], arms: Sequence[str], asked: Sequence[Asked]
+) -> tuple[Comparison, ...]:
+    order = [each.question for each in asked]
+    return tuple(
+        sorted(
+            found,
+            key=lambda one: (
+                order.index(one.question),
+                METRICS.index(one.metric),
+                arms.index(one.first),
+                arms.index(one.second),
+            ),
         )
     )
-
-
-def _table(study: _Study, region: str, metric: str) -> statistics.Floats:
-    """Values of the complete arms, shape (arms, seeds, cases), on cases that all of them have.
-
-    A case is tested in one fold, so it names the training of each seed that saw it.
-    """
-    found: dict[tuple[str, int], dict[tuple[int, str], float]] = {
-        (arm, seed): {} for arm in study.complete for seed in study.seeds
-    }
-    for (arm, seed, fold), outcome in study.trials.items():
-        for case, regions in (outcome.cases or {}).items():
-            value = regions.get(region, {}).get(metric)
-            if (arm, seed) in found and value is not None:
-                found[arm, seed][fold, case] = value
-    common = sorted(set.intersection(*map(set, found.values()))) if found else []
-    values = [[row[case] for case in common] for row in found.values()]
-    shape = len(study.complete), len(study.seeds), len(common)
-    return np.array(values, dtype=np.float64).reshape(shape)
-
-
-def _standings(
-    study: _Study,
-    tables: Mapping[Cell, statistics.Floats],
-    tests: Mapping[Cell, statistics.PairTests],
-) -> tuple[Standing, ...]:
-    complete = study.complete
-    points = {cell: (test.p_holm < _ALPHA).sum(axis=-1) for cell, test in tests.items()}
-    ties = [statistics.tied_ranks(each) for each in points.values() or [np.zeros(len(complete))]]
-    ranks = dict(zip(complete, np.mean(ties, axis=0).tolist(), strict=True))
-    last = (len(complete) + 1 + len(study.missing)) / 2
-    ranks |= {arm: last for arm, missing in study.missing.items() if missing}
-    order = sorted(ranks, key=lambda arm: (ranks[arm], arm))
-    level = [ranks[arm] for arm in order]
-    standings = []
-    for arm in order:
-        place = complete.index(arm) if arm in complete else None
-        first = level.index(ranks[arm]) + 1
-        past = first + level.count(ranks[arm]) - 1
-        shown = {} if place is None else {cell: (tables[cell], place) for cell in tables}
-        standings.append(
-            Standing(
-                arm=arm,
-                rank=ranks[arm],
-                group=str(first) if first == past else f"{first}-{past}",
-                points={cell: int(points[cell][at]) for cell, (_, at) in shown.items()},
-                means={cell: float(table[at].mean()) for cell, (table, at) in shown.items()},
-                seed_spread={cell: _spread(table, at) for cell, (table, at) in shown.items()},
-                missing=study.missing[arm],
-            )
-        )
-    return tuple(standings)
-
-
-def _spread(table: statistics.Floats, arm: int) -> float | None:
-    if table.shape[1] < 2:
-        return None
-    return float(np.sqrt(statistics.seed_variance(table)[arm]))
 
 
 def _comparisons(
-    cell: Cell,
-    arms: Sequence[str],
-    table: statistics.Floats,
-    tests: statistics.PairTests,
+    study: Study, tables: Tables, metric: Metric, asked: Sequence[Asked]
 ) -> list[Comparison]:
-    pairs = list(itertools.combinations(range(len(arms)), 2))
-    if not pairs:
+    """Of all questions, by one metric."""
+    values = tables.means[metric]
+    if not values.shape[-1]:
         return []
-    cases, per_case = table.shape[-1], table.mean(axis=1)
-    paired = np.stack([per_case[a] - per_case[b] for a, b in pairs])
-    lows, highs = statistics.bootstrap(paired)
-    found = {}
-    for (a, b), row, low, high in zip(pairs, paired, lows.tolist(), highs.tolist(), strict=True):
-        models = statistics.wilcoxon_p(row)
-        for first, second, ends in ((a, b, (low, high)), (b, a, (-high, -low))):
-            at, tested = (first, second), bool(tests.tested[first, second])
-            found[at] = Comparison(
-                region=cell[0],
-                metric=cell[1],
-                first=arms[first],
-                second=arms[second],
+    answers = questions.answer(Means.of(values), asked)
+    return [
+        one
+        for each in asked
+        for one in _Family(study.complete, tables, metric, each, answers[each.question]).told()
+    ]
+
+
+@dataclass(frozen=True)
+class _Family:
+    """One question by one metric, and what is told of each of its pairs."""
+
+    arms: Sequence[str]
+    tables: Tables
+    metric: Metric
+    asked: Asked
+    answer: Answer
+
+    def told(self) -> list[Comparison]:
+        values, pairs = self.tables.means[self.metric], self.asked.pairs
+        tests = self.answer.tests
+        per_case = values.mean(axis=1)
+        paired = per_case[pairs[:, 0]] - per_case[pairs[:, 1]]
+        ends = np.stack(statistics.bootstrap(paired), axis=1).tolist()
+        level, claims = float(self.answer.level), self.answer.claimed
+        alpha = judged_at(tests.p, self.answer.correction, level, claims)
+        widths = statistics.half_widths(tests, alpha)
+        needed = statistics.seeds_needed(values, pairs, tests, alpha)
+        regions = self._regions(alpha)
+        found = []
+        for at, (first, second) in enumerate(pairs.tolist()):
+            tested, several = bool(tests.tested[at]), values.shape[-1] > 1
+            claimed = bool(claims[at])
+            one = Comparison(
+                question=self.asked.question,
+                metric=self.metric,
+                first=self.arms[first],
+                second=self.arms[second],
                 difference=float(tests.difference[at]),
                 standard_error=float(tests.standard_error[at]) if tested else None,
                 degrees=float(tests.degrees[at]) if tested else None,
-                t=float(tests.t[at]) if tested else None,
                 p=float(tests.p[at]),
-                p_holm=float(tests.p_holm[at]),
-                better=bool(tests.p_holm[at] < _ALPHA),
-                wilcoxon_p=models if cases > 1 else None,
-                low=ends[0] if cases > 1 else None,
-                high=ends[1] if cases > 1 else None,
-                cases=cases,
-                seeds=table.shape[1],
+                p_adjusted=float(self.answer.p_adjusted[at]),
+                level=level,
+                claimed=claimed,
+                half_width=float(widths[at]) if tested else None,
+                seeds_needed=None if claimed else needed[at],
+                low=ends[at][0] if several else None,
+                high=ends[at][1] if several else None,
+                wilcoxon_p=statistics.wilcoxon_p(paired[at]) if several else None,
+                cases=values.shape[-1],
+                seeds=values.shape[1],
+                regions=tuple(each[at] for each in regions),
             )
-    return [found[at] for at in sorted(found)]
+            found.append(_higher_first(one) if one.question == "sources" else one)
+        return found
+
+    def _regions(self, alpha: Floats) -> list[list[RegionDifference]]:
+        """Of each region that some case has, every pair's difference."""
+        found = []
+        for (region, metric), values in self.tables.cells.items():
+            if metric == self.metric and values.shape[-1]:
+                tests = statistics.compare(Means.of(values), self.asked.pairs, self.asked.pool)
+                widths = statistics.half_widths(tests, alpha)
+                found.append(
+                    [
+                        RegionDifference(region, difference, width if tested else None)
+                        for difference, width, tested in zip(
+                            tests.difference.tolist(),
+                            widths.tolist(),
+                            tests.tested.tolist(),
+                            strict=True,
+                        )
+                    ]
+                )
+        return found
 
 
-def _caveats(study: _Study, cases: int, counts: Mapping[Cell, int]) -> tuple[Caveat, ...]:
-    seeds = len(study.seeds)
-    sentences = []
-    if len(study.complete) < 2:
-        sentences.append(f"{len(study.complete)} of {len(study.missing)} arms are complete")
+def _higher_first(one: Comparison) -> Comparison:
+    """The same pair with the arm of the higher mean first, equal ones by label."""
+    if one.difference > 0 or (one.difference == 0 and one.first < one.second):
+        return one
+    return replace(
+        one,
+        first=one.second,
+        second=one.first,
+        difference=abs(one.difference),
+        low=None if one.high is None else -one.high,
+        high=None if one.low is None else -one.low,
+        regions=tuple(replace(each, difference=-each.difference) for each in one.regions),
+    )
+
+
+def _standings(study: Study, tables: Tables, found: Sequence[Comparison]) -> tuple[Standing, ...]:
+    """Of all arms; `found` by Dice alone."""
+    ranks = _ranks(study, found)
+    standings = [
+        _standing(study.contestants[arm], ranks.get(arm), study, tables) for arm in study.missing
+    ]
+    standings.sort(
+        key=lambda one: (
+            one.missing > 0,
+            one.rank is None,
+            one.rank or 0.0,
+            -one.mean.get("dice", 0.0),
+            one.arm,
+        )
+    )
+    pairs = [one for one in found if one.question == "sources"]
+    ours = [one.arm for one in standings if any(one.arm in (p.first, p.second) for p in pairs)]
+    shown = letters(ours, [(one.first, one.second) for one in pairs if one.claimed])
+    return tuple(replace(one, letters=shown.get(one.arm, "")) for one in standings)
+
+
+def _standing(contestant: Contestant, rank: float | None, study: Study, tables: Tables) -> Standing:
+    arm, missing = contestant.arm, study.missing[contestant.arm]
+    at = None if missing else study.complete.index(arm)
+    means = {} if at is None else {m: t[at] for m, t in tables.means.items() if t.size}
+    cells = {} if at is None else {cell: t[at] for cell, t in tables.cells.items() if t.size}
+    return Standing(
+        contestant=contestant,
+        rank=rank,
+        letters="",
+        mean={metric: float(own.mean()) for metric, own in means.items()},
+        cells={cell: float(own.mean()) for cell, own in cells.items()},
+        seed_spread={metric: _spread(own) for metric, own in means.items()},
+        missing=missing,
+    )
+
+
+def _spread(values: Floats) -> float | None:
+    """Standard deviation between the means of seeds; values of shape (seeds, cases)."""
+    return float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None
+
+
+def _ranks(study: Study, found: Sequence[Comparison]) -> Mapping[str, float]:
+    """Of inflated arms and `random` inside the ranking, by wins less losses against each other."""
+    inside = [
+        arm
+        for arm, contestant in study.contestants.items()
+        if contestant.kind != "2d" and contestant.outside is None
+    ]
+    complete = [arm for arm in inside if not study.missing[arm]]
+    score = dict.fromkeys(complete, 0)
+    for one in found:
+        if one.question != "depth" and (winner := one.better) is not None:
+            score[winner] += 1
+            score[one.second if winner == one.first else one.first] -= 1
+    values = np.array(list(score.values()), dtype=np.float64)
+    last = (len(complete) + 1 + len(inside)) / 2
+    ranks = dict.fromkeys(inside, last)
+    return ranks | dict(zip(complete, statistics.tied_ranks(values).tolist(), strict=True))
+
+
+def _caveats(study: Study, cases: int) -> tuple[Caveat, ...]:
+    seeds, complete = len(study.seeds), len(study.complete)
+    caveats = []
+    if complete < 2:
+        text = f"{complete} of {len(study.missing)} arms are complete"
+        caveats.append(Caveat("not a ranking", text))
     if seeds == 1:
-        sentences.append("with one seed the spread between trainings is unknown; it takes 3")
-    elif seeds < _ENOUGH_SEEDS:
-        sentences.append(f"{seeds} seeds tell little of the spread between trainings; it takes 3")
+        text = "with one seed the spread between trainings is unknown; it takes 3"
+        caveats.append(Caveat("not a ranking", text))
     if cases < _ENOUGH_CASES:
-        sentences.append(f"{cases} test cases are too few; it takes {_ENOUGH_CASES}")
-    elif len(study.complete) > 1:
-        sentences += [
-            f"region '{region}' has {count} test cases with a {metric}; it takes {_ENOUGH_CASES}"
-            for (region, metric), count in counts.items()
-            if count < _ENOUGH_CASES
-        ]
-    return tuple(Caveat("not a ranking", sentence) for sentence in sentences)
+        text = f"{cases} test cases are too few; it takes {_ENOUGH_CASES}"
+        caveats.append(Caveat("not a ranking", text))
+    if 1 < seeds < statistics.ENOUGH_SEEDS:
+        caveats.append(Caveat("provisional", f"{statistics.ENOUGH_SEEDS} seeds tell more"))
+    return tuple(caveats)

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from inflate_zoo.bench.ranking.types import Agreement, Caveat, Cell, TaskRanking
+from inflate_zoo.bench.ranking.types import Agreement, Caveat, TaskRanking
 
 STABLE = 0.8  # Kendall's tau
 Floats = NDArray[np.float64]
-ArmScores = Mapping[str, Mapping[Cell, Floats]]  # arm, region and metric: mean over seeds per case
+ArmScores = Mapping[str, Floats]  # arm to Dice per case, the mean over its regions and seeds
 
 
 def mean_ranks(
@@ -28,7 +28,8 @@ def mean_ranks(
     ranks: dict[str, list[float]] = defaultdict(list)
     for task in tasks:
         for standing in task.standings:
-            ranks[standing.arm].append(standing.rank)
+            if standing.rank is not None:
+                ranks[standing.arm].append(standing.rank)
     mean = {arm: sum(each) / len(tasks) for arm, each in ranks.items() if len(each) == len(tasks)}
     absent = [
         Caveat(
@@ -45,7 +46,16 @@ def mean_ranks(
             f"the overall ranks hold '{task.task}' under '{task.protocol}', which is none",
         )
         for task in tasks
-        if task.caveats
+        if any(own.weight == "not a ranking" for own in task.caveats)
+    ]
+    provisional = [
+        Caveat(
+            "provisional",
+            f"the overall ranks hold '{task.task}' under '{task.protocol}', where {own.text}",
+        )
+        for task in tasks
+        for own in task.caveats
+        if own.weight == "provisional"
     ]
     names = [task.task for task in tasks]
     twice = [
@@ -53,7 +63,8 @@ def mean_ranks(
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
-    return tuple(sorted(mean.items(), key=lambda each: each[::-1])), (*absent, *doubtful, *twice)
+    ordered = tuple(sorted(mean.items(), key=lambda each: each[::-1]))
+    return ordered, (*absent, *doubtful, *provisional, *twice)
 
 
 def agreements(
@@ -61,8 +72,9 @@ def agreements(
 ) -> tuple[Agreement, ...]:
     """Kendall's tau-b of the overall ranking against others of the same arms.
 
-    Regions and metrics of a task count alike, tasks too. `mean, then rank` compares mean scores,
-    `median, then rank` medians over cases, `rank, then mean` the mean of ranks within each case.
+    Tasks count alike; what is compared is what decides, a case's mean Dice over its regions. `mean,
+    then rank` compares mean scores, `median, then rank` medians over cases, `rank, then mean` the
+    mean of ranks within each case.
     With three tasks or more each is left out in turn; the one that changes most is given.
 
     Args:
@@ -73,23 +85,17 @@ def agreements(
     Returns:
         Nothing for a single task, or where fewer than two arms are complete in all of them.
     """
-    arms = [arm for arm in overall if all(arm in own and own[arm] for own in scores)]
+    arms = [arm for arm in overall if all(arm in own for own in scores)]
     if len(tasks) < 2 or len(arms) < 2:
         return ()
     ranks = np.array([overall[arm] for arm in arms])
-    tables = [[np.stack([own[arm][cell] for arm in arms]) for cell in own[arms[0]]]
-              for own in scores]  # fmt: skip
+    tables = [np.stack([own[arm] for arm in arms]) for own in scores]
     ways = {
-        "mean, then rank": [[-table.mean(axis=1) for table in own] for own in tables],
-        "median, then rank": [[-np.median(table, axis=1) for table in own] for own in tables],
-        "rank, then mean": [
-            [stats.rankdata(-table, axis=0).mean(axis=1) for table in own] for own in tables
-        ],
+        "mean, then rank": [-table.mean(axis=1) for table in tables],
+        "median, then rank": [-np.median(table, axis=1) for table in tables],
+        "rank, then mean": [stats.rankdata(-table, axis=0).mean(axis=1) for table in tables],
     }
-    found = [
-        Agreement(way, _tau(ranks, np.mean([np.mean(own, axis=0) for own in each], axis=0)), None)
-        for way, each in ways.items()
-    ]
+    found = [Agreement(way, _tau(ranks, np.mean(each, axis=0)), None) for way, each in ways.items()]
     if len(tasks) > 2:
         found.append(_without_one(arms, ranks, tasks))
     return tuple(found)
@@ -107,7 +113,10 @@ def _without_one(arms: Sequence[str], ranks: Floats, tasks: Sequence[TaskRanking
 
 
 def _rank_in(task: TaskRanking, arm: str) -> float:
-    return next(standing.rank for standing in task.standings if standing.arm == arm)
+    """Of an arm that is ranked in every task."""
+    found = {standing.arm: standing.rank for standing in task.standings}[arm]
+    assert found is not None  # noqa: S101 - the overall ranks hold no other arm
+    return found
 
 
 def _tau(first: Floats, second: Floats) -> float | None:

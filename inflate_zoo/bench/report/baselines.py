@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-from inflate_zoo.bench.ranking.types import Comparison
-from inflate_zoo.bench.report.results import Study
+from collections.abc import Mapping, Sequence
+
+from inflate_zoo.bench.definitions.trials import ArmSpec, TrialSpec
+from inflate_zoo.bench.ranking.types import Contestant
 from inflate_zoo.networks.base import BackboneConfig
 
-
-def to_baselines(study: Study) -> list[Comparison]:
-    """Each arm against `random` of its network and `2d` of its source."""
-    arms = study.arms
-
-    def wanted(one: Comparison) -> bool:
-        if one.first not in arms or one.second not in arms:
-            return False
-        first, second = arms[one.first], arms[one.second]
-        if second.kind == "2d":
-            return first.kind == "inflated" and first.source == second.source
-        if second.kind == "random":
-            return first.kind != "random" and _same_network(study, one.first, one.second)
-        return False
-
-    place = {name: index for index, name in enumerate(arms)}
-    kept = [one for one in study.ranking.comparisons if wanted(one)]
-    return sorted(kept, key=lambda c: (c.metric, arms[c.second].kind == "2d", place[c.first]))
+_OUTSIDE = (
+    "under decoder 'linear' its patches of depth 1 give it more token planes than the inflated "
+    "arms have, so its resolution is another"
+)
+Networks = Mapping[str, Mapping[int, BackboneConfig]]  # arm, fold
 
 
-def _same_network(study: Study, arm: str, random: str) -> bool:
-    """Whether an arm has the network of a random one, in every fold that both have.
+def contestants(trials: Sequence[TrialSpec]) -> dict[str, Contestant]:
+    """Each arm with its baselines.
 
-    Slice by slice it is that network with a patch that is one voxel deep.
+    Args:
+        trials: All of one task and protocol.
+
+    Returns:
+        Label to contestant.
     """
-    forms: dict[str, dict[int, BackboneConfig]] = {arm: {}, random: {}}
-    for told in (trial.described for trial in study.trials):
-        if told.arm.label in forms:
-            form = told.arm.config.without_weights()
-            if study.arms[arm].kind == "2d":
-                form = form.model_copy(update={"patch_depth": 1, "volume": ()})
-            forms[told.arm.label][told.fold] = form
-    shared = forms[arm].keys() & forms[random].keys()
-    return bool(shared) and all(forms[arm][fold] == forms[random][fold] for fold in shared)
+    arms = {told.arm.label: told.arm for told in reversed(trials)}
+    networks: dict[str, dict[int, BackboneConfig]] = {}
+    for told in trials:
+        networks.setdefault(told.arm.label, {})[told.fold] = told.arm.config.without_weights()
+    linear = any(told.protocol.network.decoder == "linear" for told in trials)
+    return {label: _contestant(arm, arms, networks, linear=linear) for label, arm in arms.items()}
+
+
+def _contestant(
+    arm: ArmSpec, arms: Mapping[str, ArmSpec], networks: Networks, *, linear: bool
+) -> Contestant:
+    if arm.kind != "inflated":
+        outside = _OUTSIDE if arm.kind == "2d" and linear else None
+        return Contestant(arm.label, arm.kind, outside=outside)
+    others = sorted(arms.values(), key=lambda each: each.label)
+    same = (each for each in others if each.kind == "random"
+            and _same_network(networks[arm.label], networks[each.label]))  # fmt: skip
+    own = (each for each in others if each.kind == "2d" and each.source == arm.source)
+    random, flat = next(same, None), next(own, None)
+    return Contestant(
+        arm=arm.label,
+        kind=arm.kind,
+        random=None if random is None else random.label,
+        flat=None if flat is None else flat.label,
+    )
+
+
+def _same_network(arm: Mapping[int, BackboneConfig], random: Mapping[int, BackboneConfig]) -> bool:
+    """Whether two arms have the same network in every fold that both have."""
+    shared = arm.keys() & random.keys()
+    return bool(shared) and all(arm[fold] == random[fold] for fold in shared)

@@ -14,6 +14,8 @@ from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.errors import UsageError, WorkError
 from inflate_zoo.files.reading import called, reading, require_folder, require_regular
 
+_WEIGHTS = "model.safetensors"
+
 
 @dataclass(frozen=True)
 class CollectedTrial:
@@ -24,7 +26,9 @@ class CollectedTrial:
         described: What it is.
         record: What it measured; None if it failed, has not run or is not to be believed.
         failure: Why it failed, if it did.
+        folder: Where it lies, as its run folder was named.
         overlays: File of the overlays, if there is one.
+        trained: Whether its trained network is there.
         doubt: Why its record is not to be believed, if that is so.
     """
 
@@ -32,7 +36,9 @@ class CollectedTrial:
     described: TrialSpec
     record: Record | None
     failure: Failure | None
+    folder: Path
     overlays: Path | None
+    trained: bool = False
     doubt: str | None = None
 
 
@@ -122,7 +128,7 @@ def _read(place: Path) -> CollectedTrial:
     planned = Planned(place)
     planned.require_own()
     kept = overlays if overlays.name in held and overlays.is_file() else None
-    trial = CollectedTrial(planned.hash, planned.spec, None, None, kept)
+    trial = CollectedTrial(planned.hash, planned.spec, None, None, place, kept, _WEIGHTS in held)
     if RECORD in held:
         try:
             return replace(trial, record=planned.believed())

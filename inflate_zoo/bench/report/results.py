@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +17,10 @@ from pydantic import BaseModel
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, CaseNames, Fed, TrialSpec
 from inflate_zoo.bench.ranking.ranking import rank
-from inflate_zoo.bench.ranking.types import Caveat, Outcome, Ranking, TaskRanking
+from inflate_zoo.bench.ranking.types import Caveat, Contestant, Outcome, Ranking, TaskRanking
+from inflate_zoo.bench.report.baselines import contestants
 from inflate_zoo.bench.report.collect import Collected, CollectedTrial
+from inflate_zoo.bench.report.conditions import mixed
 from inflate_zoo.errors import visible
 from inflate_zoo.texts import plural
 
@@ -63,7 +67,7 @@ class Study:
         """What it is called in headings."""
         return f"{self.ranking.task}, protocol {self.ranking.protocol}"
 
-    @property
+    @cached_property
     def arms(self) -> dict[str, ArmSpec]:
         """Label to arm, in the order of the standings."""
         known = {trial.described.arm.label: trial.described.arm for trial in self.trials}
@@ -81,7 +85,15 @@ class Study:
 
     def finished(self, arm: str) -> list[CollectedTrial]:
         """Trials of an arm that have a record."""
-        return [t for t in self.trials if t.record and t.described.arm.label == arm]
+        return self._finished.get(arm, [])
+
+    @cached_property
+    def _finished(self) -> dict[str, list[CollectedTrial]]:
+        found: dict[str, list[CollectedTrial]] = {}
+        for trial in self.trials:
+            if trial.record:
+                found.setdefault(trial.described.arm.label, []).append(trial)
+        return found
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ class Results:
 def rank_trials(collected: Collected) -> Results:
     """Rank trials and gather the caveats."""
     trials = collected.trials
-    ranking = rank([_outcome(trial) for trial in trials])
+    ranking = rank(_outcomes(trials))
     studies = []
     for task in ranking.tasks:
         own = tuple(
@@ -113,7 +125,7 @@ def rank_trials(collected: Collected) -> Results:
             if (trial.described.task.name, trial.described.protocol.name)
             == (task.task, task.protocol)
         )
-        notes = (*_unlike_runs(own), *_absent(own), *_unknown(task, own), *_doubtful(own))
+        notes = (*mixed(own), *_absent(own), *_unknown(task, own), *_doubtful(own))
         extra = (*_unlike(own), *(Caveat("note", note) for note in notes))
         known = tuple(dict.fromkeys((*task.caveats, *extra)))
         ordered = sorted(known, key=lambda caveat: caveat.weight != "not a ranking")
@@ -121,13 +133,23 @@ def rank_trials(collected: Collected) -> Results:
     return Results(ranking, tuple(studies), trials, collected.left_out)
 
 
-def _outcome(trial: CollectedTrial) -> Outcome:
+def _outcomes(trials: Sequence[CollectedTrial]) -> list[Outcome]:
+    studies: dict[tuple[str, str], list[TrialSpec]] = {}
+    for told in (trial.described for trial in trials):
+        studies.setdefault((told.task.name, told.protocol.name), []).append(told)
+    known = {study: contestants(own) for study, own in studies.items()}
+    return [_outcome(trial, known) for trial in trials]
+
+
+def _outcome(
+    trial: CollectedTrial, known: Mapping[tuple[str, str], Mapping[str, Contestant]]
+) -> Outcome:
     told = trial.described
     scores = trial.record.result.cases if trial.record else None
     return Outcome(
         task=told.task.name,
         protocol=told.protocol.name,
-        arm=told.arm.label,
+        contestant=known[told.task.name, told.protocol.name][told.arm.label],
         seed=told.seed,
         fold=told.fold,
         cases=None if scores is None else {each.case: each.regions for each in scores},
@@ -202,15 +224,6 @@ def _unlike(trials: Sequence[CollectedTrial]) -> Iterator[Caveat]:
         yield Caveat("not a ranking", f"the data of {count} differ between trials, first '{first}'")
 
 
-def _unlike_runs(trials: Sequence[CollectedTrial]) -> Iterator[str]:
-    """Differences between the programs and machines that ran the trials."""
-    versions = [dict(trial.record.run.versions) for trial in trials if trial.record]
-    if names := differing(versions):
-        shown = "; ".join(f"{visible(n)} ({_values(versions, n)})" for n in names)
-        yield f"the trials ran with different versions: {shown}"
-    yield from _devices(trials)
-
-
 def _comparable_tasks(described: Sequence[TrialSpec]) -> list[list[dict[str, Any]]]:
     """Groups of tasks that must be equal: whole within a fold, without what is measured in all."""
     folds: dict[int, list[Task]] = {}
@@ -236,20 +249,6 @@ def _changed_cases(described: Sequence[TrialSpec]) -> list[str]:
         for case, key in told.entries.items():
             entries.setdefault((case, prepared), set()).add(key)
     return sorted({case for (case, _), keys in entries.items() if len(keys) > 1})
-
-
-def _devices(trials: Sequence[CollectedTrial]) -> Iterator[str]:
-    """Trials on a CPU beside trials on something else."""
-    devices = [trial.record.run.device for trial in trials if trial.record]
-    on_cpu = devices.count("cpu")
-    elsewhere = sum(device not in ("", "cpu") for device in devices)
-    if on_cpu and elsewhere:
-        mixed = any(trial.described.protocol.train.precision == "bf16" for trial in trials)
-        how = "a CPU trains in float32, a GPU in bf16" if mixed else "they round differently"
-        yield (
-            f"{plural(on_cpu, 'trial')} ran on a CPU and {elsewhere} on a GPU: {how}, so a part of "
-            "the differences may come from the device"
-        )
 
 
 def _values(settings: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -285,6 +284,22 @@ def case_means(study: Study, arm: str, region: str, metric: str) -> dict[str, fl
         for case, found in sorted(values.items())
         if None not in found
     }
+
+
+def mean_dice(trial: CollectedTrial) -> float | None:
+    """A trial's mean Dice over its test cases; None if it has none."""
+    values = [each.mean_dice for each in trial.record.result.cases] if trial.record else []
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def best_trial(study: Study) -> tuple[CollectedTrial, float] | None:
+    """The trial with the highest mean Dice over its test cases, and that; None without any."""
+    found = [(dice, trial) for trial in study.trials if (dice := mean_dice(trial)) is not None]
+    if not found:
+        return None
+    dice, trial = max(found, key=lambda each: each[0])
+    return trial, dice
 
 
 def rank_shares(study: Study) -> tuple[list[str], Floats] | None:

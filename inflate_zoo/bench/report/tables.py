@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
 from inflate_zoo.bench.definitions.results import Record
 from inflate_zoo.bench.definitions.trials import ArmSpec
-from inflate_zoo.bench.ranking.types import Comparison, Ranking, Standing
+from inflate_zoo.bench.ranking.types import Comparison, Question, Ranking, Standing, TaskRanking
+from inflate_zoo.bench.report.answers import disagreements
 from inflate_zoo.bench.report.output.document import Table
 from inflate_zoo.bench.report.output.text import (
     NONE,
@@ -19,61 +21,74 @@ from inflate_zoo.bench.report.output.text import (
     probability,
     seconds,
     signed,
-    with_spread,
+    with_width,
 )
-from inflate_zoo.bench.report.results import DOUBTFUL, Results, Study, differing, flattened
+from inflate_zoo.bench.report.results import (
+    DOUBTFUL,
+    Results,
+    Study,
+    case_means,
+    differing,
+    flattened,
+)
 from inflate_zoo.texts import plural
 
-MOST_REGIONS = 3  # beside each other; more give one column of means, and a table of their own
 NAMES = {"dice": "Dice", "surface_dice": "surface Dice"}
+_HD95 = "hd95_mm"
+_ABOUT: Mapping[Question, tuple[str, str, str]] = MappingProxyType(
+    {
+        "transfer": ("arm", "random weights", "Does transfer help: each arm less random weights"),
+        "sources": ("arm", "other", "Which source is better: all pairs, the higher mean first"),
+        "depth": ("arm", "its 2d", "Does depth help: each arm less the same weights as 2d"),
+    }
+)
 
 
-def standings(study: Study, *, pooled: bool, narrow: bool = False) -> Table:
-    """Who stands where.
+def standings(study: Study) -> Table:
+    """Who stands where: means, the deciding interval against random weights, who ties with whom.
 
-    Args:
-        study: The study.
-        pooled: Whether to add Dice over the voxels of all cases.
-        narrow: Means over regions instead of every region; so it is anyway where there are many.
+    Columns that say the same of every arm are left out, unless it is something to know.
     """
     arms = study.arms
-    cells = _cells(study)
-    narrow = narrow or len(study.regions) > MOST_REGIONS
-    metrics = list(dict.fromkeys(metric for _, metric in cells))
-    if narrow:
-        heads = [f"{NAMES.get(metric, metric)}, mean over regions" for metric in metrics]
-    else:
-        heads = [f"{NAMES.get(metric, metric)} {region}" for region, metric in cells]
-    pools = study.regions if pooled and not narrow else ()
+    transfer = {one.first: one for one in study.ranking.asked("transfer")}
+    tested = any(one.half_width is not None for one in study.ranking.asked("sources"))
     doubtful = {name for name, arm in arms.items() if arm.normalization in DOUBTFUL}
     rows = []
     for standing in study.ranking.standings:
-        values = (
-            [_over_regions(standing, metric) for metric in metrics]
-            if narrow
-            else [_cell(standing, cell) for cell in cells]
-        )
-        missing = f"{standing.missing} MISSING" if standing.missing else "0"
         rows.append(
             (
-                NONE if standing.missing else f"{standing.rank:g}",
-                "not ranked" if standing.missing else standing.group,
                 standing.arm,
-                arms[standing.arm].kind,
-                *([normalization(arms[standing.arm])] if doubtful else []),
-                *values,
-                NONE if standing.missing else str(sum(standing.points.values())),
-                *(number(_pooled(study, standing, region)) for region in pools),
-                missing,
+                number(standing.mean.get("dice")),
+                _difference(transfer.get(standing.arm)),
+                (standing.letters if tested else "") or NONE,
+                number(standing.mean.get("surface_dice")),
+                normalization(arms[standing.arm]) if doubtful else NONE,
+                _note(standing),
             )
         )
-    words = ("rank", "places", "arm", "kind", *(["normalisation"] if doubtful else []))
-    columns = (*words, *heads, "points",
-               *(f"pooled Dice {region}" for region in pools), "trials missing")  # fmt: skip
+    columns = ("arm", "Dice", "against random", "ties", "surface Dice", "normalisation", "note")
     marked = frozenset(
         i for i, s in enumerate(study.ranking.standings) if s.missing or s.arm in doubtful
     )
-    return Table(columns, tuple(rows), len(words), marked)
+    caption = (
+        "Mean over regions, test cases and seeds; ± is the interval of the test. Arms that share "
+        "a letter are not told apart."
+    )
+    table = Table(columns, tuple(rows), 1, marked, caption)
+    noted = any(row[-1] != NONE for row in rows)
+    kept = (0, 1, *([5] if doubtful else []), *([6] if noted else []))
+    return table.varied(kept)
+
+
+def _note(standing: Standing) -> str:
+    """Why an arm is not ranked."""
+    if standing.missing:
+        return f"not ranked, {plural(standing.missing, 'trial')} MISSING"
+    return "outside the ranking" if standing.contestant.outside else NONE
+
+
+def _difference(one: Comparison | None) -> str:
+    return NONE if one is None else with_width(one.difference, one.half_width)
 
 
 def normalization(arm: ArmSpec) -> str:
@@ -82,19 +97,29 @@ def normalization(arm: ArmSpec) -> str:
     return DOUBTFUL[arm.normalization][0] if arm.normalization in DOUBTFUL else known
 
 
-def _cells(study: Study) -> list[tuple[str, str]]:
-    found = dict.fromkeys(cell for s in study.ranking.standings for cell in s.means)
-    return sorted(found, key=lambda cell: (cell[1], study.regions.index(cell[0])
-                                           if cell[0] in study.regions else 0))  # fmt: skip
-
-
-def _cell(standing: Standing, cell: tuple[str, str]) -> str:
-    return with_spread(standing.means.get(cell), standing.seed_spread.get(cell))
-
-
-def _over_regions(standing: Standing, metric: str) -> str:
-    values = [value for (_, name), value in standing.means.items() if name == metric]
-    return number(float(np.mean(values)) if values else None)
+def regions(study: Study) -> Table:
+    """Every arm's means in every region."""
+    rows = []
+    for standing in study.ranking.standings:
+        for region in study.regions:
+            if standing.missing or not any(name == region for name, _ in standing.cells):
+                continue
+            distances = case_means(study, standing.arm, region, _HD95)
+            far = float(np.mean([*distances.values()])) if distances else None
+            rows.append(
+                (
+                    standing.arm,
+                    region,
+                    number(standing.cells.get((region, "dice"))),
+                    number(standing.cells.get((region, "surface_dice"))),
+                    number(_pooled(study, standing, region)),
+                    number(far, 2),
+                    f"{len(distances)} of {study.ranking.cases}",
+                )
+            )
+    columns = ("arm", "region", "Dice", "surface Dice", "pooled Dice", "HD95, mm",
+               "cases with HD95")  # fmt: skip
+    return Table(columns, tuple(rows), 2, caption="Means over test cases and seeds.")
 
 
 def _pooled(study: Study, standing: Standing, region: str) -> float | None:
@@ -106,24 +131,20 @@ def _pooled(study: Study, standing: Standing, region: str) -> float | None:
     return float(np.mean(kept)) if kept else None
 
 
-def regions(study: Study) -> Table:
-    """Every arm's means, spread and points in every region."""
-    rows = [
+def seeds(study: Study) -> Table:
+    """What another training of each arm changed, and the ranks."""
+    rows = tuple(
         (
             standing.arm,
-            region,
-            NAMES.get(metric, metric),
-            number(standing.means[region, metric]),
-            number(standing.seed_spread.get((region, metric))),
-            str(standing.points[region, metric]),
+            NONE if standing.rank is None else f"{standing.rank:g}",
+            number(standing.seed_spread.get("dice"), 4),
+            number(standing.seed_spread.get("surface_dice"), 4),
         )
         for standing in study.ranking.standings
-        for region, metric in _cells(study)
-        if (region, metric) in standing.means
-    ]
-    return Table(
-        ("arm", "region", "metric", "mean", "spread between seeds", "points"), tuple(rows), 3
     )
+    columns = ("arm", "rank", "spread of Dice", "spread of surface Dice")
+    caption = "Standard deviation between the means of the seeds; ranks by claims, ties shared."
+    return Table(columns, rows, 1, caption=caption)
 
 
 def overall(ranking: Ranking) -> Table | None:
@@ -131,7 +152,7 @@ def overall(ranking: Ranking) -> Table | None:
     if len(ranking.tasks) < 2 or not ranking.overall:
         return None
     rows = tuple((arm, f"{rank:.2f}") for arm, rank in ranking.overall)
-    return Table(("arm", "mean rank over tasks"), rows)
+    return Table(("arm", "mean rank over tasks"), rows, caption="All tasks count alike.")
 
 
 def stability(ranking: Ranking) -> Table | None:
@@ -145,57 +166,56 @@ def stability(ranking: Ranking) -> Table | None:
         )
         for each in ranking.stability
     )
-    return Table(("the ranks over all tasks against", "Kendall's tau"), rows)
+    caption = "How far other ways to take the tasks together give the same order; 1 is the same."
+    return Table(("the ranks over all tasks against", "Kendall's tau"), rows, caption=caption)
 
 
 def differences(comparisons: Sequence[Comparison]) -> Table:
-    """Differences with what speaks for them."""
+    """The pairs of one question with what speaks for a difference."""
+    first, second, about = _ABOUT[comparisons[0].question]
     rows = [
         (
             one.first,
             one.second,
-            one.region,
-            NAMES.get(one.metric, one.metric),
-            "yes" if one.better else "no",
-            signed(one.difference),
+            with_width(one.difference, one.half_width),
+            "yes" if one.claimed else "no",
+            probability(one.p_adjusted),
+            NONE if one.seeds_needed is None else str(one.seeds_needed),
             f"{signed(one.low)} to {signed(one.high)}",
-            number(one.standard_error, 4),
-            probability(one.p_holm),
             probability(one.wilcoxon_p),
         )
         for one in comparisons
     ]
-    columns = ("arm", "baseline", "region", "metric", "claimed better", "difference",
-               "95 % bootstrap interval over cases", "standard error, cases and seeds",
-               "p (Holm)", "Wilcoxon p, these trained models")  # fmt: skip
-    return Table(columns, tuple(rows), 5)
+    columns = (first, second, "difference", "told apart", "p, corrected", "seeds it would take",
+               "95 % bootstrap, these models", "Wilcoxon p, these models")  # fmt: skip
+    metric = NAMES[comparisons[0].metric]
+    caption = f"{about}, by {metric}; ± is the interval of the test, at {_level(comparisons)}."
+    return Table(columns, tuple(rows), 2, caption=caption)
 
 
-def verdict(study: Study) -> str:
-    """In a sentence, what the comparisons show; empty where there are none."""
-    comparisons = study.ranking.comparisons
-    if not comparisons:
-        return ""
-    shown = sum(one.better for one in comparisons)
-    if not shown:
-        return "No arm is shown to be better than another (Holm, p < 0.05)."
-    pairs = plural(len(comparisons) // 2, "comparison")
-    return f"An arm is shown to be better in {shown} of {pairs} (Holm, p < 0.05)."
+def _level(comparisons: Sequence[Comparison]) -> str:
+    levels = sorted({f"{100 * one.level:.2g} %" for one in comparisons})
+    return " or ".join(levels)
 
 
-def claims(study: Study) -> Table | None:
-    """Which arm is better than which others."""
-    beaten: dict[tuple[str, str, str], list[str]] = {}
-    for one in study.ranking.comparisons:
-        if one.better:
-            key = one.first, one.region, NAMES.get(one.metric, one.metric)
-            beaten.setdefault(key, []).append(one.second)
-    if not beaten:
-        return None
-    place = {arm: index for index, arm in enumerate(study.arms)}
-    ordered = sorted(beaten.items(), key=lambda each: place.get(each[0][0], len(place)))
-    rows = tuple((*key, ", ".join(others)) for key, others in ordered)
-    return Table(("arm", "region", "metric", "better than"), rows, 4)
+def by_region(comparisons: Sequence[Comparison]) -> Table | None:
+    """Below each claimed pair its regions: a second step, no tests of their own."""
+    rows = tuple(
+        (one.first, one.second, each.region, with_width(each.difference, each.half_width))
+        for one in comparisons
+        if one.claimed and len(one.regions) > 1
+        for each in one.regions
+    )
+    caption = "Where pairs that are told apart differ, in Dice by region; no tests of their own."
+    columns = ("arm", "other", "region", "difference")
+    return Table(columns, rows, 3, caption=caption) if rows else None
+
+
+def unlike(task: TaskRanking) -> Table | None:
+    """Pairs of which Dice and surface Dice do not claim the same."""
+    rows = tuple((one.first, one.second, sentence) for one, sentence in disagreements(task))
+    caption = "Where surface Dice does not say what Dice says."
+    return Table(("arm", "other", "claimed"), rows, 3, caption=caption) if rows else None
 
 
 def cost(study: Study) -> Table:
@@ -225,7 +245,8 @@ def cost(study: Study) -> Table:
         )
     columns = ("arm", "device", "trials", "training", "evaluation", "waiting for data",
                "windows/s", "peak memory", "parameters", "FLOPs", "of the encoder")  # fmt: skip
-    return Table(columns, tuple(rows), 2)
+    caption = "Means over trials; memory is the greatest, FLOPs are of one window, forward."
+    return Table(columns, tuple(rows), 2, caption=caption)
 
 
 def _seconds(name: str, record: Record) -> float | None:
@@ -259,7 +280,7 @@ def arms(study: Study) -> Table:
     columns = ("arm", "kind", "source", "scheme", "normalisation", "network",
                "SHA-256 of the weights")  # fmt: skip
     marked = frozenset(i for i, a in enumerate(study.arms.values()) if a.normalization in DOUBTFUL)
-    return Table(columns, rows, len(columns), marked)
+    return Table(columns, rows, len(columns), marked, "What competes.")
 
 
 def splits(study: Study) -> Table:
@@ -269,7 +290,9 @@ def splits(study: Study) -> Table:
         (str(fold), str(len(cases.train)), str(len(cases.validation)), str(len(cases.test)))
         for fold, cases in sorted(folds.items())
     )
-    return Table(("fold", "training", "inner validation", "test"), rows, 0)
+    return Table(
+        ("fold", "training", "inner validation", "test"), rows, 0, caption="Cases of each fold."
+    )
 
 
 def settings(named: Mapping[str, object]) -> Table:
@@ -279,7 +302,9 @@ def settings(named: Mapping[str, object]) -> Table:
     names = list(dict.fromkeys(name for each in flat for name in each))
     ordered = [name for name in names if name in unlike] + [n for n in names if n not in unlike]
     rows = tuple((name, *(each.get(name, NONE) for each in flat)) for name in ordered)
-    return Table(("setting", *named), rows, 1 + len(flat), frozenset(range(len(unlike))))
+    caption = "Settings; those that differ come first and are marked." if unlike else "Settings."
+    marked = frozenset(range(len(unlike)))
+    return Table(("setting", *named), rows, 1 + len(flat), marked, caption)
 
 
 def missing(results: Results) -> str | None:

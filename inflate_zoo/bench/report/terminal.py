@@ -1,52 +1,105 @@
-"""Standings in a terminal, or as plain lines where there is none."""
+"""Answers and standings in a terminal, or as plain lines where there is none."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from shutil import get_terminal_size
+from textwrap import wrap
 
+from inflate_zoo.bench.ranking.types import Caveat
 from inflate_zoo.bench.report import tables
+from inflate_zoo.bench.report.answers import Answer, answer_of
+from inflate_zoo.bench.report.conditions import conditions
+from inflate_zoo.bench.report.content import parted, predict_command
 from inflate_zoo.bench.report.output.document import Table
 from inflate_zoo.bench.report.output.text import shortened
-from inflate_zoo.bench.report.results import Results
+from inflate_zoo.bench.report.overall import answer_overall
+from inflate_zoo.bench.report.results import Results, Study, best_trial
 from inflate_zoo.errors import visible
 from inflate_zoo.texts import plural
 
-_LONGEST = 48  # characters of a cell
+_LONGEST, _SHORTEST = 48, 20  # characters of a cell, of a name where there is little room
 
 
 def table(results: Results) -> str:
-    """Caveats and standings of every study as text for stdout.
+    """Answers, caveats and standings of every study as text for stdout.
 
-    On a terminal it has rules and colours, and no columns of regions if they do not fit; else
-    columns of spaces.
+    On a terminal sentences are broken to its width and tables have rules and colours; else each
+    sentence is a line, and columns are of spaces.
     """
     parts = []
+    several = len(results.studies) > 1
+    if ran := conditions(results.trials).sentence:
+        parts.append(_sentence(ran))
     if absent := tables.missing(results):
-        parts.append(f"{absent}\n")
+        parts.append(_sentence(absent))
+    if several:
+        parts.append(_overall(results))
     for study in results.studies:
         count = plural(study.ranking.cases, "test case"), plural(study.ranking.seeds, "seed")
-        title = f"{visible(study.title)} ({', '.join(count)})"
-        caveats = "".join(f"  ! {visible(caveat.sentence)}\n" for caveat in study.caveats)
-        full = tables.standings(study, pooled=False)
-        if sys.stdout.isatty() and _width(full) > get_terminal_size().columns:
-            full = tables.standings(study, pooled=False, narrow=True)
-        parts.append(f"{title}\n{caveats}{_drawn(full)}{tables.verdict(study)}".rstrip() + "\n")
-    if found := tables.overall(results.ranking):
-        caveats = "".join(f"  ! {visible(caveat.sentence)}\n" for caveat in results.ranking.caveats)
-        parts.append(f"all tasks\n{caveats}{_drawn(found)}")
+        title = _sentence(f"{study.title} ({', '.join(count)})")
+        said = _said(answer_of(study), study.caveats)
+        body = _drawn(tables.standings(study))
+        parts.append(f"{title}{said}{body}{_best(study)}")
     return "\n".join(parts)
 
 
-def _cells(table: Table) -> Iterator[list[str]]:
-    for row in table.rows:
-        yield [shortened(cell, _LONGEST) for cell in row]
+def sentences(found: Mapping[str, Sequence[str]]) -> str:
+    """Sentences below their titles, as text for stdout."""
+    return "\n".join(
+        _sentence(title) + "".join(_sentence(told, "  ") for told in own)
+        for title, own in found.items()
+    )
 
 
-def _width(table: Table) -> int:
-    rows = [table.columns, *_cells(table)]
-    return sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True))
+def _overall(results: Results) -> str:
+    found = answer_overall(results)
+    ranks = tables.overall(results.ranking)
+    body = _drawn(ranks) if ranks else ""
+    return f"all tasks\n{_said(found, results.ranking.caveats)}{body}"
+
+
+def _said(found: Answer | None, caveats: Sequence[Caveat]) -> str:
+    """Why it is no ranking, then the answer, then what else is to be kept in mind."""
+    doubts, notes = parted(caveats)
+    lines = [
+        *(f"! {caveat.sentence}" for caveat in doubts),
+        *(found.sentences if found else ()),
+        *(f"! {caveat.sentence}" for caveat in notes),
+    ]
+    return "".join(_sentence(line, "  ") for line in lines)
+
+
+def _best(study: Study) -> str:
+    """The command that uses the trained network which scored best."""
+    best = best_trial(study)
+    if best is None or not best[0].trained:
+        return ""
+    return f"best trial: {visible(predict_command(str(best[0].folder)))}\n"
+
+
+def _sentence(text: str, indent: str = "") -> str:
+    """A sentence, broken to the width of the terminal where there is one."""
+    line = f"{indent}{visible(text)}"
+    if not sys.stdout.isatty():
+        return f"{line}\n"
+    width = max(20, get_terminal_size().columns)
+    lines = wrap(line, width, subsequent_indent=f"{indent}  ", break_on_hyphens=False)
+    return "".join(f"{each}\n" for each in lines)
+
+
+def _cells(table: Table, longest: int = _LONGEST) -> list[list[str]]:
+    return [[shortened(row[0], longest), *(shortened(cell, _LONGEST) for cell in row[1:])]
+            for row in table.rows]  # fmt: skip
+
+
+def _fitting(table: Table, width: int) -> list[list[str]]:
+    """Cells with names so short that the table fits, as far as names can be shortened."""
+    rows = _cells(table)
+    widths = [max(map(len, column)) + 3 for column in zip(table.columns, *rows, strict=True)]
+    over = sum(widths) - width
+    return _cells(table, max(_SHORTEST, widths[0] - 3 - over)) if over > 0 else rows
 
 
 def _drawn(table: Table) -> str:
@@ -77,7 +130,7 @@ def _rich(table: Table) -> str:
     for place, head in enumerate(table.columns):
         words = place < table.words
         made.add_column(Text(visible(head)), justify="left" if words else "right", overflow="fold")
-    for place, row in enumerate(_cells(table)):
+    for place, row in enumerate(_fitting(table, console.width)):
         style = "yellow" if place in table.marked else None
         made.add_row(*map(Text, row), style=style)  # Text: brackets in a name are no markup
     with console.capture() as capture:

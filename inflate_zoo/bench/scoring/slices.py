@@ -18,6 +18,7 @@ from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.contents import replace_tensors
 
+_MOST_PIXELS = 256  # of a side of a slice in `overlays.safetensors`
 AGAIN = "remove the trial's folder 'cases', then run the same command again"
 
 
@@ -56,22 +57,30 @@ def keep_slice(case: CachedCase, reference: np.ndarray, found: np.ndarray, path:
 
 
 def keep_overlays(folder: Path, cases: Sequence[CaseScores]) -> None:
-    """Put the slices of the best, the median and the worst case into `overlays.safetensors`."""
+    """Put the slices of all cases that have a Dice into `overlays.safetensors`.
+
+    All of them, as only a report that knows every arm can choose the cases to show.
+    """
     from safetensors.torch import load_file
 
-    ranked = sorted(
-        (case.mean_dice, index) for index, case in enumerate(cases) if case.mean_dice is not None
-    )
-    if not ranked:
-        return
-    chosen = {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
     tensors: dict[str, Tensor] = {}
     state = {}
-    for kind, (dice, index) in chosen.items():
+    for index, case in enumerate(cases):
+        if case.mean_dice is None:
+            continue
         path = folder / "cases" / f"{index:04d}.safetensors"
         with reading(path), parsing(partial(spoilt, path.name)):
-            tensors |= {f"{kind}.{name}": tensor for name, tensor in load_file(path).items()}
-        said = Overlay(case=cases[index].case, dice=dice, slice=cases[index].slice)
-        state[kind] = said.model_dump(mode="json")
+            kept = load_file(path)
+        tensors |= {f"{index:04d}.{name}": _thinned(plane) for name, plane in kept.items()}
+        said = Overlay(case=case.case, dice=case.mean_dice, slice=case.slice)
+        state[f"{index:04d}"] = said.model_dump(mode="json")
+    if not state:
+        return
     path = folder / "overlays.safetensors"
     replace_tensors(path, tensors, json.dumps(state, sort_keys=True), durable=True)
+
+
+def _thinned(plane: Tensor) -> Tensor:
+    """At most so many pixels of a side as a report shows."""
+    step = -(-max(plane.shape) // _MOST_PIXELS)
+    return plane[::step, ::step].contiguous()

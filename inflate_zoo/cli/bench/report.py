@@ -1,6 +1,6 @@
 """`inflate-zoo report`."""
 
-import dataclasses
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the report [default: the first one named].")
     ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="ARM ARM", help="Say what is known of two arms; writes nothing."),
+    ] = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
@@ -39,20 +43,41 @@ def command(
     inflate-zoo report my-run
 
     inflate-zoo report run-on-one-machine run-on-another --out both
+
+    inflate-zoo report my-run --compare mae clip
     """
     needs_bench()
-    from inflate_zoo.bench.report.terminal import table
-    from inflate_zoo.bench.report.writing import write_report
-
-    target = out or folders[0]
-    results = write_report(folders, target)
-    if format is OutputFormat.json:
-        print_json(as_json(results))
+    if compare is not None:
+        results = _compare(folders, *compare, format)
     else:
-        typer.echo(table(results), nl=False)
-    say(f"report: {target / 'report.html'}")
+        from inflate_zoo.bench.report.terminal import table
+        from inflate_zoo.bench.report.writing import write_report
+
+        target = out or folders[0]
+        results = write_report(folders, target)
+        if format is OutputFormat.json:
+            print_json(as_json(results))
+        else:
+            typer.echo(table(results), nl=False)
+        say(f"report: {target / 'report.html'}")
     if tell_left_out(results):
         raise typer.Exit(1)
+
+
+def _compare(folders: list[Path], first: str, second: str, format: OutputFormat) -> "Results":  # noqa: A002 - the flag's name
+    """Print what is known of two arms."""
+    from inflate_zoo.bench.report.collect import collect
+    from inflate_zoo.bench.report.comparing import compare
+    from inflate_zoo.bench.report.results import rank_trials
+    from inflate_zoo.bench.report.terminal import sentences
+
+    results = rank_trials(collect(folders))
+    found = compare(results, first, second)
+    if format is OutputFormat.json:
+        print_json({"compared": [first, second], "tasks": [asdict(each) for each in found]})
+    else:
+        typer.echo(sentences({each.title: each.sentences for each in found}), nl=False)
+    return results
 
 
 def tell_left_out(results: "Results") -> bool:
@@ -68,39 +93,9 @@ def tell_left_out(results: "Results") -> bool:
 
 
 def as_json(results: "Results") -> dict[str, Any]:
-    """The ranking for programs; what has no value is null."""
-    ranking = results.ranking
-    return {
-        "tasks": [
-            {
-                **dataclasses.asdict(study.ranking),
-                "standings": [
-                    {
-                        "arm": standing.arm,
-                        "kind": study.arms[standing.arm].kind,
-                        "normalization": study.arms[standing.arm].normalization,
-                        "rank": None if standing.missing else standing.rank,
-                        "group": None if standing.missing else standing.group,
-                        "missing": standing.missing,
-                        "scores": [
-                            {
-                                "region": region,
-                                "metric": metric,
-                                "mean": mean,
-                                "seed_spread": standing.seed_spread[region, metric],
-                                "points": standing.points[region, metric],
-                            }
-                            for (region, metric), mean in standing.means.items()
-                        ],
-                    }
-                    for standing in study.ranking.standings
-                ],
-                "caveats": [caveat.sentence for caveat in study.caveats],
-            }
-            for study in results.studies
-        ],
-        "overall": [{"arm": arm, "rank": rank} for arm, rank in ranking.overall],
-        "stability": [dataclasses.asdict(each) for each in ranking.stability],
-        "caveats": [caveat.sentence for caveat in ranking.caveats],
-        "left_out": list(results.left_out),
-    }
+    """The ranking for programs, as in `results.json`, with folders as they were named."""
+    from inflate_zoo.bench.report.content import title_of
+    from inflate_zoo.bench.report.results_json import report_form
+
+    folders = {trial.hash: str(trial.folder) for trial in results.trials}
+    return report_form(results, title_of(results), folders).model_dump(mode="json")

@@ -8,23 +8,22 @@ from scipy.stats import kendalltau, rankdata
 
 from inflate_zoo.bench.ranking.ranking import rank
 from inflate_zoo.bench.ranking.stability import agreements
-from inflate_zoo.bench.ranking.types import Outcome, Standing, TaskRanking
-
-CELLS = (("x", "dice"), ("x", "surface_dice"), ("y", "dice"))
+from inflate_zoo.bench.ranking.types import Contestant, Outcome, Standing, TaskRanking
 
 
 def task(name, ranks):
     standings = tuple(
-        Standing(arm, value, "1", {}, {}, {}, 0) for arm, value in sorted(ranks.items())
+        Standing(Contestant(arm, "inflated"), value, "", {}, {}, {}, 0)
+        for arm, value in sorted(ranks.items())
     )
-    return TaskRanking(name, "p", standings, (), 12, 3, 0.0, ())
+    return TaskRanking(name, "p", standings, (), 12, 3, ())
 
 
 def made(seed, arms="abcde", tasks=4, cases=15):
     rng = np.random.default_rng(seed)
     own = [{a: float(r) for a, r in zip(arms, rankdata(rng.random(len(arms))), strict=True)}
            for _ in range(tasks)]  # fmt: skip
-    scores = [{a: {cell: rng.random(cases) for cell in CELLS} for a in arms} for _ in range(tasks)]
+    scores = [{a: rng.random(cases) for a in arms} for _ in range(tasks)]
     overall = {a: float(np.mean([each[a] for each in own])) for a in arms}
     return overall, [task(f"task {n}", each) for n, each in enumerate(own)], scores, own
 
@@ -38,20 +37,16 @@ def test_every_way_written_out(seed):
         return kendalltau([overall[a] for a in arms], [value(a) for a in arms]).statistic
 
     def over_tasks(value):
-        return lambda a: np.mean(
-            [np.mean([value(each, cell, a) for cell in CELLS]) for each in scores]
-        )
+        return lambda a: np.mean([value(each, a) for each in scores])
 
-    def ranks_within(each, cell, a):
-        values = np.array([each[arm][cell] for arm in arms])
+    def ranks_within(each, a):
+        values = np.array([each[arm] for arm in arms])
         order = np.array([rankdata(-column) for column in values.T])
         return order[:, arms.index(a)].mean()
 
     expected = {
-        "mean, then rank": against(lambda a: -over_tasks(lambda e, c, arm: e[arm][c].mean())(a)),
-        "median, then rank": against(
-            lambda a: -over_tasks(lambda e, c, arm: np.median(e[arm][c]))(a)
-        ),
+        "mean, then rank": against(over_tasks(lambda e, a: -e[a].mean())),
+        "median, then rank": against(over_tasks(lambda e, a: -np.median(e[a]))),
         "rank, then mean": against(over_tasks(ranks_within)),
     }
     without = {
@@ -93,16 +88,16 @@ def test_an_arm_that_failed_somewhere_is_not_compared():
 def outcomes(name, levels, outlier=None, seed=0):
     """Arms at fixed levels; `outlier` gets a few cases that drag its mean to the ground."""
     rng = np.random.default_rng(seed)
-    cases = rng.normal(0, 0.002, (len(levels), 3, 12))
+    cases = rng.normal(0, 0.002, (len(levels), 5, 12))
     found = []
     for place, (arm, level) in enumerate(levels.items()):
-        for run in range(3):
+        for run in range(5):
             values = level + cases[place, run]
             if arm == outlier:
                 values[:2] = 0
             scores = {f"c{n}": {"x": {"dice": float(v), "surface_dice": float(v)}}
                       for n, v in enumerate(values)}  # fmt: skip
-            found.append(Outcome(name, "p", arm, run, 0, scores))
+            found.append(Outcome(name, "p", Contestant(arm, "inflated"), run, 0, scores))
     return found
 
 

@@ -1,21 +1,19 @@
 """Parts of the report against plain arithmetic: baselines, ranks under other cases, overlays."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from inflate_zoo.bench.ranking.types import Caveat
-from inflate_zoo.bench.report import content, overlays, results, tables, terminal
-from inflate_zoo.bench.report.baselines import to_baselines
+from inflate_zoo.bench.report import content, results, tables, terminal
 from inflate_zoo.bench.report.collect import collect
-from inflate_zoo.bench.report.output import markdown, page
+from inflate_zoo.bench.report.origins import origins
+from inflate_zoo.bench.report.output import markdown, page, text
 from inflate_zoo.bench.report.output.document import Bullets, Fold, Picture
 from inflate_zoo.cli.bench.report import as_json
-from inflate_zoo.errors import UsageError
 from tests.support import records
 
 ARMS = records.arms_of(("made-up/vit-one", "made-up/vit-two"), ("center",))
@@ -26,24 +24,71 @@ def study_of(folder, **settings):
     return results.rank_trials(collect([run])).studies[0]
 
 
-def test_every_arm_is_compared_with_random_and_its_own_2d(tmp_path):
-    study = study_of(tmp_path, seeds=2, cases=6)
-    pairs = {(one.first, one.second) for one in to_baselines(study)}
-    assert pairs == {
-        ("vit-one center", "random"),
-        ("vit-two center", "random"),
-        ("vit-one 2d", "random"),
-        ("vit-two 2d", "random"),
-        ("vit-one center", "vit-one 2d"),
-        ("vit-two center", "vit-two 2d"),
-    }
-    table = tables.differences(to_baselines(study))
-    for row in table.rows:
-        metric = "dice" if row[3] == "Dice" else "surface_dice"
-        means = [
-            np.mean([*results.case_means(study, arm, row[2], metric).values()]) for arm in row[:2]
-        ]
-        assert row[5] == f"{means[0] - means[1]:+.3f}"
+def over_regions(study, arm, metric):
+    """Mean over cases of the mean over regions, of arms whose cases have all regions."""
+    values = [results.case_means(study, arm, region, metric) for region in study.regions]
+    return np.mean([[*each.values()] for each in values])
+
+
+def test_differences_are_told_with_the_interval_that_decides(tmp_path):
+    study = study_of(tmp_path, seeds=5, cases=12)
+    for question, pairs in {
+        "transfer": {("vit-one center", "random"), ("vit-two center", "random")},
+        "sources": {("vit-one center", "vit-two center")},
+        "depth": {("vit-one center", "vit-one 2d"), ("vit-two center", "vit-two 2d")},
+    }.items():
+        for metric in ("dice", "surface_dice"):
+            asked = study.ranking.asked(question, metric)
+            table = tables.differences(asked)
+            assert {row[:2] for row in table.rows} == pairs
+            for one, row in zip(asked, table.rows, strict=True):
+                means = [over_regions(study, arm, metric) for arm in row[:2]]
+                assert row[2] == f"{means[0] - means[1]:+.3f} ± {one.half_width:.3f}"
+                assert (row[3] == "yes") == (abs(one.difference) > one.half_width)
+
+
+def test_regions_are_shown_below_claimed_pairs_alone(tmp_path):
+    study = study_of(tmp_path, seeds=5, cases=12)
+    asked = study.ranking.asked("transfer")
+    assert all(one.claimed for one in asked)
+    shown = tables.by_region((asked[0], dataclasses.replace(asked[1], claimed=False)))
+    assert [row[:3] for row in shown.rows] == [
+        (asked[0].first, "random", "anterior"), (asked[0].first, "random", "posterior")
+    ]  # fmt: skip
+    for row, each in zip(shown.rows, asked[0].regions, strict=True):
+        gaps = [np.mean([*results.case_means(study, arm, row[2], "dice").values()])
+                for arm in row[:2]]  # fmt: skip
+        assert row[3] == f"{gaps[0] - gaps[1]:+.3f} ± {each.half_width:.3f}"
+    assert tables.by_region([dataclasses.replace(asked[0], claimed=False)]) is None
+
+
+def test_one_table_has_the_mean_the_interval_and_the_letter_and_no_constant_column(tmp_path):
+    study = study_of(tmp_path, seeds=5, cases=12)
+    table = tables.standings(study)
+    assert table.columns == ("arm", "Dice", "against random", "ties", "surface Dice")
+    transfer = {one.first: one for one in study.ranking.asked("transfer")}
+    for row, standing in zip(table.rows, study.ranking.standings, strict=True):
+        one = transfer.get(standing.arm)
+        width = text.NONE if one is None else f"{one.difference:+.3f} ± {one.half_width:.3f}"
+        mean = f"{over_regions(study, standing.arm, 'dice'):.3f}"
+        assert row[:4] == (standing.arm, mean, width, standing.letters or text.NONE)
+    alone = study_of(tmp_path / "alone", seeds=1, cases=12)
+    assert "ties" not in tables.standings(alone).columns  # nothing was tested
+
+
+def test_hausdorff_distances_are_means_over_the_cases_that_have_one(tmp_path):
+    made = [records.record(ARMS[0], seed, 6) for seed in range(2)]
+    lacking = made[1]["result"]["cases"][2]["regions"]["anterior"]
+    lacking["hd95_mm"] = None
+    for each in made:
+        records.save(tmp_path, each, overlays=False)
+    table = tables.regions(results.rank_trials(collect([tmp_path])).studies[0])
+    place = table.columns.index("HD95, mm")
+    told = {row[1]: row[place : place + 2] for row in table.rows}
+    for region, kept in (("anterior", [0, 1, 3, 4, 5]), ("posterior", range(6))):
+        values = [made[seed]["result"]["cases"][case]["regions"][region]["hd95_mm"]
+                  for seed in range(2) for case in kept]  # fmt: skip
+        assert told[region] == (f"{np.mean(values):.2f}", f"{len(kept)} of 6")
 
 
 FED = {"vit-one center": "guessed", "vit-two center": "stated", "vit-one 2d": "guessed"}
@@ -58,24 +103,23 @@ def test_an_arm_whose_normalisation_is_a_guess_is_marked(tmp_path):
         path.write_text(json.dumps(told))
     made = results.rank_trials(collect([run]))
     study = made.studies[0]
-    shown = tables.standings(study, pooled=False)
+    shown = tables.standings(study)
     place = shown.columns.index("normalisation")
-    assert place < shown.words
-    marks = {row[2]: row[place] for row in shown.rows}
+    marks = {row[0]: row[place] for row in shown.rows}
     guessed = {arm for arm, fed in FED.items() if fed == "guessed"}
     assert {arm for arm, mark in marks.items() if mark == "GUESSED"} == guessed
     assert marks["vit-two center"] == "stated"
-    assert {shown.rows[i][2] for i in shown.marked} == guessed
+    assert {shown.rows[i][0] for i in shown.marked} == guessed
     told = "the input normalisation of 'vit-one 2d', 'vit-one center' is a guess"
     assert any(caveat.sentence.startswith(told) for caveat in study.caveats)
     assert "GUESSED" in terminal.table(made)
-    blocks, _ = content.compose(made)
-    for text in (
+    blocks = content.compose(made).blocks
+    for shown in (
         page.render("t", blocks, NoPictures()),
         markdown.render("t", blocks, NoPictures()),
     ):
-        assert "GUESSED" in text
-        assert "-mean" in text
+        assert "GUESSED" in shown
+        assert "-mean" in shown
     fed = {s["arm"]: s["normalization"] for s in as_json(made)["tasks"][0]["standings"]}
     assert fed == {arm: FED.get(arm) for arm in fed}
     assert tables.arms(study).columns[4] == "normalisation"
@@ -90,7 +134,7 @@ class NoPictures(dict):
 
 def test_without_a_doubtful_arm_there_is_no_such_column(tmp_path):
     study = study_of(tmp_path, seeds=1, cases=2)
-    assert "normalisation" not in tables.standings(study, pooled=True).columns
+    assert "normalisation" not in tables.standings(study).columns
     assert not any("normalisation" in caveat.text for caveat in study.caveats)
 
 
@@ -113,41 +157,22 @@ def test_random_belongs_to_the_arms_of_its_network_whatever_one_line_says(tmp_pa
             records.save(tmp_path, configured(arm, num_heads=count, **kept), overlays=False)
     study = results.rank_trials(collect([tmp_path])).studies[0]
     assert len({arm.architecture for arm in study.arms.values()}) == 1
-    assert {(one.first, one.second) for one in to_baselines(study)} == {
-        pair
-        for name in heads
-        for pair in (
-            (f"{name} center", f"random {name}"),
-            (f"{name} 2d", f"random {name}"),
-            (f"{name} center", f"{name} 2d"),
-        )
-    }
+    found = {standing.arm: standing.contestant for standing in study.ranking.standings}
+    for name in heads:
+        assert found[f"{name} center"].random == f"random {name}"
+        assert found[f"{name} center"].flat == f"{name} 2d"
 
 
-@pytest.mark.parametrize("depths, count", [((2, 6), 4), ((2, 4), 0)], ids=["same", "unlike"])
-def test_the_networks_of_each_fold_are_compared(tmp_path, depths, count):
+@pytest.mark.parametrize(
+    "depths, random", [((2, 6), "random"), ((2, 4), None)], ids=["same", "unlike"]
+)
+def test_the_networks_of_each_fold_are_compared(tmp_path, depths, random):
     for arm in (ARMS[0], ARMS[-1]):
         for fold, depth in enumerate(depths if arm.kind == "random" else (2, 6)):
             records.save(tmp_path, configured(arm, fold=fold, patch_depth=depth), overlays=False)
     study = results.rank_trials(collect([tmp_path])).studies[0]
-    assert len(to_baselines(study)) == count
-
-
-def test_the_verdict_counts_what_is_shown_and_says_so_where_nothing_is(tmp_path):
-    apart = study_of(tmp_path / "apart")
-    shown = sum(one.better for one in apart.ranking.comparisons)
-    pairs = {
-        (frozenset((one.first, one.second)), one.region, one.metric)
-        for one in apart.ranking.comparisons
-    }
-    assert 0 < shown <= len(pairs)
-    assert tables.verdict(apart).startswith(
-        f"An arm is shown to be better in {shown} of {len(pairs)} "
-    )
-    alike = [records.Arm(f"{name} center", "inflated", name, "center", 0.8) for name in "cd"]
-    run = records.save_run(tmp_path / "alike", arms=alike, incomplete=False, overlays=False)
-    alike = results.rank_trials(collect([run])).studies[0]
-    assert tables.verdict(alike) == "No arm is shown to be better than another (Holm, p < 0.05)."
+    assert {standing.contestant.random for standing in study.ranking.standings
+            if standing.contestant.kind == "inflated"} == {random}  # fmt: skip
 
 
 def test_an_arm_is_called_what_the_trial_says_now(tmp_path):
@@ -187,7 +212,7 @@ def test_what_is_measured_may_differ_between_folds(tmp_path):
     assert not [caveat for caveat in study.caveats if "differ" in caveat.text]
     (shown,) = [
         block
-        for block in content._origins(found)
+        for block in origins(found)
         if isinstance(block, Fold) and block.title.startswith("Task")
     ]
     assert shown.blocks[0].columns == ("setting", "fold 0", "fold 1")
@@ -254,7 +279,7 @@ def test_that_random_has_the_learning_rates_of_all_is_told(tmp_path, decay, free
     protocol["network"] |= {"decoder": "linear", "freeze": freeze}
     records.save(tmp_path, records.record(ARMS[0], 0, 4, protocol=protocol), overlays=False)
     found = results.rank_trials(collect([tmp_path]))
-    bullets = [block for block in content._origins(found) if isinstance(block, Bullets)]
+    bullets = [block for block in origins(found) if isinstance(block, Bullets)]
     shown = dict(bullets[0].items).get("Learning rates:", "")
     assert ("times 0.85 per block" in shown and "for random as well" in shown) == told
 
@@ -297,40 +322,9 @@ def test_settings_that_differ_come_first():
     assert table.marked == {0}
 
 
-def test_painted_classes_are_edged_and_filled():
-    rng = np.random.default_rng(0)
-    grey = rng.integers(0, 256, (5, 4)).astype(np.uint8)
-    classes = np.zeros((5, 4), np.uint8)
-    classes[1:4, 1:3] = 2
-    pixels = overlays.painted(grey, classes)
-    assert pixels.shape == (15, 12, 3)
-    np.testing.assert_array_equal(pixels[0, :3], np.full((3, 3), grey[0, 0]))
-    rgb = np.array([int(overlays.colour(2)[i : i + 2], 16) for i in (1, 3, 5)])
-    np.testing.assert_array_equal(pixels[3, 3], rgb)
-    np.testing.assert_array_equal(pixels[7, 4], np.rint(0.65 * grey[2, 1] + 0.35 * rgb))
-
-
-@pytest.mark.parametrize("change", [
-    lambda tensors: tensors.update({"best.prediction": torch.zeros(3, 3, dtype=torch.uint8)}),
-    lambda tensors: tensors.update({"best.image": torch.zeros(48, 48)}),
-    lambda tensors: tensors.update({"best.image": torch.zeros(48, dtype=torch.uint8)}),
-], ids=["shape", "dtype", "rank"])  # fmt: skip
-def test_overlays_of_another_form_are_refused(tmp_path, change):
-    place = records.save(tmp_path, records.record(ARMS[0]))
-    path = place / "overlays.safetensors"
-    whole = overlays.read(path, place.name)
-    assert len(whole.pictures) == 9
-    tensors = {f"{a}.{b}": torch.from_numpy(t) for (a, b), t in whole.pictures.items()}
-    change(tensors)
-    state = json.dumps({kind: said.model_dump() for kind, said in whole.said.items()})
-    save_file(tensors, path, metadata={"state": state})
-    with pytest.raises(UsageError, match=place.name):
-        overlays.read(path, place.name)
-
-
 def test_the_weight_of_a_caveat_decides_and_not_its_words():
     note = Caveat("note", "not a ranking: so a class is called")
-    assert content._notice((note,)).title == "Read this first"
-    doubt = Caveat("not a ranking", "one seed")
-    assert content._notice((doubt,)).title == "This is not a ranking"
-    assert content._notice((note, doubt)).sentences == (note.text, "not a ranking: one seed")
+    doubt, few = Caveat("not a ranking", "one seed"), Caveat("provisional", "5 seeds tell more")
+    assert content.parted((note, doubt, few)) == ([doubt], [note])
+    (told,) = content._notice("title", [doubt])
+    assert told.sentences == ("not a ranking: one seed",)

@@ -10,14 +10,16 @@ import pytest
 import torch
 from monai.data.utils import compute_importance_map
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from inflate_zoo.bench.data.cases import CachedCase, open_case
 from inflate_zoo.bench.definitions.protocols import Evaluation
+from inflate_zoo.bench.definitions.results import CaseScores
 from inflate_zoo.bench.definitions.tasks import Intensity, Task, class_regions
 from inflate_zoo.bench.scoring import evaluation, inference
 from inflate_zoo.bench.scoring.evaluation import evaluate, score_case, validation_dice
 from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
+from inflate_zoo.bench.scoring.slices import keep_overlays
 from inflate_zoo.errors import WriteError
 from inflate_zoo.segmentation.segmenter import segmenter
 from tests.segmentation.test_segmenter import backbone
@@ -357,7 +359,7 @@ def test_a_case_that_could_not_be_kept_is_scored_anew(tmp_path, monkeypatch):
 
 @own_deprecation
 @pytest.mark.parametrize("count", [1, 4, 5])
-def test_overlays_are_those_of_the_best_the_median_and_the_worst(tmp_path, monkeypatch, count):
+def test_overlays_are_those_of_every_case_with_a_dice(tmp_path, monkeypatch, count):
     cases = [case_of(seed, classes=1 if seed == 2 else 4) for seed in range(count)]
     monkeypatch.setattr(evaluation, "open_case", lambda cache, key: cases[int(key)])
     told = []
@@ -367,19 +369,29 @@ def test_overlays_are_those_of_the_best_the_median_and_the_worst(tmp_path, monke
     )  # fmt: skip
     assert told == [(done + 1, count) for done in range(count)]
     assert [entry.case for entry in scored] == [case.name for case in cases]
-    known = sorted((entry.mean_dice, index) for index, entry in enumerate(scored) if index != 2)
+    shown = [index for index, entry in enumerate(scored) if index != 2]
     assert count < 3 or scored[2].mean_dice is None
     with safe_open(tmp_path / "overlays.safetensors", "pt") as file:
         state = json.loads(file.metadata()["state"])
-        assert state.keys() == {"best", "median", "worst"}
-        for kind, (dice, index) in {
-            "best": known[-1], "median": known[len(known) // 2], "worst": known[0],
-        }.items():  # fmt: skip
-            chosen = scored[index].slice
-            assert state[kind] == {"case": f"case_{index}", "dice": dice, "slice": chosen}
+        assert state.keys() == {f"{index:04d}" for index in shown}
+        for index in shown:
+            assert state[f"{index:04d}"] == {
+                "case": f"case_{index}", "dice": scored[index].mean_dice,
+                "slice": scored[index].slice,
+            }  # fmt: skip
             kept = load_file(tmp_path / "cases" / f"{index:04d}.safetensors")
             for name in ("image", "reference", "prediction"):
-                assert torch.equal(file.get_tensor(f"{kind}.{name}"), kept[name])
+                assert torch.equal(file.get_tensor(f"{index:04d}.{name}"), kept[name])
+
+
+def test_overlays_of_large_slices_are_thinned(tmp_path):
+    (tmp_path / "cases").mkdir()
+    plane = (torch.arange(600)[:, None] * 3 + torch.arange(200)).to(torch.uint8)
+    names = ("image", "reference", "prediction")
+    save_file({name: plane.clone() for name in names}, tmp_path / "cases" / "0000.safetensors")
+    keep_overlays(tmp_path, [CaseScores(case="a", regions={}, mean_dice=0.5, slice=0)])
+    kept = load_file(tmp_path / "overlays.safetensors")["0000.reference"]
+    assert torch.equal(kept, plane[::3, ::3])
 
 
 @own_deprecation

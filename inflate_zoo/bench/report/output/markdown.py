@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 
 from inflate_zoo.bench.report.output.document import (
     Block,
@@ -12,12 +13,13 @@ from inflate_zoo.bench.report.output.document import (
     Figures,
     Fold,
     Heading,
+    Links,
     Notice,
     Paragraph,
     Pictures,
     Table,
 )
-from inflate_zoo.bench.report.output.text import for_markdown
+from inflate_zoo.bench.report.output.text import for_address, for_markdown
 from inflate_zoo.errors import visible
 
 
@@ -31,8 +33,11 @@ def _block(block: Block, pictures: Pictures) -> str:
     match block:
         case Heading(text, level):
             return f"{'#' * level} {for_markdown(text)}"
-        case Paragraph(text):
-            return for_markdown(text)
+        case Paragraph(text, tone):
+            shown = for_markdown(text)
+            return f"**{shown}**" if tone == "lead" else shown
+        case Links(items):
+            return " · ".join(_link(text, address) for text, address in items)
         case Notice(title, sentences):
             lines = [f"**{for_markdown(title)}**", "", *_items(("", s) for s in sentences)]
             return "\n".join(f"> {line}".rstrip() for line in lines)
@@ -60,9 +65,17 @@ def _items(items: Iterable[tuple[str, str]]) -> Iterator[str]:
         )
 
 
+def _link(text: str, address: str) -> str:
+    return f"[{for_markdown(text)}]({for_address(address)})"
+
+
 def _table(table: Table) -> str:
-    def line(cells: tuple[str, ...]) -> str:
-        return "| " + " | ".join(map(for_markdown, cells)) + " |"
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |"
 
     rule = [":--" if place < table.words else "--:" for place in range(len(table.columns))]
-    return "\n".join([line(table.columns), f"| {' | '.join(rule)} |", *map(line, table.rows)])
+    lines = [line(map(for_markdown, table.columns)), line(rule)]
+    for row, address in zip_longest(table.rows, table.links):
+        first = _link(row[0], address) if address else for_markdown(row[0])
+        lines.append(line([first, *map(for_markdown, row[1:])]))
+    return "\n".join([*([for_markdown(table.caption), ""] if table.caption else []), *lines])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import math
+import os
+from urllib.parse import quote
 
 from inflate_zoo.errors import visible
 from inflate_zoo.texts import duration, size
@@ -41,6 +43,11 @@ def for_markdown(text: object) -> str:
     return shown.replace("://", "&#58;//").replace("www.", "www&#46;")
 
 
+def for_address(path: str) -> str:
+    """A relative path as the address of a link, in a page and in Markdown alike."""
+    return quote(os.fsencode(path))
+
+
 def for_csv(text: object) -> str:
     """Text for a cell of a spreadsheet, which would take some beginnings for a formula."""
     shown = visible(text)
@@ -63,9 +70,9 @@ def signed(value: float | None) -> str:
     return f"{value:+.3f}"
 
 
-def with_spread(mean: float | None, spread: float | None) -> str:
-    """A mean and its standard deviation."""
-    return number(mean) if spread is None else f"{number(mean)} ± {number(spread)}"
+def with_width(difference: float, half_width: float | None) -> str:
+    """A difference with the half-width of its interval."""
+    return signed(difference) + ("" if half_width is None else f" ± {number(half_width)}")
 
 
 def probability(value: float | None) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -60,8 +61,8 @@ def test_half_a_character_is_shown():
 
 def test_numbers_are_told_or_absent():
     assert text.number(None) == text.signed(float("nan")) == text.probability(None) == text.NONE
-    assert text.with_spread(0.5, None) == "0.500"
-    assert text.with_spread(0.5, 0.01) == "0.500 ± 0.010"
+    assert text.with_width(0.5, None) == "+0.500"
+    assert text.with_width(-0.5, 0.01) == "-0.500 ± 0.010"
     assert text.probability(1e-9) == "< 0.0001"
     assert text.amount(22_000_000) == "22.0 M"
     assert text.memory(1 << 31) == "2.0 GiB"
@@ -153,8 +154,17 @@ def test_a_terminal_gets_rules_and_the_same_cells(monkeypatch):
     assert "\\x1b[31m" in drawn
 
 
-def test_a_narrow_terminal_gets_means_over_regions(hostile, monkeypatch):
+@pytest.mark.parametrize("columns", [60, 80, 150])
+def test_nothing_is_wider_than_the_terminal_but_what_is_to_be_typed(hostile, monkeypatch, columns):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    for columns, narrow in (("400", False), ("100", True)):
-        monkeypatch.setenv("COLUMNS", columns)
-        assert ("over regions" in table(hostile[1])) == narrow
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = re.sub("\x1b\\[[0-9;]*m", "", table(hostile[1])).splitlines()
+    assert max(map(len, (line for line in lines if "inflate-zoo predict" not in line))) <= columns
+    assert any(len(line) > columns - 30 for line in lines)
+
+
+def test_an_address_means_the_same_folder_in_a_page_and_in_markdown():
+    for path in ("../a run (1)/trials/x", "a&b#c?d\"e'f|g", "\udcff"):
+        shown = text.for_address(path)
+        assert re.fullmatch(r"[\w./%~-]+", shown)
+        assert unquote(shown, errors="surrogateescape") == path

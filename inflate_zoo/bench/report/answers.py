@@ -1,0 +1,361 @@
+"""What a ranking says, in sentences: does transfer help, which source is better, how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from inflate_zoo.bench.ranking.types import Comparison, Standing, TaskRanking
+from inflate_zoo.bench.report.collect import Collected, CollectedTrial, collect
+from inflate_zoo.bench.report.output.text import number
+from inflate_zoo.bench.report.output.wording import (
+    gap_text,
+    in_words,
+    name_of,
+    names_of,
+    span_text,
+    width_text,
+)
+from inflate_zoo.bench.report.results import Study, rank_trials
+from inflate_zoo.texts import plural
+
+_OTHERS = {1: "the other", 2: "both others"}
+_NOT_SO_FAR = "no complete arm yet"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a task says, or all together; "" where there is nothing to say.
+
+    Attributes:
+        transfer: Whether the arms are better than random weights, and by how much.
+        sources: Which of them lead.
+        depth: Whether they are better than the same weights slice by slice.
+        certainty: How sure all that is, and whether surface Dice says the same.
+    """
+
+    transfer: str
+    sources: str
+    depth: str
+    certainty: str
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Those that say something, in order."""
+        return tuple(filter(None, (self.transfer, self.sources, self.depth, self.certainty)))
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How a comparison with a baseline is told, of one arm and of several."""
+
+    above: tuple[str, str]
+    below: tuple[str, str]
+    open: tuple[str, str]
+    none: str
+
+
+_TRANSFER = _Words(
+    ("beats random weights", "beat random weights"),
+    ("falls below random weights", "fall below random weights"),
+    ("is not told apart from random weights", "are not told apart from random weights"),
+    "is told apart from random weights",
+)
+_DEPTH = _Words(
+    ("is ahead of its own 2d", "are ahead of their own 2d"),
+    ("is behind its own 2d", "are behind their own 2d"),
+    ("is not told apart from its own 2d", "are not told apart from their own 2d"),
+    "is told apart from its own 2d",
+)
+
+
+def noun_of(study: Study) -> str:
+    """What the inflated arms are called: sources, unless a source competes more than once."""
+    own = [arm.source for arm in study.arms.values() if arm.kind == "inflated"]
+    return "source" if len(set(own)) == len(own) else "arm"
+
+
+def answer_of(study: Study) -> Answer:
+    """What a study says, with all that is known against it."""
+    return answer(replace(study.ranking, caveats=study.caveats), noun_of(study))
+
+
+def answer(task: TaskRanking, noun: str = "arm") -> Answer:
+    """What the comparisons of one task say.
+
+    Args:
+        task: Its ranking.
+        noun: What an inflated arm is called.
+    """
+    complete = [one for one in task.standings if not one.missing]
+    asked = [one for one in task.comparisons if one.metric == "dice"]
+    if not any(one.half_width is not None for one in asked):
+        return Answer("", _untested(task, complete), "", _certainty(task))
+    inflated = [one for one in task.standings if competes(one)]
+    depth = task.asked("depth")
+    return Answer(
+        _transfer(task, len(inflated), noun),
+        _sources(task, inflated, noun),
+        _against(depth, noun, _DEPTH, others=len(inflated) > len(depth)),
+        _certainty(task),
+    )
+
+
+def competes(standing: Standing) -> bool:
+    """Whether an arm is one of those that are ranked as sources."""
+    return standing.contestant.kind == "inflated" and standing.contestant.outside is None
+
+
+def _untested(task: TaskRanking, complete: Sequence[Standing]) -> str:
+    """What there is to say without a test."""
+    means = {one.arm: one.mean["dice"] for one in complete if "dice" in one.mean}
+    if not means:
+        why = "no test case has a region to score" if complete else "no arm is complete"
+        return f"There is nothing to compare: {why}."
+    if len(means) == 1:
+        ((arm, mean),) = means.items()
+        other = "other" if len(task.standings) == 1 else "other complete"
+        alone = f"there is no {other} arm to compare it with"
+        return f"{name_of(arm)} reaches a Dice of {number(mean)}; {alone}."
+    ordered = sorted(means, key=lambda arm: (-means[arm], arm))
+    told = [f"{name_of(arm)} {number(means[arm])}" for arm in ordered]
+    more = f" and {len(told) - 6} more" if len(told) > 6 else ""
+    return f"By mean Dice alone, which is no test: {', '.join(told[:6])}{more}."
+
+
+def _transfer(task: TaskRanking, inflated: int, noun: str) -> str:
+    asked = task.asked("transfer")
+    if asked:
+        return _against(asked, noun, _TRANSFER, others=inflated > len(asked))
+    if not inflated:
+        return ""
+    randoms = [one for one in task.standings if one.contestant.kind == "random"]
+    if not randoms:
+        why = "no arm with random weights was run ('--source random')"
+    elif all(one.missing for one in randoms):
+        why = "random weights lack trials"
+    else:
+        why = f"no complete {noun} has random weights of its own network beside it"
+    return f"Whether transfer helps is not known: {why}."
+
+
+def _against(asked: Sequence[Comparison], noun: str, words: _Words, *, others: bool = False) -> str:
+    """Arms against their baselines: which are above, below, not told apart."""
+    above = [one for one in asked if one.claimed and one.difference > 0]
+    below = [one for one in asked if one.claimed and one.difference <= 0]
+    undecided = [one for one in asked if not one.claimed]
+    groups = [(above, words.above), (below, words.below), (undecided, words.open)]
+    kept = [(group, told) for group, told in groups if group]
+    if len(kept) != 1:
+        parts = [
+            f"{names_of(one.first for one in group)} {told[len(group) > 1]} ({span_text(group)})"
+            for group, told in kept
+        ]
+        return f"{'; '.join(parts)}." if parts else ""
+    ((group, told),) = kept
+    if len(group) == 1:
+        return f"{name_of(group[0].first)} {told[0]} ({width_text(group[0])})."
+    that = " that can be compared" if others else ""
+    if group is undecided:
+        which = f"None of the {in_words(len(group))} {noun}s{that}"
+        return f"{which} {words.none} ({span_text(group)})."
+    all_of = "Both" if len(group) == 2 else f"All {in_words(len(group))}"
+    return f"{all_of} {noun}s{that} {told[1]} ({span_text(group)})."
+
+
+def _sources(task: TaskRanking, inflated: Sequence[Standing], noun: str) -> str:
+    """Which arms lead, and which others they are ahead of."""
+    complete = [one for one in inflated if not one.missing]
+    if len(complete) < 2:
+        if not complete:
+            return ""
+        if len(inflated) == 1:
+            return f"One {noun} was run, so there is no other to compare it with."
+        return f"Of {in_words(len(inflated))} {noun}s only {name_of(complete[0].arm)} is complete."
+    asked = task.asked("sources")
+    if not asked:
+        return ""
+    pairs = {frozenset((one.first, one.second)): one for one in asked}
+    ordered = [one.arm for one in sorted(complete, key=lambda one: (-one.mean["dice"], one.arm))]
+    top, rest = ordered[0], ordered[1:]
+    tied = [arm for arm in rest if not pairs[frozenset((top, arm))].claimed]
+    if not any(one.claimed for one in asked):
+        return _none_better(pairs[frozenset((top, ordered[-1]))], ordered, noun)
+    ahead = _ahead(pairs, [top, *tied], ordered)
+    if not tied:
+        gaps = [pairs[frozenset((top, arm))] for arm in rest]
+        of = _OTHERS.get(len(rest), f"all {in_words(len(rest))} others")
+        return f"{name_of(top)} leads: it is ahead of {of} ({span_text(gaps)})."
+    among = [pairs[frozenset((a, b))] for a in tied for b in tied if a < b]
+    told = _reach(pairs[frozenset((top, tied[-1]))], several=len(tied) > 1)
+    reach = f" ({told})" if told else ""
+    if any(one.claimed for one in among):
+        lead = f"{name_of(top)} has the highest mean, not told apart from {names_of(tied)}"
+    else:
+        lead = f"{names_of([top, *tied])} lead, not told apart"
+    return f"{lead}{reach}; {ahead}." if ahead else f"{lead}{reach}."
+
+
+def _none_better(widest: Comparison, ordered: Sequence[str], noun: str) -> str:
+    """No pair is told apart; the ends by mean Dice are the pair that is widest apart."""
+    if len(ordered) == 2:
+        gap = "; ".join(filter(None, (width_text(widest), _reach(widest))))
+        return f"{names_of(ordered)} are not told apart ({gap})."
+    reach = _reach(widest, several=True) or span_text([widest])
+    return f"None of the {in_words(len(ordered))} {noun}s is told apart from another ({reach})."
+
+
+def _reach(one: Comparison, *, several: bool = False) -> str:
+    """What telling a pair apart would take."""
+    if one.half_width is None:
+        return ""
+    gap = gap_text([abs(one.difference)])
+    what = f"the largest difference, {gap}," if several else f"a difference of {gap}"
+    if one.seeds_needed is not None:
+        return f"{what} would need about {plural(one.seeds_needed, 'seed')}"
+    return f"{what} would need more test cases, not seeds"
+
+
+def _ahead(
+    pairs: Mapping[frozenset[str], Comparison], leaders: Sequence[str], ordered: Sequence[str]
+) -> str:
+    """Which others each of the leaders is ahead of; those that are ahead of the same together."""
+    beaten: dict[tuple[str, ...], list[str]] = {}
+    for leader in leaders:
+        behind = tuple(
+            arm
+            for arm in ordered
+            if arm != leader and pairs[frozenset((leader, arm))].better == leader
+        )
+        if behind:
+            beaten.setdefault(behind, []).append(leader)
+    parts: list[str] = []
+    for behind, ahead in beaten.items():
+        who = "both" if len(leaders) == 2 == len(ahead) else names_of(ahead)
+        verb = "are" if len(ahead) > 1 else "is"
+        parts.append(f"{who} {'' if parts else f'{verb} ahead '}of {names_of(behind)}")
+    return ", ".join(parts)
+
+
+def _certainty(task: TaskRanking) -> str:
+    """How much stands behind it."""
+    base = f"{plural(task.seeds, 'seed')}, {plural(task.cases, 'test case')}"
+    weights = {caveat.weight: caveat.text for caveat in reversed(task.caveats)}
+    if "not a ranking" in weights:
+        return f"{base}: this is not a ranking."
+    if not any(one.half_width is not None for one in task.comparisons):
+        return f"{base}: nothing was tested."
+    sure = "at most about a 5 % chance of any false claim"
+    if "provisional" in weights:
+        sure = f"provisional, {weights['provisional']}"
+    return f"{base}: {sure}. {_beside(task)}".strip()
+
+
+def _beside(task: TaskRanking) -> str:
+    """Whether surface Dice says the same."""
+    other = [one for one in task.comparisons if one.metric == "surface_dice"]
+    if not other:
+        return ""
+    unlike = disagreements(task)
+    if not unlike:
+        return "Surface Dice claims the same."
+    told = "; ".join(sentence for _, sentence in unlike[:3])
+    more = f"; and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+    return f"Surface Dice differs in {len(unlike)} of {plural(len(other), 'pair')}: {told}{more}."
+
+
+def disagreements(task: TaskRanking) -> list[tuple[Comparison, str]]:
+    """Pairs of which Dice and surface Dice do not claim the same, with what each says."""
+    beside = {
+        (one.question, frozenset((one.first, one.second))): one
+        for one in task.comparisons
+        if one.metric == "surface_dice"
+    }
+    found = []
+    for one in task.comparisons:
+        other = beside.get((one.question, frozenset((one.first, one.second))))
+        if one.metric == "dice" and other is not None and one.better != other.better:
+            found.append((one, _unlike(one, other)))
+    return found
+
+
+def _unlike(dice: Comparison, surface: Comparison) -> str:
+    better = dice.better or surface.better
+    assert better is not None  # noqa: S101 - they differ
+    second = dice.second if better == dice.first else dice.first
+    claim = f"{name_of(better)} ahead of {name_of(second)}"
+    if dice.better and surface.better:
+        return f"{claim} by Dice, behind it by surface Dice"
+    return f"{claim} by {'Dice' if dice.better else 'surface Dice'} alone"
+
+
+def so_far(folders: Sequence[Path], seeds: Collection[int]) -> tuple[str, ...]:
+    """How a ranking stands after some rounds of seeds, a sentence for each task and protocol.
+
+    Args:
+        folders: Folders that `bench` writes, each with a folder `trials`.
+        seeds: Those whose trials count.
+
+    Raises:
+        UsageError: A folder without trials.
+        WorkError: There is no trial that can be read.
+    """
+    trials = collect(folders).trials
+    planned: dict[tuple[str, str], list[CollectedTrial]] = {}
+    for trial in trials:
+        planned.setdefault(_study_of(trial), []).append(trial)
+    counted = tuple(trial for trial in trials if trial.described.seed in seeds)
+    ranked = {
+        (study.ranking.task, study.ranking.protocol): study.ranking
+        for study in rank_trials(Collected(counted, ())).studies
+    }
+    return tuple(
+        _round(key, own, ranked.get(key), seeds, several=len(planned) > 1)
+        for key, own in planned.items()
+    )
+
+
+def _study_of(trial: CollectedTrial) -> tuple[str, str]:
+    return trial.described.task.name, trial.described.protocol.name
+
+
+def _round(
+    key: tuple[str, str],
+    planned: Sequence[CollectedTrial],
+    task: TaskRanking | None,
+    seeds: Collection[int],
+    *,
+    several: bool,
+) -> str:
+    known = {trial.described.seed for trial in planned}
+    name = f"{name_of(key[0])}, {name_of(key[1])}: " if several else ""
+    parts = "; ".join(_standing_now(task)) if task else _NOT_SO_FAR
+    return f"{name}after {len(known & set(seeds))} of {plural(len(known), 'seed')}: {parts}"
+
+
+def _standing_now(task: TaskRanking) -> Iterator[str]:
+    """What is claimed so far, and what is open."""
+    complete = [one for one in task.standings if not one.missing and "dice" in one.mean]
+    if not complete:
+        yield _NOT_SO_FAR
+        return
+    transfer, sources = task.asked("transfer"), task.asked("sources")
+    if not any(one.half_width is not None for one in (*transfer, *sources)):
+        best = max(complete, key=lambda one: one.mean["dice"])
+        yield f"{name_of(best.arm)} has the highest mean Dice, {number(best.mean['dice'])}"
+        yield "nothing can be tested yet"
+        return
+    above = [one.first for one in transfer if one.claimed and one.difference > 0]
+    below = [one.first for one in transfer if one.claimed and one.difference <= 0]
+    if transfer:
+        yield f"{', '.join(map(name_of, above)) or 'none'} above random"
+    if below:
+        yield f"{', '.join(map(name_of, below))} below random"
+    if sources:
+        still = sum(not one.claimed for one in sources)
+        apart = "the pair is" if len(sources) == 1 else f"all {len(sources)} pairs are"
+        yield f"{plural(still, 'pair')} open" if still else f"{apart} told apart"
+    lacking = [name_of(one.arm) for one in task.standings if one.missing]
+    if lacking:
+        yield f"{', '.join(lacking)} not complete"

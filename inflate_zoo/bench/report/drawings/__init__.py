@@ -1,0 +1,1 @@
+"""Drawings of scores and slices; imports the results and output."""

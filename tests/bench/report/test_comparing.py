@@ -1,0 +1,80 @@
+"""Two arms, as the whole ranking sees them."""
+
+import pytest
+
+from inflate_zoo.bench.report.collect import collect
+from inflate_zoo.bench.report.comparing import compare
+from inflate_zoo.bench.report.results import rank_trials
+from inflate_zoo.errors import UsageError
+from tests.support import records
+
+ARMS = records.arms_of(("made-up/vit-one", "made-up/vit-two"), ("center",))
+ONE, TWO, FLAT = "vit-one center", "vit-two center", "vit-one 2d"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return records.save_run(
+        tmp_path_factory.mktemp("run"), arms=ARMS, seeds=5, incomplete=False, overlays=False
+    )
+
+
+def test_a_pair_is_judged_as_in_the_whole_ranking(run):
+    results = rank_trials(collect([run]))
+    (study,) = results.studies
+    for first, second, question, why in (
+        (ONE, TWO, "sources", "one of 1 pair under 'which source is better'"),
+        (TWO, ONE, "sources", "one of 1 pair under 'which source is better'"),
+        (ONE, "random", "transfer", "one of 2 pairs under 'does transfer help'"),
+        (ONE, FLAT, "depth", "one of 2 pairs under 'does depth help'"),
+    ):
+        (found,) = compare(results, first, second)
+        assert found.title == study.title
+        dice, surface = found.comparisons
+        assert dice in study.ranking.asked(question)
+        assert dice.claimed
+        verdict, base, regions, models, beside = found.sentences
+        told = f"{dice.difference:+.3f} ± {dice.half_width:.3f}"
+        assert verdict == f"{dice.first} is ahead of {dice.second}: {told} Dice."
+        assert base == f"5 seeds, 12 test cases; {why}."
+        assert regions.startswith(f"By region: anterior {dice.regions[0].difference:+.3f} ± ")
+        assert f"{dice.low:+.3f} to {dice.high:+.3f}" in models
+        width = f"{surface.difference:+.3f} ± {surface.half_width:.3f}"
+        assert beside == f"Surface Dice claims the same: {width}."
+
+
+def test_a_pair_that_is_not_told_apart_says_what_it_would_take(tmp_path):
+    alike = [records.Arm(name, "inflated", name, "center", 0.8) for name in ("mae", "clip")]
+    folder = records.save_run(tmp_path, arms=alike, seeds=3, incomplete=False, overlays=False)
+    (found,) = compare(rank_trials(collect([folder])), "mae", "clip")
+    (dice, _) = found.comparisons
+    assert not dice.claimed
+    assert found.sentences[0].startswith(f"{dice.first} and {dice.second} are not told apart: ")
+    assert ("would need about" in found.sentences[0]) == (dice.seeds_needed is not None)
+    assert "provisional: 5 seeds tell more" in found.sentences
+
+
+def test_a_pair_that_no_question_asks_for_is_not_tested(run):
+    (found,) = compare(rank_trials(collect([run])), FLAT, "random")
+    assert found.comparisons == ()
+    assert found.sentences[0].startswith("No question asks for this pair, so it is not tested")
+
+
+def test_an_arm_that_lacks_a_trial_is_not_compared(tmp_path):
+    folder = records.save_run(tmp_path, arms=ARMS, seeds=2, cases=4, overlays=False)
+    (found,) = compare(rank_trials(collect([folder])), ONE, "random")
+    assert found.sentences == ("random lacks 1 trial, so it is not compared.",)
+
+
+def test_arms_that_are_not_there_are_refused_by_name(run, tmp_path):
+    results = rank_trials(collect([run]))
+    with pytest.raises(UsageError, match="no arm 'clip'") as refused:
+        compare(results, ONE, "clip")
+    assert TWO in refused.value.hint
+    with pytest.raises(UsageError, match="cannot be compared with itself"):
+        compare(results, ONE, ONE)
+    for name, arm in (("first", ARMS[0]), ("second", ARMS[2])):
+        task = records.task(name)
+        records.save(tmp_path, records.record(arm, task=task), overlays=False)
+    with pytest.raises(UsageError, match="no task has both"):
+        compare(rank_trials(collect([tmp_path])), ONE, TWO)
