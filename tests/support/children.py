@@ -23,7 +23,7 @@ _SERVER.set_forkserver_preload(
         "inflate_zoo.bench.training.trainer",
         "inflate_zoo.bench.trials.attempt",
         "inflate_zoo.bench.trials.planning",
-        "inflate_zoo.bench.trials.serial",
+        "inflate_zoo.bench.engines.local",
         "monai.networks.nets",
     ]
 )
@@ -90,7 +90,7 @@ def _run(words: list[str], cwd: str, env: dict[str, str], before: str, files: li
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
-    os.environ.update(env)
+    os.environ.update({"OMP_NUM_THREADS": "1", **env})
     os.chdir(cwd)
     sys.argv = ["inflate-zoo", *words]
     exec(compile(before, "<before>", "exec"), {"os": os})

@@ -23,6 +23,7 @@ from inflate_zoo.files.writing.contents import json_text
 
 _BEFORE, _AFTER = b'\n  "result": ', b',\n  "run": '  # of the result, in a file that we wrote
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+OUT_OF_MEMORY = "out_of_memory"  # a kind of failure
 Count = Annotated[int, Field(ge=0, strict=True)]
 
 
@@ -109,6 +110,9 @@ class Run(BaseModel):
         groups_at_once: Groups in a micro-batch.
         peak_memory_bytes: `None` where the system cannot tell.
         device: Its name.
+        threads: Of torch, in each process.
+        processor: Its model, where the system tells.
+        capability: Of the processor, as torch sees it, or of the GPU.
         processes: That shared the trial.
         compiled: Whether the networks were.
         host: The machine; a record that was sent to the Hub names none.
@@ -125,6 +129,9 @@ class Run(BaseModel):
     groups_at_once: Count | None = None
     peak_memory_bytes: FiniteFloat | None = None
     device: str = ""
+    threads: Count | None = None
+    processor: str | None = None
+    capability: str | None = None
     processes: Count | None = None
     compiled: bool | None = None
     host: str | None = None
@@ -292,7 +299,7 @@ class Failure(BaseModel):
     """Why a trial has no record.
 
     Attributes:
-        kind: `error`, `out_of_memory`, `nan_loss` or `data_worker`.
+        kind: `error`, `out_of_memory`, `nan_loss`, `data_worker`, or `died`: its process was ended.
         reason: In one line, without local paths.
         case: The case or cases that were being read.
         where: Of the code, `file:line`.

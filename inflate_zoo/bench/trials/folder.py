@@ -6,7 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from inflate_zoo.bench.definitions.trial_folder import SPEC, TrialFolder, place_file, read_plain
+from inflate_zoo.bench.definitions.trial_folder import (
+    RECORD,
+    SPEC,
+    TrialFolder,
+    place_file,
+    read_plain,
+)
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.writing.contents import form_text, json_text
@@ -67,6 +73,11 @@ def _readable(trials: Iterator[TrialFolder]) -> Iterator[TrialFolder]:
         with suppress(UsageError):
             trial.require_own()
             yield trial
+
+
+def recorded(out: Path) -> list[Path]:
+    """Folders of the trials that have a record, whether or not it is to be believed."""
+    return [path.parent for path in (out / "trials").glob(f"*/{RECORD}")]
 
 
 def trials_of(out: Path) -> Iterator[TrialFolder]:

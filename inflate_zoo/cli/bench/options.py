@@ -43,6 +43,19 @@ RuleName = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps [default: the best].")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that make windows.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="CPU threads of each trial; results round by it [default: cores over trials at a "
+        "time].",
+    ),
+]
+AtOnce = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trials at a time [default: what cores and memory hold; GPUs: each]."),
+]
+PerGpu = Annotated[int | None, typer.Option(min=1, help="Trials at a time on each GPU.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile networks: for long trainings on a GPU.")
 ]
