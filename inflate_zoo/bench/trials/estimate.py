@@ -91,6 +91,7 @@ def _measure(trial: TrialFolder, resources: Resources, watch: _Stopwatch) -> _Co
     began = time.perf_counter()
     predictor, trainer = prepare_trial(trial, accelerator, resources, watch, lambda: None)
     prepared = time.perf_counter()
+    watch.stage("training")
     trainer.run()
     trained = time.perf_counter()
     watch.stage("evaluating")

@@ -44,6 +44,7 @@ def run(*words):
 
 def bench(*words, changes=FEW, data="data", source=("vit",)):
     base = ["bench", "--device", "cpu", "--workers", "0", "--protocol", "quick", "--cache", "cache"]
+    base += ["--at-once", "1"] * ("--at-once" not in words)  # in this process, which tests change
     base += ["--seeds", "1"] * ("--seeds" not in words)
     base += ["--data", data] * bool(data)
     for name in source:
