@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from inflate_zoo.bench.definitions.trial_folder import (
@@ -45,19 +44,32 @@ def plan_trial(out: Path, spec: TrialSpec, place: Place) -> TrialFolder:
 
 
 def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
-    """Refuse a run folder with trials of the same name that are not the same.
+    """Refuse a run folder with trials of the same name that are not the same, or of no name at all.
 
-    The ranking could not tell which of them to believe.
+    The ranking could not tell which of them to believe; and what another release wrote, or is
+    damaged, would fail every report of this folder, and no run of this command would mend it.
 
     Raises:
-        UsageError: Data, weights or splits changed since.
+        UsageError: Data, weights or splits changed since; or there are trials that are not planned
+            here and cannot be read.
     """
 
     def name(spec: TrialSpec) -> tuple[str, str, str, int, int]:
         return spec.task.name, spec.protocol.name, spec.arm.label, spec.fold, spec.seed
 
     planned = {name(spec): spec.hash for spec in specs}
-    for trial in _readable(trials_of(out)):
+    own = set(planned.values())
+    for trial in trials_of(out):
+        try:
+            trial.require_own()
+        except UsageError as error:
+            if trial.folder.name in own:
+                continue  # it is planned anew
+            raise UsageError(
+                f"'{out.name}' holds trials that this release cannot read, e.g. "
+                f"{trial.folder.name}",
+                hint="choose another folder with --out, or remove that one",
+            ) from error
         if planned.get(name(trial.spec), trial.folder.name) != trial.folder.name:
             spec = trial.spec
             raise UsageError(
@@ -65,14 +77,6 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
                 f"data, weights, splits or network, e.g. {trial.folder.name}",
                 hint="choose another folder with --out, or remove that one",
             )
-
-
-def _readable(trials: Iterator[TrialFolder]) -> Iterator[TrialFolder]:
-    """Those that are what their folders are named by; the report names the others."""
-    for trial in trials:
-        with suppress(UsageError):
-            trial.require_own()
-            yield trial
 
 
 def recorded(out: Path) -> list[Path]:
