@@ -14,7 +14,7 @@ from inflate_zoo.bench.training.devices import Resources, device_kind
 from inflate_zoo.errors import UsageError
 from inflate_zoo.networks.base import BackboneConfig
 
-_BARE_BYTES = 600 << 20  # a process that has imported everything, and the volumes it reads
+_BARE_BYTES = 1 << 30  # a process that has imported everything, and the volumes it reads
 _TRAINED = 16  # bytes of a parameter: itself, its gradient and two moments
 _MAPS = 24  # maps of the window's size and the decoder's width that training keeps, in float32
 
@@ -127,9 +127,12 @@ def memory_bound(configs: Iterable[BackboneConfig], protocol: Protocol) -> int:
         tokens = prod(
             -(-size // step) for size, step in zip(window, config.levels[-1].stride, strict=True)
         )
-        _, kept = config.memory(tokens + config.num_prefix_tokens)
+        widest, kept = config.memory(tokens + config.num_prefix_tokens)
         parameters = sum(prod(shape) for shape in config.shapes().values())
-        largest = max(largest, parameters * _TRAINED + (kept + maps) * train.dice_group)
+        if settings.freeze:  # one window at a time, and nothing kept of it
+            largest = max(largest, parameters * 4 + widest)
+        else:
+            largest = max(largest, parameters * _TRAINED + (kept + maps) * train.dice_group)
     return _BARE_BYTES + largest
 
 

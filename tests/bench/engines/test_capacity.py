@@ -7,7 +7,7 @@ from inflate_zoo.bench.engines import capacity
 from inflate_zoo.bench.engines.capacity import crew, memory_bound, on_cores, on_gpus
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.errors import UsageError
-from tests.support.trials import tiny_protocol, tiny_run
+from tests.support.trials import FROZEN, tiny_protocol, tiny_run
 
 GB = 1 << 30
 
@@ -105,3 +105,5 @@ def test_the_memory_of_a_trial_grows_with_what_it_trains(tmp_path):
     assert memory_bound((small, large), protocol) == bounds[2]
     wide = tiny_protocol("network.window=['spacing',64,64]")
     assert memory_bound((small,), wide) > bounds[1]
+    frozen = tiny_protocol(*FROZEN)
+    assert bounds[0] < memory_bound((large,), frozen) < bounds[2]
