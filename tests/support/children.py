@@ -55,6 +55,12 @@ class Child:
         self._process = _SERVER.Process(target=_run, args=arguments)
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def poll(self) -> int | None:
         """Its exit code, below zero for a signal; None while it runs."""
         return self._process.exitcode
@@ -77,7 +83,7 @@ class Child:
 
     def printed(self) -> tuple[str, str]:
         """Standard output and standard error so far."""
-        out, err = (path.read_text() for path in self._files)
+        out, err = (path.read_text() if path.exists() else "" for path in self._files)
         return out, err
 
 
