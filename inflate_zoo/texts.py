@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours: `4.2 s`, `90 s`, `3.5 min`, `2.5 h`."""
+    """Seconds, minutes, hours or days: `4.2 s`, `90 s`, `3.5 min`, `2.5 h`, `2.0 days`."""
     if seconds < 120:
         return f"{_short(seconds)} s"
+    if seconds >= 2 * 86400:
+        return f"{_short(seconds / 86400)} days"
     return f"{_short(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 

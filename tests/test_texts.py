@@ -16,6 +16,9 @@ from inflate_zoo.texts import duration, problems_of, size
         (150, "2.5 min"),
         (7000, "117 min"),
         (9000, "2.5 h"),
+        (172_799, "48.0 h"),
+        (172_800, "2.0 days"),
+        (2_000_000, "23 days"),
     ],
 )
 def test_a_duration(seconds, shown):

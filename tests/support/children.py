@@ -23,7 +23,7 @@ _SERVER.set_forkserver_preload(
         "inflate_zoo.bench.training.trainer",
         "inflate_zoo.bench.trials.attempt",
         "inflate_zoo.bench.trials.planning",
-        "inflate_zoo.bench.trials.serial",
+        "inflate_zoo.bench.engines.local",
         "monai.networks.nets",
     ]
 )
@@ -55,6 +55,12 @@ class Child:
         self._process = _SERVER.Process(target=_run, args=arguments)
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def poll(self) -> int | None:
         """Its exit code, below zero for a signal; None while it runs."""
         return self._process.exitcode
@@ -77,7 +83,7 @@ class Child:
 
     def printed(self) -> tuple[str, str]:
         """Standard output and standard error so far."""
-        out, err = (path.read_text() for path in self._files)
+        out, err = (path.read_text() if path.exists() else "" for path in self._files)
         return out, err
 
 
@@ -90,7 +96,7 @@ def _run(words: list[str], cwd: str, env: dict[str, str], before: str, files: li
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
-    os.environ.update(env)
+    os.environ.update({"OMP_NUM_THREADS": "1", **env})
     os.chdir(cwd)
     sys.argv = ["inflate-zoo", *words]
     exec(compile(before, "<before>", "exec"), {"os": os})

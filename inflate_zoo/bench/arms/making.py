@@ -7,37 +7,31 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from inflate_zoo.bench.arms.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
-from inflate_zoo.bench.arms.sources import RECIPE, find_any
+from inflate_zoo.bench.arms.resolving import FoundSources
+from inflate_zoo.bench.arms.sources import RECIPE
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, Fed
 from inflate_zoo.conversion.converting import (
-    Planned,
     Request,
     convert_source,
-    plan_source,
 )
 from inflate_zoo.conversion.inspection import propose_patch_depth, understand_source
 from inflate_zoo.conversion.record import FILES, read_conversion
 from inflate_zoo.conversion.sources import Source
-from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
+from inflate_zoo.errors import UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
-from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.networks.backbone import read_backbone_config
 from inflate_zoo.networks.base import BackboneConfig
-from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.version import __version__
-
-_SAID = "in a comparison it stands behind the source: FILE:arch=NAME, :family=NAME, :weights=NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,69 +62,122 @@ class Arm:
     weights: Path | None
 
 
-def make_arms(
-    wanted: ArmRequest,
-    task: Task,
-    protocol: Protocol,
-    rule: ChannelRule,
-    cache: Path,
-    say: Callable[[str], None],
-) -> list[Arm]:
-    """Find and convert everything that is compared.
+@dataclass(frozen=True, slots=True)
+class ResolvedArms:
+    """What is compared, known before any data are read.
+
+    Attributes:
+        wanted: What was asked for.
+        named: Its sources, each once.
+        channels: Input channels of the stems.
+        found: Their files and architectures.
+        backbones: One per source; how deep its patches are to be, the data will say.
+        count: Arms that will be made.
+    """
+
+    wanted: ArmRequest
+    named: tuple[ArmSource, ...]
+    channels: int
+    found: FoundSources
+    backbones: tuple[BackboneConfig, ...]
+    count: int
+
+    def make(
+        self, task: Task, protocol: Protocol, cache: Path, say: Callable[[str], None]
+    ) -> list[Arm]:
+        """Convert everything that is compared.
+
+        Args:
+            task: The task, its spacing as the protocol has it.
+            protocol: The protocol.
+            cache: Conversions are kept there, by recipe.
+            say: Told what is being converted.
+
+        Returns:
+            The arms, in the order asked for, `random` last.
+
+        Raises:
+            UsageError: A source cannot be used, or is named twice.
+            HubError: The Hub could not be reached, or refused.
+            VerificationError: A conversion is not right.
+        """
+        if self.channels == 3 and len(task.channels) != 3:
+            raise UsageError(
+                f"--channel-rule rgb needs 3 channels, '{task.name}' has {len(task.channels)}",
+                hint="leave it out, or use sum",
+            )
+        maker = _Maker(
+            task, protocol, self.channels, cache, say, self.wanted.normalization, self.found
+        )
+        arms: list[Arm] = []
+        for source in self.named:
+            for scheme in _arms_of(source, self.wanted, self.named, self.found):
+                arms += maker.slices(source) if scheme == SLICES else maker.inflated(source, scheme)
+        if _random_too(self.wanted):
+            arms += _random(arms, maker)
+        _require_fitting(arms, task)
+        return _told_apart(arms)
+
+
+def resolve_arms(
+    wanted: ArmRequest, protocol: Protocol, rule: ChannelRule, cache: Path
+) -> ResolvedArms:
+    """Find and understand everything that is compared, from headers alone where there are any.
 
     Args:
         wanted: What is to be compared.
-        task: The task, its spacing as the protocol has it.
         protocol: The protocol.
         rule: How the stem takes the task's channels.
-        cache: Conversions are kept there, by recipe.
-        say: Told what is being converted.
-
-    Returns:
-        The arms, in the order asked for, `random` last.
+        cache: Digests of sources are kept there.
 
     Raises:
-        UsageError: A source cannot be used, or is named twice.
+        UsageError: A source cannot be used.
         HubError: The Hub could not be reached, or refused.
-        VerificationError: A conversion is not right.
     """
     for scheme in wanted.schemes:
         if scheme not in SCHEMES:
             raise UnknownNameError("scheme", scheme, SCHEMES)
-    if rule == "rgb" and len(task.channels) != 3:
-        raise UsageError(
-            f"--channel-rule rgb needs 3 channels, '{task.name}' has {len(task.channels)}",
-            hint="leave it out, or use sum",
-        )
-    channels = 3 if rule == "rgb" else 1
-    maker = _Maker(task, protocol, channels, cache, say, wanted.normalization)
-    named = [parse_arm(source) for source in dict.fromkeys(wanted.sources) if source != RANDOM]
-    _require_one_use(wanted, named, protocol, maker)
-    arms: list[Arm] = []
+    names = dict.fromkeys(wanted.sources)
+    named = tuple(parse_arm(source) for source in names if source != RANDOM)
+    found, channels = FoundSources(cache), 3 if rule == "rgb" else 1
+    _require_one_use(wanted, named, protocol, found)
+    backbones, count = [], 0
     for source in named:
-        if source.arm == SLICES:
-            arms.append(maker.slices(source))
-            continue
-        arms += maker.inflated(source, [source.arm] if source.arm else wanted.schemes)
-        if (
-            wanted.slices
-            and not source.arm
-            and replace(source, arm=SLICES) not in named
-            and not maker.converted(source)
-        ):
-            arms.append(maker.slices(source))
-    if wanted.random or RANDOM in wanted.sources:
-        arms += _random(arms, maker)
-    if not arms:
+        if source.arm == SLICES and found.converted(source):
+            raise UsageError(
+                f"'{Path(source.plain).name}' holds converted weights; '2d' needs the 2D "
+                "checkpoint",
+                hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
+            )
+        backbones.append(found.backbone(source, channels))
+        count += len(_arms_of(source, wanted, named, found))
+    if _random_too(wanted):
+        count += len({config.without_weights().model_dump_json() for config in backbones}) or 1
+    if not count:
         raise UsageError(
             "nothing to compare", hint="name a source, e.g. --source facebook/dino-vitb16"
         )
-    _require_fitting(arms, task)
-    return _told_apart(arms)
+    return ResolvedArms(wanted, named, channels, found, tuple(backbones), count)
+
+
+def _random_too(wanted: ArmRequest) -> bool:
+    return wanted.random or RANDOM in wanted.sources
+
+
+def _arms_of(
+    source: ArmSource, wanted: ArmRequest, named: Sequence[ArmSource], found: FoundSources
+) -> list[str]:
+    """Schemes and `2d` of a source; converted weights are one arm, whatever their scheme is."""
+    if found.converted(source):
+        return [""]
+    if source.arm:
+        return [source.arm]
+    beside = wanted.slices and replace(source, arm=SLICES) not in named
+    return [*wanted.schemes, *[SLICES] * beside]
 
 
 class _Maker:
-    """Makes arms of one task and protocol; every source is found once."""
+    """Makes arms of one task and protocol."""
 
     def __init__(
         self,
@@ -140,68 +187,43 @@ class _Maker:
         cache: Path,
         say: Callable[[str], None],
         normalization: Normalization | None,
+        sources: FoundSources,
     ) -> None:
         self._task, self._protocol, self._channels = task, protocol, channels
         self._cache, self._say, self._normalization = cache, say, normalization
-        self._found: dict[str, Source] = {}
-        self._last: tuple[ArmSource, Planned] | None = None
-
-    def _find(self, source: ArmSource) -> Source:
-        if source.plain not in self._found:
-            self._found[source.plain] = find_any(source.plain)
-        return self._found[source.plain]
-
-    def converted(self, source: ArmSource) -> bool:
-        """Whether a source is converted already."""
-        return (self._find(source).config or {}).get("model_type") in CONFIGS
+        self._sources = sources
 
     def patch_depth(self, patch: tuple[int, int]) -> int:
         """Patch depth of the protocol, in voxels."""
         asked = self._protocol.network.patch_depth
         return propose_patch_depth(patch, self._task.spacing) if asked == "spacing" else asked
 
-    def inflated(self, source: ArmSource, schemes: Sequence[str]) -> list[Arm]:
-        """One arm per scheme; one for converted weights, whatever theirs is."""
-        if not self.converted(source):
-            return [self._arm(source, scheme, None) for scheme in schemes]
-        found = self._find(source)
-        scheme = None
+    def inflated(self, source: ArmSource, scheme: str) -> list[Arm]:
+        """The arm of a source and scheme; of converted weights, whatever theirs is."""
+        found = self._sources.find(source)
+        if not self._sources.converted(source):
+            patch = self._sources.form(source).patch_size
+            return [self._made(source, "inflated", scheme, self.patch_depth(patch))]
+        stated = None
         if (found.folder / RECIPE).exists():
             recipe = read_conversion(found.folder, found.name).recipe
-            scheme = recipe.scheme
+            stated = recipe.scheme
             wanted = self._protocol.network.fold_normalization
             if wanted and not recipe.fold_normalization:
                 self._say(
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
                 )
-        return [self._described(found, found.folder, "inflated", scheme, source.weights)]
+        return [self._described(found, found.folder, "inflated", stated, source.weights)]
 
-    def slices(self, source: ArmSource) -> Arm:
+    def slices(self, source: ArmSource) -> list[Arm]:
         """The slice-by-slice baseline of a source."""
-        if self.converted(source):
-            name = Path(source.plain).name
-            raise UsageError(
-                f"'{name}' holds converted weights; '2d' needs the 2D checkpoint",
-                hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
-            )
-        return self._arm(source, "center", 1)
+        return [self._made(source, "2d", "center", 1)]
 
-    def _arm(self, source: ArmSource, scheme: str, patch_depth: int | None) -> Arm:
-        found = self._find(source)
-        try:
-            return self._made(source, found, scheme, patch_depth)
-        except (AmbiguousSourceError, ConfigError) as error:
-            if found.config is None:  # what is to be added has no flag here
-                error.details = (*error.details, _SAID)
-            raise
-
-    def _made(self, source: ArmSource, found: Source, scheme: str, patch_depth: int | None) -> Arm:
-        if patch_depth is None:
-            architecture = self._planned(source, found).understood.plan.architecture
-            depth = self.patch_depth(architecture.patch_size)
-        else:
-            depth = patch_depth
+    def _made(
+        self, source: ArmSource, kind: Literal["inflated", "2d"], scheme: str, depth: int
+    ) -> Arm:
+        found = self._sources.find(source)
         fold = self._protocol.network.fold_normalization
         options = Options(
             scheme,
@@ -212,7 +234,6 @@ class _Maker:
             normalization=self._normalization,
         )
         folder = self._convert(source, found, options)
-        kind: Literal["inflated", "2d"] = "2d" if patch_depth == 1 else "inflated"
         return self._described(found, folder, kind, scheme, source.weights)
 
     def _described(
@@ -239,25 +260,8 @@ class _Maker:
         )
         return Arm(spec, folder)
 
-    def _planned(self, source: ArmSource, found: Source) -> Planned:
-        """The source understood; of the last one only, as its tensors may lie in memory."""
-        plain = replace(source, arm="")
-        if self._last is None or self._last[0] != plain:
-            self._last = None
-            said = (source.family, source.arch, source.weights)
-            self._last = plain, plan_source(found, *said, partial(self._digests, found))
-        return self._last[1]
-
-    def _digests(self, found: Source) -> dict[str, str]:
-        """SHA-256 of a source's files by name; what is known of unchanged ones is kept."""
-        digests, files = store_of(self._cache).digests, {}
-        for path in found.files():
-            with reading(path):
-                files[path.name] = digests.of(path)
-        return files
-
     def _convert(self, source: ArmSource, found: Source, options: Options) -> Path:
-        store, files = store_of(self._cache), self._digests(found)
+        store, files = store_of(self._cache), self._sources.digests(found)
         said = [source.family, source.arch, source.weights]
         recipe = [__version__, found.address, found.commit, files, repr(options), said]
         key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
@@ -269,8 +273,8 @@ class _Maker:
             self._say(
                 f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
             )
-            convert_source(self._planned(source, found), folder, Request(options))
-            if self._digests(found) != files:
+            convert_source(self._sources.planned(source), folder, Request(options))
+            if self._sources.digests(found) != files:
                 raise UsageError(
                     f"'{found.name}' changed while it was converted",
                     hint="run the same command again once its files are whole",
@@ -303,7 +307,7 @@ def _fed(folder: Path) -> Fed:
 
 
 def _require_one_use(
-    wanted: ArmRequest, named: Sequence[ArmSource], protocol: Protocol, maker: _Maker
+    wanted: ArmRequest, named: Sequence[ArmSource], protocol: Protocol, found: FoundSources
 ) -> None:
     """Refuse a normalisation that is not that of the one source whose weights are made here.
 
@@ -325,7 +329,7 @@ def _require_one_use(
             hint=f"convert each with its own {what} and --fold-normalization, and name the folders",
         )
     (source,) = sources.values()
-    if maker.converted(source):
+    if found.converted(source):
         raise UsageError(
             f"{what} have no use: '{Path(source.plain).name}' holds converted weights",
             hint="name the 2D source, or convert it again with them",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+from inflate_zoo.bench.data.machine import free_memory, usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,17 +18,8 @@ BYTES_PER_VOXEL = 24  # at the highest, of one channel: raw, float32 twice, labe
 
 def threads_for(voxels: int) -> int:
     """Threads that may each hold a volume of so many voxels, half of the free memory in all."""
-    import psutil
-
-    room = psutil.virtual_memory().available // 2
-    return int(max(1, min(_cores(), room // max(1, voxels * BYTES_PER_VOXEL))))
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+    room = free_memory() // 2
+    return int(max(1, min(usable_cores(), room // max(1, voxels * BYTES_PER_VOXEL))))
 
 
 def in_threads(

@@ -23,6 +23,7 @@ from inflate_zoo.files.writing.contents import json_text
 
 _BEFORE, _AFTER = b'\n  "result": ', b',\n  "run": '  # of the result, in a file that we wrote
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+OUT_OF_MEMORY = "out_of_memory"  # a kind of failure
 Count = Annotated[int, Field(ge=0, strict=True)]
 
 
@@ -305,7 +306,7 @@ class Failure(BaseModel):
     """Why a trial has no record.
 
     Attributes:
-        kind: `error`, `out_of_memory`, `nan_loss` or `data_worker`.
+        kind: `error`, `out_of_memory`, `nan_loss`, `data_worker`, or `died`: its process was ended.
         reason: In one line, without local paths.
         case: The case or cases that were being read.
         where: Of the code, `file:line`.

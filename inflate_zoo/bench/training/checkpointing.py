@@ -44,6 +44,7 @@ class State:
         waiting: Of these, waiting for data.
         pausing: Of these, in validations and checkpoints.
         trial: Hash of the trial; empty in checkpoints of release 0.2.
+        threads: Of torch, on a CPU; 0 elsewhere, and where nobody noted it.
     """
 
     step: Steps = 0
@@ -56,6 +57,7 @@ class State:
     waiting: FiniteFloat = 0.0
     pausing: FiniteFloat = 0.0
     trial: str = ""
+    threads: Steps = 0
 
 
 _STATE = TypeAdapter(State)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inflate_zoo.bench.data.machine import usable_cores
 from inflate_zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,11 +25,14 @@ class Resources:
         device: `cpu`, `cuda`, `cuda:1`, `mps`; `None` takes the best there is.
         workers: Processes that make windows; `None` decides by device and cores.
         compiled: Whether networks are compiled for training; results round differently then.
+        threads: Threads of torch on the CPU; `None` leaves them as they are. Results round
+            differently with another number.
     """
 
     device: str | None = None
     workers: int | None = None
     compiled: bool = False
+    threads: int | None = None
 
 
 def device_kind(resources: Resources) -> str:
@@ -85,7 +89,7 @@ def workers_for(resources: Resources, device: torch.device) -> int:
     if resources.workers is not None:
         return resources.workers
     # A CPU that trains has no core to spare.
-    return 0 if device.type == "cpu" else min(8, max(0, (os.cpu_count() or 1) - 1))
+    return 0 if device.type == "cpu" else min(8, max(0, (resources.threads or usable_cores()) - 1))
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -124,3 +128,20 @@ def device_name(device: torch.device) -> str:
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def capability(device: torch.device) -> str:
+    """What the device can do, which decides how it rounds: e.g. `AVX2`, or `9.0` of a GPU."""
+    import torch
+
+    if device.type == "cuda":
+        return ".".join(map(str, torch.cuda.get_device_capability(device)))
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def set_threads(resources: Resources) -> None:
+    """Give torch the threads that it is to use."""
+    import torch
+
+    if resources.threads is not None:
+        torch.set_num_threads(resources.threads)

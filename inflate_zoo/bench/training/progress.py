@@ -11,6 +11,9 @@ class Watcher(Protocol):
     def stage(self, text: str) -> None:
         """A new part of the work begins, e.g. `features`."""
 
+    def resumed(self, step: int) -> None:
+        """A killed training goes on; so many steps are done."""
+
     def step(self, step: int, steps: int, loss: float, waiting: float) -> None:
         """An optimiser step is done; `waiting` is the share of time spent waiting for data."""
 
@@ -25,6 +28,9 @@ class Silent:
     """Watches nothing."""
 
     def stage(self, text: str) -> None:
+        """Nothing."""
+
+    def resumed(self, step: int) -> None:
         """Nothing."""
 
     def step(self, step: int, steps: int, loss: float, waiting: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from multiprocessing import active_children
@@ -43,6 +44,7 @@ from inflate_zoo.bench.training.stepping import (
 from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
 from inflate_zoo.segmentation.optimization import param_groups
 from inflate_zoo.segmentation.segmenter import Segmenter
+from inflate_zoo.texts import plural
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -123,13 +125,15 @@ class Trainer:
             body.compile(dynamic=False)
         self._body = accelerator.prepare_model(body)
         self._children: list[BaseProcess] = []  # that make the windows
-        self.state = State(trial=folder.name)
+        self._threads = torch.get_num_threads() if device.type == "cpu" else 0
+        self.state = State(trial=folder.name, threads=self._threads)
 
     def run(self) -> State:
         """Train to the end; the network then holds the selected weights."""
         main = self._accelerator.is_main_process
         if state := resume(self._folder, self._network, self._optimizer, main=main):
             self.state = state
+            self._goes_on()
             self._keep_best()  # the kill may have come between the two files
         writer = None
         if self._accelerator.is_main_process:
@@ -144,6 +148,19 @@ class Trainer:
         if self._settings.select == "best" and self.state.best is not None:
             load_best(self._folder / BEST, self._network, self.state)
         return self.state
+
+    def _goes_on(self) -> None:
+        """Say where a killed training goes on, and whether it will round as it began."""
+        before, self.state.threads = self.state.threads, self._threads
+        if not self._accelerator.is_main_process:
+            return
+        self._watcher.resumed(self.state.step)
+        if before and self._threads and before != self._threads:
+            warnings.warn(
+                f"trial {self._folder.name} began with {plural(before, 'thread')} and goes on with "
+                f"{self._threads}; the result rounds otherwise, unless --threads is {before}",
+                stacklevel=2,
+            )
 
     @property
     def selected_step(self) -> int:

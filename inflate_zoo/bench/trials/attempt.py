@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inflate_zoo.bench.data.machine import processor_name
 from inflate_zoo.bench.definitions.results import CaseScores, Curves, Result, Run
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.definitions.trials import TrialSpec
@@ -19,6 +20,7 @@ from inflate_zoo.bench.scoring.flops import count_flops, encoder_flops
 from inflate_zoo.bench.training.checkpointing import ASIDE, BEST, CHECKPOINT
 from inflate_zoo.bench.training.devices import (
     Resources,
+    capability,
     device_name,
     peak_memory,
     reset_peak_memory,
@@ -102,6 +104,8 @@ def _circumstances(
     started: datetime,
 ) -> Run:
     """The record's `run`: what may differ between two runs of the same trial."""
+    import torch
+
     state, train = trainer.state, trial.spec.protocol.train
     stepping = state.seconds - state.pausing
     return Run(
@@ -111,6 +115,9 @@ def _circumstances(
         groups_at_once=state.groups_at_once,
         peak_memory_bytes=peak_memory(accelerator.device),
         device=device_name(accelerator.device),
+        threads=torch.get_num_threads(),
+        processor=processor_name(),
+        capability=capability(accelerator.device),
         processes=accelerator.num_processes,
         compiled=resources.compiled,
         host=socket.gethostname(),

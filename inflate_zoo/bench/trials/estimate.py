@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from inflate_zoo.bench.data.cases import open_case
+from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.bench.scoring.evaluation import score_case
-from inflate_zoo.bench.training.devices import Resources, make_accelerator, peak_memory
+from inflate_zoo.bench.training.devices import (
+    Resources,
+    make_accelerator,
+    peak_memory,
+    set_threads,
+)
 from inflate_zoo.bench.training.features import identity
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.attempt import prepare_trial
@@ -50,7 +56,8 @@ class _Costs:
 class _Stopwatch(Silent):
     """Notes when each stage began, and when each part and each step ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, say: Callable[[str], None], progress: StageProgress) -> None:
+        self._name, self._say, self._progress = name, say, progress
         self.stages: dict[str, float] = {}
         self.parts: list[float] = []
         self.ends: list[float] = []
@@ -58,6 +65,7 @@ class _Stopwatch(Silent):
     def stage(self, text: str) -> None:
         """Note it."""
         self.stages[text] = time.perf_counter()
+        self._say(f"measuring {self._name}: {text}")
 
     def part(self, done: int, total: int) -> None:  # noqa: ARG002
         """Note it: of a short trial only the windows of a frozen backbone are parts."""
@@ -66,22 +74,27 @@ class _Stopwatch(Silent):
     def step(self, step: int, steps: int, loss: float, waiting: float) -> None:  # noqa: ARG002
         """Note it."""
         self.ends.append(time.perf_counter())
+        self._progress(f"steps of {self._name} measured", step, steps)
 
 
-def _measure(trial: TrialFolder, resources: Resources) -> _Costs:
+def _measure(trial: TrialFolder, resources: Resources, watch: _Stopwatch) -> _Costs:
     """Run a short trial without lease and record, for what it costs.
 
     Args:
         trial: With at least two steps; the first, which warms up, does not count.
         resources: Device and workers.
+        watch: Notes when what ended.
     """
+    set_threads(resources)
     accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
-    spec, watch = trial.spec, _Stopwatch()
+    spec = trial.spec
     began = time.perf_counter()
     predictor, trainer = prepare_trial(trial, accelerator, resources, watch, lambda: None)
     prepared = time.perf_counter()
+    watch.stage("training")
     trainer.run()
     trained = time.perf_counter()
+    watch.stage("evaluating")
     case = open_case(Path(trial.place.cache), spec.entries[spec.cases.test[0]])
     score_case(predictor, case, spec.task, trial.folder, 0)
     over = time.perf_counter()
@@ -130,18 +143,29 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """All trials that would run."""
+    """All trials that would run.
+
+    Attributes:
+        rows: One each.
+        at_once: How many run at a time.
+    """
 
     rows: tuple[Row, ...]
+    at_once: int = 1
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
         names = Row.__slots__
         return {
             "trials": [{name: getattr(row, name) for name in names} for row in self.rows],
-            "seconds": sum(row.seconds for row in self.rows if not row.done),
+            "seconds": self._seconds(),
+            "at_once": self.at_once,
             "disk_bytes": self._disk(),
         }
+
+    def _seconds(self) -> float:
+        todo = [row.seconds for row in self.rows if not row.done]
+        return max([sum(todo) / self.at_once, *todo], default=0.0)
 
     def _disk(self) -> int:
         return sum(row.disk_bytes + row.feature_bytes for row in self.rows)
@@ -153,13 +177,14 @@ class Estimate:
             f"{row.trial}  {row.arm}, seed {row.seed}, fold {row.fold}: {_needs(row)}"
             for row in self.rows
         ]
-        whole = sum(row.seconds for row in todo)
+        how = "one after another" if self.at_once == 1 else f"{self.at_once} at a time"
         features = sum(row.feature_bytes for row in todo)
         kept = f" ({size(features)} of it features in the cache)" if features else ""
-        spare = 3 * max((row.disk_bytes for row in todo), default=0)
+        spare = 3 * self.at_once * max((row.disk_bytes for row in todo), default=0)
         lines.append(
-            f"{len(self.rows)} trials, {len(todo)} to run: about {duration(whole)} one after "
-            f"another, {size(self._disk())} of disk{kept} and {size(spare)} more while one trains; "
+            f"{len(self.rows)} trials, {len(todo)} to run: "
+            f"about {duration(self._seconds())} {how}, "
+            f"{size(self._disk())} of disk{kept} and {size(spare)} more while trials train; "
             f"estimated from {STEPS} steps of each kind of trial"
         )
         return lines
@@ -191,15 +216,23 @@ class _Kind:
     window: int
 
 
-def estimate(planned: Planned, resources: Resources, say: Callable[[str], None]) -> Estimate:
+def estimate(
+    planned: Planned,
+    resources: Resources,
+    at_once: int,
+    say: Callable[[str], None],
+    progress: StageProgress,
+) -> Estimate:
     """Run a few steps and one evaluation of each distinct kind of trial, and scale up.
 
     Nothing is written into the run folder or the cache.
 
     Args:
         planned: The trials.
-        resources: Device and workers.
+        resources: What each trial may use.
+        at_once: How many run at a time.
         say: Told what is measured.
+        progress: Told how far that is.
     """
     done = {
         spec.hash: TrialFolder(planned.out / "trials" / spec.hash).done
@@ -211,8 +244,8 @@ def estimate(planned: Planned, resources: Resources, say: Callable[[str], None])
     for spec, place in planned.trials:
         name = f"{spec.arm.kind} {spec.arm.config.model_dump_json()}"
         if name not in measured and not done[spec.hash]:
-            say(f"measuring {spec.arm.label}")
-            measured[name] = _measured(spec, place, resources)
+            watch = _Stopwatch(spec.arm.label, say, progress)
+            measured[name] = _measured(spec, place, resources, watch)
         kind = measured.get(name, _Kind(0.0, 0.0, 0, 0, 0))
         features = json.dumps(identity(spec))
         windows = 0 if features in encoded else _windows(spec)
@@ -230,7 +263,7 @@ def estimate(planned: Planned, resources: Resources, say: Callable[[str], None])
                 feature_bytes=kind.window * windows,
             )
         )
-    return Estimate(tuple(rows))
+    return Estimate(tuple(rows), at_once)
 
 
 def _windows(spec: TrialSpec) -> int:
@@ -253,7 +286,7 @@ def _short(spec: TrialSpec) -> TrialSpec:
     )
 
 
-def _measured(spec: TrialSpec, place: Place, resources: Resources) -> _Kind:
+def _measured(spec: TrialSpec, place: Place, resources: Resources, watch: _Stopwatch) -> _Kind:
     """Run a short trial, with a cache of its own where features are kept, and scale up."""
     short, train, cache = _short(spec), spec.protocol.train, Path(place.cache)
     with tempfile.TemporaryDirectory(prefix="inflate-zoo-", ignore_cleanup_errors=True) as name:
@@ -264,7 +297,7 @@ def _measured(spec: TrialSpec, place: Place, resources: Resources) -> _Kind:
                 shutil.copytree(cache / entry, folder / entry)  # links need rights on Windows
             place = place.model_copy(update={"cache": str(folder)})
         trial = plan_trial(folder, short, place)
-        costs = _measure(trial, resources)
+        costs = _measure(trial, resources, watch)
         disk = (trial.folder / "model.safetensors").stat().st_size
         features = sum(file.stat().st_size for file in folder.glob("features/*/*.npy"))
 

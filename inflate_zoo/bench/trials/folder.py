@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from inflate_zoo.bench.definitions.trial_folder import SPEC, TrialFolder, place_file, read_plain
+from inflate_zoo.bench.definitions.trial_folder import (
+    RECORD,
+    SPEC,
+    TrialFolder,
+    place_file,
+    read_plain,
+)
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.writing.contents import form_text, json_text
@@ -39,19 +44,32 @@ def plan_trial(out: Path, spec: TrialSpec, place: Place) -> TrialFolder:
 
 
 def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
-    """Refuse a run folder with trials of the same name that are not the same.
+    """Refuse a run folder with trials of the same name that are not the same, or of no name at all.
 
-    The ranking could not tell which of them to believe.
+    The ranking could not tell which of them to believe; and what another release wrote, or is
+    damaged, would fail every report of this folder, and no run of this command would mend it.
 
     Raises:
-        UsageError: Data, weights or splits changed since.
+        UsageError: Data, weights or splits changed since; or there are trials that are not planned
+            here and cannot be read.
     """
 
     def name(spec: TrialSpec) -> tuple[str, str, str, int, int]:
         return spec.task.name, spec.protocol.name, spec.arm.label, spec.fold, spec.seed
 
     planned = {name(spec): spec.hash for spec in specs}
-    for trial in _readable(trials_of(out)):
+    own = set(planned.values())
+    for trial in trials_of(out):
+        try:
+            trial.require_own()
+        except UsageError as error:
+            if trial.folder.name in own:
+                continue  # it is planned anew
+            raise UsageError(
+                f"'{out.name}' holds trials that this release cannot read, e.g. "
+                f"{trial.folder.name}",
+                hint="choose another folder with --out, or remove that one",
+            ) from error
         if planned.get(name(trial.spec), trial.folder.name) != trial.folder.name:
             spec = trial.spec
             raise UsageError(
@@ -61,12 +79,9 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
             )
 
 
-def _readable(trials: Iterator[TrialFolder]) -> Iterator[TrialFolder]:
-    """Those that are what their folders are named by; the report names the others."""
-    for trial in trials:
-        with suppress(UsageError):
-            trial.require_own()
-            yield trial
+def recorded(out: Path) -> list[Path]:
+    """Folders of the trials that have a record, whether or not it is to be believed."""
+    return [path.parent for path in (out / "trials").glob(f"*/{RECORD}")]
 
 
 def trials_of(out: Path) -> Iterator[TrialFolder]:

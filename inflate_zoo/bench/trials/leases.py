@@ -180,6 +180,14 @@ def leased(folder: Path) -> Iterator[Callable[[], None] | None]:
             (folder / LEASE).unlink(missing_ok=True)
 
 
+def release_dead(folder: Path) -> None:
+    """Remove the lease of a process that died with it, and what it was writing."""
+    if holder(folder) is None:
+        with suppress(OSError):
+            (folder / LEASE).unlink(missing_ok=True)
+        remove_partial(folder)
+
+
 def remove_partial(folder: Path) -> None:
     """Remove what killed writers left in a trial's folder."""
     whole_files.remove_partial(folder)

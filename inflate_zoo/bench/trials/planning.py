@@ -1,4 +1,4 @@
-"""From what was asked for to trials: data checked, prepared and split, sources converted."""
+"""From what was asked for to trials: sources found, data checked and split, sources converted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inflate_zoo.bench.arms.making import ArmRequest, make_arms
+from inflate_zoo.bench.arms.making import ArmRequest, ResolvedArms, resolve_arms
 from inflate_zoo.bench.data.cases import prepare
 from inflate_zoo.bench.data.checking import check
 from inflate_zoo.bench.data.deriving import derive_task, resolve_task
@@ -31,12 +31,11 @@ _MOST_WARNINGS = 8
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What was asked for, the data aside.
 
     Attributes:
-        data: Folder of the data set.
         dataset: Task file or its name; `None` derives a task from the data.
         wanted: What is compared.
         protocol: How trials run.
@@ -48,7 +47,6 @@ class Request:
         command: The command, without local paths.
     """
 
-    data: Path
     dataset: str | None
     wanted: ArmRequest
     protocol: Protocol
@@ -58,6 +56,44 @@ class Request:
     out: Path | None
     cache: Path
     command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Comparison):
+    """What was asked for.
+
+    Attributes:
+        data: Folder of the data set.
+    """
+
+    data: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What was asked for, as far as it is known without the data.
+
+    Attributes:
+        asked: What was asked for.
+        task: The task, if it was named.
+        arms: What is compared, found and understood.
+        folds: Folds, from 0.
+    """
+
+    asked: Comparison
+    task: Task | None
+    arms: ResolvedArms
+    folds: tuple[int, ...]
+
+    @property
+    def trials(self) -> int:
+        """How many there will be."""
+        return self.arms.count * self.asked.seeds * len(self.folds)
+
+    def out(self, data: Path) -> Path:
+        """The run folder; a derived task is called as its data are."""
+        name = _slug(self.task.name if self.task else data.resolve().name)
+        return self.asked.out or Path("runs") / f"{name}-{self.asked.protocol.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +109,30 @@ class Planned:
     trials: tuple[tuple[TrialSpec, Place], ...]
 
 
+def resolve(asked: Comparison) -> Resolved:
+    """Find out everything that can be known before data are read: nothing wrong is to wait for it.
+
+    Raises:
+        UsageError: There is no such task, fold or scheme, or a source cannot be used.
+        HubError: The Hub could not be reached, or refused.
+    """
+    named = load_task(asked.dataset) if asked.dataset else None
+    folds = _folds(asked, named)
+    arms = resolve_arms(asked.wanted, asked.protocol, asked.rule, asked.cache)
+    return Resolved(asked, named, arms, folds)
+
+
 def plan(request: Request, say: Say, progress: StageProgress) -> Planned:
-    """Check and prepare the data, find and convert the sources, list the trials.
+    """`resolve`, then `plan_resolved`."""
+    return plan_resolved(resolve(request), request.data, say, progress)
+
+
+def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgress) -> Planned:
+    """Check and prepare the data, convert the sources, list the trials.
 
     Args:
-        request: What was asked for.
+        resolved: What was asked for.
+        data: Folder of the data set.
         say: Told what happens.
         progress: Told what is counted, how much is done, how much there is.
 
@@ -85,14 +140,15 @@ def plan(request: Request, say: Say, progress: StageProgress) -> Planned:
         UsageError: The data set or a source cannot be used; every bad case is counted.
         HubError: The Hub could not be reached, or refused.
     """
-    dataset = _checked(request.data, say, progress)
-    named = load_task(request.dataset) if request.dataset else None
+    request, named = resolved.asked, resolved.task
+    dataset = _checked(data, say, progress)
     names = [case.name for case in dataset.cases]
     if named:
         require_digest(named, names)
         _require_same_form(named, dataset)
     trials: list[tuple[TrialSpec, Place]] = []
-    for fold, parts in _folds(request, named, dataset).items():
+    for fold in resolved.folds:
+        parts = _parts(request.protocol, named, dataset, fold)
         if request.protocol.data.select_on == "test":
             drawn = named if request.protocol.data.split == "paper" else None
             parts = chosen_by_test(parts, drawn.paper_split if drawn else None)
@@ -108,7 +164,7 @@ def plan(request: Request, say: Say, progress: StageProgress) -> Planned:
             request.cache,
             lambda done, total: progress("cases prepared", done, total),
         )
-        made = make_arms(request.wanted, task, protocol, request.rule, request.cache, say)
+        made = resolved.arms.make(task, protocol, request.cache, say)
         # Seeds in the outer loop: what is there after a while is balanced.
         for seed in range(request.seeds):
             for arm in made:
@@ -129,9 +185,7 @@ def plan(request: Request, say: Say, progress: StageProgress) -> Planned:
                 )
                 trials.append((spec, place))
     trials.sort(key=lambda pair: pair[0].seed)
-    name = _slug(named.name if named else dataset.name)
-    out = request.out or Path("runs") / f"{name}-{request.protocol.name}"
-    return Planned(out, tuple(trials))
+    return Planned(resolved.out(data), tuple(trials))
 
 
 def _checked(folder: Path, say: Say, progress: StageProgress) -> Dataset:
@@ -151,26 +205,32 @@ def _checked(folder: Path, say: Say, progress: StageProgress) -> Dataset:
     return dataset
 
 
-def _folds(request: Request, named: Task | None, dataset: Dataset) -> dict[int, Parts]:
-    """The parts of each fold asked for."""
-    if request.protocol.data.split == "paper":
+def _folds(asked: Comparison, named: Task | None) -> tuple[int, ...]:
+    """The folds asked for."""
+    if asked.protocol.data.split == "paper":
         if named is None:
             raise UsageError(
                 "the paper's split is known of named tasks only",
                 hint="add --dataset, e.g. --dataset msd-task04, or --set data.split=folds",
             )
-        if request.folds not in (None, (0,)):
+        if asked.folds not in (None, (0,)):
             raise UsageError("the paper's split has one fold", hint="leave out --folds")
-        return {0: divide_as_published(named, dataset.listed)}
-    names = [case.name for case in dataset.cases]
+        return (0,)
     rule = named.split if named else Split()
-    folds = tuple(range(rule.folds)) if request.folds is None else request.folds
+    folds = tuple(range(rule.folds)) if asked.folds is None else asked.folds
     if wrong := [fold for fold in folds if not 0 <= fold < rule.folds]:
         raise UsageError(
             f"no fold {wrong[0]}: there are {rule.folds}, from 0",
             hint=f"choose from 0 to {rule.folds - 1}",
         )
-    return {fold: divide(names, rule, fold) for fold in folds}
+    return folds
+
+
+def _parts(protocol: Protocol, named: Task | None, dataset: Dataset, fold: int) -> Parts:
+    if protocol.data.split == "paper" and named is not None:
+        return divide_as_published(named, dataset.listed)
+    names = [case.name for case in dataset.cases]
+    return divide(names, named.split if named else Split(), fold)
 
 
 def _require_same_form(task: Task, dataset: Dataset) -> None:

@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from inflate_zoo.bench.definitions.results import Failure
+from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY, Failure
 from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, TrialFolder
-from inflate_zoo.bench.training.devices import Resources, make_accelerator
+from inflate_zoo.bench.training.devices import Resources, make_accelerator, set_threads
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.attempt import remove_scratch, run_attempt
 from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased, remove_partial
@@ -22,12 +22,13 @@ from inflate_zoo.interrupts import check
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+Outcome = Literal["done", "failed", "held"]
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s'\"/]+/)+")  # before a file's name
 
 
 def run_trial(
     trial: TrialFolder, resources: Resources, watcher: Watcher, since: float | None = None
-) -> str:
+) -> Outcome:
     """Run a trial, or go on with it, unless it is done or another process has it.
 
     Under `torchrun` or `accelerate launch` all processes share the one trial.
@@ -46,21 +47,18 @@ def run_trial(
         UsageError: The folder is no trial, or there is no such device.
         WorkError: It failed in one of several processes, which cannot go on together.
     """
-    if "LOCAL_RANK" not in os.environ:  # else all have to agree, below
-        held = holder(trial.folder) is not None
-        if trial.done and not held:
-            remove_scratch(trial)  # in case it was killed right after the record
-        if trial.done or held:
-            return "done" if trial.done else "held"
+    if "LOCAL_RANK" not in os.environ and (stands := standing(trial)):  # else all agree, below
+        return stands
     trial.require_ready()
+    set_threads(resources)
     accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
     if not accelerator.is_main_process:  # the first process holds the lease for all
-        how = _agreed(accelerator, "")
+        how = _agreed(accelerator, None)
         return how or _attempt(trial, accelerator, resources, watcher, lambda: None)
     with leased(trial.folder) as guard:
         how = _agreed(accelerator, _without_us(trial, guard is None, since))
         if how or guard is None:
-            return how
+            return how or "held"
         remove_partial(trial.folder)
         (trial.folder / FAILURE).unlink(missing_ok=True)
         if (trial.folder / RECORD).exists():
@@ -68,17 +66,46 @@ def run_trial(
         return _attempt(trial, accelerator, resources, watcher, guard)
 
 
-def _without_us(trial: TrialFolder, held: bool, since: float | None) -> str:
+def standing(trial: TrialFolder) -> Outcome | None:
+    """How a trial stands where nothing is to be done here; `None` where it may be run.
+
+    What a done one needs no more is removed.
+    """
+    held = holder(trial.folder) is not None
+    if trial.done:
+        if not held:
+            remove_scratch(trial)  # in case it was killed right after the record
+        return "done"
+    return "held" if held else None
+
+
+def fail_elsewhere(trial: TrialFolder, failure: Failure) -> Outcome:
+    """Write why the process that had a trial could not do so itself.
+
+    Returns:
+        `failed`, or how it stands where another process ended it or took it over meanwhile.
+    """
+    if trial.done:
+        return "done"
+    with leased(trial.folder) as guard:
+        if guard is None:
+            return "held"
+        remove_partial(trial.folder)
+        trial.fail(failure)
+    return "failed"
+
+
+def _without_us(trial: TrialFolder, held: bool, since: float | None) -> Outcome | None:
     """How a trial stands where nothing is left to do here: another may have ended it just now."""
     if trial.done:
         return "done"
     if held:
         return "held"
     path = trial.folder / FAILURE
-    return "failed" if since and path.exists() and path.stat().st_mtime >= since else ""
+    return "failed" if since and path.exists() and path.stat().st_mtime >= since else None
 
 
-def _agreed(accelerator: Accelerator, how: str) -> str:
+def _agreed(accelerator: Accelerator, how: Outcome | None) -> Outcome | None:
     """What the first process found, told to all that share the trial."""
     from accelerate.utils import broadcast_object_list
 
@@ -94,7 +121,7 @@ def _attempt(
     resources: Resources,
     watcher: Watcher,
     guard: Callable[[], None],
-) -> str:
+) -> Outcome:
     import torch
 
     try:
@@ -128,7 +155,7 @@ def _failure(error: Exception) -> Failure:
 
     text, case, kind = f"{type(error).__name__}: {error}", None, "error"
     if out_of_memory(error):
-        kind, text = "out_of_memory", "out of memory, with as few windows at a time as can be"
+        kind, text = OUT_OF_MEMORY, "out of memory, with as few windows at a time as can be"
     elif isinstance(error, NotFiniteError):
         kind, text, case = "nan_loss", error.message, ", ".join(error.cases)
     elif isinstance(error, WindowError):

@@ -13,8 +13,8 @@ from inflate_zoo.errors import UsageError
 if TYPE_CHECKING:
     from inflate_zoo.bench.arms.making import ArmRequest
     from inflate_zoo.bench.definitions.protocols import ChannelRule
-    from inflate_zoo.bench.trials.planning import Request
-    from inflate_zoo.cli.bench.watching import Board
+    from inflate_zoo.bench.trials.planning import Comparison
+    from inflate_zoo.cli.bench.datasets import DataPlace
 
 DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
 # Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
@@ -68,20 +68,18 @@ class Asked:
         return replace(self, dataset=EMBEDDED_TASK, suite=EMBEDDED_SUITE, protocol=protocol)
 
 
-def request_of(asked: Asked, words: Sequence[str], shown: Board) -> Request:
-    """Find what was asked for, the data set last: it may have to be fetched.
+def comparison_of(asked: Asked, words: Sequence[str]) -> tuple[Comparison, DataPlace]:
+    """What is compared, and where its data are; neither data nor sources are read.
 
     Args:
         asked: The options.
         words: The whole command line.
-        shown: Told what is fetched.
 
     Raises:
-        UsageError: An option says what cannot be.
-        WorkError: The data set could not be fetched.
+        UsageError: An option says what cannot be, or the data set is not there.
     """
     from inflate_zoo.bench.definitions.catalog import load_protocol
-    from inflate_zoo.bench.trials.planning import Request
+    from inflate_zoo.bench.trials.planning import Comparison
     from inflate_zoo.files.locations import default_cache
     from inflate_zoo.naming.configs.normalization import given
 
@@ -89,8 +87,7 @@ def request_of(asked: Asked, words: Sequence[str], shown: Board) -> Request:
     protocol = load_protocol(asked.protocol or DEFAULT_PROTOCOL, asked.changes)
     wanted = replace(_wanted(asked), normalization=given(asked.mean, asked.std))
     folds = _folds(asked.folds)
-    return Request(
-        data=find_data(asked.data, asked.dataset, shown, download=asked.download),
+    compared = Comparison(
         dataset=asked.dataset,
         wanted=wanted,
         protocol=protocol,
@@ -101,6 +98,7 @@ def request_of(asked: Asked, words: Sequence[str], shown: Board) -> Request:
         cache=asked.cache or default_cache(),
         command=shown_command(words),
     )
+    return compared, find_data(asked.data, asked.dataset, download=asked.download)
 
 
 def rule_of(text: str) -> ChannelRule:

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from inflate_zoo.bench.definitions.tasks import Task
     from inflate_zoo.cli.bench.watching import Board
 
 
-def find_data(data: Path | None, dataset: str | None, shown: Board, *, download: bool) -> Path:
-    """Folder of the data set.
+@dataclass(frozen=True, slots=True)
+class DataPlace:
+    """Where a data set is, or is to be fetched to.
+
+    Attributes:
+        folder: Where it is; where it is to be fetched, the folder that it goes into.
+        fetched: The task whose data are to be fetched; `None` where nothing is.
+    """
+
+    folder: Path
+    fetched: Task | None = None
+
+    def found(self, shown: Board) -> Path:
+        """Folder of the data set, fetched if that was asked for.
+
+        Args:
+            shown: Told what is fetched.
+
+        Raises:
+            WorkError: It could not be fetched.
+        """
+        from inflate_zoo.bench.data.fetching import fetch_dataset
+
+        if self.fetched is None:
+            return self.folder
+        return fetch_dataset(self.fetched, self.folder, shown.say, shown.count)
+
+
+def find_data(data: Path | None, dataset: str | None, *, download: bool) -> DataPlace:
+    """Where the data set is; nothing is fetched yet.
 
     Args:
         data: The folder, or the one it is downloaded into.
         dataset: Task file or its name.
-        shown: Told what is fetched.
         download: Whether it may be fetched.
 
     Raises:
         UsageError: No data set was named, or it is not there and may not be fetched.
-        WorkError: It could not be fetched.
     """
     if data is not None and (not download or (data / "dataset.json").exists()):
-        return data
+        return DataPlace(data)
     if dataset is None:
         raise UsageError(
             "no data set was named",
@@ -33,18 +61,18 @@ def find_data(data: Path | None, dataset: str | None, shown: Board, *, download:
             if download
             else "add --data DIR, a folder in the Decathlon or the nnU-Net raw layout",
         )
-    from inflate_zoo.bench.data.fetching import data_root, fetch_dataset, fetched
+    from inflate_zoo.bench.data.fetching import data_root, fetched
     from inflate_zoo.bench.definitions.catalog import load_task
     from inflate_zoo.files.locations import data_folder
 
     task = load_task(dataset)
     if task.address.startswith("builtin/"):
-        return data_folder(f"benchmarks/{task.address}")
+        return DataPlace(data_folder(f"benchmarks/{task.address}"))
     root = data_root(data)
     if download:
-        return fetch_dataset(task, root, shown.say, shown.count)
+        return DataPlace(root, task)
     if (there := fetched(task, root)) is not None:
-        return there
+        return DataPlace(there)
     raise UsageError(
         f"task '{task.name}' needs its data: {task.title}, {task.license}",
         hint=task.access

@@ -31,18 +31,28 @@ Schemes = Annotated[
 ]
 SuiteName = Annotated[str | None, typer.Option(help="Suite or suite file [default: objectives].")]
 ProtocolName = Annotated[
-    str | None, typer.Option(help="volume, quick, probe, paper or a file [default: volume].")
+    str | None, typer.Option(help="volume, quick, probe, paper, file [default: volume].")
 ]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change the protocol: train.steps=500.")
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Trainings per arm and fold.")]
 Folds = Annotated[str, typer.Option(help="Folds, e.g. 0,1,2, or all.")]
-RuleName = Annotated[
-    str, typer.Option(help="Several channels share the grey kernel (sum) or are RGB (rgb).")
-]
+RuleName = Annotated[str, typer.Option(help="Several channels: sum, or RGB (rgb).")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps [default: the best].")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that make windows.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="CPU threads of a trial [default: a share].",
+    ),
+]
+AtOnce = Annotated[
+    int | None,
+    typer.Option(min=1, help="Trials at a time [default: as many as fit]."),
+]
+PerGpu = Annotated[int | None, typer.Option(min=1, help="Trials at a time on each GPU.")]
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile networks: for long trainings on a GPU.")
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
 
-from inflate_zoo.cli.bench.asking import DEFAULT_SEEDS, Asked, request_of, rule_of
+from inflate_zoo.cli.bench.asking import DEFAULT_SEEDS, Asked, comparison_of
 from inflate_zoo.cli.bench.options import (
+    AtOnce,
     Cache,
     Changes,
     Compile,
@@ -18,6 +20,7 @@ from inflate_zoo.cli.bench.options import (
     Download,
     DryRun,
     Folds,
+    PerGpu,
     ProtocolName,
     RuleName,
     RunFolder,
@@ -25,6 +28,7 @@ from inflate_zoo.cli.bench.options import (
     Seeds,
     Sources,
     SuiteName,
+    Threads,
     Workers,
 )
 from inflate_zoo.cli.bench.watching import board
@@ -40,10 +44,14 @@ from inflate_zoo.cli.common import (
     say,
     tell,
 )
+from inflate_zoo.texts import plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inflate_zoo.bench.engines.capacity import Crew
     from inflate_zoo.bench.training.devices import Resources
-    from inflate_zoo.bench.trials.planning import Planned
+    from inflate_zoo.bench.trials.planning import Planned, Resolved
     from inflate_zoo.cli.bench.watching import Board
 
 NAME = "bench"
@@ -66,6 +74,9 @@ def command(
     channel_rule: RuleName = "sum",
     device: Device = None,
     workers: Workers = None,
+    threads: Threads = None,
+    at_once: AtOnce = None,
+    per_gpu: PerGpu = None,
     compile: Compile = False,  # noqa: A002 - the flag's name
     out: RunFolder = None,
     cache: Cache = None,
@@ -82,8 +93,8 @@ def command(
     inflate-zoo bench --dataset msd-task09 --download --source facebook/dino-vitb16 --source random
 
     Without --data, --dataset, --source and --suite: four small builtin checkpoints, 50 builtin
-    volumes, protocol quick; a quarter of an hour on two cores, no network needed. Whatever is
-    interrupted goes on with the same command.
+    volumes, protocol quick; minutes, no network needed. Whatever is interrupted goes on with the
+    same command.
     """
     needs_bench()
     from inflate_zoo.bench.training.devices import Resources
@@ -105,50 +116,95 @@ def command(
         out=out,
         cache=cache,
     )
-    _bench(asked, Resources(device, workers, compile), format, dry_run=dry_run)
+    side = Side(Resources(device, workers, compile, threads), at_once, per_gpu)
+    _bench(asked, side, format, dry_run=dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How much of this machine was asked for.
+
+    Attributes:
+        resources: Of each trial.
+        at_once: Trials at a time.
+        per_gpu: Trials at a time on each GPU.
+    """
+
+    resources: Resources
+    at_once: int | None
+    per_gpu: int | None
+
+    def divided(self, resolved: Resolved) -> Crew:
+        """Who works on the trials."""
+        from inflate_zoo.bench.engines.capacity import crew, memory_bound
+
+        need = memory_bound(resolved.arms.backbones, resolved.asked.protocol)
+        return crew(self.resources, resolved.trials, need, self.at_once, self.per_gpu)
 
 
 def _bench(
     asked: Asked,
-    resources: Resources,
+    side: Side,
     format: OutputFormat,  # noqa: A002 - the flag's name
     *,
     dry_run: bool,
 ) -> None:
     """Plan what was asked for; run it and report, or say what it would take."""
+    from inflate_zoo.bench.engines.processes import get_ready
     from inflate_zoo.bench.training.devices import device_kind
-    from inflate_zoo.bench.trials.planning import plan
+    from inflate_zoo.bench.trials.folder import recorded
+    from inflate_zoo.bench.trials.planning import plan_resolved, resolve
 
-    rule_of(asked.rule)
-    device_kind(resources)  # refuses one that is not there, before data are prepared
+    compared, place = comparison_of(asked, sys.argv)
+    device_kind(side.resources)  # refuses one that is not there, before sources are looked for
+    resolved = resolve(compared)
+    crew = side.divided(resolved)
+    out = resolved.out(place.folder)
+    say(headline(resolved, crew, out))
+    if len(crew.devices) > 1 and not dry_run and len(recorded(out)) < resolved.trials:
+        get_ready()  # it imports while data are checked and prepared
     with board() as shown:
-        request = request_of(asked, sys.argv, shown)
-    with board() as shown:
-        planned = plan(request, shown.say, shown.count)
+        planned = plan_resolved(resolved, place.found(shown), shown.say, shown.count)
         if not dry_run:
-            _run(planned, resources, shown)
+            _run(planned, crew, shown)
     if dry_run:
-        _tell_estimate(planned, resources, format)
+        _tell_estimate(planned, crew, format)
     else:
         _finish(planned, format)
 
 
-def _run(planned: Planned, resources: Resources, shown: Board) -> None:
+def headline(resolved: Resolved, crew: Crew, out: Path) -> str:
+    """What is about to run, in one line."""
+    asked, folds = resolved.asked, len(resolved.folds)
+    parts = [plural(resolved.arms.count, "arm"), plural(asked.seeds, "seed")]
+    parts += [plural(folds, "fold")] if folds > 1 else []
+    task = resolved.task.name if resolved.task else "a task derived from the data"
+    threads = plural(crew.demands.threads or 1, "thread")
+    many = len(crew.devices)
+    how = f"{many} at a time, {threads} each" if many > 1 else f"one at a time, {threads}"
+    return (
+        f"{task}, protocol {asked.protocol.name}: {' x '.join(parts)}"
+        f" = {plural(resolved.trials, 'trial')} on {crew.named()}, {how}; run folder {out}"
+    )
+
+
+def _run(planned: Planned, crew: Crew, shown: Board) -> None:
     """Run the trials that are not done yet."""
+    from inflate_zoo.bench.engines.local import Local
     from inflate_zoo.bench.trials.folder import plan_trial, refuse_others
-    from inflate_zoo.bench.trials.serial import run_trials
 
     refuse_others(planned.out, [spec for spec, _ in planned.trials])
     trials = [plan_trial(planned.out, spec, place) for spec, place in planned.trials]
-    run_trials(trials, resources, shown.watch, shown.say)
+    Local(crew.devices).run(trials, crew.demands, shown)
 
 
-def _tell_estimate(planned: Planned, resources: Resources, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
+def _tell_estimate(planned: Planned, crew: Crew, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
     """Measure a few steps of each kind of trial and print what all would take."""
     from inflate_zoo.bench.trials.estimate import estimate
 
     with board() as shown:
-        estimated = estimate(planned, resources, shown.say)
+        resources = replace(crew.demands, device=crew.devices[0])
+        estimated = estimate(planned, resources, len(crew.devices), shown.say, shown.count)
     if format is OutputFormat.json:
         print_json(estimated.plain())
         return

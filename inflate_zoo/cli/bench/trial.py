@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.cli.bench.options import Compile, Device, Workers
+from inflate_zoo.cli.bench.options import Compile, Device, Threads, Workers
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import Debug, guarded, needs_bench, tell
 
@@ -19,6 +19,7 @@ def command(
     folders: Annotated[list[Path], typer.Argument(help="Folders below <out>/trials.")],
     device: Device = None,
     workers: Workers = None,
+    threads: Threads = None,
     compile: Compile = False,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
@@ -30,13 +31,14 @@ def command(
     """
     needs_bench()
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+    from inflate_zoo.bench.engines.capacity import crew
+    from inflate_zoo.bench.engines.local import Local
     from inflate_zoo.bench.training.devices import Resources
-    from inflate_zoo.bench.trials.serial import run_trials
 
     trials = [TrialFolder(folder) for folder in dict.fromkeys(folders)]
-    resources = Resources(device, workers, compile)
+    alone = crew(Resources(device, workers, compile, threads), len(trials), 1, 1, None)
     with board() as shown:
-        tally = run_trials(trials, resources, shown.watch, shown.say)
+        tally = Local(alone.devices).run(trials, alone.demands, shown)
     tell(f"{len(tally.done)} done, {len(tally.failed)} failed")
     if tally.failed:
         raise typer.Exit(1)

@@ -1,23 +1,29 @@
-"""How a running trial is shown: bars on a terminal, plain lines elsewhere. All on stderr."""
+"""How running trials are shown: bars on a terminal, plain lines elsewhere. All on stderr."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inflate_zoo.cli.bench.pace import Pace
 from inflate_zoo.cli.common import say
 from inflate_zoo.errors import printable
+from inflate_zoo.texts import duration, plural
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+    from inflate_zoo.bench.engines.engine import Ended
     from inflate_zoo.bench.training.progress import Watcher
 
 _SECONDS_BETWEEN_LINES = 30.0
+_LONG = 86400.0  # seconds; a run that takes longer says so while it is easy to stop
+_MINUTES = "quick"  # the protocol that takes minutes
 
 
 class Board:
@@ -26,10 +32,14 @@ class Board:
     def __init__(self, bars: Progress | None) -> None:
         self._bars = bars
         self._whole: TaskID | None = None
-        self._trial: _Bar | None = None
         self._counted: dict[str, TaskID] = {}
         self._lined: dict[str, float] = {}
         self._began = time.monotonic()
+        self._numbers: dict[Path, int] = {}
+        self._watched: dict[Path, _Bar | _Lines] = {}
+        self._done, self._warned = 0, False
+        self._rounds = Rounds(())
+        self.pace = Pace(0, 1)
 
     def say(self, text: str) -> None:
         """A line, above the bars."""
@@ -42,26 +52,76 @@ class Board:
         """Progress of something before the trials."""
         if self._bars is not None:
             if what not in self._counted:
-                self._counted[what] = self._bars.add_task(what, total=total, note="")
+                self._counted[what] = self._bars.add_task(what, total=total, left="", note="")
             self._bars.update(self._counted[what], completed=done, total=total)
             if done == total:
                 self._bars.remove_task(self._counted.pop(what))
         elif done == total or self._due(what):
             say(f"{done} of {total} {what}")
 
-    def watch(self, trial: TrialFolder, ended: int, total: int) -> Watcher:
+    def begin(self, trials: Sequence[TrialFolder], at_once: int) -> None:
+        """All trials, in the order in which they run, and how many run at a time."""
+        self._numbers = {trial.folder: number for number, trial in enumerate(trials, start=1)}
+        self._rounds = Rounds(trials)
+        self.pace = Pace(len(trials), at_once)
+        if self._bars is not None:
+            self._whole = self._bars.add_task("trials", total=len(trials), left="", note="")
+
+    def watch(self, trial: TrialFolder) -> Watcher:
         """The watcher of one trial."""
         spec = trial.spec
         name = f"{spec.arm.label}, seed {spec.seed}, fold {spec.fold}"
+        self.pace.begin(trial.folder.name)
         if self._bars is None:
-            return _Lines(name, ended, total)
-        if self._whole is None:
-            self._whole = self._bars.add_task("trials", total=total, note="")
-        self._bars.update(self._whole, completed=ended)
-        if self._trial is not None:
-            self._trial.remove()
-        self._trial = _Bar(self._bars, name)
-        return self._trial
+            number = f"[{self._numbers[trial.folder]}/{self.pace.total}]"
+            self._watched[trial.folder] = _Lines(self, trial, f"{number} {name}")
+        else:
+            self._watched[trial.folder] = _Bar(self, trial, name, self._bars)
+        return self._watched[trial.folder]
+
+    def ended(self, trial: TrialFolder, how: Ended) -> None:
+        """A trial ended, here or elsewhere."""
+        self.pace.end(trial.folder.name)
+        self._done += how == "done"
+        if (watched := self._watched.pop(trial.folder, None)) is not None:
+            watched.over()
+        if self._bars is not None and self._whole is not None:
+            self._bars.update(self._whole, completed=self.pace.ended, left=self.left())
+        elif watched is not None and self.pace.ended < self.pace.total:
+            say(f"{self.pace.ended} of {self.pace.total} trials ended, {self.left()}".rstrip(", "))
+        for line in self._rounds.ended(trial):
+            self.say(line)
+
+    def interrupted(self) -> None:
+        """The command was asked to end, and what runs is about to."""
+        done = f"{self._done} of {plural(self.pace.total, 'trial')} done"
+        self.say(f"{done}; the same command goes on")
+
+    def staged(self, trial: TrialFolder, text: str) -> None:
+        """A trial does something else; its process may have taken long to come to the first."""
+        if text == "loading":
+            self.pace.begin(trial.folder.name)
+
+    def stepped(self, trial: TrialFolder, step: int, steps: int) -> None:
+        """A step of a trial is done: what will all of them take?"""
+        self.pace.step(trial.folder.name, step, steps)
+        if self._bars is not None and self._whole is not None:
+            self._bars.update(self._whole, left=self.left())
+        left, each = self.pace.left(), self.pace.per_step()
+        if self._warned or left is None or each is None or left < _LONG:
+            return
+        self._warned = True
+        line = (
+            f"warning: at {duration(each)} a step this run takes about {duration(left)} on this "
+            "device"
+        )
+        quick = trial.spec.protocol.name.startswith(_MINUTES)
+        self.say(line if quick else f"{line}; --protocol {_MINUTES} takes minutes")
+
+    def left(self) -> str:
+        """How long all trials will still take, in words; empty where nothing was measured."""
+        left = self.pace.left()
+        return "" if left is None else f"about {duration(left)} left"
 
     def _due(self, what: str) -> bool:
         now = time.monotonic()
@@ -71,23 +131,69 @@ class Board:
         return True
 
 
+class Rounds:
+    """Which rounds of seeds are complete: those whose trials have all ended.
+
+    Args:
+        trials: All of them.
+    """
+
+    def __init__(self, trials: Sequence[TrialFolder]) -> None:
+        self._left: dict[int, set[Path]] = {}
+        for trial in trials:
+            self._left.setdefault(trial.spec.seed, set()).add(trial.folder)
+        self._over: list[int] = []
+
+    def ended(self, trial: TrialFolder) -> tuple[str, ...]:
+        """What the ranking says so far, once a round of several is over; nothing after the last."""
+        left = self._left[trial.spec.seed]
+        left.discard(trial.folder)
+        if left or len(self._left) == 1:
+            return ()
+        self._over.append(trial.spec.seed)
+        if len(self._over) == len(self._left):
+            return ()  # the report is next
+        return ranking_so_far(trial.folder.parents[1], self._over)
+
+
+def ranking_so_far(out: Path, seeds: Sequence[int]) -> tuple[str, ...]:
+    """What the trials of these seeds alone say."""
+    from inflate_zoo.bench.report.answers import so_far
+    from inflate_zoo.errors import InflateZooError
+
+    try:
+        return so_far([out], seeds)
+    except InflateZooError:  # no record yet: all failed
+        return ()
+
+
 class _Bar:
     """One trial as a bar: steps, loss, Dice so far, wait for data, time left."""
 
-    def __init__(self, bars: Progress, name: str) -> None:
-        self._bars, self._name, self._dice = bars, printable(name), ""
-        self._task = bars.add_task(self._name, total=None, note="")
+    def __init__(self, board: Board, trial: TrialFolder, name: str, bars: Progress) -> None:
+        self._board, self._trial, self._bars = board, trial, bars
+        self._name, self._dice = printable(name), ""
+        self._task = bars.add_task(self._name, total=None, left="", note="")
 
-    def remove(self) -> None:
+    def over(self) -> None:
         self._bars.remove_task(self._task)
 
     def stage(self, text: str) -> None:
-        self.remove()  # a new one: the time left starts anew
-        self._task = self._bars.add_task(self._name, total=None, note=text)
+        self._board.staged(self._trial, text)
+        self.over()  # a new one: its parts are counted anew
+        steps = self._trial.spec.protocol.train.steps if text == "training" else None
+        self._task = self._bars.add_task(self._name, total=steps, left="", note=text)
+
+    def resumed(self, step: int) -> None:
+        self._bars.update(self._task, completed=step)
+        self._board.say(f"{self._name} goes on from step {step}")
 
     def step(self, step: int, steps: int, loss: float, waiting: float) -> None:
+        self._board.stepped(self._trial, step, steps)
+        left = self._board.pace.left_of(self._trial.folder.name)
         note = f"loss {loss:.3f}{self._dice}, {waiting:.0%} waiting for data"
-        self._bars.update(self._task, completed=step, total=steps, note=note)
+        shown = "" if left is None else duration(left)
+        self._bars.update(self._task, completed=step, total=steps, left=shown, note=note)
 
     def dice(self, value: float) -> None:
         self._dice = f", validation Dice {value:.3f}"
@@ -99,11 +205,13 @@ class _Bar:
 class _Lines:
     """One trial as plain lines, a few per minute at most."""
 
-    def __init__(self, name: str, ended: int, total: int) -> None:
-        self._name = f"[{ended + 1}/{total}] {name}"
+    def __init__(self, board: Board, trial: TrialFolder, name: str) -> None:
+        self._board, self._trial, self._name = board, trial, name
         self._stage, self._last = "", time.monotonic()
         self._dice = ""
-        self._began: tuple[int, float] | None = None
+
+    def over(self) -> None:
+        pass
 
     def _line(self, text: str, last: bool) -> None:
         now = time.monotonic()
@@ -112,19 +220,22 @@ class _Lines:
             say(f"{self._name}: {text}")
 
     def stage(self, text: str) -> None:
+        self._board.staged(self._trial, text)
         self._stage = text
         self._line(text, last=True)
 
+    def resumed(self, step: int) -> None:
+        self._line(f"goes on from step {step}", last=True)
+
     def step(self, step: int, steps: int, loss: float, waiting: float) -> None:
-        now = time.monotonic()
-        first, since = self._began or (step, now)
-        self._began = (first, since)
-        left = (now - since) / max(1, step - first) * (steps - step)
+        self._board.stepped(self._trial, step, steps)
         text = (
             f"step {step} of {steps}, loss {loss:.3f}{self._dice}, {waiting:.0%} waiting for data"
         )
-        last = step == steps
-        self._line(text if last else f"{text}, {left:.0f} s left", last)
+        if step < steps and (left := self._board.pace.left_of(self._trial.folder.name)) is not None:
+            text += f", {duration(left)} left"
+            text += f"; of all trials {self._board.left()}" if self._board.pace.total > 1 else ""
+        self._line(text, last=step == steps)
 
     def dice(self, value: float) -> None:
         self._dice = f", validation Dice {value:.3f}"
@@ -140,19 +251,13 @@ def board() -> Iterator[Board]:
         yield Board(None)
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
         TextColumn("{task.fields[note]}", markup=False),
     )
     console = Console(stderr=True)

@@ -2,9 +2,7 @@
 
 import threading
 import time
-from types import SimpleNamespace
 
-import psutil
 import pytest
 
 from inflate_zoo.bench.data import threads as cores
@@ -16,8 +14,8 @@ from inflate_zoo.bench.data.threads import BYTES_PER_VOXEL, in_threads, threads_
     [(10, 10**9, 8), (10**6, 2 * 3 * BYTES_PER_VOXEL * 10**6, 3), (10**9, 10**6, 1), (0, 0, 1)],
 )
 def test_threads_are_those_the_memory_holds(monkeypatch, voxels, free, count):
-    monkeypatch.setattr(cores, "_cores", lambda: 8)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(cores, "usable_cores", lambda: 8)
+    monkeypatch.setattr(cores, "free_memory", lambda: free)
     assert threads_for(voxels) == count
 
 

@@ -153,6 +153,20 @@ def test_a_run_folder_with_other_data_is_refused(run, tmp_path):
     refuse_others(tmp_path, [other.model_copy(update={"seed": 5})])
 
 
+def test_a_run_folder_of_another_release_is_refused_before_anything_runs(run, tmp_path):
+    """Its report would fail for ever, whatever the command adds."""
+    trial = run.trials[0]
+    old = plan_trial(tmp_path, trial.spec, trial.place).folder
+    table = json.loads((old / "trial.json").read_text())
+    (old / "trial.json").write_text(json.dumps({**table, "release": "0.1"}))
+    specs = [each.spec for each in run.trials]
+    refuse_others(tmp_path, specs)  # planned here: written anew
+    with pytest.raises(UsageError, match="that this release cannot read") as caught:
+        refuse_others(tmp_path, specs[1:])
+    assert old.name in caught.value.message
+    assert "--out" in caught.value.hint
+
+
 def without_digest(table):
     result = {**table["result"], "mean": {name: {"dice": 0.6} for name in table["result"]["mean"]}}
     return {**table, "digest": None, "result": result}

@@ -4,7 +4,7 @@ import pytest
 
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials.estimate import Estimate, Row, estimate
+from inflate_zoo.bench.trials.estimate import STEPS, Estimate, Row, estimate
 from inflate_zoo.bench.trials.planning import Planned
 from inflate_zoo.bench.trials.running import run_trial
 from tests.support.trials import FROZEN, one_thread, tiny_run
@@ -19,8 +19,11 @@ def test_each_kind_is_measured_once_and_nothing_is_written(tmp_path, changes):
     before = sorted([*run.out.rglob("*"), *run.cache.rglob("*")])
     said = []
     with one_thread():
-        found = estimate(planned, CPU, said.append)
-    assert said == ["measuring vit center", "measuring random"]
+        found = estimate(planned, CPU, 1, said.append, lambda *counted: said.append(counted))
+    stages = ("loading", *["features"] * bool(changes), "training", "evaluating")
+    told = [line for line in said if isinstance(line, str)]
+    assert told == [f"measuring {arm}: {s}" for arm in ("vit center", "random") for s in stages]
+    assert ("steps of random measured", STEPS, STEPS) in said  # a slow one is not silent
     assert sorted([*run.out.rglob("*"), *run.cache.rglob("*")]) == before
     assert [row.trial for row in found.rows] == [trial.folder.name for trial in run.trials]
     assert [row.seed for row in found.rows] == [0, 0, 1, 1]
@@ -29,7 +32,7 @@ def test_each_kind_is_measured_once_and_nothing_is_written(tmp_path, changes):
     with one_thread():
         for trial in run.trials[:2]:
             run_trial(trial, CPU, Silent())
-        again = estimate(planned, CPU, said.append)
+        again = estimate(planned, CPU, 1, said.append, lambda *counted: said.append(counted))
     assert [row.done for row in again.rows] == [True, True, False, False]
     kept = run.trials[0].folder / "model.safetensors"
     assert found.rows[0].disk_bytes == pytest.approx(kept.stat().st_size, rel=0.02)
@@ -41,7 +44,7 @@ def test_more_steps_cost_more(tmp_path):
         run = tiny_run(tmp_path, f"train.steps={steps}", "train.validate_every=0", name=str(steps))
         planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
         with one_thread():
-            (row,) = estimate(planned, CPU, lambda _: None).rows
+            (row,) = estimate(planned, CPU, 1, lambda _: None, lambda *_: None).rows
         times.append(row.seconds)
     assert times[1] > 100 * times[0]
 
@@ -52,7 +55,9 @@ def test_features_are_counted_once_and_as_large_as_they_get(tmp_path):
     arm = pairs[0][0].arm.model_copy(update={"label": "a copy", "source": "copy"})
     pairs.append((pairs[0][0].model_copy(update={"arm": arm}), pairs[0][1]))
     with one_thread():
-        rows = estimate(Planned(run.out, tuple(pairs)), CPU, lambda _: None).rows
+        rows = estimate(
+            Planned(run.out, tuple(pairs)), CPU, 1, lambda _: None, lambda *_: None
+        ).rows
         run_trial(run.trials[0], CPU, Silent())
     assert rows[0].feature_bytes == rows[1].feature_bytes > rows[2].feature_bytes == 0
     assert rows[0].seconds == rows[1].seconds > rows[2].seconds > 0
@@ -64,7 +69,7 @@ def test_a_trained_backbone_keeps_no_features(tmp_path):
     run = tiny_run(tmp_path)
     planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
     with one_thread():
-        (row,) = estimate(planned, CPU, lambda _: None).rows
+        (row,) = estimate(planned, CPU, 1, lambda _: None, lambda *_: None).rows
     assert row.feature_bytes == 0
 
 
@@ -84,4 +89,8 @@ def test_sums_count_what_is_to_run():
     assert lines[1].endswith("random, seed 1, fold 0: 90 s, 1.0 GiB memory")
     assert "3 trials, 2 to run: about 2.0 h" in lines[3]
     assert lines[2].endswith("random, seed 1, fold 1: 2.0 h")  # no memory where nothing can tell
+    assert "one after another" in lines[3]
+    beside = Estimate(rows, 2)
+    assert beside.plain()["seconds"] == 7200  # the longest alone takes as much
+    assert "2 at a time" in beside.lines()[3]
     assert "3 MiB of disk (1 MiB of it features in the cache) and 3 MiB more" in lines[3]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inflate_zoo.bench.arms.making import ArmRequest
-from inflate_zoo.bench.trials.planning import Request, _checked, plan
+from inflate_zoo.bench.trials.planning import Request, _checked, plan, plan_resolved, resolve
 from inflate_zoo.errors import ConfigError, UsageError
 from tests.support.checkpoints import save_transformers
 from tests.support.datasets import change_table, write_decathlon, write_nifti, write_nnunet
@@ -115,3 +115,65 @@ def test_folds_that_do_not_exist(request_, folds):
     with pytest.raises(UsageError, match="no fold") as caught:
         go(replace(request_, folds=folds))
     assert caught.value.hint == "choose from 0 to 4"
+
+
+def test_what_is_wrong_is_found_before_data_are_read(request_, tmp_path, monkeypatch):
+    def read(*_):
+        pytest.fail("data were read")
+
+    monkeypatch.setattr("inflate_zoo.bench.trials.planning.read_dataset", read)
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "config.json").write_text('{"model_type": "bert"}')
+    for source in ("/nowhere/vit", str(text)):
+        wrong = replace(request_, wanted=ArmRequest((source, "random"), ("center",)))
+        with pytest.raises(UsageError):
+            plan(wrong, lambda _: None, lambda *_: None)
+    for changes in (
+        {"folds": (7,)},
+        {"dataset": "msd-task99"},
+        {"wanted": replace(request_.wanted, schemes=("centre",))},
+        {"wanted": ArmRequest((), ())},
+    ):
+        with pytest.raises(UsageError):
+            resolve(replace(request_, **changes))
+
+
+@pytest.mark.parametrize(
+    "wanted, count",
+    [
+        ({}, 2),
+        ({"schemes": ("center", "average"), "slices": True}, 4),
+        ({"sources": ("vit:2d", "vit:average")}, 2),
+        ({"sources": ("vit", "vit:2d"), "slices": True}, 2),
+        ({"sources": ("vit", "small", "random")}, 4),  # one of random weights for each network
+        ({"sources": ("vit",), "random": True}, 2),
+    ],
+)
+def test_arms_are_counted_before_they_are_made(request_, wanted, count):
+    home = request_.data.parent
+    if not (home / "small").exists():
+        save_transformers("vit", home / "small", **VIT | {"num_hidden_layers": 4})
+    wanted = dict(wanted)
+    if sources := wanted.pop("sources", None):
+        wanted["sources"] = tuple(s if s == "random" else str(home / s) for s in sources)
+    asked = replace(request_, wanted=replace(request_.wanted, **wanted), folds=(0, 1))
+    resolved = resolve(asked)
+    assert resolved.arms.count == count
+    assert resolved.trials == count * 2 * 2
+    planned = plan_resolved(resolved, asked.data, lambda _: None, lambda *_: None)
+    assert len(planned.trials) == resolved.trials
+    assert planned.out == resolved.out(asked.data)
+
+
+def test_a_source_is_understood_once_for_all_folds(request_, monkeypatch):
+    from inflate_zoo.bench.arms import resolving
+
+    found = []
+    monkeypatch.setattr(
+        resolving,
+        "find_any",
+        lambda name, real=resolving.find_any: found.append(name) or real(name),
+    )
+    go(replace(request_, folds=(0, 1, 2)))
+    assert len(found) == 1

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
@@ -44,6 +45,7 @@ def run(*words):
 
 def bench(*words, changes=FEW, data="data", source=("vit",)):
     base = ["bench", "--device", "cpu", "--workers", "0", "--protocol", "quick", "--cache", "cache"]
+    base += ["--at-once", "1"] * ("--at-once" not in words)  # in this process, which tests change
     base += ["--seeds", "1"] * ("--seeds" not in words)
     base += ["--data", data] * bool(data)
     for name in source:
@@ -83,6 +85,54 @@ def test_what_cannot_be_is_refused_before_anything_is_written(here, words, told)
         assert text in result.stderr
     assert len(result.stderr.splitlines()) < 14
     assert not (here / "refused").exists()
+
+
+def test_one_line_says_what_is_about_to_run_before_anything_is_read(here):
+    result = bench("--out", "line", "--source", "random", "--seeds", "2", "--dry-run")
+    first = result.stderr.splitlines()[0]
+    assert re.fullmatch(
+        r"a task derived from the data, protocol quick\+\w+: 2 arms x 2 seeds = 4 trials on cpu, "
+        r"one at a time, 1 thread; run folder line",
+        first,
+    )
+    result = bench("--dry-run", "--folds", "0,1", "--at-once", "2", "--threads", "3")
+    first = result.stderr.splitlines()[0]
+    assert ": 1 arm x 1 seed x 2 folds = 2 trials on cpu, 2 at a time, 3 threads each" in first
+    assert re.search(r"run folder runs/data-quick\+\w+$", first)
+    assert "2 at a time" in result.stdout
+
+
+def test_trials_side_by_side_are_those_of_one_after_another(here, monkeypatch):
+    module = ModuleType("inflate_zoo.bench.report.answers")
+    module.so_far = lambda folders, seeds: (f"after {len(seeds)} of 2 seeds: {folders[0].name}",)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    words = ("--source", "random", "--seeds", "2")
+    one = bench("--out", "row", *words)
+    assert one.exit_code == 0, one.output
+    two = bench("--out", "side", "--at-once", "2", *words)
+    assert two.exit_code == 0, two.output
+    assert two.stdout == one.stdout
+    for result, out in ((one, "row"), (two, "side")):
+        assert f"after 1 of 2 seeds: {out}" in result.stderr.splitlines()
+    records = [
+        {
+            path.parent.name: json.loads(path.read_text())
+            for path in here.glob(f"{out}/*/*/record.json")
+        }
+        for out in ("row", "side")
+    ]
+    assert len(records[0]) == 4
+    for name, record in records[0].items():
+        assert records[1][name]["result"] == record["result"]
+        assert records[1][name]["run"]["threads"] == record["run"]["threads"] == 1
+
+
+def test_a_wrong_source_does_not_wait_for_data(here, monkeypatch):
+    from inflate_zoo.bench.trials import planning
+
+    monkeypatch.setattr(planning, "read_dataset", lambda _: pytest.fail("data were read"))
+    result = bench("--out", "refused", source=("vit", "./nowhere"))
+    assert result.exit_code == 2, result.output
 
 
 def test_a_suite_and_data_that_are_not_there(here):

@@ -1,0 +1,90 @@
+"""Sources that are compared, found and understood before any data are read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from inflate_zoo.bench.arms.arm_sources import ArmSource
+from inflate_zoo.bench.arms.sources import find_any
+from inflate_zoo.conversion.converting import Planned, plan_source
+from inflate_zoo.conversion.sources import Source
+from inflate_zoo.errors import AmbiguousSourceError, ConfigError
+from inflate_zoo.files.reading import reading
+from inflate_zoo.files.writing.store import store_of
+from inflate_zoo.networks.backbone import read_backbone_config
+from inflate_zoo.networks.base import BackboneConfig, Form2D
+from inflate_zoo.networks.known import CONFIGS
+
+_SAID = "in a comparison it stands behind the source: FILE:arch=NAME, :family=NAME, :weights=NAME"
+
+
+class FoundSources:
+    """Every source is found and understood once, however many arms and folds it has.
+
+    Args:
+        cache: Digests of unchanged files are kept there.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._found: dict[str, Source] = {}
+        self._forms: dict[ArmSource, Form2D] = {}
+        self._last: tuple[ArmSource, dict[str, str], Planned] | None = None
+
+    def find(self, source: ArmSource) -> Source:
+        """Where it is."""
+        if source.plain not in self._found:
+            self._found[source.plain] = find_any(source.plain)
+        return self._found[source.plain]
+
+    def converted(self, source: ArmSource) -> bool:
+        """Whether a source is converted already."""
+        return (self.find(source).config or {}).get("model_type") in CONFIGS
+
+    def form(self, source: ArmSource) -> Form2D:
+        """The architecture of a source that is to be converted."""
+        plain = replace(source, arm="")
+        if plain not in self._forms:
+            self._forms[plain] = self.planned(source).understood.plan.architecture
+        return self._forms[plain]
+
+    def planned(self, source: ArmSource) -> Planned:
+        """The source understood; of the last one only, as its tensors may lie in memory."""
+        plain, found = replace(source, arm=""), self.find(source)
+        files = self.digests(found)  # what was understood may have changed since
+        if self._last is None or self._last[:2] != (plain, files):
+            self._last, said = None, (source.family, source.arch, source.weights)
+            try:
+                made = plan_source(found, *said, partial(self.digests, found))
+            except (AmbiguousSourceError, ConfigError) as error:
+                if found.config is None:  # what is to be added has no flag here
+                    error.details = (*error.details, _SAID)
+                raise
+            self._last = plain, files, made
+        return self._last[2]
+
+    def digests(self, found: Source) -> dict[str, str]:
+        """SHA-256 of a source's files by name; what is known of unchanged ones is kept."""
+        digests, files = store_of(self._cache).digests, {}
+        for path in found.files():
+            with reading(path):
+                files[path.name] = digests.of(path)
+        return files
+
+    def backbone(self, source: ArmSource, channels: int) -> BackboneConfig:
+        """The backbone of a source, as deep as a patch where it is not converted yet."""
+        if self.converted(source):
+            found = self.find(source)
+            return read_backbone_config(found.folder, found.name)
+        return sketch(self.form(source), channels)
+
+
+def sketch(form: Form2D, channels: int) -> BackboneConfig:
+    """A backbone of an architecture; how deep its patches are to be, the data will say."""
+    depth = form.patch_size[0]
+    height, width = (n * step for n, step in zip(form.native_grid, form.stride, strict=True))
+    return form.inflated(
+        channels=channels, patch_depth=depth, volume=(depth, height, width), stem_bias=True
+    )

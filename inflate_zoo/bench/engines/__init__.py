@@ -1,0 +1,1 @@
+"""What runs planned trials, and where; imports trials and below."""

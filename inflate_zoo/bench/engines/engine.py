@@ -1,0 +1,73 @@
+"""What every engine is asked and answers: planned trials go in, how they ended comes out.
+
+What a trial is, and how it stands, lies in its folder; an engine decides where and when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.training.devices import Resources
+from inflate_zoo.bench.training.progress import Watcher
+
+Ended = Literal["done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How trials ended.
+
+    Attributes:
+        done: Those with a record.
+        failed: Those without, with the reason.
+    """
+
+    done: tuple[TrialFolder, ...]
+    failed: tuple[tuple[TrialFolder, str], ...]
+
+
+class Shown(Protocol):
+    """Told how the trials go; shows it, or does nothing."""
+
+    def begin(self, trials: Sequence[TrialFolder], at_once: int) -> None:
+        """All trials, in the order in which they run, and how many run at a time."""
+
+    def watch(self, trial: TrialFolder) -> Watcher:
+        """The watcher of a trial that begins."""
+
+    def ended(self, trial: TrialFolder, how: Ended) -> None:
+        """A trial ended, here or elsewhere."""
+
+    def interrupted(self) -> None:
+        """The command was asked to end; what runs is about to be ended."""
+
+    def say(self, text: str) -> None:
+        """Something happened that is no trial's progress."""
+
+
+class Engine(Protocol):
+    """Runs trials somewhere."""
+
+    def run(self, trials: Sequence[TrialFolder], demands: Resources, shown: Shown) -> Tally:
+        """Run trials, wait for those that other processes hold, and say how all ended.
+
+        Args:
+            trials: Their folders.
+            demands: What each of them may use.
+            shown: Told what happens.
+
+        Raises:
+            UsageError: A folder is no trial, or there is no such device; before any trial starts.
+            WorkError: Trials cannot be run there.
+        """
+
+
+def reason(trial: TrialFolder) -> str:
+    """Why a trial failed."""
+    failure = trial.failure()
+    if failure is None:
+        return "unknown"
+    return f"{failure.reason} (case {failure.case})" if failure.case else failure.reason

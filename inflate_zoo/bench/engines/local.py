@@ -1,0 +1,197 @@
+"""Runs trials on this machine: one at a time in this process, several in processes of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.engines.engine import Ended, Shown, Tally, reason
+from inflate_zoo.bench.engines.processes import Processes
+from inflate_zoo.bench.training.devices import Resources
+from inflate_zoo.bench.trials.leases import holder
+from inflate_zoo.bench.trials.running import Outcome, run_trial
+
+WAIT_SECONDS = 2.0  # between two looks at what others hold
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """This machine.
+
+    Attributes:
+        devices: One entry for each trial at a time, its device; `None` is the best there is.
+    """
+
+    devices: tuple[str | None, ...]
+
+    def run(self, trials: Sequence[TrialFolder], demands: Resources, shown: Shown) -> Tally:
+        """Run trials, wait for those that other processes hold, and say how all ended.
+
+        Args:
+            trials: Their folders.
+            demands: What each of them may use; the device is this engine's.
+            shown: Told what happens.
+
+        Raises:
+            UsageError: A folder is no trial, or there is no such device; before any trial starts.
+            WorkError: A trial could not even fail, as its folder cannot be written.
+        """
+        for trial in trials:
+            if not trial.done:
+                trial.require_ready()
+        shown.begin(trials, len(self.devices))
+        course = _Course(tuple(trials), self.devices, shown)
+        with self._workers(demands, shown) as workers:
+            try:
+                while not course.over:
+                    for trial, device in course.startable():
+                        workers.start(trial, device, course.since(trial))
+                    for trial, how in workers.endings(course.patience()):
+                        course.note(trial, how)
+            except KeyboardInterrupt:
+                shown.interrupted()  # at once: to end all may take a moment
+                raise
+        return course.tally()
+
+    def _workers(self, demands: Resources, shown: Shown) -> AbstractContextManager[_Workers]:
+        return closing(
+            _Here(demands, shown) if len(self.devices) == 1 else Processes(demands, shown)
+        )
+
+
+class _Workers(Protocol):
+    """Where trials run."""
+
+    def start(self, trial: TrialFolder, device: str | None, since: float | None) -> None:
+        """Run a trial, or begin to."""
+
+    def endings(self, patience: float | None) -> list[tuple[TrialFolder, Outcome]]:
+        """Those that ended; waits for one if any runs, so many seconds at most."""
+
+    def close(self) -> None:
+        """End what still runs."""
+
+
+class _Here:
+    """This process, which takes one trial at a time."""
+
+    def __init__(self, demands: Resources, shown: Shown) -> None:
+        self._demands, self._shown = demands, shown
+        self._ended: list[tuple[TrialFolder, Outcome]] = []
+
+    def start(self, trial: TrialFolder, device: str | None, since: float | None) -> None:
+        resources = replace(self._demands, device=device)
+        self._ended.append((trial, run_trial(trial, resources, self._shown.watch(trial), since)))
+
+    def endings(self, patience: float | None) -> list[tuple[TrialFolder, Outcome]]:
+        if not self._ended and patience is not None:
+            time.sleep(patience)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def close(self) -> None:
+        pass
+
+
+class _Course:
+    """Which trials wait, run and have ended; each that runs has a slot, and so a device."""
+
+    def __init__(
+        self, trials: Sequence[TrialFolder], devices: tuple[str | None, ...], shown: Shown
+    ) -> None:
+        self._trials, self._devices, self._shown = trials, devices, shown
+        self._began = time.time()
+        self._waiting = {trial.folder: trial for trial in trials}
+        self._running: dict[Path, int] = {}
+        self._ended: dict[Path, Ended] = {}
+        self._held: dict[Path, float] = {}  # when another was last seen to hold it
+        self._beside: set[Path] = set()  # those that run and have had others beside them
+        self._alone: dict[Path, str | None] = {}  # memory did not hold them beside others, where
+        self._closed: set[int] = set()  # slots that memory does not hold
+
+    @property
+    def over(self) -> bool:
+        return not self._waiting and not self._running
+
+    def startable(self) -> Iterator[tuple[TrialFolder, str | None]]:
+        """Those that may start now, each with its device; they count as running."""
+        for folder, trial in tuple(self._waiting.items()):
+            if len(self._running) + len(self._closed) >= len(self._devices):
+                return
+            slot = self._slot(folder) if self._due(folder) else None
+            if slot is None:
+                continue
+            del self._waiting[folder]
+            if others := self._on(self._devices[slot]):
+                self._beside.update((folder, *others))
+            self._running[folder] = slot
+            yield trial, self._devices[slot]
+
+    def since(self, trial: TrialFolder) -> float | None:
+        """From when on a failure of another process counts: once it was waited for."""
+        return self._began if trial.folder in self._held else None
+
+    def patience(self) -> float | None:
+        """Seconds until what others hold is looked at again; `None` where nothing is."""
+        return WAIT_SECONDS if self._held.keys() & self._waiting.keys() else None
+
+    def note(self, trial: TrialFolder, how: Outcome) -> None:
+        """A trial ended, or another process holds it."""
+        folder, say = trial.folder, self._shown.say
+        slot, beside = self._running.pop(folder), folder in self._beside
+        self._beside.discard(folder)
+        if how == "held":
+            if folder not in self._held:
+                say(f"trial {folder.name} is run by {holder(folder) or 'another'}")
+            self._held[folder] = time.monotonic()
+            self._waiting[folder] = trial
+        elif how == "failed" and beside and _memory_ran_out(trial):
+            say(f"trial {folder.name} ran out of memory beside others; it runs again, alone")
+            self._alone[folder] = self._devices[slot]
+            self._waiting[folder] = trial
+            self._closed.add(slot)
+        else:
+            self._ended[folder] = how
+            if how == "failed":
+                say(f"trial {folder.name} failed: {reason(trial)}")
+            self._shown.ended(trial, how)
+
+    def tally(self) -> Tally:
+        """How all ended."""
+        return Tally(
+            tuple(trial for trial in self._trials if self._ended[trial.folder] == "done"),
+            tuple((t, reason(t)) for t in self._trials if self._ended[t.folder] == "failed"),
+        )
+
+    def _due(self, folder: Path) -> bool:
+        seen = self._held.get(folder)
+        return seen is None or time.monotonic() - seen >= WAIT_SECONDS
+
+    def _on(self, device: str | None) -> list[Path]:
+        return [folder for folder, slot in self._running.items() if self._devices[slot] == device]
+
+    def _slot(self, folder: Path) -> int | None:
+        """A free slot for a trial; its device is not shared with one that is to be alone there."""
+        drained = {device for other, device in self._alone.items() if other in self._waiting}
+        used = self._closed.union(self._running.values())
+        for slot, device in enumerate(self._devices):
+            if slot in used:
+                continue
+            others = self._on(device)
+            if folder in self._alone:
+                if device == self._alone[folder] and not others:
+                    return slot
+            elif device not in drained and not self._alone.keys() & set(others):
+                return slot
+        return None
+
+
+def _memory_ran_out(trial: TrialFolder) -> bool:
+    failure = trial.failure()
+    return failure is not None and failure.kind == OUT_OF_MEMORY
