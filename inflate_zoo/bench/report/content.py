@@ -189,7 +189,7 @@ def _reading() -> Bullets:
 def _origins(results: Results) -> Iterator[Block]:
     yield Heading("Where this comes from")
     for study in results.studies:
-        task, protocol = study.trials[0].described.task, study.trials[0].described.protocol
+        task, protocol = study.trials[0].described.task, study.protocol
         yield Heading(study.title, 3)
         yield Bullets(
             (
@@ -210,7 +210,7 @@ def _origins(results: Results) -> Iterator[Block]:
         yield Fold("Arms", (tables.arms(study),))
         yield _task(study)
     protocols = {
-        study.ranking.protocol: study.trials[0].described.protocol.model_dump(
+        study.ranking.protocol: study.protocol.model_dump(
             mode="json", exclude={"name", "summary", "deviations"}
         )
         for study in results.studies
@@ -222,6 +222,12 @@ def _origins(results: Results) -> Iterator[Block]:
 
 
 def _learning_rates(protocol: Protocol) -> Iterator[tuple[str, str]]:
+    if (own := protocol.train.random_learning_rate) is not None:
+        yield (
+            "Learning rates:",
+            f"{protocol.train.learning_rate:g} for sources, {own:g} for random weights, which suits "
+            "each",
+        )
     if protocol.train.layer_decay < 1 and not protocol.network.freeze:
         yield (
             "Learning rates:",

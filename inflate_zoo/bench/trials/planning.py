@@ -114,7 +114,7 @@ def plan(request: Request, say: Say, progress: StageProgress) -> Planned:
             for arm in made:
                 spec = TrialSpec(
                     task=task,
-                    protocol=protocol,
+                    protocol=protocol.of_weights(random=arm.spec.kind == "random"),
                     arm=arm.spec,
                     cases=cases,
                     entries=entries,
