@@ -51,8 +51,8 @@ class Network(Strict):
         decoder: `unetr` or `linear`; `upernet` sees whole slices and predicts the centre one.
         features: Width of the decoder at full resolution.
         norm: Of `upernet`: `group`, or `batch`, over all windows that one process sees at a time.
-        image_path: Of `unetr`: whether it has convolutions on the image itself. Without, it sees the
-            image only through the backbone, so that what is ranked is the backbone.
+        image_path: Of `unetr`: whether it has convolutions on the image itself. Without, it sees
+            the image only through the backbone, so that what is ranked is the backbone.
         window: What the network sees (depth, height, width) in voxels of the target spacing, each
             rounded up to a multiple of the patch; the depth `spacing` makes it about as deep in mm
             as it is high. Of whole slices the depth alone counts.

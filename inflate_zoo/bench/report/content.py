@@ -225,8 +225,7 @@ def _learning_rates(protocol: Protocol) -> Iterator[tuple[str, str]]:
     if (own := protocol.train.random_learning_rate) is not None:
         yield (
             "Learning rates:",
-            f"{protocol.train.learning_rate:g} for sources, {own:g} for random weights, which suits "
-            "each",
+            f"{protocol.train.learning_rate:g} for sources, {own:g} for random weights",
         )
     if protocol.train.layer_decay < 1 and not protocol.network.freeze:
         yield (

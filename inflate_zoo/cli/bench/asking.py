@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inflate_zoo.bench.trials.planning import Request
     from inflate_zoo.cli.bench.watching import Board
 
-DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
+DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 5
 # Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
 EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
 
