@@ -64,7 +64,7 @@ class SegmenterConfig(NetworkConfig):
     @model_serializer(mode="wrap")
     def _as_stored(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """With `image_path` only where one is left out: other files are as older versions read."""
-        table = rest(self)
+        table: dict[str, Any] = rest(self)
         if self.image_path or self.decoder != "unetr":
             table.pop("image_path", None)
         return table

@@ -83,7 +83,7 @@ class Network(Strict):
 
     @model_serializer(mode="wrap")
     def _as_named(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        table = rest(self)
+        table: dict[str, Any] = rest(self)
         if self.image_path or self.decoder != "unetr":  # others have none to leave out
             table.pop("image_path", None)
         return table
@@ -198,7 +198,7 @@ class Train(Strict):
 
     @model_serializer(mode="wrap")
     def _as_named(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        table = rest(self)
+        table: dict[str, Any] = rest(self)
         if self.random_learning_rate is None:
             table.pop("random_learning_rate", None)
         return table
