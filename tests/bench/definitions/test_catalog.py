@@ -239,6 +239,14 @@ def test_later_settings_as_all_was_before_change_no_name_and_no_file(base):
     assert len({load_protocol(str(base), changes).name for changes in both}) == 1
 
 
+def test_the_wording_of_deviations_changes_no_name(base):
+    named = load_protocol(str(base), ["train.steps=5"]).name
+    text = base.read_text(encoding="utf-8")
+    assert '"two"' in text
+    base.write_text(text.replace('"two"', '"two, in other words"'), encoding="utf-8")
+    assert load_protocol(str(base), ["train.steps=5"]).name == named
+
+
 def test_the_last_override_counts_and_tables_are_merged(base):
     protocol = load_protocol(
         str(base),
