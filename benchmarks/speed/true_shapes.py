@@ -24,6 +24,7 @@ from tests.support.standins import GEOMETRY, write_standin  # noqa: E402 - the p
 
 CASES = 10
 SETTINGS = (
+    "network.decoder=unetr",
     "train.steps=2",
     "train.validate_every=0",
     'network.window=["spacing",32,32]',

@@ -95,6 +95,8 @@ class UnetrDecoder(nn.Module):
         config: The backbone's.
         classes: K, with the background.
         features: Channels at full resolution, a multiple of 8; level k has 2**k times as many.
+        image_path: Whether the volume itself has convolutions, as UNETR's has; without, the decoder
+            knows of the image what the backbone tells, and a backbone of no use segments nothing.
 
     Attributes:
         blocks: Blocks whose output is decoded.
@@ -103,7 +105,9 @@ class UnetrDecoder(nn.Module):
         UsageError: MONAI is not installed.
     """
 
-    def __init__(self, config: BackboneConfig, classes: int, features: int) -> None:
+    def __init__(
+        self, config: BackboneConfig, classes: int, features: int, image_path: bool = True
+    ) -> None:
         super().__init__()
         block = _res_block()
         self.blocks: tuple[int, ...] | None = skip_blocks(len(config.levels))
@@ -119,29 +123,44 @@ class UnetrDecoder(nn.Module):
             nn.Conv3d(channels, width[k], 1)
             for channels, k in zip(below, (3, 2, 1, 0), strict=True)
         )
-        self.merge = nn.ModuleList(block(2 * width[k], width[k]) for k in (3, 2, 1, 0))
-        self.image = block(config.in_channels, width[0])
+        joined = [2 * width[3], 2 * width[2], 2 * width[1], (1 + image_path) * width[0]]
+        self.merge = nn.ModuleList(
+            block(channels, width[k]) for channels, k in zip(joined, (3, 2, 1, 0), strict=True)
+        )
+        self.image = block(config.in_channels, width[0]) if image_path else None
         self.head = nn.Conv3d(width[0], classes, 1)
         self.shortcut = nn.Conv3d(dim, classes, 1, bias=False)
         nn.init.zeros_(self.shortcut.weight)
 
     def forward(self, maps: Sequence[Tensor], x: Tensor | None) -> Tensor:
-        """Four (B, E, d, h, w) and the volume (B, C, D, H, W) to (B, K, D, H, W)."""
-        if x is None:
-            raise ValueError("the 'unetr' decoder reads the volume too: decode(maps, x)")
+        """Four (B, E, d, h, w) and the volume (B, C, D, H, W) to (B, K, D, H, W).
+
+        Without image path the volume is not looked at.
+        """
         grid = maps[0].shape[2:]
         tokens = [normed(feature_map) for feature_map in maps]
-        skips = [reduce(t) for reduce, t in zip(self.reduce_skip, tokens[2::-1], strict=True)]
-        skips.append(self.image(x))
+        skips: list[Tensor | None] = [
+            reduce(t) for reduce, t in zip(self.reduce_skip, tokens[2::-1], strict=True)
+        ]
+        skips.append(self._image_skip(x))
         feature_map = tokens[3]
         for level, reduce, skip, merge in zip(
             (3, 2, 1, 0), self.reduce_below, skips, self.merge, strict=True
         ):
             size = level_size(grid, self.patch, level)
-            pair = resize(reduce(feature_map), size), resize(skip, size)
-            feature_map = merge(torch.cat(pair, dim=1))
+            parts = [resize(part, size) for part in (reduce(feature_map), skip) if part is not None]
+            feature_map = merge(torch.cat(parts, dim=1))
         logits: Tensor = self.head(feature_map)
         return logits + resize(self.shortcut(tokens[3]), logits.shape[2:])
+
+    def _image_skip(self, x: Tensor | None) -> Tensor | None:
+        """What the image's own convolutions see, at full resolution; `None` without them."""
+        if self.image is None:
+            return None
+        if x is None:
+            raise ValueError("the 'unetr' decoder reads the volume too: decode(maps, x)")
+        seen: Tensor = self.image(x)
+        return seen
 
 
 Decoder = LinearDecoder | UnetrDecoder | UpernetDecoder

@@ -6,15 +6,15 @@ Dimensions: B batch, C channels, D H W voxels, E embed_dim, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Width
 from inflate_zoo.networks.known import AnyBackboneConfig
 from inflate_zoo.networks.network import Network3D
-from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder
+from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder, UnetrDecoder
 from inflate_zoo.segmentation.upernet import Norm, UpernetDecoder
 
 
@@ -27,6 +27,7 @@ class SegmenterConfig(NetworkConfig):
         decoder: Name of the decoder.
         features: Channels of the decoder at full resolution.
         norm: Of `upernet`.
+        image_path: Of `unetr`: whether it has convolutions on the volume itself.
         slice_wise: Each slice of a volume is a volume of its own.
     """
 
@@ -38,6 +39,7 @@ class SegmenterConfig(NetworkConfig):
     decoder: Literal["linear", "unetr", "upernet"]
     features: Width
     norm: Norm = "group"
+    image_path: bool = True
     slice_wise: bool
 
     @model_validator(mode="after")
@@ -58,6 +60,14 @@ class SegmenterConfig(NetworkConfig):
                 f"has patch depth {patch_depth} and volumes {depth} deep"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_stored(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """With `image_path` only where one is left out: other files are as older versions read."""
+        table: dict[str, Any] = rest(self)
+        if self.image_path or self.decoder != "unetr":
+            table.pop("image_path", None)
+        return table
 
 
 class SegmentationNetwork(nn.Module):
@@ -89,6 +99,8 @@ class SegmentationNetwork(nn.Module):
         made = (backbone.config, config.classes, config.features)
         if config.decoder == "upernet":
             self.decoder: Decoder = UpernetDecoder(*made, config.norm)
+        elif config.decoder == "unetr":
+            self.decoder = UnetrDecoder(*made, config.image_path)
         else:
             self.decoder = DECODERS[config.decoder](*made)
         self.centre_slice = config.decoder == "upernet" and not config.slice_wise
@@ -138,7 +150,7 @@ class SegmentationNetwork(nn.Module):
 
         Args:
             maps: As `encode` gives them.
-            x: The volumes that were encoded; the `linear` decoder does without.
+            x: The volumes that were encoded; `linear`, and `unetr` without image path, do without.
             depth: Slices of a volume, for a slice-wise network without `x`; `None` is that of
                 `volume`.
 

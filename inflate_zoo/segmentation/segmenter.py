@@ -98,6 +98,7 @@ def segmenter(
     decoder: str = "unetr",
     features: int = 16,
     norm: Norm = "group",
+    image_path: bool = True,
     slice_wise: bool = False,
 ) -> Segmenter:
     """Put a segmentation decoder on a backbone.
@@ -112,6 +113,8 @@ def segmenter(
         features: Channels of `unetr` at full resolution, a multiple of 8; of `upernet` throughout,
             768 in Zhang et al. (2022).
         norm: Of `upernet`: `group`, or `batch`.
+        image_path: Of `unetr`: whether it has convolutions on the volume itself. Without, the
+            decoder sees the image only through the backbone.
         slice_wise: Take each slice for a volume of its own, one slice deep, so that nothing mixes
             slices; the backbone then has patch depth 1 and was loaded for such volumes.
 
@@ -134,6 +137,7 @@ def segmenter(
             decoder=decoder,  # type: ignore[arg-type]
             features=features,
             norm=norm,
+            image_path=image_path,
             slice_wise=slice_wise,
         )
     except ValidationError as error:

@@ -84,7 +84,7 @@ def test_the_linear_decoder_is_one_layer_on_normed_tokens(scale):
 
 
 def res_block(x, state, name, groups):
-    """Two 3x3x3 convolutions with group norm, and a normed 1x1x1 shortcut."""
+    """Two 3x3x3 convolutions with group norm, and a shortcut, normed 1x1x1 to other channels."""
 
     def part(value, number):
         weight = state[f"{name}.conv{number}.conv.weight"]
@@ -93,14 +93,16 @@ def res_block(x, state, name, groups):
         return F.group_norm(value, groups, *norm)
 
     inner = part(F.leaky_relu(part(x, 1), 0.01), 2)
-    return F.leaky_relu(inner + part(x, 3), 0.01)
+    shortcut = part(x, 3) if f"{name}.conv3.conv.weight" in state else x
+    return F.leaky_relu(inner + shortcut, 0.01)
 
 
 @pytest.mark.parametrize("patch", [(2, 3, 4), (1, 14, 14), (1, 1, 1)])
 @pytest.mark.parametrize("features", [8, 16])
-def test_unetr_is_its_parts_in_order(patch, features):
+@pytest.mark.parametrize("image_path", [True, False])
+def test_unetr_is_its_parts_in_order(patch, features, image_path):
     form = config(patch)
-    decoder = randomised(UnetrDecoder(form, 3, features))
+    decoder = randomised(UnetrDecoder(form, 3, features, image_path))
     maps, x = random_maps(form, 4, scale=30.0), torch.rand(2, 2, *form.volume)
     state = decoder.state_dict()
 
@@ -109,7 +111,8 @@ def test_unetr_is_its_parts_in_order(patch, features):
 
     tokens = [normed(m.movedim(1, -1)).movedim(-1, 1) for m in maps]
     skips = [pointwise(tokens[2 - place], f"reduce_skip.{place}") for place in range(3)]
-    skips.append(res_block(x, state, "image", features // 8))
+    if image_path:
+        skips.append(res_block(x, state, "image", features // 8))
     below = tokens[3]
     for place, level in enumerate((3, 2, 1, 0)):
         below = pointwise(below, f"reduce_below.{place}")
@@ -117,7 +120,8 @@ def test_unetr_is_its_parts_in_order(patch, features):
             g * (p if level == 0 else max(1, -(-p // 2**level)))
             for g, p in zip(form.grid_size, patch, strict=True)
         ]
-        pair = [F.interpolate(v, size=parts, mode="trilinear") for v in (below, skips[place])]
+        found = (below, *skips[place : place + 1])
+        pair = [F.interpolate(v, size=parts, mode="trilinear") for v in found]
         groups = features * 2**level // 8
         below = res_block(torch.cat(pair, dim=1), state, f"merge.{place}", groups)
     coarse = reduced(tokens[3], state["shortcut.weight"], torch.zeros(3))
@@ -160,6 +164,28 @@ def test_every_map_and_the_volume_reach_the_logits():
     for value in (*inputs, x):
         assert value.grad[0].any()
         assert not value.grad[1].any()  # another volume of the batch
+
+
+def test_without_image_path_the_maps_alone_reach_the_logits():
+    form = config()
+    decoder = randomised(UnetrDecoder(form, 3, 8, image_path=False))
+    inputs = [m.requires_grad_() for m in random_maps(form, 4)]
+    x = torch.rand(2, 2, *form.volume, requires_grad=True)
+    logits = decoder(inputs, x)
+    assert torch.equal(logits, decoder(inputs, torch.rand_like(x)))
+    assert torch.equal(logits, decoder(inputs, None))
+    logits.square().sum().backward()
+    assert x.grad is None
+    assert all(value.grad.any() for value in inputs)
+    assert all(p.grad.any() for p in decoder.parameters())
+
+
+def test_without_image_path_a_unetr_has_fewer_parameters_and_else_the_same():
+    whole, less = (UnetrDecoder(config(), 3, 8, path).state_dict() for path in (True, False))
+    gone = "image.", "merge.3.conv3.", "merge.3.norm3."  # the merged channels need no fitting
+    assert set(less) == {name for name in whole if not name.startswith(gone)}
+    changed = [name for name in less if less[name].shape != whole[name].shape]
+    assert changed == ["merge.3.conv1.conv.weight"]
 
 
 def test_unetr_needs_the_volume():

@@ -71,6 +71,24 @@ def test_a_segmenter_has_what_a_trainer_needs(decoder):
     assert still == unused
 
 
+@pytest.mark.parametrize("decoder", ["unetr", "linear"])
+def test_only_a_missing_image_path_is_written_and_comes_back(decoder, tmp_path):
+    with_path, without = (
+        segmenter(backbone(), classes=2, decoder=decoder, features=8, image_path=path)
+        for path in (True, False)
+    )
+    x = torch.rand(1, 2, 6, 4, 6)
+    for network, folder in ((with_path, tmp_path / "with"), (without, tmp_path / "without")):
+        network.save_pretrained(folder)
+        again = load(folder)
+        assert again.config.image_path == (network.config.image_path or decoder == "linear")
+        torch.testing.assert_close(again(x), network(x))
+    assert "image_path" not in json.loads((tmp_path / "with" / "config.json").read_text())
+    written = json.loads((tmp_path / "without" / "config.json").read_text())
+    assert written.get("image_path") == (False if decoder == "unetr" else None)
+    torch.testing.assert_close(without.decode(without.encode(x)), without(x))
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

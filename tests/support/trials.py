@@ -23,6 +23,7 @@ from tests.support.once import made_once
 
 # What makes the bundled `quick` tiny; a test's own changes come after and win.
 TINY = (
+    "network.decoder=unetr",
     "network.window=[4, 8, 8]",
     "network.patch_depth=2",
     "train.steps=6",

@@ -14,8 +14,6 @@ ARMS = {
     "builtin-dino center",
     "builtin-clip center",
     "builtin-supervised average",
-    "builtin-supervised repeat",
-    "builtin-supervised 2d",
     "random",
 }
 
@@ -68,11 +66,11 @@ def test_without_arguments(run, tmp_path):
     assert str(tmp_path) not in (folder / "report.html").read_text()
 
 
-def test_three_seeds_of_every_arm_are_planned(run):
+def test_five_seeds_of_every_arm_are_planned(run):
     result = run("--dry-run", "--format", "json", "--set", "train.steps=1")
     assert result.exit_code == 0, result.output
     planned = json.loads(result.stdout)
-    assert len(planned["trials"]) == 3 * len(ARMS)
+    assert len(planned["trials"]) == 5 * len(ARMS)
 
 
 def test_one_named_part_turns_the_defaults_off(run):

@@ -25,6 +25,7 @@ from inflate_zoo.conversion.record import FILES, read_conversion
 from inflate_zoo.conversion.sources import Source
 from inflate_zoo.errors import UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
+from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
 from inflate_zoo.inflation.schemes import SCHEMES
@@ -286,7 +287,14 @@ class _Maker:
         return folder
 
     def lone_config(self) -> BackboneConfig:
-        """The architecture of the protocol's own backbone."""
+        """The architecture of the protocol's own backbone: ours to know, or the Hub's to tell."""
+        if (known := _known_backbone(self._protocol.backbone)) is not None:
+            depth = self.patch_depth(known.patch_size)
+            volume = (depth, *known.volume[1:])
+            channels = self._channels
+            return known.model_copy(
+                update={"in_channels": channels, "patch_depth": depth, "volume": volume}
+            )
         form = understand_source(self._protocol.backbone).plan.architecture
         depth = self.patch_depth(form.patch_size)
         height, width = (n * step for n, step in zip(form.native_grid, form.stride, strict=True))
@@ -296,6 +304,13 @@ class _Maker:
             volume=(depth, height, width),
             stem_bias=True,
         )
+
+
+def _known_backbone(name: str) -> BackboneConfig | None:
+    """The 3D architecture of a 2D source, where a file under benchmarks/backbones says it."""
+    folder = data_folder("benchmarks/backbones")
+    known = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/config.json")}
+    return read_backbone_config(folder / name, name) if name in known else None
 
 
 def _fed(folder: Path) -> Fed:

@@ -86,7 +86,9 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
         ) from error
     if valid == protocol:
         return protocol
-    digest = hashlib.sha256(valid.model_dump_json(exclude={"name", "summary"}).encode()).hexdigest()
+    values = valid.model_copy(update={"deviations": ()})  # words, which change no result
+    told = values.model_dump_json(exclude={"name", "summary"})
+    digest = hashlib.sha256(told.encode()).hexdigest()
     name = f"{protocol.name}+{digest[:6]}"
     return valid.model_copy(update={"name": name, "overrides": tuple(overrides)})
 

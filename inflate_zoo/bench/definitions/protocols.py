@@ -1,11 +1,15 @@
-"""Typed, frozen forms of protocols and suites, as files under benchmarks say them."""
+"""Typed, frozen forms of protocols and suites, as files under benchmarks say them.
+
+Trials and changed protocols are named by all values. A setting that came later is left out where it
+is as everything was before, so that their names stay.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from inflate_zoo.bench.definitions.tasks import Count, Intensity, Millimetres, Pixels, Strict
 from inflate_zoo.files import budgets
@@ -47,6 +51,8 @@ class Network(Strict):
         decoder: `unetr` or `linear`; `upernet` sees whole slices and predicts the centre one.
         features: Width of the decoder at full resolution.
         norm: Of `upernet`: `group`, or `batch`, over all windows that one process sees at a time.
+        image_path: Of `unetr`: whether it has convolutions on the image itself. Without, it sees
+            the image only through the backbone, so that what is ranked is the backbone.
         window: What the network sees (depth, height, width) in voxels of the target spacing, each
             rounded up to a multiple of the patch; the depth `spacing` makes it about as deep in mm
             as it is high. Of whole slices the depth alone counts.
@@ -60,6 +66,7 @@ class Network(Strict):
     decoder: Literal["unetr", "linear", "upernet"]
     features: Width
     norm: Literal["group", "batch"] = "group"
+    image_path: bool = True
     window: tuple[Pixels | Literal["spacing"], Pixels, Pixels]
     patch_depth: Pixels | Literal["spacing"]
     fold_normalization: bool = True
@@ -73,6 +80,13 @@ class Network(Strict):
         if self.norm != "group" and self.decoder != "upernet":
             raise ValueError("norm belongs to decoder 'upernet', and to no other")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_named(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table: dict[str, Any] = rest(self)
+        if self.image_path or self.decoder != "unetr":  # others have none to leave out
+            table.pop("image_path", None)
+        return table
 
     @property
     def centre_slice(self) -> bool:
@@ -139,6 +153,8 @@ class Train(Strict):
             drawn evenly among those of the case.
         windows_per_case: With a frozen backbone: windows per case whose features are kept.
         learning_rate: Peak, of the decoder and the final norm.
+        random_learning_rate: The same of arms with random weights, where another suits them; a
+            trial holds the one it trains with as `learning_rate`.
         layer_decay: Factor on the learning rate per block towards the stem; the last block has
             it once.
         weight_decay: On matrices and kernels only.
@@ -159,6 +175,7 @@ class Train(Strict):
     foreground: Fraction
     windows_per_case: Windows
     learning_rate: Positive
+    random_learning_rate: Positive | None = None
     layer_decay: float = Field(gt=0, le=1)
     weight_decay: NonNegative
     decay_norms: bool = False
@@ -178,6 +195,13 @@ class Train(Strict):
         if self.select == "best" and not self.validate_every:
             raise ValueError("select 'best' needs validate_every above 0")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_named(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table: dict[str, Any] = rest(self)
+        if self.random_learning_rate is None:
+            table.pop("random_learning_rate", None)
+        return table
 
 
 class Evaluation(Strict):
@@ -228,6 +252,16 @@ class Protocol(Strict):
         steps = self.task_steps.get(task, self.train.steps)
         train = self.train.model_copy(update={"steps": steps})
         return self.model_copy(update={"train": train, "task_steps": {}})
+
+    def of_weights(self, *, random: bool) -> Protocol:
+        """The same with the one learning rate of an arm, whose weights are random or not."""
+        own = self.train.random_learning_rate if random else None
+        return self.of_rate(own or self.train.learning_rate)
+
+    def of_rate(self, learning_rate: float) -> Protocol:
+        """The same with one learning rate."""
+        rates = {"learning_rate": learning_rate, "random_learning_rate": None}
+        return self.model_copy(update={"train": self.train.model_copy(update=rates)})
 
 
 class Suite(Strict):

@@ -49,7 +49,8 @@ def overlap(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, floa
 def summarize(scored: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """nnU-Net's summary.json: means per region over the cases that have a value, and of all.
 
-    Where nnU-Net writes NaN stands null: a foreground mean is null if one region's is.
+    A case's entry has the paths `reference_file` and `prediction_file`, as they were given, and its
+    `metrics`. Where nnU-Net writes NaN stands null: a foreground mean is null if one region's is.
     """
 
     def mean(values: list[float | None]) -> float | None:

@@ -141,8 +141,9 @@ def predict(
             predicted.append(Predicted(job.case, job.file, volumes))
             if job.reference is not None:
                 reference = read_reference(job.reference, task)[0]
-                names = {"prediction_file": job.file, "reference_file": job.reference.name}
-                scored.append({"metrics": score(classes, reference, task), **names})
+                paths = {"reference_file": job.reference, "prediction_file": out / job.file}
+                named = {name: str(path) for name, path in paths.items()}
+                scored.append({**named, "metrics": score(classes, reference, task)})
         progress("cases predicted", len(jobs), len(jobs))
         if not scored:
             return predicted, None

@@ -19,7 +19,7 @@ from inflate_zoo.texts import plural
 def origins(results: Results) -> Iterator[Block]:
     """Where everything comes from."""
     for study in results.studies:
-        task, protocol = study.trials[0].described.task, study.trials[0].described.protocol
+        task, protocol = study.trials[0].described.task, study.protocol
         yield Heading(study.title, 3)
         yield Bullets(
             (
@@ -39,7 +39,7 @@ def origins(results: Results) -> Iterator[Block]:
         yield Fold("Arms", (tables.arms(study),))
         yield _task(study)
     protocols = {
-        study.ranking.protocol: study.trials[0].described.protocol.model_dump(
+        study.ranking.protocol: study.protocol.model_dump(
             mode="json", exclude={"name", "summary", "deviations"}
         )
         for study in results.studies
@@ -51,6 +51,11 @@ def origins(results: Results) -> Iterator[Block]:
 
 
 def _learning_rates(protocol: Protocol) -> Iterator[tuple[str, str]]:
+    if (own := protocol.train.random_learning_rate) is not None:
+        yield (
+            "Learning rates:",
+            f"{protocol.train.learning_rate:g} for sources, {own:g} for random weights",
+        )
     if protocol.train.layer_decay < 1 and not protocol.network.freeze:
         yield (
             "Learning rates:",

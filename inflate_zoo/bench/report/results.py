@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, CaseNames, Fed, TrialSpec
 from inflate_zoo.bench.ranking.ranking import rank
@@ -72,6 +73,17 @@ class Study:
         """Label to arm, in the order of the standings."""
         known = {trial.described.arm.label: trial.described.arm for trial in self.trials}
         return {s.arm: known[s.arm] for s in self.ranking.standings if s.arm in known}
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol, with both learning rates where random weights have one of their own."""
+        by_kind = {_is_random(t.described): t.described.protocol for t in reversed(self.trials)}
+        plain = by_kind.get(False, self.trials[0].described.protocol)
+        own = by_kind.get(True, plain).train.learning_rate
+        if own == plain.train.learning_rate:
+            return plain
+        train = plain.train.model_copy(update={"random_learning_rate": own})
+        return plain.model_copy(update={"train": train})
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -200,7 +212,7 @@ def _unlike(trials: Sequence[CollectedTrial]) -> Iterator[Caveat]:
     described = [trial.described for trial in trials]
     same = "among trials of one name; their values cannot be compared"
     for what, groups in (
-        ("protocol", [_distinct([told.protocol for told in described])]),
+        ("protocol", _comparable_protocols(described)),
         ("task", _comparable_tasks(described)),
         ("trial", [[{"channel_rule": told.channel_rule} for told in described]]),
     ):
@@ -222,6 +234,21 @@ def _unlike(trials: Sequence[CollectedTrial]) -> Iterator[Caveat]:
     if changed := _changed_cases(described):
         count, first = plural(len(changed), "case"), visible(changed[0])
         yield Caveat("not a ranking", f"the data of {count} differ between trials, first '{first}'")
+
+
+def _is_random(told: TrialSpec) -> bool:
+    return told.arm.kind == "random"
+
+
+def _comparable_protocols(described: Sequence[TrialSpec]) -> list[list[dict[str, Any]]]:
+    """Groups of protocols that must be equal: all, but for the learning rate of random weights.
+
+    A protocol may say one for them and one for the sources; a trial holds its own.
+    """
+    rate = described[0].protocol.train.learning_rate
+    one_rate = [told.protocol.of_rate(rate) for told in described]
+    kinds = [[told.protocol for told in described if _is_random(told) == kind] for kind in (0, 1)]
+    return [_distinct(group) for group in (one_rate, *kinds)]
 
 
 def _comparable_tasks(described: Sequence[TrialSpec]) -> list[list[dict[str, Any]]]:

@@ -41,7 +41,10 @@ def case_scores(
 
     Returns:
         Region to: `dice`; `surface_dice` at the tolerance; `surface_dice_1mm`, `_2mm`, `_3mm`,
-        `_5mm`, `_7mm`; `hd95_mm`; `volume_mm3` and `reference_volume_mm3`; and in voxels
+        `_5mm`, `_7mm`; `hd95_mm`, after DeepMind's surface-distance: of the distances from the
+        points of one surface to the other, each point weighted by the area of its surface element,
+        the 95th percentile, taken both ways, the greater (others take it over voxels, or over both
+        ways together); `volume_mm3` and `reference_volume_mm3`; and in voxels
         `intersection`, `prediction_voxels` and `reference_voxels`.
 
     Raises:

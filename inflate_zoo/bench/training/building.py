@@ -36,6 +36,7 @@ def build(spec: TrialSpec, weights: Path | None) -> Segmenter:
         decoder=settings.decoder,
         features=settings.features,
         norm=settings.norm,
+        image_path=settings.image_path,
         slice_wise=spec.arm.kind == "2d",
     )
 

@@ -170,7 +170,7 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
             for arm in made:
                 spec = TrialSpec(
                     task=task,
-                    protocol=protocol,
+                    protocol=protocol.of_weights(random=arm.spec.kind == "random"),
                     arm=arm.spec,
                     cases=cases,
                     entries=entries,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inflate_zoo.bench.trials.planning import Comparison
     from inflate_zoo.cli.bench.datasets import DataPlace
 
-DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 3
+DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 5
 # Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
 EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
 

@@ -93,8 +93,8 @@ def command(
     inflate-zoo bench --dataset msd-task09 --download --source facebook/dino-vitb16 --source random
 
     Without --data, --dataset, --source and --suite: four small builtin checkpoints, 50 builtin
-    volumes, protocol quick; minutes, no network needed. Whatever is interrupted goes on with the
-    same command.
+    volumes, protocol quick; minutes on two cores, no network needed. Whatever is interrupted goes
+    on with the same command.
     """
     needs_bench()
     from inflate_zoo.bench.training.devices import Resources

@@ -8,6 +8,7 @@ from monai.apps.datasets import DecathlonDataset
 
 from inflate_zoo.bench.definitions import catalog
 from inflate_zoo.bench.definitions.catalog import load_protocol, load_suite, load_task
+from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.locations import data_folder
 
@@ -218,6 +219,32 @@ def test_overrides(base, override, field, value):
     assert getattr(found, last) == value
     changed = unchanged.model_copy(update={last: value})
     assert found == changed
+
+
+def test_later_settings_as_all_was_before_change_no_name_and_no_file(base):
+    plain = load_protocol(str(base), ["train.steps=5"])
+    said = load_protocol(str(base), ["train.steps=5", "network.image_path=true"])
+    assert said.name == plain.name
+    written = plain.model_dump_json()
+    assert "image_path" not in written
+    assert "random_learning_rate" not in written
+    changed = load_protocol(str(base), ["network.image_path=false", "train.random_learning_rate=1"])
+    assert Protocol.model_validate_json(changed.model_dump_json()) == changed
+    assert not changed.network.image_path
+    assert changed.train.random_learning_rate == 1
+    none = load_protocol(str(base), ["network.image_path=false"])
+    assert none.name not in (plain.name, changed.name, "base")
+    # Other decoders have no image path to leave out: it is the same protocol.
+    both = (["network.decoder=linear", f"network.image_path={path}"] for path in ("true", "false"))
+    assert len({load_protocol(str(base), changes).name for changes in both}) == 1
+
+
+def test_the_wording_of_deviations_changes_no_name(base):
+    named = load_protocol(str(base), ["train.steps=5"]).name
+    text = base.read_text(encoding="utf-8")
+    assert '"two"' in text
+    base.write_text(text.replace('"two"', '"two, in other words"'), encoding="utf-8")
+    assert load_protocol(str(base), ["train.steps=5"]).name == named
 
 
 def test_the_last_override_counts_and_tables_are_merged(base):

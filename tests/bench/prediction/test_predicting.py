@@ -100,7 +100,10 @@ def test_a_test_case_gets_the_prediction_that_was_scored(run, kind, tmp_path):
             some += int(ours.sum())
     assert some  # an empty prediction would be right by chance
     assert json.loads((out / "summary.json").read_text()) == told["summary"]
-    assert str(tmp_path) not in (out / "summary.json").read_text()
+    for name, scored in zip(sorted(names), told["summary"]["metric_per_case"], strict=True):
+        assert list(scored) == ["reference_file", "prediction_file", "metrics"]  # nnU-Net's
+        assert scored["reference_file"] == str(run.data / "labelsTr" / f"{name}.nii.gz")
+        assert scored["prediction_file"] == str(out / f"{name}.nii.gz")
 
 
 def test_where_headers_round_training_and_prediction_see_the_same(run, tmp_path, monkeypatch):
@@ -200,6 +203,8 @@ def test_an_image_in_micron_gets_the_same_prediction_in_micron(run, tmp_path):
         result = predict(trial, *words, "--references", tmp_path / "labelsTr", "--format", "json")
         assert result.exit_code == 0, result.output
         told.append(json.loads(result.stdout))
+    for entry in (said["summary"]["metric_per_case"][0] for said in told):
+        del entry["prediction_file"]  # the folder's
     assert told[0] == told[1]
     plain, found = (nib.load(tmp_path / out / "case_00.nii.gz") for out in "ab")
     np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(plain.dataobj))

@@ -315,6 +315,29 @@ def test_settings_that_differ_under_one_name_are_told(tmp_path, undrawn):
     assert "train.steps (150, 151)" in printed
 
 
+def test_random_weights_may_have_a_learning_rate_of_their_own_and_sources_may_not(
+    tmp_path, undrawn
+):
+    def save(folder, rates):
+        for seed in range(3):
+            for arm in SMALL:
+                told = records.protocol()
+                told["train"]["learning_rate"] = rates[arm.kind]
+                records.save(folder, records.record(arm, seed, protocol=told), overlays=False)
+        results = write_report([folder], folder)
+        return table(results), (folder / "report.md").read_text()
+
+    own = {"random": 5e-4, "inflated": 1e-3, "2d": 1e-3}
+    printed, page = save(tmp_path / "own", own)
+    assert "settings differ" not in printed
+    assert "0.001 for sources, 0.0005 for random weights" in page
+    assert re.search(r"train\.random_learning_rate \| +0\.0005", page)
+    assert re.search(r"train\.learning_rate \| +0\.001", page)
+    printed, page = save(tmp_path / "unlike", own | {"2d": 2e-3})
+    assert "not a ranking: the protocol settings differ among trials" in printed
+    assert "train.learning_rate (0.001, 0.002)" in printed
+
+
 def test_several_tasks_have_an_overall_table(tmp_path, undrawn):
     for name in ("first", "second"):
         records.save_run(

@@ -230,7 +230,7 @@ def test_the_protocol_of_the_paper():
     short = load_protocol("paper", ["train.steps=7"])
     assert short.of_task("msd-task01").train.steps == 7
     backs = [line.partition("--set ")[2] for line in protocol.deviations if "--set" in line]
-    assert len(backs) == 7
+    assert len(backs) == 9
     for back in backs:
         change = shlex.split(back.partition(" (")[0])[0]
         assert load_protocol("paper", [change]) != protocol
@@ -267,7 +267,7 @@ def test_bundled_protocols_fit_their_form(name):
     assert train.steps % train.checkpoint_every == 0
     assert 0 < train.validate_every <= train.steps
     assert network.freeze == (name == "probe")
-    assert network.decoder == ("linear" if name == "probe" else "unetr")
+    assert network.decoder == ("unetr" if name == "volume" else "linear")
     assert protocol.data.spacing == protocol.data.intensity == "task"
     if network.freeze:
         assert train.windows_per_case > 1

@@ -110,6 +110,21 @@ def test_a_protocol_changes_the_task(request_):
     assert planned.trials[0][0].task.spacing == (2.0, 1.0, 1.5)
 
 
+def test_a_trial_of_random_weights_holds_the_rate_it_trains_with(request_):
+    def planned(*changes):
+        found, _ = go(replace(request_, protocol=tiny_protocol(*changes), seeds=1))
+        return {spec.arm.kind: spec for spec, _ in found.trials}
+
+    plain = planned("train.learning_rate=2e-3")
+    both = planned("train.learning_rate=2e-3", "train.random_learning_rate=5e-4")
+    rates = {kind: spec.protocol.train.learning_rate for kind, spec in both.items()}
+    assert rates == {"inflated": 2e-3, "random": 5e-4}
+    for kind, spec in both.items():
+        assert "random_learning_rate" not in spec.plain()["protocol"]["train"]
+        train = spec.protocol.train.model_copy(update={"learning_rate": 2e-3})
+        assert train == plain[kind].protocol.train
+
+
 @pytest.mark.parametrize("folds", [(5,), (-1,), (0, 9)])
 def test_folds_that_do_not_exist(request_, folds):
     with pytest.raises(UsageError, match="no fold") as caught:
