@@ -54,5 +54,7 @@ def test_it_is_plain_json_and_every_field_of_the_first_level_is_described(result
     plain = json.loads(form_text(form(results)), parse_constant=pytest.fail)
     for name in plain:
         assert f"| `{name}` |" in results_json.__doc__, name
-    assert plain["tasks"][0]["standings"][-1]["rank"] is not None
+    ranks = {each["arm"]: each["rank"] for each in plain["tasks"][0]["standings"]}
+    assert ranks["vit-one 2d"] is None
+    assert None not in (ranks["vit-one center"], ranks["vit-two center"])
     assert plain["answer"]["sources"] == form(results).answer.sources
