@@ -69,7 +69,7 @@ if own: ==> if False:
 +        dim, eps = config.embed_dim, 1e-5
 +        depth, height
 == prefix-of-table: registers without a position are not counted as prefix
-(x, self.num_prefix_tokens, ==> (x, self.config.position_prefix,
+return self.num_prefix_tokens, ==> return self.config.position_prefix,
 @@ inflate_zoo/networks/files.py | registry/test_loading.py networks/test_backbone.py
 == load-accounting-off: loading lets wrong files through
 if problems: ==> if False:
