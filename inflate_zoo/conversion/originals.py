@@ -287,6 +287,7 @@ _encoder = partial(_transformers, unused=_UNUSED)
 # What differs between the classes of the libraries, by what a definition's `reference` names.
 ORIGINALS: dict[str, Build] = {
     "CLIPVisionModel": partial(_encoder, tokens=_all_normed),
+    "DINOv3ViTModel": _encoder,
     "DeiTModel": _encoder,
     "Dinov2Model": _encoder,
     "Dinov2WithRegistersModel": _encoder,

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from inflate_zoo.errors import UnsupportedModelError
 
-_VIT, _DINO, _CLIP = "hf_vit", "hf_dinov2_with_registers", "hf_clip"
+_VIT, _CLIP = "hf_vit", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -14,7 +14,6 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "swinv2": ("a Swin v2 transformer (windowed attention), not yet supported", _VIT),
         "beit": ("BEiT (relative position bias tables), not yet supported", _VIT),
         "data2vec-vision": ("data2vec (relative position bias tables), not yet supported", _VIT),
-        "dinov3_vit": ("DINOv3 (rotary positions), not yet supported", _DINO),
         "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
         "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
@@ -29,6 +28,10 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "resnet": ("a CNN (ResNet); only plain vision transformers are converted", _VIT),
         "convnext": ("a CNN (ConvNeXt); only plain vision transformers are converted", _VIT),
         "convnextv2": ("a CNN (ConvNeXt v2); only plain vision transformers are converted", _VIT),
+        "dinov3_convnext": (
+            "a CNN (DINOv3's ConvNeXt); DINOv3's vision transformers are converted",
+            "hf_dinov3",
+        ),
         "efficientnet": (
             "a CNN (EfficientNet); only plain vision transformers are converted",
             _VIT,
@@ -65,7 +68,6 @@ _TENSOR_SIGNS = (
     (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
     (r"(^|\.)layers\.\d+\.blocks\.\d+\..*relative_position_bias_table$", "swin"),
     (r"relative_position_bias_table$", "beit"),
-    (r"(^|\.)layer\.\d+\.attention\.q_proj\.weight$", "dinov3_vit"),
     (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),
     (r"(^|\.)layer\d\.\d+\.conv\d\.weight", "resnet"),

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.dinov3.config import Dinov3Config
+from inflate_zoo.networks.dinov3.network import Dinov3
+from inflate_zoo.networks.eva02.config import Eva02Config
+from inflate_zoo.networks.eva02.network import Eva02
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
@@ -79,7 +83,19 @@ class VitBackbone(Backbone, VisionTransformer):
     """A plain vision transformer with its files."""
 
 
-KINDS: dict[str, type[Backbone]] = {VitConfig.kind(): VitBackbone}
+class Dinov3Backbone(Backbone, Dinov3):
+    """A DINOv3 with its files."""
+
+
+class Eva02Backbone(Backbone, Eva02):
+    """An EVA-02 with its files."""
+
+
+KINDS: dict[str, type[Backbone]] = {
+    VitConfig.kind(): VitBackbone,
+    Dinov3Config.kind(): Dinov3Backbone,
+    Eva02Config.kind(): Eva02Backbone,
+}
 
 
 def read_backbone_config(folder: Path, source: str | Path) -> BackboneConfig:

@@ -28,6 +28,7 @@ Count = Annotated[int, Field(ge=0, le=budgets.MOST_SIDE)]
 Pair = tuple[Side, Side]
 Triple = tuple[Side, Side, Side]
 Shapes = dict[str, tuple[int, ...]]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
 
 FORMAT_VERSION: Final = 1
 SEGMENTER_TYPE: Final = "inflated_vit_segmenter"

@@ -98,6 +98,8 @@ class Kind:
 
 
 REGISTERS = {**DINO_V2, "num_register_tokens": 4}
+# Every head of 12 channels is turned in 6 pairs, 3 of them along each axis.
+DINO_V3 = PLAIN | {"num_register_tokens": 4}
 TRANSFORMERS: dict[str, Kind] = {
     "vit": Kind(hf.ViTModel, HALF),
     "vit_classifier": Kind(hf.ViTForImageClassification, HALF, PLAIN | LABELS),
@@ -116,6 +118,16 @@ TRANSFORMERS: dict[str, Kind] = {
     "dinov2_with_registers": Kind(hf.Dinov2WithRegistersModel, IMAGENET, REGISTERS),
     "dinov2_with_registers_swiglu": Kind(
         hf.Dinov2WithRegistersModel, IMAGENET, REGISTERS | {"use_swiglu_ffn": True}
+    ),
+    "dinov3": Kind(hf.DINOv3ViTModel, IMAGENET, DINO_V3),
+    "dinov3_gated": Kind(
+        hf.DINOv3ViTModel, IMAGENET, DINO_V3 | {"use_gated_mlp": True, "hidden_act": "silu"}
+    ),
+    "dinov3_rectangular": Kind(
+        hf.DINOv3ViTBackbone, IMAGENET, DINO_V3 | {"image_size": (32, 48), "patch_size": (8, 4)}
+    ),
+    "dinov3_no_bias": Kind(
+        hf.DINOv3ViTModel, IMAGENET, DINO_V3 | {"query_bias": False, "value_bias": False}
     ),
     "clip": Kind(hf.CLIPModel, CLIP, TOWERS | {"projection_dim": 24}),
     "clip_vision": Kind(hf.CLIPVisionModel, CLIP),

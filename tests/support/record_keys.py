@@ -42,6 +42,7 @@ SCHEMES: dict[str, list[str]] = {
     "hf_vit_mae": ["vit_mae", "vit_mae_bare"],
     "hf_dinov2": ["dinov2", "dinov2_classifier", "dinov2_swiglu"],
     "hf_dinov2_with_registers": ["dinov2_with_registers", "dinov2_with_registers_swiglu"],
+    "hf_dinov3": ["dinov3", "dinov3_gated", "dinov3_rectangular", "dinov3_no_bias"],
     "hf_clip": ["clip", "clip_vision", "clip_vision_projection", "clip_gelu"],
     "hf_siglip": ["siglip", "siglip_vision"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],

@@ -203,6 +203,8 @@ _ENCODER: Mapping[str, _Rule] = MappingProxyType(
         "mlp_ratio": _RATIO,
         "num_register_tokens": _whole(0, MOST_REGISTERS),
         **_known("qkv_bias use_swiglu_ffn", _FLAG),
+        "rope_theta": _number(1, 1e6),
+        **_known("query_bias key_bias value_bias proj_bias mlp_bias use_gated_mlp", _FLAG),
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -221,6 +223,7 @@ _AROUND: Mapping[str, _Rule] = MappingProxyType(
         **_known("reshape_hidden_states out_features out_indices stage_names"),
         **_known("interpolate_antialias interpolate_offset semantic_loss_ignore_index"),
         **_known("logit_scale_init_value logit_bias_init_value"),
+        **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")

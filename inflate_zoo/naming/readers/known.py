@@ -1,6 +1,7 @@
 """The readers of all networks, by what a definition calls them: `network`."""
 
+from inflate_zoo.naming.readers.dinov3 import DINOV3
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.vit import VIT
 
-READERS: dict[str, Reader] = {"vit": VIT}
+READERS: dict[str, Reader] = {"vit": VIT, "dinov3": DINOV3}
