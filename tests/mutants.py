@@ -166,7 +166,8 @@ permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 4, 2, 6, 1, 3, 5, 7)
 == qkv-bias-off: the query, key and value have no bias
 bias=qkv_bias ==> bias=False
 == qkv-unbound: value, key and query are taken in another order than they are packed
-query, key, value = packed ==> value, key, query = packed
+-        query, key, value = _heads(self.qkv(x), self.heads)
++        value, key, query = _heads(self.qkv(x), self.heads)
 @@ inflate_zoo/networks/parts.py | networks/vit/test_network.py
 == quick-gelu-is-gelu: quick_gelu is computed as gelu
 "quick_gelu": quick_gelu ==> "quick_gelu": F.gelu

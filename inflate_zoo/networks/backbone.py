@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.beit.config import BeitConfig
+from inflate_zoo.networks.beit.network import Beit
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.dinov3.network import Dinov3
 from inflate_zoo.networks.eva02.config import Eva02Config
@@ -83,6 +85,10 @@ class VitBackbone(Backbone, VisionTransformer):
     """A plain vision transformer with its files."""
 
 
+class BeitBackbone(Backbone, Beit):
+    """A BEiT with its files."""
+
+
 class Dinov3Backbone(Backbone, Dinov3):
     """A DINOv3 with its files."""
 
@@ -93,6 +99,7 @@ class Eva02Backbone(Backbone, Eva02):
 
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
+    BeitConfig.kind(): BeitBackbone,
     Dinov3Config.kind(): Dinov3Backbone,
     Eva02Config.kind(): Eva02Backbone,
 }

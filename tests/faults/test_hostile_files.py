@@ -21,6 +21,7 @@ from inflate_zoo.errors import CheckpointError, UnsupportedModelError, UsageErro
 from inflate_zoo.files import foreign
 from inflate_zoo.files.writing.contents import replace_tensors
 from inflate_zoo.files.writing.store import MANIFEST, DigestMemory, Store
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.configs import timm_models
 from tests.support import records
 
@@ -195,4 +196,4 @@ def test_a_length_that_is_none_is_unknown(length):
 def test_timm_builds_for_a_tag_only_what_the_gate_admits(monkeypatch, name):
     monkeypatch.setattr("timm.create_model", Raising(AssertionError("it was built")))
     with pytest.raises(UnsupportedModelError, match="not a plain VisionTransformer"):
-        timm_models._of_old_name(name)
+        timm_models._of_old_name(families_by_name()["timm_vit"], name)

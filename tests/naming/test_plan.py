@@ -8,12 +8,12 @@ from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.detection import section_of
+from inflate_zoo.naming.patterns import role_of
 from inflate_zoo.naming.plan import make_plan
-from inflate_zoo.networks.vit.config import tensor_shapes
 from tests.support.recorded import case, cases, definitions, plan_of
 
 SCHEMES = families_by_name()
-PLANNED = [c for name in definitions() if name != "timm_vit" for c in cases(name)]
+PLANNED = [c for name in definitions() if SCHEMES[name].library != "timm" for c in cases(name)]
 every_case = pytest.mark.parametrize("recorded", [c.kind for c in PLANNED], indirect=True)
 QUERY = "encoder.layer.{}.attention.attention.query.bias"
 STEM = "embeddings.patch_embeddings.projection.weight"
@@ -41,10 +41,10 @@ def test_every_tensor_is_accounted_for(recorded):
     assert plan.family.name == recorded.definition
     used = [source for kept in plan.kept for source in kept.sources]
     assert sorted([*used, *plan.dropped]) == sorted(recorded.header)
-    assert {kept.name: kept.shape for kept in plan.kept} == tensor_shapes(plan.architecture)
+    assert {kept.name: kept.shape for kept in plan.kept} == plan.architecture.shapes()
     assert list(plan.dropped) == sorted(plan.dropped)
     for kept in plan.kept:
-        assert kept.role == plan.family.roles.get(kept.name, "copy")
+        assert kept.role == role_of(plan.family, kept.name)
         assert kept.dtype == "F32"
 
 
@@ -53,9 +53,9 @@ def test_the_architecture_is_that_of_the_config(recorded):
     form = plan_of(recorded).architecture
     assert (form.depth, form.in_channels) == (2, 3)
     if recorded.config is None:
-        heads = {"dino": (128, 2), "moco_v3": (48, 12)}[recorded.definition]
+        heads = {"beit": (128, 2), "dino": (128, 2), "moco_v3": (48, 12)}[recorded.definition]
         assert (form.embed_dim, form.num_heads, form.patch_size) == (*heads, (8, 8))
-        assert (form.norm_eps, form.pool, form.position_grid) == (1e-6, "cls", (4, 4))
+        assert (form.norm_eps, form.position_grid) == (1e-6, (4, 4))
         return
     raw = vision(recorded)
     assert form.embed_dim == raw["hidden_size"]
@@ -66,13 +66,16 @@ def test_the_architecture_is_that_of_the_config(recorded):
     )
     assert form.patch_size == patch
     assert form.position_grid == (image[0] // patch[0], image[1] // patch[1])
-    assert form.reg_tokens == raw.get("num_register_tokens", 0)
-    assert form.qkv_bias is raw.get("qkv_bias", True)
+    if SCHEMES[recorded.definition].network == "vit":
+        assert form.reg_tokens == raw.get("num_register_tokens", 0)
+        assert form.qkv_bias is raw.get("qkv_bias", True)
 
 
 @pytest.mark.parametrize(
     "kind, expected",
     [
+        ("dino_full", {"pool": "cls"}),
+        ("moco_v3", {"pool": "cls"}),
         ("clip", {"pre_norm": True, "stem_bias": False, "activation": "quick_gelu"}),
         ("clip_gelu", {"activation": "gelu", "position_prefix": 1}),
         ("siglip", {"activation": "gelu_tanh", "cls_token": False, "pool": "mean"}),

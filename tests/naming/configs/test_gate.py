@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.configs import timm_models
 from inflate_zoo.naming.understanding import understand
 from tests.support.recorded import case
@@ -269,5 +270,7 @@ def test_what_the_gate_admits_is_what_the_library_gets(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", create)
     with pytest.raises(ConfigError, match="enough"):
-        timm_models.describe_timm("vit_tiny_patch16_224", {"depth": 3, "img_size": 32})
+        timm_models.describe_timm(
+            families_by_name()["timm_vit"], "vit_tiny_patch16_224", {"depth": 3, "img_size": 32}
+        )
     assert seen == {"pretrained": False, "weight_init": "skip", "depth": 1, "img_size": 32}
