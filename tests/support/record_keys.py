@@ -60,7 +60,12 @@ SCHEMES: dict[str, list[str]] = {
     "hf_data2vec_vision": ["data2vec", "data2vec_classifier"],
 }
 TIMM_KINDS = {
-    "timm_vit": [kind for kind in TIMM if "beit" not in kind],
+    "timm_vit": [
+        kind for kind in TIMM if not any(name in kind for name in ("beit", "dinov3", "eva02"))
+    ],
+    "timm_dinov3": [kind for kind in TIMM if "dinov3" in kind],
+    "timm_eva02": ["eva02_timm", "eva02_timm_rectangular"],
+    "timm_eva02_split": ["eva02_timm_split", "eva02_timm_clip"],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
 }
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}

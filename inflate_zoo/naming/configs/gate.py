@@ -113,7 +113,7 @@ def _known(names: str, rule: _Rule = _ANY) -> dict[str, _Rule]:
     return dict.fromkeys(names.split(), rule)
 
 
-# What create_model passes to a VisionTransformer or a Beit, and what it is built of in the end.
+# What create_model passes to VisionTransformer, Beit or Eva, and what it is built of in the end.
 _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
     {
         "img_size": _PIXELS,
@@ -134,7 +134,13 @@ _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
         **_known("no_embed_class pre_norm final_norm fc_norm pool_include_prefix", _FLAG),
         **_known("dynamic_img_size dynamic_img_pad", _FLAG),
         **_known("use_abs_pos_emb use_rel_pos_bias use_shared_rel_pos_bias use_fc_norm", _FLAG),
-        **_known("swiglu_mlp scale_mlp", _FLAG),
+        **_known("swiglu_mlp scale_mlp scale_attn_inner qkv_fused", _FLAG),
+        **_known("use_rot_pos_emb rope_rotate_half", _FLAG),
+        "swiglu_align_to": _whole(0, MOST_WIDTH),
+        "num_reg_tokens": _whole(0, MOST_REGISTERS),
+        "rope_type": _word("cat", "dinov3"),
+        "rope_temperature": _number(1, 1e6),
+        "ref_feat_shape": _PIXELS,
     }
 )
 # Training only: of no effect on an encoder whose weights are given.
