@@ -260,7 +260,7 @@ def _filled(model: Any, state: State, asked: Asked) -> Reference:
 
 
 def _tables_by_timm(asked: Asked, wanted: State) -> State | None:
-    """The tensors, bias tables at the grid; `None` where timm resizes none: it must be square."""
+    """The tensors, bias tables at the grid; `None` where timm resizes none, as of no square."""
     from timm.layers import resize_rel_pos_bias_table
 
     native, grid = asked.plan.architecture.native_grid, asked.grid
@@ -271,11 +271,15 @@ def _tables_by_timm(asked: Asked, wanted: State) -> State | None:
     resize = partial(resize_rel_pos_bias_table, new_window_size=grid)
     with warnings.catch_warnings():  # of how timm calls torch
         warnings.simplefilter("ignore")
-        tables = {
-            name: resize(table, new_bias_shape=tuple(wanted[name].shape))
-            for name, table in asked.state.items()
-            if name.endswith("relative_position_bias_table") and name in wanted
-        }
+        try:
+            with parsing(lambda _: _CannotError()):
+                tables = {
+                    name: resize(table, new_bias_shape=tuple(wanted[name].shape))
+                    for name, table in asked.state.items()
+                    if name.endswith("relative_position_bias_table") and name in wanted
+                }
+        except _CannotError:
+            return None
     return {**asked.state, **tables}
 
 
