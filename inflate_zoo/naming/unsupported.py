@@ -52,6 +52,15 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "merge it into its base and convert the result: PeftModel.from_pretrained(base, "
             "'adapter').merge_and_unload().save_pretrained('merged')",
         ),
+        "dinov3_original": (
+            "a DINOv3 under Meta's own names",
+            "take the same weights as transformers or timm hold them, e.g. "
+            "facebook/dinov3-vitb16-pretrain-lvd1689m or timm/vit_base_patch16_dinov3.lvd1689m",
+        ),
+        "eva02_original": (
+            "an EVA-02 under its authors' own names",
+            "take the same weights as timm holds them, e.g. timm/eva02_base_patch14_224.mim_in22k",
+        ),
         "open_clip": (
             "a CLIP under OpenCLIP's or OpenAI's own names",
             "take the same weights as transformers or timm hold them, e.g. "
@@ -62,6 +71,8 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 _TENSOR_SIGNS = (
+    (r"(^|\.)storage_tokens$", "dinov3_original"),
+    (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
     (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
     (r"(^|\.)layers\.\d+\.blocks\.\d+\..*relative_position_bias_table$", "swin"),

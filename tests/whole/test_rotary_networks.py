@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from inflate_zoo import Backbone, convert, load, param_groups, segmenter, verify
@@ -12,19 +13,24 @@ from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.cli import app
 from inflate_zoo.errors import ConfigError, UsageError
-from tests.support.checkpoints import save_transformers
+from tests.support.checkpoints import TIMM, build_timm, save_timm, save_transformers
 from tests.support.datasets import write_decathlon
 from tests.support.trials import SHAPE, VIT, one_thread, tiny_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
 
 
-def save(kind, folder, **small):
+KINDS = {"dinov3_gated": "inflated_dinov3", "eva02_timm_split": "inflated_eva02"}
+SMALL_TIMM = {
+    "embed_dim": 16, "depth": 3, "num_heads": 2, "mlp_ratio": 1.0, "patch_size": 4, "img_size": 8,
+}  # fmt: skip
+
+
+def save(kind, folder, *, small=False):
     """A source of that kind in a folder."""
-    return save_transformers(kind, folder, **small)
-
-
-KINDS = {"dinov3_gated": "inflated_dinov3"}
+    if kind in TIMM:
+        return save_timm(kind, folder, **(SMALL_TIMM if small else {}))
+    return save_transformers(kind, folder, **(VIT if small else {}))
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -107,7 +113,7 @@ def test_tokens_and_tables_do_not_decay(folder):
 
 def test_it_is_trained_beside_random_weights_and_predicts(source, tmp_path):
     write_decathlon(tmp_path / "data", 10, SHAPE, ("MRI",))
-    save(source.name, tmp_path / "vit", **VIT)  # where the run looks for its source
+    save(source.name, tmp_path / "vit", small=True)  # where the run looks for its source
     with one_thread():
         run = tiny_run(
             tmp_path, "train.steps=3", "network.drop_path=0.2", kinds=("inflated", "2d", "random")
@@ -122,3 +128,54 @@ def test_it_is_trained_beside_random_weights_and_predicts(source, tmp_path):
         result = CliRunner().invoke(app.app, [*words, "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "predicted" / f"{name}.nii.gz").exists()
+
+
+# --- the same weights from two libraries
+
+OF_TIMM = {
+    "embeddings.cls_token": "cls_token",
+    "embeddings.register_tokens": "reg_token",
+    "embeddings.patch_embeddings.": "patch_embed.proj.",
+    "attention.q_proj.bias": "attn.q_bias",
+    "attention.v_proj.bias": "attn.v_bias",
+    "attention.o_proj.": "attn.proj.",
+    "layer_scale1.lambda1": "gamma_1",
+    "layer_scale2.lambda1": "gamma_2",
+    "mlp.down_proj.": "mlp.fc2.",
+    "mlp.gate_proj.": "mlp.fc1_g.",
+    "layer.": "blocks.",
+}
+
+
+def as_timm(state, *, gated):
+    """The tensors of transformers' DINOv3 under timm's names; timm packs query, key and value."""
+    found = {}
+    names = {**OF_TIMM, "mlp.up_proj.": "mlp.fc1_x." if gated else "mlp.fc1."}
+    for name, tensor in state.items():
+        for theirs, timms in names.items():
+            name = name.replace(theirs, timms)
+        found[name] = tensor
+    del found["embeddings.mask_token"]
+    for name in [name for name in found if "attention.q_proj.weight" in name]:
+        parts = [found.pop(name.replace("q_proj", f"{part}_proj")) for part in "qkv"]
+        found[name.replace("attention.q_proj", "attn.qkv")] = torch.cat(parts)
+    return found
+
+
+@pytest.mark.parametrize(
+    "kind, timms", [
+        ("dinov3", "dinov3_timm_qkvb"),
+        ("dinov3_no_bias", "dinov3_timm"),
+        ("dinov3_gated", "dinov3_timm_gated"),
+    ],
+)  # fmt: skip
+def test_the_same_weights_of_both_libraries_give_the_same_3d_file(kind, timms, tmp_path):
+    first = save_transformers(kind, tmp_path / "transformers")
+    second = save_timm(timms, tmp_path / "timm", global_pool="token")
+    state = as_timm(load_file(first / "model.safetensors"), gated=kind == "dinov3_gated")
+    assert state.keys() == build_timm(timms).state_dict().keys()
+    save_file(state, second / "model.safetensors", metadata={"format": "pt"})
+    made = [convert(source, tmp_path / f"{source.name}-3d") for source in (first, second)]
+    for file in ("model.safetensors", "config.json"):
+        one, other = ((folder / file).read_bytes() for folder in made)
+        assert one == other
