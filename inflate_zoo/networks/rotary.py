@@ -23,12 +23,12 @@ class Axis(NamedTuple):
     """Where tokens stand along an axis.
 
     Attributes:
-        count: Tokens.
+        tokens: How many.
         first: Coordinate of the first one, in radians for a pair of frequency 1.
         step: From one to the next.
     """
 
-    count: int
+    tokens: int
     first: float
     step: float
 
@@ -58,7 +58,7 @@ class Rotation(NamedTuple):
         channels = x.shape[-1]
         cosine, sine = turns(self, channels, x.dtype, x.device)
         if self.interleaved:
-            partner = x.unflatten(-1, (channels // 2, 2)).flip(-1).flatten(-2)
+            partner = x.reshape(*x.shape[:-1], channels // 2, 2).flip(-1).flatten(-2)
         else:
             partner = x.roll(channels // 2, dims=-1)
         return torch.addcmul(x * cosine, partner, sine)
@@ -80,15 +80,15 @@ def turns(rotation: Rotation, channels: int, dtype: torch.dtype, device: torch.d
     ranks = torch.arange(0, channels, 4, dtype=torch.float32, device=device)
     frequencies = rotation.theta ** (-ranks / channels)
     down, across = (
-        (axis.first + axis.step * torch.arange(axis.count, dtype=torch.float32, device=device))
+        (axis.first + axis.step * torch.arange(axis.tokens, dtype=torch.float32, device=device))
         .unsqueeze(1)
         .mul(frequencies)
         for axis in (rotation.height, rotation.width)
     )
     plane = torch.cat(
         [
-            down.unsqueeze(1).expand(-1, rotation.width.count, -1),
-            across.unsqueeze(0).expand(rotation.height.count, -1, -1),
+            down.unsqueeze(1).expand(-1, rotation.width.tokens, -1),
+            across.unsqueeze(0).expand(rotation.height.tokens, -1, -1),
         ],
         dim=-1,
     ).flatten(0, 1)
@@ -127,7 +127,7 @@ class RotaryAttention(nn.Module):
         bias = None
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        packed = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.heads, -1))
+        packed = F.linear(x, self.qkv.weight, bias).view(*x.shape[:2], 3, self.heads, -1)
         query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
         query, key = rotation.turn(query), rotation.turn(key)
         mixed = attend(query, key, value, rotation.prefix, rotation.depth)

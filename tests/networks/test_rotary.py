@@ -32,8 +32,8 @@ def by_complex_numbers(x, told):
     _, _, length, channels = x.shape
     half, out = channels // 2, x.clone()
     for token in range(told.prefix, length):
-        place = (token - told.prefix) % (told.height.count * told.width.count)
-        row, column = divmod(place, told.width.count)
+        place = (token - told.prefix) % (told.height.tokens * told.width.tokens)
+        row, column = divmod(place, told.width.tokens)
         for pair in range(half):
             axis, at = (told.height, row) if pair < half // 2 else (told.width, column)
             frequency = told.theta ** (-4 * (pair % (half // 2)) / channels)

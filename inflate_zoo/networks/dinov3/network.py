@@ -70,10 +70,10 @@ class Dinov3(Column):
         return tokens[:, self.num_prefix_tokens :].mean(dim=1)
 
 
-def centres(count: int) -> Axis:
+def centres(tokens: int) -> Axis:
     """The centres of tokens along an axis of whatever length, from -2 pi to 2 pi."""
-    step = 4 * math.pi / count
-    return Axis(count, step / 2 - 2 * math.pi, step)
+    step = 4 * math.pi / tokens
+    return Axis(tokens, step / 2 - 2 * math.pi, step)
 
 
 class Block(ResidualBlock):

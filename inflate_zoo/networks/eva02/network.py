@@ -71,9 +71,9 @@ class Eva02(Column):
         return tokens[:, 0] if self.config.pool == "cls" else tokens[:, 1:].mean(dim=1)
 
 
-def stretched(count: int, reference: int) -> Axis:
+def stretched(tokens: int, reference: int) -> Axis:
     """Tokens counted from 0, stretched over an axis of `reference` tokens."""
-    return Axis(count, 0.0, reference / count)
+    return Axis(tokens, 0.0, reference / tokens)
 
 
 class Block(ResidualBlock):
