@@ -1,15 +1,20 @@
 """What is read of EVA-02's files; the recorded headers are those of timm."""
 
 import pytest
+import timm
+import torch
 
 from inflate_zoo.errors import AccountingError, ConfigError, UnsupportedModelError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.configs.open_clip import read_tower
 from inflate_zoo.naming.detection import choose_family
 from inflate_zoo.naming.understanding import understand
+from tests.support.checkpoints import open_clip_config
 from tests.support.recorded import case
 
 FAMILIES = families_by_name()
+CLIP = "eva02_base_patch16_clip_224"
 
 
 def plan_of(recorded):
@@ -85,3 +90,17 @@ def test_its_authors_own_file_is_told_what_to_do_instead():
     recorded.header["rope.freqs_cos"] = TensorInfo("F32", (16, 12))
     with pytest.raises(UnsupportedModelError, match="its authors' own names"):
         understand(recorded.header, None, None, "eva02_tiny_patch14_224")
+
+
+def test_the_tower_of_an_eva_clip_is_read_by_open_clips_config():
+    with torch.device("meta"):
+        trunk = timm.create_model(CLIP, num_classes=512, global_pool="token")
+    header = {
+        f"visual.trunk.{name}": TensorInfo("F32", tuple(tensor.shape))
+        for name, tensor in trunk.state_dict().items()
+    }
+    config = open_clip_config(CLIP, side=224, timm_pool="token", timm_proj=None)
+    plan = understand(header, None, None, None, open_clip=read_tower(config)).plan
+    assert plan.family.name == "timm_eva02_split"
+    assert (plan.architecture.pool, plan.architecture.attn_norm) == ("cls", True)
+    assert plan.dropped == ("visual.trunk.head.bias", "visual.trunk.head.weight")
