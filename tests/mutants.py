@@ -122,8 +122,8 @@ positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
 == gate-joined-second: the value is put before the gate
 {fc1_g,fc1_x} ==> {fc1_x,fc1_g}
 @@ inflate_zoo/naming/configs/timm_eva.py | naming/configs/test_timm_eva.py
-== any-rotary: whatever is rotary is taken for EVA-02
-and rope.ref_feat_shape is not None ==> and True
+== any-pairs: whatever is rotary beside a table is taken for EVA-02
+and not block.attn.rotate_half ==> and True
 @@ inflate_zoo/naming/readers/vit.py | naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config

@@ -99,6 +99,7 @@ def _is_dinov3(model: Any) -> bool:
         and (rope.normalize_coords, rope.grid_offset, rope.grid_indexing) == ("separate", 0.0, "ij")
         and None in (rope.min_period, rope.max_period)
         and rope.rotate_half
+        and block.attn.rotate_half
         and model.pos_embed is None
         and None not in (block.gamma_1, block.gamma_2)
         and type(block.mlp).__name__ in ("Mlp", "SwiGLU")
@@ -116,7 +117,7 @@ def _is_eva02(model: Any) -> bool:
         type(rope) is RotaryEmbeddingCat
         and (rope.in_pixels, rope.grid_offset, rope.grid_indexing) == (False, 0.0, "ij")
         and rope.ref_feat_shape is not None
-        and not getattr(rope, "rotate_half", False)
+        and not block.attn.rotate_half
         and model.pos_embed is not None
         and model.reg_token is None
         and (block.gamma_1, block.gamma_2) == (None, None)
