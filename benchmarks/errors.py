@@ -16,10 +16,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from inflate_zoo import convert
-from tests.support.checkpoints import moco_v3, save_dino_pth, save_timm, save_transformers
+from tests.support.checkpoints import (
+    beit_original,
+    moco_v3,
+    save_dino_pth,
+    save_timm,
+    save_transformers,
+)
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
 _VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
+_384 = {"image_size": 384}
 _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
 SOURCES = {
@@ -32,11 +39,18 @@ SOURCES = {
     "hf_dinov2_with_registers": ("DINOv2-B/14 + 4 registers", "dinov2_with_registers", _DINOV2),
     "hf_clip": ("CLIP-B/16 inside a full CLIP", "clip", _VIT),
     "hf_siglip": ("SigLIP-B/16", "siglip_vision", _VIT),
+    "hf_beit": ("BEiT-B/16, a table per block", "beit", _VIT),
+    "hf_beit, shared": ("BEiT-B/16, a shared table", "beit_cls", _VIT),
+    "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit", _VIT | _384),
+    "hf_data2vec_vision": ("data2vec-B/16", "data2vec_classifier", _VIT),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "timm_vit, augreg": ("ViT-B/16", "augreg", _TIMM),
     "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
     "timm_vit, dinov2": ("DINOv2-B/14 + 4 registers", "dinov2_reg4", _TIMM | {"patch_size": 14}),
     "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
+    "timm_beit": ("BEiT-B/16", "beit_timm", _TIMM | {"mlp_ratio": 4.0}),
+    "timm_beit, v2": ("BEiT v2 B/16", "beitv2_timm", _TIMM | {"mlp_ratio": 4.0}),
+    "beit": ("BEiT's .pth, width 128 (small)", "", {}),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
     "moco_v3": ("MoCo v3's .pth.tar, width 48 (small)", "", {}),
 }
@@ -47,6 +61,9 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     if name == "moco_v3":
         torch.save(moco_v3(), folder / "vit-s-300ep.pth.tar")
         return folder / "vit-s-300ep.pth.tar"
+    if name == "beit":
+        torch.save(beit_original(), folder / "beit_base_patch16_224_pt22k.pth")
+        return folder / "beit_base_patch16_224_pt22k.pth"
     if not kind:
         return save_dino_pth(folder)
     if name.startswith("timm"):

@@ -42,6 +42,43 @@ antialias=True ==> antialias=False
 reshape(1, *grid, dim) ==> reshape(1, int((table.shape[1] - prefix) ** 0.5), -1, dim)
 == table-transposed: the resized plane is read width first
 plane = plane.permute(0, 2, 3, 1) ==> plane = plane.permute(0, 3, 2, 1)
+@@ inflate_zoo/networks/bias_tables.py | networks/test_bias_tables.py
+== bias-uncounted: tables are tiled over depth, the cls key counts once
+if copies != 1: ==> if False:
+== bias-counted-of-queries: the cls token's queries gain log D, not the keys
+[0.0, math.log(copies), math.log(copies)] ==> [math.log(copies), 0.0, math.log(copies)]
+== bias-cls-resized: the cls token's rows are resized with the plane
+-    return torch.cat([plane.to(table.dtype), table[-CLS_ROWS:]])
++    rows = len(plane) + CLS_ROWS
++    return F.interpolate(table.t()[None].float(), size=rows, mode="linear")[0].t()
+== bias-transposed: the table is read key minus query in height
+y.view(-1, 1, 1, 1) - y.view(1, 1, -1, 1) ==> y.view(1, 1, -1, 1) - y.view(-1, 1, 1, 1)
+== bias-rows-of-height: the table's rows run along the height
+1) + height - 1) * (2 * width - 1) ==> 1) + height - 1) * (2 * height - 1)
+== bias-square: transformers' tables are of square grids
+"width_first": _width_first ==> "width_first": _bilinear
+== bias-antialiased: transformers' tables are smoothed
+-    maps = plane.t().reshape(1, -1, *old)
+-    return F.interpolate(maps, size=new, mode="bilinear")
++    maps = plane.t().reshape(1, -1, *old)
++    return F.interpolate(maps, size=new, mode="bilinear", antialias=True)
+== bias-even: timm's old offsets lie evenly
+place += ratio**step ==> place += 1.0
+@@ inflate_zoo/networks/beit/network.py | networks/beit/test_network.py
+== bias-counted-twice: a shared table and a block's own both count the cls key
+copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.grid_size[0]
+@@ inflate_zoo/networks/beit/config.py | networks/beit/test_config.py
+== bias-resized-again: what was read width first is so again from the file saved
+kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
+@@ inflate_zoo/networks/attention.py | conversion/test_beit.py
+== key-bias: the key has the query's bias
+torch.zeros_like(self.q_bias) ==> self.q_bias
+@@ inflate_zoo/naming/readers/beit.py | naming/readers/test_beit.py
+== bias-grid-square: transformers' tables of no square are taken for height first
+if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
+@@ converters/timm_beit.toml | conversion/test_beit.py
+== bias-of-transformers: timm's tables are resized as transformers does
+table_resizing = { default = "geometric" } ==> table_resizing = { default = "bilinear" }
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config
@@ -69,7 +106,7 @@ if own: ==> if False:
 +        dim, eps = config.embed_dim, 1e-5
 +        depth, height
 == prefix-of-table: registers without a position are not counted as prefix
-(x, self.num_prefix_tokens, ==> (x, self.config.position_prefix,
+return self.num_prefix_tokens, ==> return self.config.position_prefix,
 @@ inflate_zoo/networks/files.py | networks/test_files.py registry/test_loading.py
 == load-accounting-off: loading lets wrong files through
 if problems: ==> if False:
@@ -166,7 +203,8 @@ permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 4, 2, 6, 1, 3, 5, 7)
 == qkv-bias-off: the query, key and value have no bias
 bias=qkv_bias ==> bias=False
 == qkv-unbound: value, key and query are taken in another order than they are packed
-query, key, value = packed ==> value, key, query = packed
+-        query, key, value = _heads(self.qkv(x), self.heads)
++        value, key, query = _heads(self.qkv(x), self.heads)
 @@ inflate_zoo/networks/parts.py | networks/test_parts.py networks/vit/test_network.py
 == quick-gelu-is-gelu: quick_gelu is computed as gelu
 "quick_gelu": quick_gelu ==> "quick_gelu": F.gelu
@@ -208,7 +246,7 @@ tensors[0].double() ==> tensors[0].double() * recipe.patch_depth
 _folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == inflated-again: a stem that is already 3D is taken
-for name, rank in ((stem, 4), (fc1, 2)): ==> for name, rank in ((fc1, 2),):
+"patch_embed.weight": 4, "pos ==> "patch_embed.weight": 0, "pos
 @@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
 == proof-signed: the error has no absolute value
 (got - expected).abs().max() ==> (got - expected).max()

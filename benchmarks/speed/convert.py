@@ -39,10 +39,10 @@ with open(sys.argv[1], "rb") as source, open(sys.argv[2], "wb") as target:
         left -= os.sendfile(target.fileno(), source.fileno(), None, left)
 """
 BY_HAND = """
-import sys, torch
+import sys, torch, transformers
 from safetensors.torch import save_file
-from transformers import ViTModel
-state = ViTModel.from_pretrained(sys.argv[1], add_pooling_layer=False).state_dict()
+kind = getattr(transformers, sys.argv[3])
+state = kind.from_pretrained(sys.argv[1], add_pooling_layer=False).state_dict()
 name = "embeddings.patch_embeddings.projection.weight"
 kernel = state[name].sum(dim=1, keepdim=True)
 inflated = kernel.new_zeros(*kernel.shape[:2], kernel.shape[-1], *kernel.shape[2:])
@@ -50,11 +50,13 @@ inflated[:, :, kernel.shape[-1] // 2] = kernel
 save_file({**state, name: inflated}, sys.argv[2])
 """
 MAKE_BASE = """
-import sys, torch
-from transformers import ViTConfig, ViTModel
+import sys, torch, transformers
 torch.manual_seed(0)
-ViTModel(ViTConfig(), add_pooling_layer=False).save_pretrained(sys.argv[1])
+kind = getattr(transformers, sys.argv[2])
+tables = {"use_relative_position_bias": True} if sys.argv[2] == "BeitModel" else {}
+kind(kind.config_class(**tables), add_pooling_layer=False).save_pretrained(sys.argv[1])
 """
+NETWORKS = {"ViT-B/16": "ViTModel", "BEiT-B/16": "BeitModel"}  # transformers' classes
 LIGHT = """
 import sys
 from inflate_zoo.cli.app import app
@@ -154,9 +156,10 @@ def ratio(above: Sequence[Run], below: Sequence[Run]) -> str:
     return f"**{statistics.median(each):.2f}** | {min(each):.2f} to {max(each):.2f}"
 
 
-def time_convert(source: Path, work: Path, rounds: int) -> None:
+def time_convert(name: str, source: Path, work: Path, rounds: int) -> None:
     """Print the times of convert, of import torch + copy, and of the by-hand route."""
     weights, out = str(source / "model.safetensors"), work / "out"
+    by_hand = str(work / "by-hand")
 
     def clear() -> None:
         shutil.rmtree(out, ignore_errors=True)
@@ -168,18 +171,18 @@ def time_convert(source: Path, work: Path, rounds: int) -> None:
         "convert --no-verify": convert_command(source, out),
         "import torch + copy": (sys.executable, "-c", COPY, weights, str(work / "copy")),
         "import torch": IMPORT_TORCH,
-        "by hand": (sys.executable, "-c", BY_HAND, str(source), str(work / "by-hand")),
+        "by hand": (sys.executable, "-c", BY_HAND, str(source), by_hand, NETWORKS[name]),
         "convert (with proof)": convert_command(source, out)[:-1],
     }
     found = interleave(arms, rounds, clear, sample=False)
-    print("\n| ViT-B/16, float32 | wall, s | processor, s |\n| --- | --- | --- |")
-    for name, runs in found.items():
-        print(f"| {name} | " + " | ".join(f"{seconds:.2f}" for seconds in medians(runs)) + " |")
+    print(f"\n| {name}, float32 | wall, s | processor, s |\n| --- | --- | --- |")
+    for arm, runs in found.items():
+        print(f"| {arm} | " + " | ".join(f"{seconds:.2f}" for seconds in medians(runs)) + " |")
     ours = found["convert --no-verify"]
     print("\n| ratio of wall times | target | median | range |\n| --- | --- | --- | --- |")
-    copied, by_hand = ratio(ours, found["import torch + copy"]), ratio(found["by hand"], ours)
+    copied, longer = ratio(ours, found["import torch + copy"]), ratio(found["by hand"], ours)
     print(f"| convert --no-verify / (import torch + copy) | at most 1.5 | {copied} |")
-    print(f"| by hand / convert --no-verify | at least 2 | {by_hand} |")
+    print(f"| by hand / convert --no-verify | at least 2 | {longer} |")
 
 
 def convert_command(source: Path, out: Path) -> tuple[str, ...]:
@@ -235,10 +238,12 @@ def main() -> None:
     print(f"Medians of {options.rounds} interleaved rounds; load average {os.getloadavg()[0]:.1f}.")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        run((sys.executable, "-c", MAKE_BASE, str(work / "base")))
         time_start(options.rounds)
-        time_convert(work / "base", work, options.rounds)
-        sources = {"ViT-B/16": work / "base"}
+        sources = {}
+        for name, kind in NETWORKS.items():
+            sources[name] = work / kind
+            run((sys.executable, "-c", MAKE_BASE, str(sources[name]), kind))
+            time_convert(name, sources[name], work, options.rounds)
         if options.giant:
             make_giant(work / "giant")
             sources["DINOv2 ViT-g/14"] = work / "giant"

@@ -1,14 +1,19 @@
-"""Time our ViT-B encoder on volumes against MONAI's `ViT` of the same size and the same weights.
+"""Time our encoders on volumes against others of the same size and the same weights.
+
+ViT-B/16 against MONAI's `ViT`; BEiT-B/16 against timm's own blocks on the same tokens, their tables
+tiled over depth and the cls key's log D in the rows.
 
 Rounds are interleaved: each round times every arm once, in rotating order, and the ratio is taken
-inside the round (MONAI's seconds / ours, so above 1 means that ours is faster). The table holds
+inside the round (their seconds / ours, so above 1 means that ours is faster). The table holds
 medians over rounds. Before anything is timed, both networks must give the same output.
 
-Usage: python benchmarks/speed/forward.py [--compile] [--batch 2] [--rounds 7]
+Usage: python benchmarks/speed/forward.py [--network beit] [--compile] [--batch 2] [--rounds 7]
 Needs einops beside MONAI. Run it on a quiet machine: a second busy process spoils the medians.
 """
 
 import argparse
+import copy
+import math
 import os
 import platform
 import statistics
@@ -20,14 +25,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import monai
+import timm
 import torch
 from monai.networks.nets import ViT
+from timm.models.beit import Block as TimmBlock
 from torch import Tensor, nn
 
+from inflate_zoo.networks.beit.config import BeitConfig
+from inflate_zoo.networks.beit.network import Beit
+from inflate_zoo.networks.network import Network3D
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
 
-OURS, WITH_CLS, MONAI = "ours", "ours, with cls token", "MONAI"
+OURS, WITH_CLS, MONAI, TIMM = "ours", "ours, with cls token", "MONAI", "timm"
 COMPILED = ", compiled"
 Step = Callable[[], object]
 
@@ -124,6 +134,93 @@ def build_monai(size: Size, ours: VisionTransformer) -> nn.Module:
     return net
 
 
+def build_beit(size: Size) -> Beit:
+    """Our BEiT, a table of relative positions in each block; random weights."""
+    grid = size.extent // size.patch
+    return Beit(
+        BeitConfig(
+            embed_dim=size.dim,
+            depth=size.blocks,
+            num_heads=size.heads,
+            mlp_dim=size.mlp_dim,
+            activation="gelu",
+            norm_eps=1e-6,
+            in_channels=1,
+            patch_size=(size.patch, size.patch),
+            position_grid=(grid, grid),
+            block_tables=True,
+            shared_table=False,
+            table_resizing="geometric",
+            qv_bias=True,
+            layer_scale=True,
+            stem_bias=True,
+            final_norm="none",
+            pool="mean",
+            patch_depth=size.patch,
+            volume=(size.extent, size.extent, size.extent),
+        )
+    )
+
+
+class TimmBlocks(nn.Module):
+    """Timm's BEiT blocks on the tokens of a network of ours, with its weights."""
+
+    def __init__(self, size: Size, ours: Beit) -> None:
+        super().__init__()
+        depth, height, width = ours.grid_size
+        window = (depth * height, width)  # of as many tokens
+        self.patch_embed = copy.deepcopy(ours.patch_embed)
+        self.cls_token = copy.deepcopy(ours.cls_token)
+        index = offsets_3d(depth, height, width)
+        self.blocks = nn.ModuleList()
+        for block in ours.blocks:
+            theirs = TimmBlock(
+                size.dim, size.heads, qkv_bias=True, mlp_ratio=size.mlp_dim / size.dim,
+                init_values=1.0, window_size=window,
+            )  # fmt: skip
+            plane, line = block.position_bias.plane, block.position_bias.depth
+            body = (plane[:-3] + line.unsqueeze(1)).flatten(0, 1)
+            counted = torch.tensor([0.0, math.log(depth), math.log(depth)]).unsqueeze(1)
+            table = torch.cat([body, plane[-3:] + counted]).detach()
+            theirs.attn.relative_position_bias_table = nn.Parameter(table)
+            theirs.attn.relative_position_index = index
+            weights = {
+                name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): tensor
+                for name, tensor in block.state_dict().items()
+                if not name.startswith("position_bias.")
+            }
+            result = theirs.load_state_dict(weights, strict=False)
+            left = [n for n in result.missing_keys if "relative_position_bias_table" not in n]
+            if left or result.unexpected_keys:
+                raise SystemExit(f"weights not copied to timm: {left} {result.unexpected_keys}")
+            for norm in (theirs.norm1, theirs.norm2):
+                norm.eps = ours.config.norm_eps
+            self.blocks.append(theirs)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """All tokens after the last block."""
+        patches = self.patch_embed(volume)
+        x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def offsets_3d(depth: int, height: int, width: int) -> Tensor:
+    """The row of a table with a row for every offset, for every query and key, cls first."""
+    axes = [torch.arange(n) for n in (depth, height, width)]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+    apart = places.unsqueeze(2) - places.unsqueeze(1)
+    plane = (2 * height - 1) * (2 * width - 1)
+    rows = (apart[0] + depth - 1) * plane + (apart[1] + height - 1) * (2 * width - 1)
+    last = (2 * depth - 1) * plane
+    index = torch.full((1 + places.shape[1],) * 2, last + 1)
+    index[0] = last
+    index[0, 0] = last + 2
+    index[1:, 1:] = rows + apart[2] + width - 1
+    return index
+
+
 def randomise(net: nn.Module) -> None:
     """No tensor stays at zero or one, so that the check below sees every one of them."""
     torch.manual_seed(0)
@@ -133,10 +230,10 @@ def randomise(net: nn.Module) -> None:
 
 
 def tokens_of(net: nn.Module) -> Callable[[Tensor], Tensor]:
-    """All tokens after the final norm, of either library's network."""
-    if isinstance(net, VisionTransformer):
+    """All tokens after the last norm, of any library's network."""
+    if isinstance(net, Network3D):
         return net.forward_features
-    return lambda volume: net(volume)[0]
+    return net if isinstance(net, TimmBlocks) else lambda volume: net(volume)[0]
 
 
 def check(ours: nn.Module, theirs: nn.Module, volume: Tensor) -> float:
@@ -211,13 +308,13 @@ def measure(
 
 
 def ratios(times: dict[str, list[float]], ours: str, theirs: str) -> list[float]:
-    """MONAI's seconds / ours, per round."""
+    """Their seconds / ours, per round."""
     return [their / our for their, our in zip(times[theirs], times[ours], strict=True)]
 
 
 def rows(what: str, dtype: str, times: dict[str, list[float]]) -> list[str]:
-    """Markdown rows: each of our arms against each of MONAI's."""
-    baselines = [name for name in times if name.startswith(MONAI)]
+    """Markdown rows: each of our arms against each of theirs."""
+    baselines = [name for name in times if name.startswith((MONAI, TIMM))]
     lines = []
     for name in [name for name in times if name not in baselines]:
         for baseline in baselines:
@@ -253,6 +350,7 @@ def machine(device: str) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--network", choices=["vit", "beit"], default="vit")
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
     parser.add_argument("--batch", type=int, default=None, help="volumes; 2 on a CPU, 16 on CUDA")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
@@ -266,20 +364,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parsed
 
 
+def build_networks(network: str, size: Size) -> tuple[dict[str, nn.Module], str]:
+    """The networks to time, and which of them is the other library's."""
+    if network == "beit":
+        beit = build_beit(size)
+        randomise(beit)
+        return {OURS: beit, TIMM: TimmBlocks(size, beit)}, TIMM
+    plain = build_ours(size, cls_token=False)
+    randomise(plain)
+    with_cls = build_ours(size, cls_token=True)
+    return {OURS: plain, WITH_CLS: with_cls, MONAI: build_monai(size, plain)}, MONAI
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     device, size = options.device, Size()
-    plain = build_ours(size, cls_token=False)
-    randomise(plain)
-    nets: dict[str, nn.Module] = {
-        OURS: plain,
-        WITH_CLS: build_ours(size, cls_token=True),
-        MONAI: build_monai(size, plain),
-    }
+    nets, theirs = build_networks(options.network, size)
     for net in nets.values():
         net.to(device)
     volume = torch.randn(options.batch, 1, *(size.extent,) * 3, device=device)
-    error = check(plain, nets[MONAI], volume)
+    error = check(nets[OURS], nets[theirs], volume)
 
     runs = {name: tokens_of(net) for name, net in nets.items()}
     # Fused: the default one spends more time on page faults than on sums, at random.
@@ -306,11 +410,13 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{what}, {dtype} ...", file=sys.stderr)
             lines += rows(what, dtype, measure(arms, options.rounds, repeats, device))
 
-    print(f"ViT-B/16 on {options.batch} volumes of {size.extent}^3 voxels, one channel.")
-    print(f"{machine(device)}; torch {torch.__version__}, MONAI {monai.__version__}.")
+    name = {"vit": "ViT", "beit": "BEiT"}[options.network]
+    print(f"{name}-B/16 on {options.batch} volumes of {size.extent}^3 voxels, one channel.")
+    versions = f"MONAI {monai.__version__}, timm {timm.__version__}"
+    print(f"{machine(device)}; torch {torch.__version__}, {versions}.")
     print(f"Same weights, outputs agree to {error:.1e} (float32, eager, before timing).")
-    print(f"Medians of {options.rounds} interleaved rounds; ratio = MONAI's time / ours.\n")
-    print("| step | precision | ours | against | ours, ms | MONAI, ms | ratio | range of rounds |")
+    print(f"Medians of {options.rounds} interleaved rounds; ratio = {theirs}'s time / ours.\n")
+    print(f"| step | precision | ours | against | ours, ms | {theirs}, ms | ratio | range |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(lines))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import network_in_memory, stacked
 from inflate_zoo.naming.configs.timm_models import create_timm
 from inflate_zoo.naming.patterns import bare_name, match_header, sources_of
+from inflate_zoo.networks.beit.config import BeitForm
 from inflate_zoo.networks.vit.config import VitForm
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ Build = Callable[[Asked], Reference | None]
 
 
 def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int]) -> Reference:
-    """The 2D original of a source, its position tables resized to a grid by timm.
+    """The 2D original of a source at a grid.
+
+    Position tables are resized by timm, whose rule ours is; bias tables by the original itself.
 
     Args:
         understood: The source, understood.
@@ -97,8 +100,8 @@ def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int,
 
 
 def tables_of(plan: Plan, checkpoint: Checkpoint) -> State:
-    """The position tables of a source in float32, under our names and shapes."""
-    tables = [kept for kept in plan.kept if kept.role == "position_table"]
+    """The position and bias tables of a source in float32, under our names and shapes."""
+    tables = [kept for kept in plan.kept if kept.role in ("position_table", "bias_table")]
     return {
         kept.name: stacked(kept, [checkpoint.read(name) for name in kept.sources]).float()
         for kept in tables
@@ -169,7 +172,7 @@ def _timm_vit(asked: Asked) -> Reference | None:
         return None
     if arch:
         fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
-        model = create_timm(arch, fields)
+        model = create_timm(asked.plan.family, arch, fields)
     else:
         norm = partial(torch.nn.LayerNorm, eps=form.norm_eps)
         with torch.device("meta"):
@@ -199,6 +202,70 @@ def _folded(state: State, wanted: State) -> State:
     if token is None or table.shape[1] != wanted["pos_embed"].shape[1] + 1:
         return state
     return {**state, "cls_token": token + table[:, :1], "pos_embed": table[:, 1:]}
+
+
+def _timm_beit(asked: Asked) -> Reference | None:
+    """BEiT of timm's, its bias tables resized by timm; `None` where it cannot take its tensors."""
+    import torch
+    from timm.models.beit import Beit
+
+    form, arch, size = asked.plan.architecture, asked.understood.arch, list(asked.size)
+    if not isinstance(form, BeitForm):
+        return None
+    if arch:
+        fields = {**asked.understood.arguments, "num_classes": 0, "img_size": size}
+        model = create_timm(asked.plan.family, arch, fields)
+    else:
+        with torch.device("meta"):
+            model = Beit(
+                img_size=size, patch_size=form.patch_size, in_chans=form.in_channels,
+                num_classes=0, global_pool="avg" if form.pool == "mean" else "token",
+                embed_dim=form.embed_dim, depth=form.depth, num_heads=form.num_heads,
+                qkv_bias=form.qv_bias, mlp_ratio=form.mlp_dim / form.embed_dim,
+                norm_layer=partial(torch.nn.LayerNorm, eps=form.norm_eps),
+                init_values=1.0 if form.layer_scale else None, use_abs_pos_emb=False,
+                use_rel_pos_bias=form.block_tables, use_shared_rel_pos_bias=form.shared_table,
+                use_fc_norm=form.final_norm == "pooled",
+            )  # fmt: skip
+    wanted = model.state_dict()
+    state = _tables_by_timm(asked, wanted)
+    if state is None or any(name not in state for name in wanted):
+        return None
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
+    model.load_state_dict({name: state[name] for name in wanted}, strict=True)
+    model.eval()
+    return Reference(
+        f"timm {version('timm')} {type(model).__name__}",
+        model.forward_features,
+        None if asked.plan.repooled else partial(model.forward_head, pre_logits=True),
+    )
+
+
+def _tables_by_timm(asked: Asked, wanted: State) -> State | None:
+    """The tensors, bias tables at the grid; `None` where timm resizes none, as of no square."""
+    from timm.layers import resize_rel_pos_bias_table
+
+    native, grid = asked.plan.architecture.native_grid, asked.grid
+    if native == grid:
+        return asked.state
+    if native[0] != native[1]:
+        return None
+    resize = partial(resize_rel_pos_bias_table, new_window_size=grid)
+    with warnings.catch_warnings():  # of how timm calls torch
+        warnings.simplefilter("ignore")
+        try:
+            with parsing(lambda _: _CannotError()):
+                tables = {
+                    name: resize(table, new_bias_shape=tuple(wanted[name].shape))
+                    for name, table in asked.state.items()
+                    if name.endswith("relative_position_bias_table") and name in wanted
+                }
+        except _CannotError:
+            return None
+    return {**asked.state, **tables}
 
 
 Tokens = Callable[[Any, "Tensor", int], "Tensor"]
@@ -236,33 +303,64 @@ def _transformers(
         tokens: From the model, images and the number of patches to the tokens.
         unused: What the names of tensors begin with that the tokens do not need.
     """
+    size = asked.size
+    fields = {**asked.understood.raw, "image_size": size[0] if size[0] == size[1] else size}
+    state = {name: held for name, held in asked.state.items() if not name.startswith(unused)}
+    model = _model_of(asked, fields, state, unused)
+    if model is None:
+        return None
+    return Reference(_called(model), lambda images: tokens(model, images, prod(asked.grid)), None)
+
+
+def _called(model: Any) -> str:
+    return f"transformers {version('transformers')} {type(model).__name__}"
+
+
+def _model_of(
+    asked: Asked, fields: Mapping[str, Any], state: State, unused: tuple[str, ...], **options: Any
+) -> Any | None:
+    """A model of transformers in evaluation; `None` where it cannot take its tensors.
+
+    Args:
+        asked: Names its class.
+        fields: Of its config.
+        state: Its tensors.
+        unused: What the names of tensors begin with that may be missing.
+        options: Of its class.
+    """
     import torch
     import transformers
 
-    name, size = asked.plan.family.reference, asked.size
-    kind = getattr(transformers, name)
-    fields = {**asked.understood.raw, "image_size": size[0] if size[0] == size[1] else size}
-    encoder = {name: held for name, held in asked.state.items() if not name.startswith(unused)}
+    kind = getattr(transformers, asked.plan.family.reference)
     with _quiet():
         try:
             with parsing(lambda _: _CannotError()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 config = kind.config_class(**fields)
                 model, info = kind.from_pretrained(
-                    None, config=config, state_dict=encoder, dtype=torch.float32,
-                    attn_implementation="eager", output_loading_info=True,
+                    None, config=config, state_dict=state, dtype=torch.float32,
+                    attn_implementation="eager", output_loading_info=True, **options,
                 )  # fmt: skip
         except _CannotError:
             return None
     lacking = [name for name in info["missing_keys"] if not name.startswith(unused)]
     if lacking or info["mismatched_keys"] or info.get("error_msgs"):
         return None
-    model.eval()
-    return Reference(
-        f"transformers {version('transformers')} {name}",
-        lambda images: tokens(model, images, prod(asked.grid)),
-        None,
-    )
+    return model.eval()
+
+
+def _beit(asked: Asked) -> Reference | None:
+    """BEiT or data2vec of transformers, which resizes its bias tables in every pass."""
+    form = asked.plan.architecture
+    if not isinstance(form, BeitForm) or form.patch_size[0] != form.patch_size[1]:
+        return None
+    # A patch as a pair is taken by the stem, but not by the tables.
+    fields = {**asked.understood.raw, "patch_size": form.patch_size[0]}
+    model = _model_of(asked, fields, asked.state, ("pooler.",), add_pooling_layer=True)
+    if model is None:
+        return None
+    pooled = None if asked.plan.repooled else model.pooler
+    return Reference(_called(model), lambda images: model(images).last_hidden_state, pooled)
 
 
 @contextmanager
@@ -286,7 +384,10 @@ _UNUSED = ("pooler.", "head.", "embeddings.mask_token")
 _encoder = partial(_transformers, unused=_UNUSED)
 # What differs between the classes of the libraries, by what a definition's `reference` names.
 ORIGINALS: dict[str, Build] = {
+    "Beit": _timm_beit,
+    "BeitModel": _beit,
     "CLIPVisionModel": partial(_encoder, tokens=_all_normed),
+    "Data2VecVisionModel": _beit,
     "DeiTModel": _encoder,
     "Dinov2Model": _encoder,
     "Dinov2WithRegistersModel": _encoder,

@@ -70,6 +70,7 @@ ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
     {
         "copy": _COPY,
         "position_table": _COPY,
+        "bias_table": _COPY,
         "token": _COPY,
         "stem_kernel": Fate(_stem_kernel, computed=True),
         "stem_bias": Fate(_stem_bias, computed=True),

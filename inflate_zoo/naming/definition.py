@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Role = Literal["stem_kernel", "stem_bias", "position_table", "token"]
+Role = Literal["stem_kernel", "stem_bias", "position_table", "bias_table", "token"]
 # Beyond these a fold leaves what float32 can hold.
 Mean = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
 Std = Annotated[float, Field(strict=True, ge=1e-6, le=1e6, allow_inf_nan=False)]
@@ -62,7 +62,9 @@ class Family(_Strict):
         network: Which network it is, by the name of its folder.
         summary: What it covers, one line.
         library: What built the original: `transformers`, `timm` or `original` (a .pth of its own).
-        reference: Class of that library which the proof compares with.
+        reference: Class of that library which the proof compares with; of timm's and of originals'
+            it also says how timm describes and builds the network.
+        modules: Of `timm.models`, where timm registers the architectures of this kind.
         model_types: `model_type` values of config.json that choose this family.
         sections: Model type to the part of config.json that describes the image tower.
         wrappers: Parts of the path under which files of this kind keep the tower, by which they
@@ -85,6 +87,7 @@ class Family(_Strict):
     summary: str
     library: Literal["transformers", "timm", "original"]
     reference: str
+    modules: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
     sections: Mapping[str, str] = Field(default_factory=dict)
     wrappers: tuple[str, ...] = ("*",)
@@ -116,6 +119,8 @@ class Family(_Strict):
             raise ValueError("roles give 'stem_kernel' to one tensor")
         if (self.processor is not None) != (self.library == "transformers"):
             raise ValueError("processor is named for transformers, and only there")
+        if bool(self.modules) != (self.library == "timm"):
+            raise ValueError("modules are named for timm, and only there")
         return self
 
     @property

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import Literal
 
-from inflate_zoo.naming.definition import Family
+from inflate_zoo.naming.definition import Family, Role
 
 _ALTERNATIVES = re.compile(r"\{(\w+(?:,\w+)+)\}")
 _WB = ("weight", "bias")
@@ -190,6 +191,12 @@ def _expand(family: Family, prefix: str, target: str) -> Iterator[str]:
         parts = listed.group(1).split(",") if listed else [""]
         for part in parts:
             yield prefix + (name.replace(listed.group(0), part) if listed else name)
+
+
+def role_of(family: Family, target: str) -> Role | Literal["copy"]:
+    """What becomes of one of our tensors."""
+    pattern = re.sub(r"(?<=\.)\d+(?=\.)", "{}", target)
+    return family.roles.get(target, family.roles.get(pattern, "copy"))
 
 
 def covers(family: Family, target: str) -> bool:

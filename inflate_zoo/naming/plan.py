@@ -15,7 +15,7 @@ from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.configs.from_config import CONFIG_FILE, FromConfig, Statement, plain
 from inflate_zoo.naming.definition import Family, Role
 from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
-from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, sources_of
+from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, role_of, sources_of
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.towers import best_matching
@@ -162,7 +162,7 @@ def _account(
         if matching.parts.get(name, ()) != tuple(range(wanted)):
             problems += _missing(family, matching, header, name, shape, wanted)
             continue
-        role: Role | Literal["copy"] = family.roles.get(name, "copy")
+        role = role_of(family, name)
         infos = [header[source] for source in sources]
         found = _canonical(role, [info.shape for info in infos])
         foreign = [s for s, info in zip(sources, infos, strict=True) if info.dtype not in FLOATS]

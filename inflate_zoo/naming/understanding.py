@@ -17,10 +17,14 @@ from inflate_zoo.naming.configs.from_config import CONFIG_FILE, Statement
 from inflate_zoo.naming.configs.gate import transformers_fields
 from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG, Feeding, Preprocessor
 from inflate_zoo.naming.configs.open_clip import OPEN_CLIP_FILE, OpenClip, timm_tower
-from inflate_zoo.naming.configs.timm_models import describe_timm, published_cfg, timm_arguments
+from inflate_zoo.naming.configs.timm_models import (
+    describe_timm,
+    finetuned,
+    published_cfg,
+    timm_arguments,
+)
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.detection import choose_family, known_by_wrapper, section_of
-from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.naming.plan import Plan, make_plan
 from inflate_zoo.naming.towers import best_matching
 from inflate_zoo.networks.vit.config import VitForm
@@ -87,13 +91,13 @@ def understand(
             "a timm checkpoint needs its architecture's name, which no config.json states",
             hint="name it, e.g. --arch vit_base_patch16_224",
         )
-    base, arguments = timm_arguments(name, {} if arch else config or {})
-    raw = describe_timm(base, arguments)
+    base, arguments = timm_arguments(chosen, name, {} if arch else config or {})
+    raw = describe_timm(chosen, base, arguments)
     if arch:
         matching = best_matching(chosen, header, weights, raw["embed_dim"])
-        if changed := _finetuned(matching):
+        if changed := finetuned(chosen, matching):
             arguments = {**arguments, **changed}
-            raw = describe_timm(base, arguments)
+            raw = describe_timm(chosen, base, arguments)
     told = CONFIG_FILE if arch is None else _named(arch)
     plan = make_plan(chosen, header, raw, f"{base}: ", statement=told, weights=weights)
     _warn_of_heads(plan, base)
@@ -104,7 +108,7 @@ def _by_open_clip(
     family: Family, header: Header, tower: OpenClip, weights: str | None
 ) -> Understood:
     """The plan of an image tower that OpenCLIP's config states."""
-    base, arguments, raw = timm_tower(tower)
+    base, arguments, raw = timm_tower(family, tower)
     plan = make_plan(family, header, raw, f"{base}: ", statement=OPEN_CLIP_FILE, weights=weights)
     note = f"{OPEN_CLIP_CONFIG} states the architecture: timm's {tower.architecture}."
     plan = replace(plan, notes=(*plan.notes, note))
@@ -124,12 +128,6 @@ def _taken_for_granted(family: Family) -> Statement:
         f"what {family.name} takes for granted",
         "is it the right family? 'inflate-zoo families' lists them; --family overrides",
     )
-
-
-def _finetuned(matching: Matching) -> dict[str, Any]:
-    """What fine-tuning changed of a bare architecture: MAE's norms the mean of the tokens."""
-    pooled = "fc_norm.weight" in matching.kept and "norm.weight" not in matching.kept
-    return {"global_pool": "avg", "fc_norm": True} if pooled else {}
 
 
 def _warn_of_heads(plan: Plan, arch: str) -> None:
@@ -184,16 +182,17 @@ def _published(understood: Understood, config: Mapping[str, Any]) -> Feeding | N
     """What timm says of the weights that bear this name."""
     if not understood.arch:
         return None
+    family = understood.plan.family
     name, (arch, _, tag) = understood.named, understood.named.partition(".")
     if "architecture" in config and name == config["architecture"]:
         cfg = config.get("pretrained_cfg")
         tag = tag or str(cfg.get("tag") or "") if isinstance(cfg, Mapping) else tag
         try:
-            found = published_cfg(f"{arch}.{tag}" if tag else arch)
+            found = published_cfg(family, f"{arch}.{tag}" if tag else arch)
         except UnknownNameError:  # a tag of the file's author, or of a newer timm
-            found = published_cfg(arch)
+            found = published_cfg(family, arch)
     else:
-        found = published_cfg(name)
+        found = published_cfg(family, name)
     if found is None:
         return None
     fields, label, told = found

@@ -81,6 +81,26 @@ def attend_repeated(query: Tensor, key: Tensor, value: Tensor, prefix: int, copi
     return F.scaled_dot_product_attention(query, key, value)
 
 
+def attend_biased(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Attention with something added to its logits.
+
+    Args:
+        query: Shape (B, heads, L, E / heads); likewise `key` and `value`.
+        key: Keys.
+        value: Values.
+        bias: What is added, shape (1, heads or 1, L or 1, L), of any float type.
+
+    Returns:
+        Shape (B, heads, L, E / heads).
+    """
+    bias = bias.to(query.dtype)
+    cpu_bfloat16 = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    if cpu_bfloat16 and key.shape[2] <= PLAIN_TOKENS:
+        logits = torch.matmul(query * query.shape[-1] ** -0.5, key.mT) + bias
+        return torch.matmul(logits.softmax(dim=-1), value)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with one product for query, key and value."""
 
@@ -92,9 +112,37 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, prefix: int, copies: int) -> Tensor:
         """(B, L, E) to (B, L, E)."""
-        batch, length, dim = x.shape
-        packed = self.qkv(x).view(batch, length, 3, self.heads, dim // self.heads)
-        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = attend(query, key, value, prefix, copies)
-        mixed = mixed.transpose(1, 2).reshape(batch, length, dim)
-        return self.proj(mixed)  # type: ignore[no-any-return]
+        query, key, value = _heads(self.qkv(x), self.heads)
+        return self.proj(_joined(attend(query, key, value, prefix, copies)))  # type: ignore[no-any-return]
+
+
+class BiasedAttention(nn.Module):
+    """Multi-head self-attention whose logits take a bias; query and value have biases, key none."""
+
+    def __init__(self, dim: int, heads: int, *, qv_bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(dim)) if qv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(dim)) if qv_bias else None
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(B, L, E) to (B, L, E); the bias as `attend_biased` takes it."""
+        added = None
+        if self.q_bias is not None and self.v_bias is not None:
+            added = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        query, key, value = _heads(F.linear(x, self.qkv.weight, added), self.heads)
+        return self.proj(_joined(attend_biased(query, key, value, bias)))  # type: ignore[no-any-return]
+
+
+def _heads(packed: Tensor, heads: int) -> tuple[Tensor, ...]:
+    """(B, L, 3 E) to query, key and value, each (B, heads, L, E / heads)."""
+    batch, length, width = packed.shape
+    parts = packed.view(batch, length, 3, heads, width // 3 // heads)
+    return parts.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _joined(mixed: Tensor) -> Tensor:
+    """(B, heads, L, E / heads) to (B, L, E)."""
+    return mixed.transpose(1, 2).flatten(2)

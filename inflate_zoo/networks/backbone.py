@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.beit.config import BeitConfig
+from inflate_zoo.networks.beit.network import Beit
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
@@ -79,7 +81,14 @@ class VitBackbone(Backbone, VisionTransformer):
     """A plain vision transformer with its files."""
 
 
-KINDS: dict[str, type[Backbone]] = {VitConfig.kind(): VitBackbone}
+class BeitBackbone(Backbone, Beit):
+    """A BEiT with its files."""
+
+
+KINDS: dict[str, type[Backbone]] = {
+    VitConfig.kind(): VitBackbone,
+    BeitConfig.kind(): BeitBackbone,
+}
 
 
 def read_backbone_config(folder: Path, source: str | Path) -> BackboneConfig:

@@ -9,9 +9,13 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.vit.config import VitConfig
 
-CONFIGS: dict[str, type[BackboneConfig]] = {VitConfig.kind(): VitConfig}
+CONFIGS: dict[str, type[BackboneConfig]] = {
+    VitConfig.kind(): VitConfig,
+    BeitConfig.kind(): BeitConfig,
+}
 
 
 def _of_its_kind(value: object) -> object:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -26,7 +25,7 @@ class Network3D(nn.Module, ABC):
     """
 
     config: BackboneConfig
-    tables: ClassVar[frozenset[str]] = frozenset()
+    tables: frozenset[str] = frozenset()
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()

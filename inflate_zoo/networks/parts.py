@@ -82,3 +82,20 @@ class PatchEmbed(nn.Module):
         ).permute(0, 2, 4, 6, 1, 3, 5, 7)
         patches = patches.reshape(batch, grid[0] * grid[1] * grid[2], -1)
         return F.linear(patches, self.weight.flatten(1), self.bias)
+
+
+def initialise(network: nn.Module, *tokens: Tensor | None) -> None:
+    """Random weights of a network that is trained from scratch; biases are zero.
+
+    Args:
+        network: Its linear layers are filled.
+        tokens: Its tokens and tables that are filled likewise, where there are any.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for token in tokens:
+        if token is not None:
+            nn.init.trunc_normal_(token, std=0.02)

@@ -96,7 +96,7 @@ class UnetrDecoder(nn.Module):
         classes: K, with the background.
         features: Channels at full resolution, a multiple of 8; level k has 2**k times as many.
         image_path: Whether the volume itself has convolutions, as UNETR's has; without, the decoder
-            knows of the image what the backbone tells, and a backbone of no use segments nothing.
+            knows of the image what the backbone tells.
 
     Attributes:
         blocks: Blocks whose output is decoded.

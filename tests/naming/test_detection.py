@@ -16,7 +16,7 @@ from tests.support.recorded import case, cases, definitions, plan_of
 SCHEMES = families_by_name()
 EVERY = [c for name in definitions() for c in cases(name)]
 WITH_CONFIG = [c for c in EVERY if c.config is not None]
-FROM_TRANSFORMERS = [c for c in WITH_CONFIG if c.definition != "timm_vit"]
+FROM_TRANSFORMERS = [c for c in WITH_CONFIG if SCHEMES[c.definition].library == "transformers"]
 
 
 def kinds(chosen):

@@ -4,7 +4,7 @@ from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.networks.vit.config import tensor_shapes
+from inflate_zoo.naming.patterns import role_of
 from tests.support.recorded import PLANNED, case, plan_of, refused, vision
 
 SCHEMES = families_by_name()
@@ -19,10 +19,10 @@ def test_every_tensor_is_accounted_for(recorded):
     assert plan.family.name == recorded.definition
     used = [source for kept in plan.kept for source in kept.sources]
     assert sorted([*used, *plan.dropped]) == sorted(recorded.header)
-    assert {kept.name: kept.shape for kept in plan.kept} == tensor_shapes(plan.architecture)
+    assert {kept.name: kept.shape for kept in plan.kept} == plan.architecture.shapes()
     assert list(plan.dropped) == sorted(plan.dropped)
     for kept in plan.kept:
-        assert kept.role == plan.family.roles.get(kept.name, "copy")
+        assert kept.role == role_of(plan.family, kept.name)
         assert kept.dtype == "F32"
 
 

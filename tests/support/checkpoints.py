@@ -16,6 +16,7 @@ import torch
 import transformers as hf
 from safetensors.torch import load_file, save_file
 from timm.models._hub import save_for_hf
+from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from transformers.utils import logging as hf_logging
@@ -25,6 +26,7 @@ from tests.support.once import made_once
 hf_logging.disable_progress_bar()
 hf_logging.set_verbosity_error()  # SigLIP's own default text configuration warns about itself
 
+SCALES = ("gamma", "lambda1", "lambda_1", "lambda_2", "gamma_1", "gamma_2")  # LayerScale's names
 Model = TypeVar("Model", bound=nn.Module)
 Statistics = tuple[list[float], list[float]]
 HALF: Statistics = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
@@ -47,7 +49,7 @@ def randomize(model: Model, seed: int = 0) -> Model:
     for module in model.modules():
         is_norm = "norm" in type(module).__name__.lower()
         for name, parameter in module.named_parameters(recurse=False):
-            if name in ("gamma", "lambda1"):
+            if name in SCALES:
                 parameter.copy_(0.2 + 0.6 * torch.rand(parameter.shape, generator=generator))
             elif name.endswith("bias"):
                 normal(parameter, 0.0, 0.1)
@@ -69,6 +71,8 @@ BASE = SIZES | {"patch_size": 8, "image_size": 32}
 PLAIN = {**BASE, "intermediate_size": 96}
 DINO_V2 = {**BASE, "mlp_ratio": 2}  # Dinov2 has no intermediate_size; 2 * 48 = 96 as elsewhere
 LABELS = {"num_labels": 5}
+PER_BLOCK = {"use_relative_position_bias": True}
+SHARED = {"use_shared_relative_position_bias": True, "vocab_size": 16}
 DECODER = _options(
     decoder_hidden_size=32, decoder_num_hidden_layers=1, decoder_num_attention_heads=4
 )
@@ -127,6 +131,20 @@ TRANSFORMERS: dict[str, Kind] = {
     "siglip_vision": Kind(hf.SiglipVisionModel, HALF),
     "ijepa": Kind(hf.IJepaModel),
     "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
+    "beit": Kind(hf.BeitForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS),
+    "beit_bare": Kind(hf.BeitModel, HALF, PLAIN | PER_BLOCK),
+    "beit_pretrained": Kind(
+        hf.BeitForMaskedImageModeling, HALF, PLAIN | SHARED | {"use_mask_token": True}
+    ),
+    "beit_cls": Kind(hf.BeitModel, HALF, PLAIN | SHARED | {"use_mean_pooling": False}),
+    "beit_both_tables": Kind(hf.BeitModel, HALF, PLAIN | PER_BLOCK | SHARED),
+    "beit_no_tables": Kind(hf.BeitModel, HALF, PLAIN | {"layer_scale_init_value": 0.0}),
+    "beit_rectangular": Kind(hf.BeitModel, HALF, PLAIN | PER_BLOCK | {"image_size": (32, 48)}),
+    "beit_large_grid": Kind(hf.BeitModel, HALF, PLAIN | PER_BLOCK | {"image_size": 160}),
+    "data2vec": Kind(hf.Data2VecVisionModel, HALF, PLAIN | SHARED),
+    "data2vec_classifier": Kind(
+        hf.Data2VecVisionForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS
+    ),
 }
 
 
@@ -198,6 +216,7 @@ TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size
 NO_HEAD = {"num_classes": 0}
 HEAD = {"num_classes": 5}
 AUGREG = "vit_base_patch16_224.augreg_in21k"
+BEIT = "beit_base_patch16_224.in22k_ft_in22k_in1k"
 # Kind -> (architecture, arguments on top of TIMM_BASE).
 TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "augreg": (AUGREG, HEAD),
@@ -221,6 +240,15 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "beit_timm": (BEIT, HEAD),
+    "beitv2_timm": ("beitv2_base_patch16_224.in1k_ft_in22k", HEAD),
+    "beit_timm_shared": (BEIT, HEAD | {"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}),
+    "beit_timm_both": (BEIT, NO_HEAD | {"use_shared_rel_pos_bias": True, "global_pool": "token"}),
+    "beit_timm_none": (BEIT, NO_HEAD | {"use_rel_pos_bias": False, "init_values": 0.0}),
+    "beit_timm_token_fc": (BEIT, NO_HEAD | {"global_pool": "token", "use_fc_norm": True}),
+    "beit_timm_no_bias": (BEIT, NO_HEAD | {"qkv_bias": False}),
+    "beit_timm_rectangular": (BEIT, NO_HEAD | {"img_size": (32, 48), "patch_size": (8, 4)}),
+    "beit_timm_large_grid": (BEIT, NO_HEAD | {"img_size": 160}),
 }
 
 
@@ -383,6 +411,31 @@ def dinov2_original(*, registers: bool = True, seed: int = 0) -> dict[str, torch
         state["pos_embed"] = torch.cat([row, state["pos_embed"]], dim=1)
         state["register_tokens"] = state.pop("reg_token")
     return state | {"mask_token": torch.zeros(1, 128)}
+
+
+def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -> dict[str, Any]:
+    """BEiT's own .pth: pre-trained, with a table for all blocks, or fine-tuned, with one in each.
+
+    Its code has timm's names and eps 1e-6, keeps the index of the tables in the file, and masks
+    patches; version 2 trains two more blocks on its cls token.
+    """
+    backbone = Beit(
+        img_size=32, patch_size=8, embed_dim=128, depth=2, num_heads=2, num_classes=0,
+        use_abs_pos_emb=False, use_rel_pos_bias=finetuned, use_shared_rel_pos_bias=not finetuned,
+        init_values=0.1, global_pool="avg" if finetuned else "token",
+    )  # fmt: skip
+    state = dict(randomize(backbone, seed).state_dict())
+    for name in [name for name in state if name.endswith("bias_table")]:
+        index = name.replace("bias_table", "index")
+        state[index] = torch.zeros(17, 17, dtype=torch.int64)
+    if finetuned:
+        state |= {"head.weight": torch.zeros(5, 128), "head.bias": torch.zeros(5)}
+    else:
+        state |= {"mask_token": torch.zeros(1, 1, 128), "lm_head.weight": torch.zeros(16, 128)}
+    if version == 2:
+        extra = {name: tensor for name, tensor in state.items() if name.startswith("blocks.")}
+        state |= {name.replace("blocks", "cls_pt_layers"): extra[name] for name in extra}
+    return {"model": state}
 
 
 def moco_v3(seed: int = 0) -> dict[str, Any]:

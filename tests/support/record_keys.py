@@ -17,6 +17,7 @@ from safetensors import safe_open
 from tests.support.checkpoints import (
     TIMM,
     TRANSFORMERS,
+    beit_original,
     build_timm,
     dinov2_original,
     moco_v3,
@@ -45,20 +46,46 @@ SCHEMES: dict[str, list[str]] = {
     "hf_clip": ["clip", "clip_vision", "clip_vision_projection", "clip_gelu"],
     "hf_siglip": ["siglip", "siglip_vision"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],
+    "hf_beit": [
+        "beit",
+        "beit_bare",
+        "beit_pretrained",
+        "beit_cls",
+        "beit_both_tables",
+        "beit_no_tables",
+        "beit_rectangular",
+        "beit_large_grid",
+    ],
+    "hf_data2vec_vision": ["data2vec", "data2vec_classifier"],
+}
+TIMM_KINDS = {
+    "timm_vit": [kind for kind in TIMM if "beit" not in kind],
+    "timm_beit": [kind for kind in TIMM if "beit" in kind],
 }
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, "timm_vit", "dino", "moco_v3"]
+    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit"]
 
 
 def record(definition: str) -> dict[str, Any]:
     """Save every kind of one family afresh and list what its files hold."""
-    if definition == "timm_vit":
-        cases = [_timm_case(kind) for kind in TIMM]
-        cases.append(_timm_case("augreg", layout="file"))
+    if definition in TIMM_KINDS:
+        kinds = TIMM_KINDS[definition]
+        cases = [_timm_case(kind) for kind in kinds]
+        cases.append(_timm_case(kinds[0], layout="file"))
+    elif definition == "beit":
+        cases = [
+            _pickled_case("beit_original_pretrained", beit_original(), "BEiT's modeling_pretrain"),
+            _pickled_case(
+                "beit_original_finetuned", beit_original(finetuned=True), "BEiT's modeling_finetune"
+            ),
+            _pickled_case(
+                "beitv2_original", beit_original(version=2), "BEiT v2's modeling_pretrain"
+            ),
+        ]
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
         cases += [

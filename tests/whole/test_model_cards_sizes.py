@@ -50,6 +50,12 @@ NETWORKS = {
     "vit-base-patch14-reg4-dinov2.lvd142m-3d-center": lambda: timm.create_model(
         "vit_base_patch14_reg4_dinov2.lvd142m", num_classes=0
     ),
+    "beit-base-patch16-224-3d-average": lambda: hf.BeitModel(
+        hf.BeitConfig(use_relative_position_bias=True)
+    ),
+    "beitv2-large-patch16-224.in1k-ft-in22k-3d-center": lambda: timm.create_model(
+        "beitv2_large_patch16_224.in1k_ft_in22k", num_classes=0
+    ),
     "deit3-base-patch16-224.fb-in1k-3d-center": lambda: timm.create_model(
         "deit3_base_patch16_224.fb_in1k", num_classes=0
     ),

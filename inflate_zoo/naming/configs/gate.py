@@ -113,7 +113,7 @@ def _known(names: str, rule: _Rule = _ANY) -> dict[str, _Rule]:
     return dict.fromkeys(names.split(), rule)
 
 
-# What create_model passes to a VisionTransformer, and what it is built of in the end.
+# What create_model passes to a VisionTransformer or a Beit, and what it is built of in the end.
 _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
     {
         "img_size": _PIXELS,
@@ -133,6 +133,8 @@ _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
         **_known("qkv_bias qk_norm scale_attn_norm scale_mlp_norm proj_bias class_token", _FLAG),
         **_known("no_embed_class pre_norm final_norm fc_norm pool_include_prefix", _FLAG),
         **_known("dynamic_img_size dynamic_img_pad", _FLAG),
+        **_known("use_abs_pos_emb use_rel_pos_bias use_shared_rel_pos_bias use_fc_norm", _FLAG),
+        **_known("swiglu_mlp scale_mlp", _FLAG),
     }
 )
 # Training only: of no effect on an encoder whose weights are given.
@@ -141,6 +143,7 @@ _TIMM_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
         **_known("drop_rate pos_drop_rate patch_drop_rate proj_drop_rate", _SHARE),
         **_known("attn_drop_rate drop_path_rate", _SHARE),
         "fix_init": _FLAG,
+        "head_init_scale": _number(0, 1e6),
         "weight_init": _word("", "skip", "reset", "jax", "jax_nlhb", "moco"),
     }
 )
@@ -202,7 +205,10 @@ _ENCODER: Mapping[str, _Rule] = MappingProxyType(
         "hidden_act": _word(*sorted(ACTIVATION_NAMES)),
         "mlp_ratio": _RATIO,
         "num_register_tokens": _whole(0, MOST_REGISTERS),
-        **_known("qkv_bias use_swiglu_ffn", _FLAG),
+        "layer_scale_init_value": _number(0, 1e6),
+        **_known("qkv_bias use_swiglu_ffn use_mean_pooling", _FLAG),
+        **_known("use_relative_position_bias use_shared_relative_position_bias", _FLAG),
+        "use_absolute_position_embeddings": _FLAG,
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -220,7 +226,9 @@ _AROUND: Mapping[str, _Rule] = MappingProxyType(
         **_known("mask_ratio norm_pix_loss vision_use_head use_mask_token apply_layernorm"),
         **_known("reshape_hidden_states out_features out_indices stage_names"),
         **_known("interpolate_antialias interpolate_offset semantic_loss_ignore_index"),
-        **_known("logit_scale_init_value logit_bias_init_value"),
+        **_known("logit_scale_init_value logit_bias_init_value vocab_size"),
+        **_known("pool_scales use_auxiliary_head auxiliary_loss_weight auxiliary_channels"),
+        **_known("auxiliary_num_convs auxiliary_concat_input add_fpn segmentation_indices"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")

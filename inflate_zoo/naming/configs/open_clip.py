@@ -17,6 +17,7 @@ from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.from_config import Statement
 from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
 from inflate_zoo.naming.configs.timm_models import describe_timm, timm_arguments
+from inflate_zoo.naming.definition import Family
 
 OPEN_CLIP_FILE = Statement(OPEN_CLIP_CONFIG, "take both files from the same repo and revision")
 _SECTION = "model_cfg.vision_cfg"
@@ -86,27 +87,31 @@ def _object(path: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def timm_tower(tower: OpenClip) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def timm_tower(family: Family, tower: OpenClip) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The timm model that a tower is.
+
+    Args:
+        family: That of its tensors.
+        tower: What OpenCLIP's config says.
 
     Returns:
         Architecture name, arguments of `timm.create_model`, and what timm says of the model.
 
     Raises:
         UnknownNameError: timm has no such architecture.
-        UnsupportedModelError: It is no plain vision transformer.
+        UnsupportedModelError: It is none of the family.
         ConfigError: timm cannot build it with that pooling.
     """
     with _naming_the_file():
-        arch, arguments = timm_arguments(tower.architecture, {})
+        arch, arguments = timm_arguments(family, tower.architecture, {})
         if tower.image_size is not None:
             arguments["img_size"] = tower.image_size
         if tower.pool and tower.projected:
-            kept = describe_timm(arch, {})["final_norm"] == "pooled"
+            kept = describe_timm(family, arch, {})["final_norm"] == "pooled"
             arguments |= {"global_pool": tower.pool, "fc_norm": kept}
         elif tower.pool is not None and not tower.projected:
             arguments["global_pool"] = tower.pool
-        return arch, arguments, describe_timm(arch, arguments)
+        return arch, arguments, describe_timm(family, arch, arguments)
 
 
 @contextmanager

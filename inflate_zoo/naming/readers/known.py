@@ -1,6 +1,7 @@
 """The readers of all networks, by what a definition calls them: `network`."""
 
+from inflate_zoo.naming.readers.beit import BEIT
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.vit import VIT
 
-READERS: dict[str, Reader] = {"vit": VIT}
+READERS: dict[str, Reader] = {"vit": VIT, "beit": BEIT}

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
-from inflate_zoo.errors import AccountingError, ConfigError
+from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
@@ -27,14 +28,22 @@ from inflate_zoo.naming.configs.from_config import (
     whole,
 )
 from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
-from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_of
+from inflate_zoo.naming.from_header import FromHeader
+from inflate_zoo.naming.patterns import Matching
+from inflate_zoo.naming.readers.pieces import (
+    block_numbers,
+    check_heads,
+    heads_of_width_64,
+    is_there,
+    require_core,
+    teller,
+)
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
 from inflate_zoo.networks.vit.config import VitForm
 from inflate_zoo.texts import problems_of
 
-_CORE = ("patch_embed.weight", "pos_embed", "blocks.0.mlp.fc1.weight")
+_CORE = {"patch_embed.weight": 4, "pos_embed": 0, "blocks.0.mlp.fc1.weight": 2}
 
 
 def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
@@ -44,25 +53,12 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
         AccountingError: A tensor without which nothing can be said is missing or misshapen, or a
             whole block is missing.
     """
-    if any(target not in matching.kept for target in _CORE):
-        raise _lacks_core(family, matching, header)
-    stem, table, fc1 = (matching.kept[target][0] for target in _CORE)
-    for name, rank in ((stem, 4), (fc1, 2)):
-        if len(header[name].shape) != rank:
-            raise AccountingError(
-                f"'{name}' has an unexpected shape: {header[name]}",
-                hint="a 2D stem has shape [out, in, height, width]; is this a 3D or a 1D model?",
-            )
+    stem, table, fc1 = require_core(family, matching, header, _CORE)
     dim, in_channels, *patch = header[stem].shape
-    indices = _blocks(family, matching)
+    indices = block_numbers(family, matching)
     registers = matching.kept.get("reg_token", (None,))[0]
 
-    def piece(target: str) -> bool:
-        if not covers(family, target):
-            return False
-        there = any(name in matching.kept for name in _spelled(target, indices))
-        return there or not is_optional(family, target)
-
+    piece = partial(is_there, family, matching, indices)
     pooled = "pooled" if piece("fc_norm.{wb}") else "none"
     values: dict[str, Any] = {
         "embed_dim": dim,
@@ -92,56 +88,12 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
     }
     told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
     told_by["mlp_dim"] = f"'{fc1}' says"
-    told_by |= {f: _teller(family, matching, target) for f, target in telling.items()}
+    told_by |= {f: teller(family, matching, target) for f, target in telling.items()}
     return FromHeader(values, told_by, table, math.prod(header[table].shape[:-1]))
 
 
 def _rows(shape: tuple[int, ...]) -> int:
     return shape[-2] if len(shape) > 1 else 0
-
-
-def _teller(family: Family, matching: Matching, target: str) -> str:
-    if target in matching.kept:
-        return f"'{matching.kept[target][0]}' says"
-    names = sources_of(family, matching.prefix, target)
-    return f"the absence of '{names[0]}' says" if names else "the tensors say"
-
-
-def _blocks(family: Family, matching: Matching) -> range:
-    """The block numbers, 0 to the last without a gap.
-
-    Raises:
-        AccountingError: A block lacks all its tensors. A number far off would otherwise ask for
-            millions of them.
-    """
-    found = {int(name.split(".")[1]) for name in matching.kept if name.startswith("blocks.")}
-    last = max(found)
-    absent = [index for index in range(last) if index not in found]
-    if absent:
-        names = [sources_of(family, matching.prefix, f"blocks.{i}.norm1.weight")[0] for i in absent]
-        raise AccountingError(
-            f"the blocks go up to number {last}, but {len(absent)} before it are missing",
-            details=[f"missing: '{name}' and the others of its block" for name in names],
-            hint="is the file complete? download it again, or give the whole folder of shards",
-        )
-    return range(last + 1)
-
-
-def _spelled(target: str, indices: range) -> list[str]:
-    spelled = [target.replace("{wb}", part) for part in ("weight", "bias")]
-    return [name.replace("{}", str(index)) for name in spelled for index in indices]
-
-
-def _lacks_core(family: Family, matching: Matching, header: Header) -> AccountingError:
-    absent = [t for t in _CORE if t not in matching.kept]
-    names = [sources_of(family, matching.prefix, t) for t in absent]
-    details = [f"missing: {either(alternatives)}" for alternatives in names]
-    details += leftover_lines(matching.leftover, header, [n for found in names for n in found])
-    return AccountingError(
-        f"the tensors are not those of {family.name} ({family.summary})",
-        details=details,
-        hint="'inflate-zoo families' lists the families; --family overrides the choice",
-    )
 
 
 def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> VitForm:
@@ -231,29 +183,10 @@ def _dinov2_activation(raw: Raw, embed_dim: int) -> Any:
     return "silu" if gated else raw.get("hidden_act", "gelu")
 
 
-def _heads_of_width_64(_: Raw, embed_dim: int) -> int:
-    if embed_dim % 64 and embed_dim > 64:
-        raise ConfigError(
-            f"the tensors are {embed_dim} wide, no multiple of 64: the number of heads is unknown",
-            hint="name the architecture: --arch NAME",
-        )
-    return max(1, embed_dim // 64)
-
-
 def _settled(facts: FromHeader, claims: FromConfig) -> Mapping[str, Any]:
     """The facts, the width of the feed-forward part as a gated one has it among them."""
     gated = claims.values.get("mlp", "mlp") == "swiglu"
     return {**facts.values, "mlp_dim": facts.values["hidden"] // (2 if gated else 1)}
-
-
-def _check(claims: FromConfig, embed_dim: int, statement: Statement) -> None:
-    width, heads = claims.values.get("embed_dim", embed_dim), claims.values["num_heads"]
-    if width % heads:
-        raise ConfigError(
-            f"{statement.name}: {claims.labels.get('embed_dim', 'embed_dim')} {width} is not "
-            f"divisible by {claims.labels['num_heads']} {heads}",
-            hint=statement.hint,
-        )
 
 
 def _note(family: Family, form: Form2D) -> str:
@@ -267,7 +200,7 @@ RULES: Mapping[str, ConfigRule] = MappingProxyType(
         "dinov2_activation": ConfigRule(_dinov2_activation, "hidden_act"),
         "dinov2_mlp": ConfigRule(_dinov2_mlp, "use_swiglu_ffn"),
         "dinov2_mlp_dim": ConfigRule(_dinov2_mlp_dim, "hidden_size * mlp_ratio, as a width,"),
-        "heads_of_width_64": ConfigRule(_heads_of_width_64, "the number of heads"),
+        "heads_of_width_64": ConfigRule(heads_of_width_64, "the number of heads"),
     }
 )
 FIELDS: Mapping[str, FieldType] = MappingProxyType(
@@ -300,7 +233,7 @@ VIT = Reader(
     width="embed_dim",
     gather=gather,
     settled=_settled,
-    check=_check,
+    check=check_heads,
     make_form=make_form,
     note=_note,
 )

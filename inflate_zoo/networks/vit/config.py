@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import (
+    Activation,
     BackboneConfig,
     Count,
     Form2D,
@@ -26,7 +27,6 @@ from inflate_zoo.networks.base import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
 Pool = Literal["cls", "mean", "cls_dist"]
 
 MODEL_TYPE: Final = "inflated_vit"

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.configs.normalization import PROCESSORS, from_open_clip
 from inflate_zoo.naming.configs.open_clip import is_needed, read_tower, timm_tower
 from inflate_zoo.naming.configs.timm_models import create_timm
@@ -13,6 +14,7 @@ from tests.support.checkpoints import open_clip_config, open_clip_trunk
 
 CLIP = PROCESSORS["CLIPImageProcessor"]
 FILE = "open_clip_config.json"
+VIT = families_by_name()["timm_vit"]
 
 
 def tower(**vision: Any):
@@ -43,9 +45,9 @@ def tower(**vision: Any):
 def test_the_tower_is_the_one_that_open_clip_builds(arch, pool, proj):
     side = 256 if arch.startswith("vit_") else 160
     found = tower(arch=arch, side=side, timm_pool=pool, timm_proj=proj)
-    base, arguments, said = timm_tower(found)
+    base, arguments, said = timm_tower(VIT, found)
     original = open_clip_trunk(arch, pool, proj).eval()
-    made = create_timm(base, {**arguments, "num_classes": 0}).eval()
+    made = create_timm(VIT, base, {**arguments, "num_classes": 0}).eval()
     state = {n: t for n, t in original.state_dict().items() if not n.startswith("head.")}
     made.load_state_dict(state, strict=True, assign=True)
     picture = torch.randn(1, 3, side, side)
@@ -62,7 +64,7 @@ def test_what_is_left_out_is_open_clips_default():
     config["model_cfg"]["vision_cfg"] = {"timm_model_name": "timm/test_vit.r160_in1k"}
     found = read_tower(config)
     assert (found.architecture, found.pool, found.projected) == ("test_vit.r160_in1k", "avg", True)
-    assert timm_tower(found)[:2] == ("test_vit", {"global_pool": "avg", "fc_norm": False})
+    assert timm_tower(VIT, found)[:2] == ("test_vit", {"global_pool": "avg", "fc_norm": False})
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_a_hostile_field_is_refused_by_name(path, value):
 )
 def test_what_timm_does_not_take_is_told_with_the_file(vision, kind, told):
     with pytest.raises(kind) as caught:
-        timm_tower(tower(**vision))
+        timm_tower(VIT, tower(**vision))
     assert told in str(caught.value)
     assert FILE in str(caught.value)
     assert len(max(caught.value.lines(), key=len)) < 400

@@ -5,9 +5,12 @@ from timm.layers import GELUTanh, QuickGELU
 from torch import nn
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
+from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.configs import timm_models
 from inflate_zoo.naming.understanding import understand
 from tests.support.recorded import case
+
+VIT = families_by_name()["timm_vit"]
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def no_library(monkeypatch):
 @pytest.mark.parametrize("name", ["swin_base_patch4_window7_224_in22k", "resnetv2_50x1_bitm"])
 def test_timm_builds_for_a_tag_only_what_the_gate_admits(no_library, name):
     with pytest.raises(UnsupportedModelError, match="not a plain VisionTransformer"):
-        timm_models._of_old_name(name)
+        timm_models._of_old_name(VIT, name)
 
 
 def test_what_the_gate_admits_is_what_the_library_gets(monkeypatch):
@@ -38,7 +41,7 @@ def test_what_the_gate_admits_is_what_the_library_gets(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", create)
     with pytest.raises(ConfigError, match="enough"):
-        timm_models.describe_timm("vit_tiny_patch16_224", {"depth": 3, "img_size": 32})
+        timm_models.describe_timm(VIT, "vit_tiny_patch16_224", {"depth": 3, "img_size": 32})
     assert seen == {"pretrained": False, "weight_init": "skip", "depth": 1, "img_size": 32}
 
 
@@ -65,9 +68,9 @@ def test_an_architecture_is_named_without_owner_and_tag(arch):
 
 def test_a_model_is_described_as_timm_builds_it_without_memory():
     arguments = {"img_size": (32, 48), "depth": 5, "qkv_bias": False, "init_values": 1.0}
-    model = timm_models.create_timm("vit_tiny_patch16_224", arguments)
+    model = timm_models.create_timm(VIT, "vit_tiny_patch16_224", arguments)
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
-    told = timm_models.describe_timm("vit_tiny_patch16_224", arguments)
+    told = timm_models.describe_timm(VIT, "vit_tiny_patch16_224", arguments)
     assert (told["depth"], told["embed_dim"], told["num_heads"]) == (5, 192, 3)
     assert (told["img_size"], told["patch_size"]) == ([32, 48], [16, 16])
     assert (told["qkv_bias"], told["layer_scale"], told["class_token"]) == (False, True, True)
@@ -77,7 +80,7 @@ def test_a_model_is_described_as_timm_builds_it_without_memory():
 
 def test_what_timm_cannot_build_is_told():
     with pytest.raises(ConfigError, match="timm cannot build 'vit_tiny_patch16_224'") as caught:
-        timm_models.create_timm("vit_tiny_patch16_224", {"no_such_argument": 1})
+        timm_models.create_timm(VIT, "vit_tiny_patch16_224", {"no_such_argument": 1})
     assert "model_args" in caught.value.hint
 
 
@@ -91,9 +94,9 @@ def test_what_timm_cannot_build_is_told():
 )
 def test_other_arithmetic_under_the_names_of_a_plain_one_is_refused(arguments, odd):
     with pytest.raises(UnsupportedModelError, match="is no plain vision transformer: special"):
-        timm_models.describe_timm("vit_tiny_patch16_224", arguments)
+        timm_models.describe_timm(VIT, "vit_tiny_patch16_224", arguments)
     with pytest.raises(UnsupportedModelError, match=odd):
-        timm_models.describe_timm("vit_tiny_patch16_224", arguments)
+        timm_models.describe_timm(VIT, "vit_tiny_patch16_224", arguments)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.plan import make_plan
-from inflate_zoo.naming.readers.vit import FIELDS, RULES
+from inflate_zoo.naming.readers.known import READERS
+from inflate_zoo.naming.readers.vit import FIELDS
 from inflate_zoo.networks.vit.config import VitForm
 from tests.support.recorded import PLANNED, case, plan_of, refused, vision
 
@@ -20,9 +21,9 @@ def test_the_architecture_is_that_of_the_config(recorded):
     form = plan_of(recorded).architecture
     assert (form.depth, form.in_channels) == (2, 3)
     if recorded.config is None:
-        heads = {"dino": (128, 2), "moco_v3": (48, 12)}[recorded.definition]
+        heads = {"beit": (128, 2), "dino": (128, 2), "moco_v3": (48, 12)}[recorded.definition]
         assert (form.embed_dim, form.num_heads, form.patch_size) == (*heads, (8, 8))
-        assert (form.norm_eps, form.pool, form.position_grid) == (1e-6, "cls", (4, 4))
+        assert (form.norm_eps, form.position_grid) == (1e-6, (4, 4))
         return
     raw = vision(recorded)
     assert form.embed_dim == raw["hidden_size"]
@@ -33,13 +34,16 @@ def test_the_architecture_is_that_of_the_config(recorded):
     )
     assert form.patch_size == patch
     assert form.position_grid == (image[0] // patch[0], image[1] // patch[1])
-    assert form.reg_tokens == raw.get("num_register_tokens", 0)
-    assert form.qkv_bias is raw.get("qkv_bias", True)
+    if SCHEMES[recorded.definition].network == "vit":
+        assert form.reg_tokens == raw.get("num_register_tokens", 0)
+        assert form.qkv_bias is raw.get("qkv_bias", True)
 
 
 @pytest.mark.parametrize(
     "kind, expected",
     [
+        ("dino_full", {"pool": "cls"}),
+        ("moco_v3", {"pool": "cls"}),
         ("clip", {"pre_norm": True, "stem_bias": False, "activation": "quick_gelu"}),
         ("clip_gelu", {"activation": "gelu", "position_prefix": 1}),
         ("siglip", {"activation": "gelu_tanh", "cls_token": False, "pool": "mean"}),
@@ -159,7 +163,7 @@ def test_empty_extents_are_refused(shape):
 
 def test_rules_are_those_that_definitions_may_name_and_all_are_used():
     named = {e.rule for scheme in SCHEMES.values() for e in scheme.config.values() if e.rule}
-    assert named == set(RULES)
+    assert named == {rule for reader in READERS.values() for rule in reader.rules}
 
 
 def test_config_fields_are_those_of_the_architecture():

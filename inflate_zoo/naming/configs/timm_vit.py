@@ -1,0 +1,106 @@
+"""What timm says of its plain vision transformer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inflate_zoo.errors import UnsupportedModelError
+from inflate_zoo.naming.configs.timm_network import TimmNetwork, activation_of, refuse_special
+
+if TYPE_CHECKING:
+    from inflate_zoo.naming.patterns import Matching
+
+NEAREST = "nearest supported: timm_vit, e.g. --arch vit_base_patch16_224"
+
+
+def _describe(arch: str, model: Any) -> dict[str, Any]:
+    """Fields that `converters/timm_vit.toml` reads.
+
+    Raises:
+        UnsupportedModelError: It is no plain VisionTransformer.
+    """
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.vision_transformer import VisionTransformer
+    from torch import nn
+
+    distilled = type(model) is VisionTransformerDistilled
+    if type(model) is not VisionTransformer and not distilled:
+        raise UnsupportedModelError(
+            f"'{arch}' is timm's {type(model).__name__}, not a plain VisionTransformer",
+            hint=NEAREST,
+        )
+    _require_plain(arch, model)
+    block = model.blocks[0]
+    gated = type(block.mlp).__name__ == "GluMlp"
+    pools = {"token": "cls", "avg": "mean"}
+    has_norm, has_fc_norm = (isinstance(n, nn.LayerNorm) for n in (model.norm, model.fc_norm))
+    prefix = model.num_prefix_tokens
+    return {
+        "embed_dim": model.embed_dim,
+        "depth": len(model.blocks),
+        "num_heads": block.attn.num_heads,
+        "in_chans": model.patch_embed.proj.in_channels,
+        "patch_size": list(model.patch_embed.patch_size),
+        "img_size": list(model.patch_embed.img_size),
+        "mlp": "swiglu" if gated else "mlp",
+        "mlp_dim": block.mlp.fc2.in_features,
+        "activation": activation_of(arch, block.mlp.act),
+        "norm_eps": block.norm1.eps,
+        "qkv_bias": block.attn.qkv.bias is not None,
+        "layer_scale": not isinstance(block.ls1, nn.Identity),
+        "class_token": model.cls_token is not None,
+        "distillation_token": distilled,
+        "reg_tokens": 0 if model.reg_token is None else model.reg_token.shape[1],
+        "position_prefix": 0 if model.no_embed_class else prefix,
+        "pre_norm": isinstance(model.norm_pre, nn.LayerNorm),
+        "final_norm": "tokens" if has_norm else "pooled" if has_fc_norm else "none",
+        "pool": "cls_dist" if distilled else pools.get(model.global_pool, "mean"),
+        "pool_dropped": not distilled
+        and (model.global_pool not in pools or (model.pool_include_prefix and prefix > 0)),
+    }
+
+
+def _require_plain(arch: str, model: Any) -> None:
+    """Refuse what has the names of a plain transformer but other arithmetic.
+
+    Raises:
+        UnsupportedModelError: Names the part.
+    """
+    from timm.layers import PatchEmbed
+    from timm.models.vision_transformer import Attention, Block
+    from torch import nn
+
+    first = model.blocks[0]
+    norms = [m for n, m in model.named_modules() if n.endswith(("norm1", "norm2", "norm_pre"))]
+    norms = [m for m in [*norms, model.norm, model.fc_norm] if not isinstance(m, nn.Identity)]
+    odd = [
+        what
+        for what, plain in (
+            ("stem", type(model.patch_embed) is PatchEmbed),
+            ("norm in the stem", isinstance(getattr(model.patch_embed, "norm", None), nn.Identity)),
+            ("position table", model.pos_embed is not None),
+            ("blocks", all(type(block) is Block for block in model.blocks)),
+            ("attention", type(getattr(first, "attn", None)) is Attention),
+            ("norm", all(isinstance(norm, nn.LayerNorm) for norm in norms)),
+            ("norm epsilons", len({getattr(norm, "eps", None) for norm in norms}) == 1),
+        )
+        if not plain
+    ]
+    if not odd:
+        inner = [getattr(first.attn, name, None) for name in ("q_norm", "k_norm", "norm")]
+        inner.append(getattr(first.mlp, "norm", None))
+        if not all(part is None or isinstance(part, nn.Identity) for part in inner):
+            odd.append("norm inside attention or MLP")
+        gate_last = getattr(first.mlp, "gate_last", False)
+        if type(first.mlp).__name__ not in ("Mlp", "GluMlp") or gate_last:
+            odd.append("MLP")
+    refuse_special(arch, "plain vision transformer", odd, NEAREST)
+
+
+def _finetuned(matching: Matching) -> dict[str, Any]:
+    """What fine-tuning changed of a bare architecture: MAE's norms the mean of the tokens."""
+    pooled = "fc_norm.weight" in matching.kept and "norm.weight" not in matching.kept
+    return {"global_pool": "avg", "fc_norm": True} if pooled else {}
+
+
+VIT = TimmNetwork({"weight_init": "skip"}, _describe, _finetuned, NEAREST)
