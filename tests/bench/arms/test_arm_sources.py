@@ -1,11 +1,8 @@
 """What stands behind a source's colons."""
 
 import pytest
-from typer.testing import CliRunner
 
 from inflate_zoo.bench.arms.arm_sources import ArmSource, parse_arm
-from inflate_zoo.bench.arms.sources import find_any
-from inflate_zoo.cli.app import app
 from inflate_zoo.errors import UsageError
 
 ARCH = "vit_base_patch16_224.mae"
@@ -67,21 +64,3 @@ def test_a_file_that_is_called_so_is_no_misspelling(tmp_path, monkeypatch):
 def test_what_is_said_twice_is_refused(text):
     with pytest.raises(UsageError, match="says two things"):
         parse_arm(text)
-
-
-@pytest.mark.parametrize(
-    "source, meant",
-    [("randm", "random"), ("Random", "random"), ("builtin-dino", "builtin/dino"),
-     ("builtin/dnio", "builtin/dino")],
-)  # fmt: skip
-def test_a_misspelt_source_is_answered_without_the_hub(source, meant):
-    with pytest.raises(UsageError) as caught:
-        find_any(source)
-    assert caught.value.hint == f"did you mean '{meant}'?"
-
-
-@pytest.mark.parametrize("source", ["randm", "builtin/dino:2D"])
-def test_a_misspelt_source_is_told_before_data_are_looked_for(source):
-    done = CliRunner().invoke(app, ["bench", "--source", source])
-    assert done.exit_code == 2
-    assert "did you mean" in done.stderr

@@ -9,12 +9,10 @@ import urllib.request
 from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
 from inflate_zoo.bench.data import fetching, web
 from inflate_zoo.bench.data.fetching import data_root, fetch_dataset, fetched
 from inflate_zoo.bench.definitions.catalog import load_task
-from inflate_zoo.cli import app
 from inflate_zoo.errors import UsageError, WorkError, WriteError
 from tests.files.test_archives import write_tar
 from tests.support.file_server import FileServer
@@ -263,20 +261,6 @@ def test_a_part_is_the_one_that_was_asked_for(archive, root, told_range, starts)
         assert [asked for method, asked in server.seen if method == "GET"] == starts
 
 
-@pytest.mark.parametrize(
-    "headers, expected",
-    [
-        ({"Content-Length": "5", "ETag": '"a"', "Last-Modified": "b"}, (5, '"a"')),
-        ({"Content-Length": "0", "Last-Modified": "b"}, (None, "b")),
-        ({"Content-Length": "-5", "ETag": 'W/"a"'}, (None, None)),
-        ({}, (None, None)),
-    ],
-)
-def test_what_a_server_says_of_a_file(headers, expected):
-    told = web.describe(SimpleNamespace(headers=headers))
-    assert (told.length, told.mark) == expected
-
-
 def test_a_server_that_cannot_go_on_and_breaks_off_is_given_up(archive, root, pauses):
     cuts = [10, 20] * 20
     with (
@@ -316,31 +300,6 @@ def test_a_redirect_is_followed_but_not_from_https_to_http(archive, root):
         else:
             with pytest.raises(web.RefusedError, match="from https to http"):
                 web._Redirects().redirect_request(*words)
-
-
-class Trickle:
-    def __init__(self, seconds, size):
-        self.seconds, self.size, self.now, self.left = seconds, size, 0.0, 100
-
-    def read1(self, _):
-        self.now += self.seconds
-        self.left -= 1
-        return bytes(self.size) if self.left else b""
-
-
-@pytest.mark.parametrize(
-    "seconds, size, slow",
-    [(50, 1, True), (10, 9_999, True), (1, 1_000, False), (59, 99_999, False)],
-)
-def test_a_server_that_trickles_is_left(monkeypatch, seconds, size, slow):
-    answer = Trickle(seconds, size)
-    monkeypatch.setattr(web, "_now", lambda: answer.now)
-    if not slow:
-        assert sum(map(len, web.pieces(answer))) == 99 * size
-        return
-    with pytest.raises(web.TooSlowError, match=r"bytes in \d+ seconds"):
-        list(web.pieces(answer))
-    assert answer.now < 150
 
 
 def test_a_server_that_stays_slow_is_given_up(archive, root, pauses, monkeypatch):
@@ -416,53 +375,3 @@ def test_where_data_sets_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("INFLATE_ZOO_DATA", str(tmp_path / "sets"))
     assert data_root(None) == tmp_path / "sets"
     assert data_root(tmp_path / "own") == tmp_path / "own"
-
-
-# On the command line.
-
-
-def bench(*words):
-    words = ["bench", "--source", "builtin/clip", "--device", "cpu", "--workers", "0", *words]
-    return CliRunner().invoke(app.app, words)
-
-
-def task_file(folder, address):
-    text = (
-        'title = "Boxes"\nmodality = "MRI"\nchannels = ["MRI"]\nspacing = [1, 1, 1]\n'
-        "labels = { background = 0, front = 1, back = 2 }\nregions = { front = [1] }\n"
-        'intensity = { rule = "percentiles", low = 0, high = 100 }\nlicense = "CC0-1.0"\n'
-        f'address = "{address}"\n'
-    )
-    (folder / "boxes.toml").write_text(text)
-    return str(folder / "boxes.toml")
-
-
-def test_a_benchmark_fetches_its_data(tmp_path, monkeypatch, root):
-    from tests.support.datasets import write_decathlon
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("INFLATE_ZOO_DATA", str(root))
-    write_decathlon(tmp_path / "Boxes", 10, (16, 16, 8))
-    shutil.make_archive(str(tmp_path / "data"), "tar", tmp_path, "Boxes")
-    few = [word for change in ("train.steps=1", "train.validate_every=0", "network.window=[8,8,8]")
-           for word in ("--set", change)]  # fmt: skip
-    with FileServer((tmp_path / "data.tar").read_bytes()) as server:
-        words = ["--dataset", task_file(tmp_path, server.address), "--protocol", "quick", *few]
-        refused = bench(*words)
-        assert refused.exit_code == 2
-        assert "task 'boxes' needs its data: Boxes, CC0-1.0" in refused.output
-        assert "add --download" in refused.output
-        result = bench(*words, "--seeds", "1", "--download", "--format", "json")
-        assert result.exit_code == 0, result.output
-        assert "fetching Boxes" in result.stderr
-        assert json.loads(result.stdout)["tasks"][0]["task"] == "boxes"
-    # And finds them without being asked to fetch.
-    again = bench(*words, "--seeds", "1")
-    assert again.exit_code == 0, again.output
-
-
-def test_nothing_to_fetch_is_named():
-    result = bench("--download")
-    assert result.exit_code == 2
-    assert "add --dataset, e.g. --dataset msd-task04" in result.output

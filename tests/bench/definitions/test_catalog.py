@@ -11,70 +11,7 @@ from inflate_zoo.bench.definitions.catalog import load_protocol, load_suite, loa
 from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.locations import data_folder
-
-BASE = """
-summary = "a test"
-backbone = "someone/model"
-deviations = ["one", "two"]
-
-[network]
-decoder = "unetr"
-features = 8
-window = [8, 16, 16]
-patch_depth = "spacing"
-drop_path = 0.1
-freeze = false
-
-[augment]
-flip = 0.5
-turn = 0.2
-degrees = 15
-zoom = [0.9, 1.1]
-intensity = 0.2
-brightness = 0.1
-gamma = [0.8, 1.2]
-noise = 0.05
-
-[loss]
-dice = 1
-cross_entropy = 1
-focal = 0
-background = false
-
-[train]
-steps = 100
-batch = 4
-dice_group = 2
-foreground = 0.5
-windows_per_case = 4
-learning_rate = 1e-3
-layer_decay = 0.75
-weight_decay = 0.05
-schedule = "cosine"
-warmup_ratio = 0.1
-clip = 1.0
-precision = "bf16"
-validate_every = 50
-validation_cases = 4
-select = "last"
-checkpoint_every = 50
-
-[evaluation]
-overlap = 0.5
-batch = 2
-"""
-
-
-@pytest.fixture
-def base(tmp_path):
-    (tmp_path / "base.toml").write_text(BASE)
-    return tmp_path / "base.toml"
-
-
-def write(base, name, text):
-    path = base.with_name(f"{name}.toml")
-    path.write_text(text)
-    return str(path)
+from tests.support.definitions import BASE, write
 
 
 @pytest.fixture
@@ -149,45 +86,12 @@ def test_a_base_that_is_not_there_is_refused(base, value):
         load_protocol(write(base, "x", f"extends = {value}"))
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("summary = ", "'x.toml' is no valid TOML"),
-        ("a = " + "[" * 5000, "no valid TOML"),
-        ('extends = "base"\nname = "y"', "'x.toml' states a name"),
-        ('extends = "base"\ncolour = 1', "colour: Extra inputs"),
-        ('extends = "base"\n[train]\nstep = 1', "train.step: Extra inputs"),
-        ('extends = "base"\n[train]\nsteps = 0', "train.steps: Input should be greater than 0"),
-        ('extends = "base"\n[train]\nbatch = 3', "train: batch 3 is no multiple of dice_group 2"),
-        ('extends = "base"\ntrain = 5', "train: Input should be"),
-        ('summary = "x"', "network: Field required"),
-    ],
-)
-def test_a_malformed_file_is_told_by_field(base, text, message):
-    with pytest.raises(ConfigError) as caught:
-        load_protocol(write(base, "x", text))
-    assert message in str(caught.value)
-    assert len(caught.value.lines()) <= 10
-
-
 def test_a_file_that_is_no_text_or_absent_is_refused(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="no valid TOML"):
         load_task(str(tmp_path / "x.toml"))
     with pytest.raises(UsageError, match=r"'y\.toml' cannot be read"):
         load_task(str(tmp_path / "y.toml"))
-
-
-def test_a_malformed_task_is_told_by_field(base):
-    text = (data_folder("benchmarks/tasks") / "msd-task04.toml").read_text(encoding="utf-8")
-    for old, new, message in (
-        ("posterior = [2] }", "posterior = [3] }", "region 'posterior' unites"),
-        ("low = 0.5", "low = 100", "intensity: low 100.0 is not below high 99.5"),
-        ("background = 0, ", "", "labels are distinct values from 0"),
-    ):
-        assert old in text
-        with pytest.raises(ConfigError, match=message):
-            load_task(write(base, "t", text.replace(old, new)))
 
 
 @pytest.mark.parametrize(

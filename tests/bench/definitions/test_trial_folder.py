@@ -7,7 +7,6 @@ import pytest
 
 from inflate_zoo.bench.definitions.results import Failure, Run
 from inflate_zoo.bench.definitions.trial_folder import RECORD, TrialFolder, place_file
-from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.trials.folder import plan_trial, refuse_others, trials_of
 from inflate_zoo.errors import UsageError
 from tests.support.trials import result_of, tiny_run
@@ -16,27 +15,6 @@ from tests.support.trials import result_of, tiny_run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return tiny_run(tmp_path_factory.mktemp("run"), kinds=("inflated", "random"), seeds=2)
-
-
-def test_a_folder_is_named_by_what_determines_the_result(run):
-    trial = run.trials[0]
-    spec = trial.spec
-    assert trial.folder.name == spec.hash
-    assert len({trial.spec.hash for trial in run.trials}) == 4
-    assert TrialSpec(**json.loads(json.dumps(spec.plain()))).hash == spec.hash
-    changes = {
-        "seed": 7, "fold": 3, "channel_rule": "rgb",
-        "entries": {**spec.entries, spec.cases.test[0]: "other content"},
-        "task": spec.task.model_copy(update={"spacing": (1.0, 1.0, 1.5)}),
-        "arm": spec.arm.model_copy(update={"weights": "0" * 64}),
-        "cases": spec.cases.model_copy(update={"train": spec.cases.train[1:]}),
-        "protocol": spec.protocol.model_copy(
-            update={"train": spec.protocol.train.model_copy(update={"steps": 99})}
-        ),
-    }  # fmt: skip
-    assert set(changes) == set(TrialSpec.model_fields)
-    hashes = {spec.model_copy(update={name: value}).hash for name, value in changes.items()}
-    assert len(hashes | {spec.hash}) == len(changes) + 1
 
 
 def test_where_things_are_does_not_determine_it(run, tmp_path):
@@ -110,61 +88,6 @@ def test_hosts_that_share_a_run_folder_have_places_of_their_own(run, tmp_path, m
     ):
         host(name)
         assert TrialFolder(folder).place.cache == str(cache)
-
-
-def test_a_folder_that_cannot_hold_trials(run, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="'file' cannot hold trials"):
-        plan_trial(tmp_path / "file", run.trials[0].spec, run.trials[0].place)
-
-
-def test_words_do_not_name_a_folder_and_are_kept_up_to_date(run, tmp_path):
-    spec, place = run.trials[0].spec, run.trials[0].place
-    trial = plan_trial(tmp_path, spec, place)
-    trial.finish(result_of(trial), Run())
-    words = {
-        "arm": spec.arm.model_copy(update={"label": "random as it is called beside others"}),
-        "task": spec.task.model_copy(update={"citation": "Somebody, 2026"}),
-        "protocol": spec.protocol.model_copy(update={"summary": "other words"}),
-    }
-    for name, value in words.items():
-        other = spec.model_copy(update={name: value})
-        assert plan_trial(tmp_path, other, place).folder.name == spec.hash
-        assert TrialFolder(tmp_path / "trials" / spec.hash).spec == other
-        assert TrialFolder(tmp_path / "trials" / spec.hash).done
-        refuse_others(tmp_path, [other])
-
-
-def test_the_order_of_changes_does_not_name_a_folder(run):
-    spec = run.trials[0].spec
-    told = [spec.protocol.model_copy(update={"overrides": o}) for o in (("a=1", "b=2"), ("b=2",))]
-    assert len({spec.model_copy(update={"protocol": p}).hash for p in told}) == 1
-
-
-def test_a_run_folder_with_other_data_is_refused(run, tmp_path):
-    trial = run.trials[0]
-    plan_trial(tmp_path, trial.spec, trial.place)
-    refuse_others(tmp_path, [each.spec for each in run.trials])
-    changed = {**trial.spec.entries, trial.spec.cases.test[0]: "other content"}
-    other = trial.spec.model_copy(update={"entries": changed})
-    with pytest.raises(UsageError, match="with other data, weights, splits or network") as caught:
-        refuse_others(tmp_path, [other])
-    assert trial.folder.name in str(caught.value)
-    refuse_others(tmp_path, [other.model_copy(update={"seed": 5})])
-
-
-def test_a_run_folder_of_another_release_is_refused_before_anything_runs(run, tmp_path):
-    """Its report would fail for ever, whatever the command adds."""
-    trial = run.trials[0]
-    old = plan_trial(tmp_path, trial.spec, trial.place).folder
-    table = json.loads((old / "trial.json").read_text())
-    (old / "trial.json").write_text(json.dumps({**table, "release": "0.1"}))
-    specs = [each.spec for each in run.trials]
-    refuse_others(tmp_path, specs)  # planned here: written anew
-    with pytest.raises(UsageError, match="that this release cannot read") as caught:
-        refuse_others(tmp_path, specs[1:])
-    assert old.name in caught.value.message
-    assert "--out" in caught.value.hint
 
 
 def without_digest(table):

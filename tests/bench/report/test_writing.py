@@ -1,12 +1,9 @@
 """The whole report: files, numbers, determinism, odd runs."""
 
-import csv
 import dataclasses
 import html
-import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -21,55 +18,11 @@ from inflate_zoo.bench.report.terminal import table
 from inflate_zoo.bench.report.writing import write_report
 from inflate_zoo.errors import UsageError, WriteError
 from tests.support import records
+from tests.support.reports import Page, loaded
 
 FILES = {"report.html", "report.md", "results.csv", "results.json", "plots"}
 ARMS = [arm for arm in records.arms_of() if arm.scheme != "center"]
 SMALL = records.arms_of(("made-up/vit-one",), ("center",))
-
-
-class Page(HTMLParser):
-    """Tags, attributes and rows of cells of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes, self.rows, self._cell = [], [], [], False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag == "tr":
-            self.rows.append([])
-        self._cell = tag in ("td", "th")
-        if self._cell:
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        self._cell = self._cell and tag not in ("td", "th")
-
-    def handle_data(self, data):
-        if self._cell:
-            self.rows[-1][-1] += data
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A run with a failed and a pending trial, its report, and what was printed."""
-    base = tmp_path_factory.mktemp("report")
-    run = records.save_run(base / "run", arms=ARMS)
-    return run, base / "out", write_report([run], base / "out")
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Leave the drawings out, which take most of the time."""
-    monkeypatch.setattr(content.plots, "of_study", lambda study, **_: {})
-    monkeypatch.setattr(content.overlays, "of_study", lambda study: {})
-
-
-def loaded(run):
-    paths = sorted(run.glob("trials/*/record.json"))
-    return [json.loads(path.read_text()) for path in paths]
 
 
 def test_all_files_are_there_and_nothing_half_written(made):
@@ -90,46 +43,6 @@ def test_two_reports_of_the_same_trials_have_the_same_bytes(made):
     for path in sorted(out.rglob("*")):
         if path.is_file():
             assert (again / path.relative_to(out)).read_bytes() == path.read_bytes(), path.name
-
-
-def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(made):
-    page = Page((made[1] / "report.html").read_text())
-    assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
-    for name, value in page.attributes:
-        assert not name.startswith("on")
-        if name in ("src", "xlink:href"):
-            assert value.startswith(("#", "data:image/png;base64,"))
-        if name == "href":  # on this machine, and only where the reader asks for it
-            assert ":" not in value
-            assert not value.startswith("/")
-    assert ("content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in (
-        page.attributes
-    )
-
-
-def test_the_page_links_its_files_and_every_trial(made):
-    _, out, results = made
-    page = Page((out / "report.html").read_text())
-    links = [value for name, value in page.attributes if name == "href" and value[0] != "#"]
-    for each in links:
-        assert (out / each).exists(), each
-    folders = {(out / each).resolve() for each in links if "trials" in each}
-    assert folders == {trial.folder.resolve() for trial in results.trials}
-    assert {"results.csv", "results.json", "report.md"} <= set(links)
-    text = (out / "report.md").read_text()
-    linked = re.findall(r"\]\(([^)]+)\)", text)
-    assert {"results.csv", *(each for each in links if "trials" in each)} <= set(linked)
-
-
-def test_every_table_says_what_it_holds_and_what_its_heads_are_of(made):
-    text = (made[1] / "report.html").read_text()
-    tables = re.findall(r"<table>.*?</table>", text, re.DOTALL)
-    assert len(tables) > 10
-    for each in tables:
-        assert re.match(r"<table><caption><span>[^<]{4,}", each)
-        rows = each.count("<tr")
-        assert each.count('scope="row"') == rows - 1
-        assert each.count("<th ") == each.count('scope="col"') + rows - 1
 
 
 def test_the_answer_and_the_conditions_stand_above_the_table(made):
@@ -214,25 +127,6 @@ def test_means_are_plain_arithmetic(made):
             assert body["pooled Dice"] == f"{pooled:.3f}"
 
 
-def test_the_table_of_values_holds_every_value_once(made):
-    run, out, _ = made
-    rows = list(csv.DictReader(io.StringIO((out / "results.csv").read_text())))
-    expected = {
-        (each["hash"], case["case"], region, metric): value
-        for each in loaded(run)
-        for case in each["result"]["cases"]
-        for region, metrics in case["regions"].items()
-        for metric, value in metrics.items()
-        if value is not None
-    }
-    found = {(r["hash"], r["case"], r["region"], r["metric"]): float(r["value"]) for r in rows}
-    assert found == expected
-    assert len(rows) == len(expected)
-    units = {"hd95_mm": "mm", "volume_mm3": "mm3", "reference_volume_mm3": "mm3"}
-    assert {row["metric"] for row in rows} > units.keys()
-    assert all(row["unit"] == units.get(row["metric"], "") for row in rows)
-
-
 def test_failed_and_missing_trials_are_named_and_not_ranked(made):
     _, out, results = made
     for text in (
@@ -247,22 +141,6 @@ def test_failed_and_missing_trials_are_named_and_not_ranked(made):
         assert "trial missing: 'random', fold 0, seed 2 has not run" in plain
         assert plain.index("trial failed") < plain.index("not ranked")
     assert [line.split()[2] for line in table(results).splitlines()[-2:]] == [NONE, NONE]
-
-
-def test_several_folders_make_one_report_and_a_trial_counts_once(tmp_path, undrawn):
-    one, two = tmp_path / "one", tmp_path / "two"
-    for seed in range(2):
-        for arm in SMALL:
-            made = records.record(arm, seed)
-            records.save(one if seed else two, made, overlays=False)
-            records.save_failed(two if seed else one, made)
-    results = write_report([one, two], tmp_path / "out")
-    assert len(results.trials) == len(SMALL) * 2
-    assert all(trial.record for trial in results.trials)
-    again = write_report([two, one, one], tmp_path / "again")
-    assert table(results) == table(again)
-    same = [(tmp_path / name / "report.html").read_bytes() for name in ("out", "again")]
-    assert same[0] == same[1]
 
 
 @pytest.mark.parametrize("settings", [
@@ -400,16 +278,6 @@ def test_many_regions_are_folded(tmp_path):
     text = (run / "report.html").read_text()
     assert "4 further regions not drawn" in text
     assert "organ 11" in text
-
-
-def test_a_folder_without_trials_is_refused(tmp_path):
-    for folder, told in ((tmp_path, "holds no"), (tmp_path / "absent", "is no folder")):
-        with pytest.raises(UsageError, match=told):
-            write_report([folder], tmp_path / "out")
-    (tmp_path / "trials" / ".staging").mkdir(parents=True)
-    with pytest.raises(UsageError, match="holds no trials"):
-        write_report([tmp_path], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 64], ids=["empty", "noise"])

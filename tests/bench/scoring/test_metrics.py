@@ -7,38 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 
-from inflate_zoo.bench.definitions.scores import means, pooled
 from inflate_zoo.bench.scoring.metrics import case_scores
+from tests.support.scores import KEYS, SPACING, SURFACES, blobs, score
 
-SURFACES = ["surface_dice_1mm", "surface_dice_2mm", "surface_dice_3mm", "surface_dice_5mm"]
-KEYS = {
-    "dice",
-    "surface_dice",
-    *SURFACES,
-    "surface_dice_7mm",
-    "hd95_mm",
-    "volume_mm3",
-    "reference_volume_mm3",
-    "intersection",
-    "prediction_voxels",
-    "reference_voxels",
-}
 own_deprecation = pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
-SPACING = (2.7, 0.83, 1.31)
-
-
-def blobs(seed, shape=(13, 18, 22), share=0.3):
-    """Two alike smooth random masks; many touch the array's edge."""
-    rng = np.random.default_rng(seed)
-    common = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
-    fields = [common + 0.5 * ndimage.gaussian_filter(rng.normal(size=shape), 1.5) for _ in "ab"]
-    return [(field > np.quantile(field, 1 - share)).astype(np.uint8) for field in fields]
-
-
-def score(prediction, reference, spacing=SPACING, tolerance=1.5):
-    return case_scores(prediction, reference, spacing, {"organ": (1,)}, tolerance)["organ"]
 
 
 def box(shape, *bounds):
@@ -187,34 +160,3 @@ def test_scores_are_plain_numbers_in_range(seed, share, size):
 def test_grids_that_differ_are_refused():
     with pytest.raises(ValueError, match="differ"):
         score(np.zeros((2, 3, 4), np.uint8), np.zeros((2, 4, 3), np.uint8))
-
-
-def test_pooled_dice_is_that_of_all_cases_as_one_volume():
-    pairs = [blobs(seed, share=share) for seed, share in enumerate((0.1, 0.3, 0.5))]
-    pairs.append([pairs[0][0], np.zeros_like(pairs[0][0])])  # a false alarm counts when pooled
-    whole = score(*(np.concatenate(masks) for masks in zip(*pairs, strict=True)))["dice"]
-    cases = [{"organ": score(*pair)} for pair in pairs]
-    assert pooled(cases) == {"organ": {"dice": pytest.approx(whole)}}
-
-
-def test_pooled_dice_of_nothing_at_all_is_none():
-    nothing = np.zeros((3, 4, 5), dtype=np.uint8)
-    assert pooled([{"organ": score(nothing, nothing)}] * 2) == {"organ": {"dice": None}}
-    assert pooled([]) == {}
-
-
-def test_pooled_dice_of_false_alarms_alone_is_0():
-    prediction, reference = blobs(0)[0], np.zeros((13, 18, 22), dtype=np.uint8)
-    assert pooled([{"organ": score(prediction, reference)}]) == {"organ": {"dice": 0.0}}
-
-
-def test_means_leave_out_cases_without_a_value():
-    full, empty = blobs(1), [blobs(1)[0], np.zeros((13, 18, 22), dtype=np.uint8)]
-    cases = [{"organ": score(*pair)} for pair in (full, empty, blobs(2))]
-    mean = means(cases)["organ"]
-    assert set(mean) == KEYS - {"intersection", "prediction_voxels", "reference_voxels"}
-    assert mean["dice"] == pytest.approx(
-        (cases[0]["organ"]["dice"] + cases[2]["organ"]["dice"]) / 2
-    )
-    assert mean["volume_mm3"] == pytest.approx(np.mean([c["organ"]["volume_mm3"] for c in cases]))
-    assert means([cases[1]])["organ"]["hd95_mm"] is None

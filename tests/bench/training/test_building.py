@@ -1,19 +1,12 @@
 """From a specification to a network: what is equal for all arms, and what a seed decides."""
 
-import shlex
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from inflate_zoo.bench.definitions.catalog import load_protocol
-from inflate_zoo.bench.definitions.trials import window_of
-from inflate_zoo.bench.scoring.flops import encoder_flops
 from inflate_zoo.bench.training.building import build, with_channels
 from inflate_zoo.errors import UsageError
-from inflate_zoo.networks.backbone import Backbone
-from inflate_zoo.segmentation.segmenter import segmenter
-from tests.segmentation.test_segmenter import backbone, config
+from tests.segmentation.test_segmenter import backbone
 from tests.support.trials import FROZEN, LINEAR, one_thread, tiny_run
 
 
@@ -160,25 +153,6 @@ def test_weights_that_changed_on_disk_are_refused(run, tmp_path):
         build(run.trial().spec, None)
 
 
-@pytest.mark.parametrize(
-    ("asked", "inflated", "slices"),
-    [
-        ((4, 8, 8), (4, 8, 8), (4, 8, 8)),
-        ((5, 9, 13), (6, 12, 16), (5, 12, 16)),
-        ((1, 1, 1), (2, 4, 4), (1, 4, 4)),
-    ],
-)
-def test_the_window_is_rounded_up_to_whole_patches(run, asked, inflated, slices):
-    for kind, expected in (("inflated", inflated), ("random", inflated), ("2d", slices)):
-        spec = run.trial(kind).spec
-        network = spec.protocol.network.model_copy(update={"window": asked})
-        protocol = spec.protocol.model_copy(update={"network": network})
-        spec = spec.model_copy(update={"protocol": protocol})
-        assert window_of(spec) == expected
-        built = build(spec, weights_of(run.trial(kind))).eval()
-        assert built(torch.rand(1, 1, *expected)).shape[2:] == expected
-
-
 def test_slices_of_the_2d_arm_are_independent(run):
     network = network_of(run, "2d").eval()
     x = torch.rand(2, 1, 4, 8, 8)
@@ -191,83 +165,3 @@ def test_slices_of_the_2d_arm_are_independent(run):
     with torch.no_grad():
         mixed = (inflated(other) - inflated(x)).abs().amax(dim=(1, 3, 4)) > 1e-5
     assert mixed.tolist() == [[False] * 4, [True] * 4]
-
-
-@pytest.mark.parametrize(
-    ("spacing", "depth"),
-    [((1, 1, 1), 12), ((3.6, 0.6, 0.6), 2), ((0.5, 1, 1), 24), ((50, 1, 1), 2)],
-)
-def test_a_window_may_be_as_deep_in_mm_as_it_is_high(run, spacing, depth):
-    spec = run.trial().spec
-    network = spec.protocol.network.model_copy(update={"window": ("spacing", 12, 8)})
-    protocol = spec.protocol.model_copy(update={"network": network})
-    task = spec.task.model_copy(update={"spacing": spacing})
-    assert window_of(spec.model_copy(update={"protocol": protocol, "task": task})) == (depth, 12, 8)
-
-
-def test_whole_slices_decide_the_window_but_for_its_depth(run):
-    for kind, depth, patch in (("inflated", 6, 2), ("2d", 1, 1)):
-        spec = run.trial(kind).spec
-        network = spec.protocol.network.model_copy(
-            update={"decoder": "upernet", "window": (5, 999, 999)}
-        )
-        protocol = spec.protocol.model_copy(update={"network": network})
-        task = spec.task.model_copy(update={"whole_slices": True, "slice_size": 18})
-        assert spec.arm.config.patch_depth == patch
-        spec = spec.model_copy(update={"protocol": protocol, "task": task})
-        assert window_of(spec) == (depth, 20, 20)
-
-
-def test_the_protocol_of_the_paper():
-    protocol = load_protocol("paper")
-    assert protocol.network.centre_slice
-    assert protocol.data.whole_slices
-    assert round(protocol.train.warmup_ratio * protocol.train.steps) == 20
-    for task, steps in {"msd-task01": 250_000, "msd-task07": 100_000, "btcv": 25_000}.items():
-        own = protocol.of_task(task)
-        assert (own.train.steps, own.task_steps, own.name) == (steps, {}, "paper")
-    # What is asked for holds for every task, and every deviation can be taken back.
-    short = load_protocol("paper", ["train.steps=7"])
-    assert short.of_task("msd-task01").train.steps == 7
-    backs = [line.partition("--set ")[2] for line in protocol.deviations if "--set" in line]
-    assert len(backs) == 9
-    for back in backs:
-        change = shlex.split(back.partition(" (")[0])[0]
-        assert load_protocol("paper", [change]) != protocol
-        assert load_protocol("paper", [change]).name.startswith("paper+")
-
-
-def test_flops_of_a_vit_b_are_those_the_paper_counted():
-    for depth, counted in ((5, 214_954_014_720), (1, 213_343_401_984)):
-        with torch.device("meta"):
-            inner = Backbone(
-                config(
-                    blocks=12, embed_dim=768, num_heads=12, mlp_dim=3072, in_channels=1,
-                    patch_size=(16, 16), position_grid=(32, 32), patch_depth=depth,
-                    volume=(depth, 512, 512),
-                )
-            )  # fmt: skip
-            network = segmenter(inner, classes=14, decoder="upernet", features=8)
-            assert encoder_flops(network, (1, depth, 512, 512)) == counted
-
-
-def test_the_decoder_of_whole_slices_needs_whole_slices():
-    with pytest.raises(UsageError, match=r"needs data\.whole_slices"):
-        load_protocol("paper", ["data.whole_slices=false"])
-    with pytest.raises(UsageError, match="norm belongs to decoder 'upernet'"):
-        load_protocol("quick", ["network.norm=batch"])
-
-
-@pytest.mark.parametrize("name", ["volume", "quick", "probe"])
-def test_bundled_protocols_fit_their_form(name):
-    protocol = load_protocol(name)
-    assert protocol.name == name
-    assert protocol.backbone == "google/vit-base-patch16-224"
-    train, network = protocol.train, protocol.network
-    assert train.steps % train.checkpoint_every == 0
-    assert 0 < train.validate_every <= train.steps
-    assert network.freeze == (name == "probe")
-    assert network.decoder == ("unetr" if name == "volume" else "linear")
-    assert protocol.data.spacing == protocol.data.intensity == "task"
-    if network.freeze:
-        assert train.windows_per_case > 1

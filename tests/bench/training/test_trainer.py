@@ -21,19 +21,12 @@ from inflate_zoo.bench.training import trainer as training
 from inflate_zoo.bench.training.building import build
 from inflate_zoo.bench.training.checkpointing import CHECKPOINT, State
 from inflate_zoo.bench.training.devices import Resources
-from inflate_zoo.bench.training.events import Events
 from inflate_zoo.bench.training.features import FeatureWindows, encode_windows
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.training.sampling import WindowRule, Windows
 from inflate_zoo.bench.training.trainer import Trainer
 from inflate_zoo.bench.trials.running import run_trial
-from inflate_zoo.errors import (
-    DeadWorkerError,
-    NotFiniteError,
-    UsageError,
-    WindowError,
-    WriteError,
-)
+from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
 from inflate_zoo.networks import attention
 from inflate_zoo.segmentation import norms
 from tests.support.trials import FROZEN, LINEAR, one_thread, tiny_run
@@ -707,16 +700,3 @@ def test_more_processes_than_groups_are_refused(plan):
             trial.spec, network_of(trial), Doubled(None), trial.folder, world,
             watcher=Log(), guard=lambda: None, validate=lambda: None, workers=0,
         )  # fmt: skip
-
-
-def test_a_full_disk_under_the_curves_is_one_sentence(tmp_path, monkeypatch, capfd):
-    events = Events(tmp_path / "events", 1)
-    (written,) = (tmp_path / "events").iterdir()
-    events.close()
-    whole = Path.open
-    full = Path("/dev/full")
-    monkeypatch.setattr(Path, "open", lambda *_, **__: whole(full, "wb", buffering=0))
-    with pytest.raises(WriteError, match=r"the curves in 'events' .* No space left on device"):
-        Events(tmp_path / "events", 1)
-    assert written.stat().st_size > 50
-    assert capfd.readouterr().err == ""

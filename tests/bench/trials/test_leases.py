@@ -18,6 +18,7 @@ from inflate_zoo.bench.trials.leases import (
     holder,
     leased,
     process_start,
+    remove_partial,
 )
 
 
@@ -183,3 +184,16 @@ def test_where_signals_kill_only_the_heartbeat_counts(tmp_path, dead, monkeypatc
     assert leases.holder(tmp_path)
     age(tmp_path, 100)
     assert leases.holder(tmp_path) is None
+
+
+def test_leftovers_of_the_killed_go_and_nothing_else(tmp_path):
+    left = [f".a.{'1f' * 16}.partial", ".clock-1f"]
+    for name in [*left, "record.json", ".hidden", "a.partial", ".a.1f.partial"]:
+        (tmp_path / name).write_text("")
+    remove_partial(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "record.json",
+        ".hidden",
+        "a.partial",
+        ".a.1f.partial",
+    }

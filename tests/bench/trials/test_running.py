@@ -3,20 +3,17 @@
 import json
 import os
 import signal
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import torch
 
-from inflate_zoo import interrupts, load
+from inflate_zoo import interrupts
 from inflate_zoo.bench.definitions.results import Failure
 from inflate_zoo.bench.definitions.trial_folder import place_file
 from inflate_zoo.bench.training.devices import Resources, device_kind, make_accelerator
 from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials import attempt
 from inflate_zoo.bench.trials.leases import LEASE, LOCK, leased
 from inflate_zoo.bench.trials.running import _failure, run_trial
 from inflate_zoo.errors import DeadWorkerError, UsageError
@@ -35,26 +32,6 @@ def home(tmp_path_factory):
 def _one_thread():
     with one_thread():
         yield
-
-
-@pytest.mark.parametrize("kind", ["inflated", "2d", "random"])
-def test_what_is_kept_is_the_trained_network(home, monkeypatch, kind):
-    kept, real = [], Segmenter.save_pretrained
-
-    def watch(self, folder):
-        kept.append(self)
-        return real(self, folder)
-
-    monkeypatch.setattr(Segmenter, "save_pretrained", watch)
-    trial = tiny_run(home, kinds=("inflated", "2d", "random"), name=kind).trial(kind)
-    assert run_trial(trial, CPU, Silent()) == "done"
-    volume = torch.rand(1, 1, 4, 8, 8)
-    with torch.inference_mode():
-        assert torch.equal(load(trial.folder).eval()(volume), kept[0].eval()(volume))
-    before = (trial.folder / "record.json").read_bytes()
-    assert run_trial(trial, CPU, Silent()) == "done"
-    assert (trial.folder / "record.json").read_bytes() == before
-    assert len(kept) == 1
 
 
 def test_what_a_signal_broke_is_no_failure(home, monkeypatch):
@@ -182,22 +159,6 @@ def test_devices():
     Accelerator(cpu=True, mixed_precision="bf16")
     assert make_accelerator("fp32", CPU).mixed_precision == "no"
     assert make_accelerator("bf16", CPU).mixed_precision == "no"
-
-
-def test_the_record_tells_its_circumstances(home):
-    trial = tiny_run(home, name="told").trial()
-    assert run_trial(trial, CPU, Silent()) == "done"
-    run = trial.believed().run
-    assert not run.model_extra  # what is written is what the form names
-    assert None not in run.model_dump(exclude={"peak_memory_bytes"}).values()
-    assert run.host == socket.gethostname()
-    assert run.device == "cpu"
-    assert run.command == ("inflate-zoo", "bench")
-    assert set(attempt.VERSIONS) | {"python", "inflate-zoo"} == set(run.versions)
-    assert run.seconds["training"] > 0
-    text = (trial.folder / "record.json").read_text()
-    assert str(home) not in text
-    assert os.sep + "site-packages" not in text
 
 
 def edited(text):

@@ -5,54 +5,15 @@ import json
 import os
 import re
 import sys
-from dataclasses import replace
 from types import ModuleType
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from inflate_zoo.bench.training import sampling, trainer
-from inflate_zoo.cli import app
-from inflate_zoo.cli.bench import asking
-from inflate_zoo.cli.bench.asking import Asked, shown_command
-from tests.support.checkpoints import save_transformers
+from tests.support.bench_command import FEW, bench, run
 from tests.support.datasets import change_table, write_decathlon
-from tests.support.trials import FROZEN, SHAPE, TINY, VIT, one_thread
-
-FEW = ("train.steps=2", "train.validate_every=0")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("home")
-    write_decathlon(folder / "data", 10, SHAPE)
-    save_transformers("vit", folder / "vit", **VIT)
-    return folder
-
-
-@pytest.fixture
-def here(home, monkeypatch):
-    monkeypatch.chdir(home)
-    return home
-
-
-def run(*words):
-    words = [str(word) for word in words]
-    with one_thread():
-        return CliRunner().invoke(app.app, words)
-
-
-def bench(*words, changes=FEW, data="data", source=("vit",)):
-    base = ["bench", "--device", "cpu", "--workers", "0", "--protocol", "quick", "--cache", "cache"]
-    base += ["--at-once", "1"] * ("--at-once" not in words)  # in this process, which tests change
-    base += ["--seeds", "1"] * ("--seeds" not in words)
-    base += ["--data", data] * bool(data)
-    for name in source:
-        base += ["--source", name]
-    for change in (*TINY, *changes):
-        base += ["--set", change]
-    return run(*base, *words)
+from tests.support.trials import FROZEN, SHAPE
 
 
 @pytest.mark.parametrize(
@@ -361,38 +322,3 @@ def test_a_frozen_backbone_runs_as_well(here):
     result = bench("--out", "probe", "--source", "vit:2d", changes=(*FEW, *FROZEN))
     assert result.exit_code == 0, result.output
     assert "vit 2d" in result.stdout
-
-
-def test_no_local_path_gets_into_the_command(here, monkeypatch):
-    (here / "sub").mkdir(exist_ok=True)
-    (here / "sub" / "vit").mkdir(exist_ok=True)
-    words = ["bench", "--data", "/home/me/data", "--out=../runs/x", "--source", "facebook/dino",
-             "--source", "sub/vit:2d", "--source", "~/vit", "--set", "train.steps=3",
-             "--protocol", "./my.toml", "--cache", str(here)]  # fmt: skip
-    assert shown_command(["/usr/bin/inflate-zoo", *words]) == (
-        "inflate-zoo", "bench", "--data", "data", "--out=x", "--source", "facebook/dino",
-        "--source", "vit:2d", "--source", "vit", "--set", "train.steps=3",
-        "--protocol", "my.toml", "--cache", here.name,
-    )  # fmt: skip
-
-
-def test_folds_that_are_none_are_refused_before_a_data_set_is_fetched(here, monkeypatch):
-    monkeypatch.setattr(asking, "find_data", lambda *_, **__: pytest.fail("looked for"))
-    result = bench("--download", "--dataset", "msd-task04", "--folds", "a", data=None)
-    assert result.exit_code == 2
-    assert "'a' is no list of numbers" in result.stderr
-
-
-@pytest.mark.parametrize("named", ["data", "dataset", "suite"])
-def test_what_is_named_is_not_replaced_by_what_is_embedded(named):
-    nothing = Asked(
-        data=None, dataset=None, download=False, sources=(), schemes=(), mean=None, std=None,
-        suite=None, protocol=None, changes=(), seeds=1, folds="0", rule="sum", out=None, cache=None,
-    )  # fmt: skip
-    embedded = nothing.completed()
-    assert (embedded.dataset, embedded.suite, embedded.protocol) == (
-        "hippocampus-mini", "builtin", "quick",
-    )  # fmt: skip
-    assert replace(nothing, protocol="probe").completed().protocol == "probe"
-    for asked in (replace(nothing, **{named: "mine"}), replace(nothing, sources=("random",))):
-        assert asked.completed() == asked

@@ -6,7 +6,6 @@ import stat
 import torch
 from safetensors import safe_open
 
-from inflate_zoo.bench.trials.leases import remove_partial
 from inflate_zoo.files.writing.contents import replace_tensors, write_safetensors
 
 
@@ -19,19 +18,6 @@ def test_tensors_come_back_with_their_state(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("")
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
-
-
-def test_leftovers_of_the_killed_go_and_nothing_else(tmp_path):
-    left = [f".a.{'1f' * 16}.partial", ".clock-1f"]
-    for name in [*left, "record.json", ".hidden", "a.partial", ".a.1f.partial"]:
-        (tmp_path / name).write_text("")
-    remove_partial(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "record.json",
-        ".hidden",
-        "a.partial",
-        ".a.1f.partial",
-    }
 
 
 def test_a_file_has_one_metadata_key(tmp_path):

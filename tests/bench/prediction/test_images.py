@@ -1,0 +1,111 @@
+"""Images that are to be segmented: found, grouped, and refused before the first is."""
+
+import gzip
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from inflate_zoo.bench.prediction.images import find_jobs
+from inflate_zoo.cli import app
+from inflate_zoo.errors import UsageError
+from tests.support.datasets import in_unit, write_nifti
+from tests.support.prediction import TURNED, predict, voxels
+
+
+def test_channels_of_a_case_are_grouped(pair, tmp_path):
+    trial = pair.trial()
+    whole = pair.data / "imagesTr" / "case_03.nii.gz"
+    image = nib.load(whole)
+    parts = [
+        write_nifti(tmp_path / f"case_03_{c:04d}.nii.gz", voxels(whole)[..., c], image.affine)
+        for c in range(2)
+    ]
+    assert predict(trial.folder, whole, "--out", tmp_path / "a").exit_code == 0
+    assert predict(trial.folder, *reversed(parts), "--out", tmp_path / "b").exit_code == 0
+    one, two = (voxels(tmp_path / out / "case_03.nii.gz") for out in "ab")
+    assert one.any()
+    np.testing.assert_array_equal(one, two)
+    lone = predict(trial.folder, parts[1], "--out", tmp_path / "c")
+    assert lone.exit_code == 2
+    assert "case_03: has the channels 0001, the task has 2" in lone.stderr
+    few = write_nifti(tmp_path / "few.nii.gz", voxels(whole)[..., 0])
+    lone = predict(trial.folder, few, whole, "--out", tmp_path / "c")
+    assert lone.exit_code == 2
+    assert "few: has 1 channel(s), the task has 2 (T1, T2)" in lone.stderr
+    assert not (tmp_path / "c").exists()
+
+
+def test_numbers_belong_to_names_where_there_is_one_channel(run, tmp_path):
+    task = run.trial().spec.task
+    files = [tmp_path / f"{name}.nii.gz" for name in ("scan_0001", "scan_0002", "b_0000")]
+    jobs = find_jobs(files, None, task)
+    assert [job.case for job in jobs] == ["b", "scan_0001", "scan_0002"]
+    with pytest.raises(UsageError) as caught:
+        find_jobs([tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz"], None, task)
+    assert "b: has the channels 0000, 0001, the task has 1" in str(caught.value)
+
+
+def test_an_image_that_lost_its_unit_is_told_before_the_first_is_segmented(run, tmp_path):
+    for name in ("case_00", "case_01"):
+        shutil.copy(run.data / "imagesTr" / f"{name}.nii.gz", tmp_path)
+    in_unit(tmp_path / "case_01.nii.gz", 400, 0)
+    result = predict(run.trial().folder, tmp_path, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "case_01: at 1.4 x 0.8 x 1.1 mm a volume with voxels of" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_bad_image_is_told_before_the_first_is_segmented(run, tmp_path):
+    good = run.data / "imagesTr" / "case_00.nii.gz"
+    bad, image = tmp_path / "bad", nib.load(good)
+    array = voxels(good)
+    write_nifti(bad / "blank.nii.gz", np.zeros_like(array), image.affine)
+    odd = array.copy()
+    odd[0, 0, 0] = np.nan
+    write_nifti(bad / "nan.nii.gz", odd, image.affine)
+    (bad / "cut.nii.gz").write_bytes(good.read_bytes()[:-300])
+    (bad / "zeros.nii").write_bytes(gzip.decompress(good.read_bytes())[:400])
+    result = predict(run.trial().folder, good, bad, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") < 20
+    for text in ("4 case(s)", "blank: ", "one value only", "NaN", "cut: ", "zeros: "):
+        assert text in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_outputs_and_references_that_cannot_be(run, tmp_path):
+    trial, images = run.trial().folder, run.data / "imagesTr"
+    good, out = images / "case_00.nii.gz", tmp_path / "out"
+
+    def refused(*words):
+        result = predict(*words)
+        assert result.exit_code == 2, result.output
+        assert not out.exists()
+        return result.stderr
+
+    assert "case_00: is named more than once" in refused(trial, good, images, "--out", out)
+    plain = tmp_path / "case_00.nii"
+    plain.write_bytes(gzip.decompress(good.read_bytes()))
+    assert "named more than once" in refused(trial, good, plain, "--out", out)
+    assert "would replace images" in refused(trial, good, "--out", images, "--force")
+    labels = run.data / "labelsTr"
+    words = (trial, good, "--references", labels)
+    assert "would replace images or references" in refused(*words, "--out", labels, "--force")
+    assert "is no NIfTI file" in refused(trial, run.data / "dataset.json", "--out", out)
+    assert "holds no .nii" in refused(trial, run.data, "--out", out)
+    assert "missing" in refused(trial, tmp_path / "absent.nii.gz", "--out", out)
+    partial = tmp_path / "labels"
+    partial.mkdir()
+    words = (trial, good, "--out", out, "--references", partial)
+    assert "case_00: 'labels' holds no case_00.nii.gz" in refused(*words)
+    label = voxels(labels / "case_00.nii.gz")
+    write_nifti(partial / "case_00.nii.gz", label, np.eye(4))
+    assert "case_00: " in refused(*words)
+    write_nifti(partial / "case_00.nii.gz", label + np.uint8(7), TURNED)
+    assert "the value 7" in refused(*words)
+    assert "no device 'gpu'" in CliRunner().invoke(
+        app.app, ["predict", str(trial), str(good), "--out", str(out), "--device", "gpu"]
+    ).stderr  # fmt: skip

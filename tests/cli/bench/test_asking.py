@@ -1,0 +1,53 @@
+"""From options to what is planned."""
+
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from inflate_zoo.cli.app import app
+from inflate_zoo.cli.bench import asking
+from inflate_zoo.cli.bench.asking import Asked, shown_command
+from tests.support.bench_command import bench
+
+
+def test_no_local_path_gets_into_the_command(here, monkeypatch):
+    (here / "sub").mkdir(exist_ok=True)
+    (here / "sub" / "vit").mkdir(exist_ok=True)
+    words = ["bench", "--data", "/home/me/data", "--out=../runs/x", "--source", "facebook/dino",
+             "--source", "sub/vit:2d", "--source", "~/vit", "--set", "train.steps=3",
+             "--protocol", "./my.toml", "--cache", str(here)]  # fmt: skip
+    assert shown_command(["/usr/bin/inflate-zoo", *words]) == (
+        "inflate-zoo", "bench", "--data", "data", "--out=x", "--source", "facebook/dino",
+        "--source", "vit:2d", "--source", "vit", "--set", "train.steps=3",
+        "--protocol", "my.toml", "--cache", here.name,
+    )  # fmt: skip
+
+
+def test_folds_that_are_none_are_refused_before_a_data_set_is_fetched(here, monkeypatch):
+    monkeypatch.setattr(asking, "find_data", lambda *_, **__: pytest.fail("looked for"))
+    result = bench("--download", "--dataset", "msd-task04", "--folds", "a", data=None)
+    assert result.exit_code == 2
+    assert "'a' is no list of numbers" in result.stderr
+
+
+@pytest.mark.parametrize("named", ["data", "dataset", "suite"])
+def test_what_is_named_is_not_replaced_by_what_is_embedded(named):
+    nothing = Asked(
+        data=None, dataset=None, download=False, sources=(), schemes=(), mean=None, std=None,
+        suite=None, protocol=None, changes=(), seeds=1, folds="0", rule="sum", out=None, cache=None,
+    )  # fmt: skip
+    embedded = nothing.completed()
+    assert (embedded.dataset, embedded.suite, embedded.protocol) == (
+        "hippocampus-mini", "builtin", "quick",
+    )  # fmt: skip
+    assert replace(nothing, protocol="probe").completed().protocol == "probe"
+    for asked in (replace(nothing, **{named: "mine"}), replace(nothing, sources=("random",))):
+        assert asked.completed() == asked
+
+
+@pytest.mark.parametrize("source", ["randm", "builtin/dino:2D"])
+def test_a_misspelt_source_is_told_before_data_are_looked_for(source):
+    done = CliRunner().invoke(app, ["bench", "--source", source])
+    assert done.exit_code == 2
+    assert "did you mean" in done.stderr

@@ -1,0 +1,35 @@
+"""inflate-zoo predict, as it is typed."""
+
+import shutil
+
+import numpy as np
+
+from tests.support.prediction import predict, voxels
+
+
+def test_lines_for_people_and_a_second_run(finished_run, tmp_path):
+    trial, out, scans = finished_run.trial(), tmp_path / "out", tmp_path / "scans"
+    scans.mkdir()
+    for name in ("case_00", "case_01"):
+        shutil.copy(finished_run.data / "imagesTr" / f"{name}.nii.gz", scans)
+    (scans / "._case_00.nii.gz").write_bytes(b"left by macOS")
+    (scans / "notes.txt").write_text("no image")
+    result = predict(trial.folder, scans, "--out", out)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("case_00.nii.gz  ")
+    assert "front" in lines[0]
+    assert " ml" in lines[0]
+    assert sorted(path.name for path in out.iterdir()) == ["case_00.nii.gz", "case_01.nii.gz"]
+    before = voxels(out / "case_00.nii.gz")
+    again = predict(trial.folder, scans, "--out", out)
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+    (out / "case_00.nii.gz").write_bytes(b"broken")
+    (out / "mine.txt").write_text("mine")
+    (out / f".case_00.nii.gz.{'0' * 32}.partial").write_text("left by a kill")
+    assert predict(trial.folder, scans, "--out", out, "--force").exit_code == 0
+    np.testing.assert_array_equal(voxels(out / "case_00.nii.gz"), before)
+    assert (out / "mine.txt").read_text() == "mine"
+    assert len(list(out.iterdir())) == 3

@@ -1,0 +1,32 @@
+"""`inflate-zoo predict`, and networks that were trained for it."""
+
+import nibabel as nib
+import numpy as np
+from typer.testing import CliRunner
+
+from inflate_zoo.bench.training.devices import Resources
+from inflate_zoo.bench.training.progress import Silent
+from inflate_zoo.bench.trials.running import run_trial
+from inflate_zoo.cli import app
+from tests.support.trials import one_thread, tiny_run
+
+CHANGES = ("train.validate_every=0", "train.learning_rate=1e-2", "data.spacing=[1.4, 0.8, 1.1]")
+# Left-right and front-back swapped, axes permuted, 2 mm along one.
+TURNED = np.array([[0, -1.0, 0, 5], [0, 0, 2.0, -7], [-1.0, 0, 0, 3], [0, 0, 0, 1]])
+
+
+def trained(folder, **settings):
+    with one_thread():
+        made = tiny_run(folder, *CHANGES, "train.steps=8", **settings)
+        for trial in made.trials:
+            assert run_trial(trial, Resources("cpu", 0), Silent()) == "done"
+    return made
+
+
+def predict(*words):
+    with one_thread():
+        return CliRunner().invoke(app.app, ["predict", *map(str, words), "--device", "cpu"])
+
+
+def voxels(path):
+    return np.asarray(nib.load(path).dataobj)
