@@ -29,6 +29,7 @@ _VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
 _384 = {"image_size": 384}
 _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
+_EVA02 = _TIMM | {"patch_size": 14, "mlp_ratio": 4 * 2 / 3}
 SOURCES = {
     "hf_vit": ("ViT-B/16", "vit", _VIT),
     "hf_vit_mae": ("ViT-MAE-B/16", "vit_mae", _VIT),
@@ -43,6 +44,8 @@ SOURCES = {
     "hf_beit, shared": ("BEiT-B/16, a shared table", "beit_cls", _VIT),
     "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit", _VIT | _384),
     "hf_data2vec_vision": ("data2vec-B/16", "data2vec_classifier", _VIT),
+    "hf_dinov3": ("DINOv3-B/16", "dinov3", _VIT),
+    "hf_dinov3, gated": ("DINOv3-B/16 with a gate", "dinov3_gated", _VIT),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "timm_vit, augreg": ("ViT-B/16", "augreg", _TIMM),
     "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
@@ -50,6 +53,11 @@ SOURCES = {
     "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
     "timm_beit": ("BEiT-B/16", "beit_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_beit, v2": ("BEiT v2 B/16", "beitv2_timm", _TIMM | {"mlp_ratio": 4.0}),
+    "timm_dinov3": ("DINOv3-B/16", "dinov3_timm", _TIMM | {"mlp_ratio": 4.0}),
+    "timm_dinov3, qkvb": ("DINOv3-B/16, biases", "dinov3_timm_qkvb", _TIMM | {"mlp_ratio": 4.0}),
+    "timm_eva02": ("EVA-02-S/14", "eva02_timm", _EVA02 | {"embed_dim": 384, "num_heads": 6}),
+    "timm_eva02_split": ("EVA-02-B/14", "eva02_timm_split", _EVA02),
+    "timm_eva02_split, clip": ("EVA-02-CLIP-B/16", "eva02_timm_clip", _EVA02 | {"patch_size": 16}),
     "beit": ("BEiT's .pth, width 128 (small)", "", {}),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
     "moco_v3": ("MoCo v3's .pth.tar, width 48 (small)", "", {}),

@@ -71,14 +71,59 @@ copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.g
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
 @@ inflate_zoo/networks/attention.py | conversion/test_beit.py
-== key-bias: the key has the query's bias
-torch.zeros_like(self.q_bias) ==> self.q_bias
+== key-bias: the key has the query's bias, the query none
+self.q_bias, torch.zeros_like(self.q_bias), self ==> torch.zeros_like(self.q_bias), self.q_bias, self
 @@ inflate_zoo/naming/readers/beit.py | naming/readers/test_beit.py
 == bias-grid-square: transformers' tables of no square are taken for height first
 if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
 @@ converters/timm_beit.toml | conversion/test_beit.py
 == bias-of-transformers: timm's tables are resized as transformers does
 table_resizing = { default = "geometric" } ==> table_resizing = { default = "bilinear" }
+@@ inflate_zoo/networks/rotary.py | networks/test_rotary.py
+== rotary-depth: depth turns the pairs too
+plane.repeat(rotation.depth, 1) ==> torch.cat([plane + d for d in range(rotation.depth)])
+== rotary-prefix: the prefix tokens are turned, and the last patches are not
+(0, 0, rotation.prefix, 0) ==> (0, 0, 0, rotation.prefix)
+== rotary-no-log-d: prefix keys count once beside D copies of each patch
+attend(query, key, value, rotation.prefix, rotation.depth) ==> attend(query, key, value, 0, 1)
+== rotary-pairs: neighbours are paired where halves should be
+if rotation.interleaved: ==> if not rotation.interleaved:
+== rotary-partners: halves are turned with their neighbours
+if self.interleaved: ==> if not self.interleaved:
+== rotary-backwards: pairs are turned the other way
+torch.cat(two, dim=-1) for two in ((cosine, cosine), (-sine, sine)) ==> torch.cat(two, dim=-1) for two in ((cosine, cosine), (sine, -sine))
+== rotary-width-first: the first half of the pairs goes across
+for axis in (rotation.height, rotation.width) ==> for axis in (rotation.width, rotation.height)
+== rotary-rounded: angles are computed in the tokens' own type
+0, channels, 4, dtype=torch.float32 ==> 0, channels, 4, dtype=dtype
+== rotary-key-bias: the key has the query's bias
+torch.zeros_like(self.q_bias) ==> self.q_bias
+@@ inflate_zoo/networks/dinov3/network.py | networks/dinov3/test_network.py
+== centres-jointly: both axes are normalised by the longer one
+-            centres(height),
+-            centres(width),
++            centres(max(height, width))._replace(tokens=height),
++            centres(max(height, width))._replace(tokens=width),
+== centres-corners: tokens stand at their corners
+step / 2 - 2 * math.pi ==> -2 * math.pi
+@@ inflate_zoo/networks/parts.py | networks/dinov3/test_network.py
+== gate-swapped: the value is activated, the gate is not
+self.activation(self.gate(x)) * self.fc1(x) ==> self.activation(self.fc1(x)) * self.gate(x)
+@@ inflate_zoo/networks/eva02/network.py | networks/eva02/test_network.py
+== gate-second: the gate is taken for the second half
+gate, value = self.fc1(x) ==> value, gate = self.fc1(x)
+== no-norm-inside: the norm inside the feed-forward part is left out
+self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
+== rotary-unstretched: another grid is not stretched over the reference
+Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
+== rotary-only: the position table beside the rotary positions is left out
+positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+@@ converters/timm_eva02_split.toml | naming/readers/test_eva02.py
+== gate-joined-second: the value is put before the gate
+{fc1_g,fc1_x} ==> {fc1_x,fc1_g}
+@@ inflate_zoo/naming/configs/timm_eva.py | naming/configs/test_timm_eva.py
+== any-pairs: whatever is rotary beside a table is taken for EVA-02
+and not block.attn.rotate_half ==> and True
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config

@@ -1,7 +1,8 @@
 """Time our encoders on volumes against others of the same size and the same weights.
 
 ViT-B/16 against MONAI's `ViT`; BEiT-B/16 against timm's own blocks on the same tokens, their tables
-tiled over depth and the cls key's log D in the rows.
+tiled over depth and the cls key's log D in the rows; DINOv3-B/16 likewise, its rotary table tiled
+over depth and the prefix keys' log D in a mask.
 
 Rounds are interleaved: each round times every arm once, in rotating order, and the ratio is taken
 inside the round (their seconds / ours, so above 1 means that ours is faster). The table holds
@@ -27,6 +28,7 @@ from pathlib import Path
 import monai
 import timm
 import torch
+from eva_blocks import EvaBlocks, build_dinov3
 from monai.networks.nets import ViT
 from timm.models.beit import Block as TimmBlock
 from torch import Tensor, nn
@@ -233,7 +235,7 @@ def tokens_of(net: nn.Module) -> Callable[[Tensor], Tensor]:
     """All tokens after the last norm, of any library's network."""
     if isinstance(net, Network3D):
         return net.forward_features
-    return net if isinstance(net, TimmBlocks) else lambda volume: net(volume)[0]
+    return net if isinstance(net, TimmBlocks | EvaBlocks) else lambda volume: net(volume)[0]
 
 
 def check(ours: nn.Module, theirs: nn.Module, volume: Tensor) -> float:
@@ -350,7 +352,7 @@ def machine(device: str) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--network", choices=["vit", "beit"], default="vit")
+    parser.add_argument("--network", choices=["vit", "beit", "dinov3"], default="vit")
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
     parser.add_argument("--batch", type=int, default=None, help="volumes; 2 on a CPU, 16 on CUDA")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
@@ -366,6 +368,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def build_networks(network: str, size: Size) -> tuple[dict[str, nn.Module], str]:
     """The networks to time, and which of them is the other library's."""
+    if network == "dinov3":
+        dinov3 = build_dinov3(
+            size.extent, size.patch, size.dim, size.mlp_dim, size.blocks, size.heads
+        )
+        randomise(dinov3)
+        return {OURS: dinov3, TIMM: EvaBlocks(dinov3)}, TIMM
     if network == "beit":
         beit = build_beit(size)
         randomise(beit)
@@ -410,7 +418,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{what}, {dtype} ...", file=sys.stderr)
             lines += rows(what, dtype, measure(arms, options.rounds, repeats, device))
 
-    name = {"vit": "ViT", "beit": "BEiT"}[options.network]
+    name = {"vit": "ViT", "beit": "BEiT", "dinov3": "DINOv3"}[options.network]
     print(f"{name}-B/16 on {options.batch} volumes of {size.extent}^3 voxels, one channel.")
     versions = f"MONAI {monai.__version__}, timm {timm.__version__}"
     print(f"{machine(device)}; torch {torch.__version__}, {versions}.")

@@ -231,11 +231,26 @@ def _timm_beit(asked: Asked) -> Reference | None:
     state = _tables_by_timm(asked, wanted)
     if state is None or any(name not in state for name in wanted):
         return None
+    return _filled(model, {name: state[name] for name in wanted}, asked)
+
+
+def _timm_eva(asked: Asked) -> Reference | None:
+    """DINOv3 or EVA-02 of timm's; `None` where it cannot take its tensors."""
+    fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
+    model = create_timm(asked.plan.family, asked.understood.arch, fields)
+    wanted = model.state_dict()
+    if any(name not in asked.state for name in wanted):
+        return None
+    return _filled(model, {name: asked.state[name] for name in wanted}, asked)
+
+
+def _filled(model: Any, state: State, asked: Asked) -> Reference:
+    """A model of timm's that was built without memory, with its tensors and its own buffers."""
     model.to_empty(device="cpu")
     for module in model.modules():
         if hasattr(module, "init_non_persistent_buffers"):
             module.init_non_persistent_buffers()
-    model.load_state_dict({name: state[name] for name in wanted}, strict=True)
+    model.load_state_dict(state, strict=True)
     model.eval()
     return Reference(
         f"timm {version('timm')} {type(model).__name__}",
@@ -388,9 +403,11 @@ ORIGINALS: dict[str, Build] = {
     "BeitModel": _beit,
     "CLIPVisionModel": partial(_encoder, tokens=_all_normed),
     "Data2VecVisionModel": _beit,
+    "DINOv3ViTModel": _encoder,
     "DeiTModel": _encoder,
     "Dinov2Model": _encoder,
     "Dinov2WithRegistersModel": _encoder,
+    "Eva": _timm_eva,
     "IJepaModel": _encoder,
     "SiglipVisionModel": _encoder,
     "ViTMAEModel": partial(_encoder, tokens=_unmasked),

@@ -8,7 +8,7 @@ from inflate_zoo.files.header import Header
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.patterns import match_header
 from inflate_zoo.naming.towers import complete_towers
-from inflate_zoo.naming.unsupported import is_known, unsupported
+from inflate_zoo.naming.unsupported import is_known, unfinished, unsupported
 
 
 def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -158,6 +158,11 @@ def _decide(fitting: Sequence[Family], header: Header, config: Mapping[str, Any]
         raise unsupported(None, header)
     if len(fitting) == 1:
         return _with_config(fitting[0], config)
+    for family in fitting:
+        towers = complete_towers(family, header)
+        left = match_header(family, towers[0], header, towers).leftover
+        if told := unfinished(left):  # of a kind that is not converted, near to several that are
+            raise told
     names = ", ".join(family.name for family in fitting)
     if all(family.library == "transformers" for family in fitting) and config is None:
         raise _needs_config(names)

@@ -6,13 +6,12 @@ from types import MappingProxyType
 
 from inflate_zoo.errors import UnsupportedModelError
 
-_VIT, _DINO, _CLIP = "hf_vit", "hf_dinov2_with_registers", "hf_clip"
+_VIT, _CLIP = "hf_vit", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "swin": ("a Swin transformer (windowed attention), not yet supported", _VIT),
         "swinv2": ("a Swin v2 transformer (windowed attention), not yet supported", _VIT),
-        "dinov3_vit": ("DINOv3 (rotary positions), not yet supported", _DINO),
         "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
         "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
@@ -27,6 +26,10 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "resnet": ("a CNN (ResNet); only plain vision transformers are converted", _VIT),
         "convnext": ("a CNN (ConvNeXt); only plain vision transformers are converted", _VIT),
         "convnextv2": ("a CNN (ConvNeXt v2); only plain vision transformers are converted", _VIT),
+        "dinov3_convnext": (
+            "a CNN (DINOv3's ConvNeXt); DINOv3's vision transformers are converted",
+            "hf_dinov3",
+        ),
         "efficientnet": (
             "a CNN (EfficientNet); only plain vision transformers are converted",
             _VIT,
@@ -49,6 +52,15 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "merge it into its base and convert the result: PeftModel.from_pretrained(base, "
             "'adapter').merge_and_unload().save_pretrained('merged')",
         ),
+        "dinov3_original": (
+            "a DINOv3 under Meta's own names",
+            "take the same weights as transformers or timm hold them, e.g. "
+            "facebook/dinov3-vitb16-pretrain-lvd1689m or timm/vit_base_patch16_dinov3.lvd1689m",
+        ),
+        "eva02_original": (
+            "an EVA-02 under its authors' own names",
+            "take the same weights as timm holds them, e.g. timm/eva02_base_patch14_224.mim_in22k",
+        ),
         "open_clip": (
             "a CLIP under OpenCLIP's or OpenAI's own names",
             "take the same weights as transformers or timm hold them, e.g. "
@@ -59,10 +71,11 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 _TENSOR_SIGNS = (
+    (r"(^|\.)storage_tokens$", "dinov3_original"),
+    (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
     (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
     (r"(^|\.)layers\.\d+\.blocks\.\d+\..*relative_position_bias_table$", "swin"),
-    (r"(^|\.)layer\.\d+\.attention\.q_proj\.weight$", "dinov3_vit"),
     (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),
     (r"(^|\.)layer\d\.\d+\.conv\d\.weight", "resnet"),

@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.beit.network import Beit
+from inflate_zoo.networks.dinov3.config import Dinov3Config
+from inflate_zoo.networks.dinov3.network import Dinov3
+from inflate_zoo.networks.eva02.config import Eva02Config
+from inflate_zoo.networks.eva02.network import Eva02
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
@@ -85,9 +89,19 @@ class BeitBackbone(Backbone, Beit):
     """A BEiT with its files."""
 
 
+class Dinov3Backbone(Backbone, Dinov3):
+    """A DINOv3 with its files."""
+
+
+class Eva02Backbone(Backbone, Eva02):
+    """An EVA-02 with its files."""
+
+
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
     BeitConfig.kind(): BeitBackbone,
+    Dinov3Config.kind(): Dinov3Backbone,
+    Eva02Config.kind(): Eva02Backbone,
 }
 
 

@@ -10,11 +10,15 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
+from inflate_zoo.networks.dinov3.config import Dinov3Config
+from inflate_zoo.networks.eva02.config import Eva02Config
 from inflate_zoo.networks.vit.config import VitConfig
 
 CONFIGS: dict[str, type[BackboneConfig]] = {
     VitConfig.kind(): VitConfig,
     BeitConfig.kind(): BeitConfig,
+    Dinov3Config.kind(): Dinov3Config,
+    Eva02Config.kind(): Eva02Config,
 }
 
 

@@ -50,6 +50,21 @@ class Mlp(nn.Module):
         return self.fc2(self.activation(x))  # type: ignore[no-any-return]
 
 
+class GatedMlp(nn.Module):
+    """fc1 times the activation of a gate of its own, then fc2."""
+
+    def __init__(self, dim: int, hidden: int, activation: str) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.gate = nn.Linear(dim, hidden)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., E) to (..., E)."""
+        return self.fc2(self.activation(self.gate(x)) * self.fc1(x))  # type: ignore[no-any-return]
+
+
 class LayerScale(nn.Module):
     """One learned factor per channel (Touvron et al. 2021, section 3.1)."""
 

@@ -45,3 +45,19 @@ def resize_depth(table: Tensor, depth: int) -> Tensor:
         return table
     line = F.interpolate(table.float().transpose(1, 2), size=depth, mode="linear")
     return line.transpose(1, 2).to(table.dtype)
+
+
+def depth_table(line: Tensor | None, depth: int, like: Tensor) -> Tensor:
+    """A depth table of so many rows: the one there is resized, else zeros.
+
+    Args:
+        line: Shape (1, rows, dim), or `None` where there is none.
+        depth: Number of rows.
+        like: What zeros take their last dimension, type and device from.
+
+    Returns:
+        Shape (1, depth, dim).
+    """
+    if line is None:
+        return like.new_zeros(1, depth, like.shape[-1])
+    return resize_depth(line, depth)

@@ -10,6 +10,7 @@ from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.claims import problems_with, read_claims
 from inflate_zoo.naming.definition import ConfigEntry
 from inflate_zoo.naming.plan import make_plan
+from inflate_zoo.naming.readers.known import READERS
 from tests.support.recorded import PLANNED, case, plan_of, refused, vision
 
 SCHEMES = families_by_name()
@@ -102,7 +103,7 @@ def test_what_a_network_does_not_know_of_a_family_is_listed():
     family = SCHEMES["hf_vit"]
     assert problems_with(family) == []
     assert problems_with(family.model_copy(update={"network": "vitt"})) == [
-        "network: there is no 'vitt', known: vit"
+        f"network: there is no 'vitt', known: {', '.join(READERS)}"
     ]
     entries = {"pool": family.config["pool"], "colour": ConfigEntry(rule="magic")}
     problems = problems_with(family.model_copy(update={"config": entries}))

@@ -10,6 +10,7 @@ FIELDS = {
     "network": "vit",
     "summary": "mine",
     "library": "timm",
+    "modules": ("vision_transformer",),
     "reference": "VisionTransformer",
     "rename": {"stem.{wb}": "patch_embed.{wb}", "table": "pos_embed"},
     "roles": {"patch_embed.weight": "stem_kernel", "pos_embed": "position_table"},

@@ -21,7 +21,6 @@ def header_of(*names):
         ("swin", "Swin", "hf_vit"),
         ("bert", r"text model \(BERT\)", "hf_clip"),
         ("resnet", r"CNN \(ResNet\)", "hf_vit"),
-        ("dinov3_vit", "DINOv3", "hf_dinov2_with_registers"),
         ("perceiver", "model of type 'perceiver'", "hf_vit"),
     ],
 )
@@ -36,7 +35,6 @@ def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_typ
     [  # from files that transformers, timm and torchvision wrote
         ("encoder.layers.0.blocks.0.attention.self.relative_position_bias_table", "Swin"),
         ("layers.0.blocks.0.attn.relative_position_bias_table", "Swin"),
-        ("layer.0.attention.q_proj.weight", "DINOv3"),
         ("bert.encoder.layer.0.attention.self.query.weight", r"text model \(BERT\)"),
         ("transformer.h.0.attn.c_attn.weight", r"text model \(GPT-2\)"),
         ("model.layers.0.self_attn.q_proj.weight", r"text model \(Llama\)"),

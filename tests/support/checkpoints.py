@@ -102,6 +102,8 @@ class Kind:
 
 
 REGISTERS = {**DINO_V2, "num_register_tokens": 4}
+# Every head of 12 channels is turned in 6 pairs, 3 of them along each axis.
+DINO_V3 = PLAIN | {"num_register_tokens": 4}
 TRANSFORMERS: dict[str, Kind] = {
     "vit": Kind(hf.ViTModel, HALF),
     "vit_classifier": Kind(hf.ViTForImageClassification, HALF, PLAIN | LABELS),
@@ -120,6 +122,16 @@ TRANSFORMERS: dict[str, Kind] = {
     "dinov2_with_registers": Kind(hf.Dinov2WithRegistersModel, IMAGENET, REGISTERS),
     "dinov2_with_registers_swiglu": Kind(
         hf.Dinov2WithRegistersModel, IMAGENET, REGISTERS | {"use_swiglu_ffn": True}
+    ),
+    "dinov3": Kind(hf.DINOv3ViTModel, IMAGENET, DINO_V3),
+    "dinov3_gated": Kind(
+        hf.DINOv3ViTModel, IMAGENET, DINO_V3 | {"use_gated_mlp": True, "hidden_act": "silu"}
+    ),
+    "dinov3_rectangular": Kind(
+        hf.DINOv3ViTBackbone, IMAGENET, DINO_V3 | {"image_size": (32, 48), "patch_size": (8, 4)}
+    ),
+    "dinov3_no_bias": Kind(
+        hf.DINOv3ViTModel, IMAGENET, DINO_V3 | {"query_bias": False, "value_bias": False}
     ),
     "clip": Kind(hf.CLIPModel, CLIP, TOWERS | {"projection_dim": 24}),
     "clip_vision": Kind(hf.CLIPVisionModel, CLIP),
@@ -240,6 +252,20 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "dinov3_timm": ("vit_small_patch16_dinov3.lvd1689m", NO_HEAD),
+    "dinov3_timm_qkvb": ("vit_small_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
+    "dinov3_timm_gated": ("vit_small_plus_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
+    "dinov3_timm_rectangular": (
+        "vit_small_patch16_dinov3_qkvb.lvd1689m",
+        NO_HEAD | {"img_size": (32, 48), "patch_size": (8, 4), "global_pool": "token"},
+    ),
+    "eva02_timm": ("eva02_tiny_patch14_224.mim_in22k", HEAD),
+    "eva02_timm_split": ("eva02_base_patch14_224.mim_in22k", NO_HEAD),
+    "eva02_timm_clip": ("eva02_base_patch16_clip_224.merged2b", HEAD),
+    "eva02_timm_rectangular": (
+        "eva02_small_patch14_224.mim_in22k",
+        NO_HEAD | {"img_size": (32, 48), "patch_size": (8, 4)},
+    ),
     "beit_timm": (BEIT, HEAD),
     "beitv2_timm": ("beitv2_base_patch16_224.in1k_ft_in22k", HEAD),
     "beit_timm_shared": (BEIT, HEAD | {"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}),

@@ -43,6 +43,7 @@ SCHEMES: dict[str, list[str]] = {
     "hf_vit_mae": ["vit_mae", "vit_mae_bare"],
     "hf_dinov2": ["dinov2", "dinov2_classifier", "dinov2_swiglu"],
     "hf_dinov2_with_registers": ["dinov2_with_registers", "dinov2_with_registers_swiglu"],
+    "hf_dinov3": ["dinov3", "dinov3_gated", "dinov3_rectangular", "dinov3_no_bias"],
     "hf_clip": ["clip", "clip_vision", "clip_vision_projection", "clip_gelu"],
     "hf_siglip": ["siglip", "siglip_vision"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],
@@ -59,7 +60,12 @@ SCHEMES: dict[str, list[str]] = {
     "hf_data2vec_vision": ["data2vec", "data2vec_classifier"],
 }
 TIMM_KINDS = {
-    "timm_vit": [kind for kind in TIMM if "beit" not in kind],
+    "timm_vit": [
+        kind for kind in TIMM if not any(name in kind for name in ("beit", "dinov3", "eva02"))
+    ],
+    "timm_dinov3": [kind for kind in TIMM if "dinov3" in kind],
+    "timm_eva02": ["eva02_timm", "eva02_timm_rectangular"],
+    "timm_eva02_split": ["eva02_timm_split", "eva02_timm_clip"],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
 }
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}

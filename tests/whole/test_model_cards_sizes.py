@@ -50,6 +50,15 @@ NETWORKS = {
     "vit-base-patch14-reg4-dinov2.lvd142m-3d-center": lambda: timm.create_model(
         "vit_base_patch14_reg4_dinov2.lvd142m", num_classes=0
     ),
+    "dinov3-vits16plus-pretrain-lvd1689m-3d-center": lambda: hf.DINOv3ViTModel(
+        hf.DINOv3ViTConfig(num_register_tokens=4, use_gated_mlp=True)
+    ),
+    "vit-base-patch16-dinov3.lvd1689m-3d-center": lambda: timm.create_model(
+        "vit_base_patch16_dinov3.lvd1689m", num_classes=0
+    ),
+    "eva02-base-patch16-clip-224.merged2b-3d-center": lambda: timm.create_model(
+        "eva02_base_patch16_clip_224.merged2b", num_classes=0
+    ),
     "beit-base-patch16-224-3d-average": lambda: hf.BeitModel(
         hf.BeitConfig(use_relative_position_bias=True)
     ),

@@ -155,6 +155,11 @@ def small(label: str, value: Any) -> float:
     return float(value)
 
 
+def positive(label: str, value: Any) -> float:
+    """A number above 0."""
+    return float(stated_number({label: value}, label, 0))
+
+
 def activation(label: str, value: Any) -> str:
     """An activation, under our name."""
     if not isinstance(value, str) or value not in ACTIVATION_NAMES:

@@ -113,7 +113,7 @@ def _known(names: str, rule: _Rule = _ANY) -> dict[str, _Rule]:
     return dict.fromkeys(names.split(), rule)
 
 
-# What create_model passes to a VisionTransformer or a Beit, and what it is built of in the end.
+# What create_model passes to VisionTransformer, Beit or Eva, and what it is built of in the end.
 _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
     {
         "img_size": _PIXELS,
@@ -134,7 +134,13 @@ _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
         **_known("no_embed_class pre_norm final_norm fc_norm pool_include_prefix", _FLAG),
         **_known("dynamic_img_size dynamic_img_pad", _FLAG),
         **_known("use_abs_pos_emb use_rel_pos_bias use_shared_rel_pos_bias use_fc_norm", _FLAG),
-        **_known("swiglu_mlp scale_mlp", _FLAG),
+        **_known("swiglu_mlp scale_mlp scale_attn_inner qkv_fused", _FLAG),
+        **_known("use_rot_pos_emb rope_rotate_half", _FLAG),
+        "swiglu_align_to": _whole(0, MOST_WIDTH),
+        "num_reg_tokens": _whole(0, MOST_REGISTERS),
+        "rope_type": _word("cat", "dinov3"),
+        "rope_temperature": _number(1, 1e6),
+        "ref_feat_shape": _PIXELS,
     }
 )
 # Training only: of no effect on an encoder whose weights are given.
@@ -209,6 +215,8 @@ _ENCODER: Mapping[str, _Rule] = MappingProxyType(
         **_known("qkv_bias use_swiglu_ffn use_mean_pooling", _FLAG),
         **_known("use_relative_position_bias use_shared_relative_position_bias", _FLAG),
         "use_absolute_position_embeddings": _FLAG,
+        "rope_theta": _number(1, 1e6),
+        **_known("query_bias key_bias value_bias proj_bias mlp_bias use_gated_mlp", _FLAG),
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -229,6 +237,7 @@ _AROUND: Mapping[str, _Rule] = MappingProxyType(
         **_known("logit_scale_init_value logit_bias_init_value vocab_size"),
         **_known("pool_scales use_auxiliary_head auxiliary_loss_weight auxiliary_channels"),
         **_known("auxiliary_num_convs auxiliary_concat_input add_fpn segmentation_indices"),
+        **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")

@@ -11,6 +11,7 @@ from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelEr
 from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.timm_beit import BEIT
+from inflate_zoo.naming.configs.timm_eva import EVA
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
 from inflate_zoo.naming.configs.timm_vit import VIT
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # By what a definition's `reference` names.
 TIMM_NETWORKS: Mapping[str, TimmNetwork] = MappingProxyType(
-    {"VisionTransformer": VIT, "Beit": BEIT}
+    {"VisionTransformer": VIT, "Beit": BEIT, "Eva": EVA}
 )
 _LONGEST_NAME = 200  # characters
 

@@ -1,7 +1,9 @@
 """The readers of all networks, by what a definition calls them: `network`."""
 
 from inflate_zoo.naming.readers.beit import BEIT
+from inflate_zoo.naming.readers.dinov3 import DINOV3
+from inflate_zoo.naming.readers.eva02 import EVA02
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.vit import VIT
 
-READERS: dict[str, Reader] = {"vit": VIT, "beit": BEIT}
+READERS: dict[str, Reader] = {"vit": VIT, "beit": BEIT, "dinov3": DINOV3, "eva02": EVA02}

@@ -160,15 +160,12 @@ class VitConfig(BackboneConfig, VitForm):
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, the depth table made."""
-        from inflate_zoo.networks.positions import resize_depth, resize_in_plane
+        from inflate_zoo.networks.positions import depth_table, resize_in_plane
 
         table, line = tensors["pos_embed"], tensors.get("depth_embed")
         prefix, grid = self.position_prefix, self.position_grid
         depth = target.grid_size[0]
-        if line is None:
-            fitted = table.new_zeros(1, depth, self.embed_dim)
-        else:
-            fitted = resize_depth(line, depth)
+        fitted = depth_table(line, depth, table)
         plane = resize_in_plane(table, prefix, grid, target.position_grid)
         return {**tensors, "pos_embed": plane, "depth_embed": fitted}
 

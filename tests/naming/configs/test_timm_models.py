@@ -1,8 +1,6 @@
 """What timm says of its models."""
 
 import pytest
-from timm.layers import GELUTanh, QuickGELU
-from torch import nn
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
 from inflate_zoo.naming.catalog import families_by_name
@@ -63,7 +61,7 @@ def test_an_architecture_that_is_no_plain_one_is_not_built(arch, error, told, no
 
 @pytest.mark.parametrize("arch", ["timm/vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224"])
 def test_an_architecture_is_named_without_owner_and_tag(arch):
-    assert timm_models.timm_arguments(arch, {}) == ("vit_tiny_patch16_224", {})
+    assert timm_models.timm_arguments(VIT, arch, {}) == ("vit_tiny_patch16_224", {})
 
 
 def test_a_model_is_described_as_timm_builds_it_without_memory():
@@ -99,30 +97,13 @@ def test_other_arithmetic_under_the_names_of_a_plain_one_is_refused(arguments, o
         timm_models.describe_timm(VIT, "vit_tiny_patch16_224", arguments)
 
 
-@pytest.mark.parametrize(
-    "act, name",
-    [
-        (nn.GELU(), "gelu"),
-        (nn.GELU(approximate="tanh"), "gelu_tanh"),
-        (GELUTanh(), "gelu_tanh"),
-        (QuickGELU(), "quick_gelu"),
-        (nn.SiLU(), "silu"),
-        (nn.ReLU(), "relu"),
-    ],
-)
-def test_an_activation_has_our_name(act, name):
-    assert timm_models._activation("x", act) == name
-    with pytest.raises(UnsupportedModelError, match="'x' has the activation Mish"):
-        timm_models._activation("x", nn.Mish())
-
-
 def test_published_weights_are_named_in_full_and_only_a_tag_is_told():
-    _, label, told = timm_models.published_cfg("vit_base_patch16_224.mae")
+    _, label, told = timm_models.published_cfg(VIT, "vit_base_patch16_224.mae")
     assert (label, told) == ("timm's pretrained_cfg of vit_base_patch16_224.mae", True)
-    cfg, label, told = timm_models.published_cfg("timm/vit_base_patch16_224")
+    cfg, label, told = timm_models.published_cfg(VIT, "timm/vit_base_patch16_224")
     assert (label.startswith("timm's pretrained_cfg of vit_base_patch16_224."), told) == (
         True,
         False,
     )
     assert cfg["mean"] == (0.5, 0.5, 0.5)
-    assert timm_models.published_cfg("test_none_such.x") is None
+    assert timm_models.published_cfg(VIT, "test_none_such.x") is None

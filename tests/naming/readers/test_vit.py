@@ -33,7 +33,7 @@ def test_the_architecture_is_that_of_the_config(recorded):
         tuple(v) if isinstance(v, list) else (v, v) for v in (raw["patch_size"], raw["image_size"])
     )
     assert form.patch_size == patch
-    assert form.position_grid == (image[0] // patch[0], image[1] // patch[1])
+    assert form.native_grid == (image[0] // patch[0], image[1] // patch[1])
     if SCHEMES[recorded.definition].network == "vit":
         assert form.reg_tokens == raw.get("num_register_tokens", 0)
         assert form.qkv_bias is raw.get("qkv_bias", True)

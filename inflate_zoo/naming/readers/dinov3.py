@@ -1,0 +1,153 @@
+"""What a header and a config say of a DINOv3."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from inflate_zoo.errors import ConfigError
+from inflate_zoo.files.header import Header
+from inflate_zoo.naming.configs.from_config import (
+    ConfigRule,
+    FieldType,
+    FromConfig,
+    Raw,
+    Statement,
+    activation,
+    as_it_is,
+    count,
+    flag,
+    pair,
+    plain,
+    positive,
+    small,
+    stated_flag,
+    whole,
+    wrong,
+)
+from inflate_zoo.naming.definition import Family
+from inflate_zoo.naming.from_header import FromHeader
+from inflate_zoo.naming.patterns import Matching
+from inflate_zoo.naming.readers.pieces import (
+    block_numbers,
+    check_heads,
+    is_there,
+    require_core,
+    teller,
+)
+from inflate_zoo.naming.readers.reader import Reader
+from inflate_zoo.networks.base import Form2D
+from inflate_zoo.networks.dinov3.config import Dinov3Form
+from inflate_zoo.texts import problems_of
+
+_CORE = {"patch_embed.weight": 4, "reg_token": 3, "blocks.0.mlp.fc1.weight": 2}
+
+
+def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
+    """Read the architecture off names and shapes.
+
+    Raises:
+        AccountingError: A tensor without which nothing can be said is missing or misshapen, or a
+            whole block is missing.
+    """
+    stem, registers, fc1 = require_core(family, matching, header, _CORE)
+    dim, in_channels, *patch = header[stem].shape
+    numbers = block_numbers(family, matching)
+    values: dict[str, Any] = {
+        "embed_dim": dim,
+        "in_channels": in_channels,
+        "patch_size": tuple(patch),
+        "depth": len(numbers),
+        "mlp_dim": header[fc1].shape[0],
+        "gated": is_there(family, matching, numbers, "blocks.{}.mlp.gate.{wb}"),
+        "qv_bias": is_there(family, matching, numbers, "blocks.{}.attn.q_bias"),
+        "reg_tokens": header[registers].shape[1],
+    }
+    telling = {
+        "depth": f"blocks.{len(numbers) - 1}.norm1.weight",
+        "gated": "blocks.0.mlp.gate.weight",
+        "qv_bias": "blocks.0.attn.q_bias",
+    }
+    told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
+    told_by |= {"mlp_dim": f"'{fc1}' says", "reg_tokens": f"'{registers}' says"}
+    told_by |= {field: teller(family, matching, target) for field, target in telling.items()}
+    return FromHeader(values, told_by)
+
+
+def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Dinov3Form:
+    """Facts and claims together.
+
+    Raises:
+        ConfigError: They make no network.
+    """
+    known, image, patch = claims.values, claims.values["image_size"], facts.values["patch_size"]
+    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    if 0 in grid:
+        raise ConfigError(
+            f"{statement.name} and the tensors disagree",
+            details=[
+                f"{claims.labels['image_size']} {plain(image)} is less than the patch "
+                f"{plain(patch)} of the stem"
+            ],
+            hint=statement.hint,
+        )
+    told = ("num_heads", "activation", "norm_eps", "rotary_theta", "pool")
+    try:
+        own = {field: known[field] for field in told}
+        return Dinov3Form(**facts.values, **own, image_grid=grid)
+    except ValidationError as error:
+        raise ConfigError(
+            "the source describes no DINOv3 that can be built",
+            details=problems_of(error, "it"),
+            hint=f"is the file complete? {statement.hint}",
+        ) from error
+
+
+def _query_and_value(raw: Raw, _: int) -> bool:
+    """Biases of transformers' DINOv3, which has a field for each."""
+    query = stated_flag(raw, "query_bias", True)
+    if stated_flag(raw, "value_bias", True) != query:
+        raise wrong("value_bias", not query, f"{plain(query)}, as query_bias")
+    return query
+
+
+def _settled(facts: FromHeader, _: FromConfig) -> Mapping[str, Any]:
+    return facts.values
+
+
+def _no_note(_: Family, __: Form2D) -> str:
+    return ""
+
+
+FIELDS: Mapping[str, FieldType] = MappingProxyType(
+    {
+        "embed_dim": whole,
+        "depth": whole,
+        "num_heads": whole,
+        "in_channels": whole,
+        "patch_size": pair,
+        "image_size": pair,
+        "gated": flag,
+        "mlp_dim": whole,
+        "activation": activation,
+        "norm_eps": small,
+        "rotary_theta": positive,
+        "reg_tokens": count,
+        "qv_bias": flag,
+        "pool": as_it_is,
+    }
+)
+DINOV3 = Reader(
+    fields=FIELDS,
+    required=("num_heads", "activation", "norm_eps", "rotary_theta", "image_size", "pool"),
+    rules=MappingProxyType(
+        {"dinov3_qv_bias": ConfigRule(_query_and_value, "query_bias and value_bias")}
+    ),
+    width="embed_dim",
+    gather=gather,
+    settled=_settled,
+    check=check_heads,
+    make_form=make_form,
+    note=_no_note,
+)

@@ -1,0 +1,1 @@
+"""DINOv3; imports what lies beside it in networks."""

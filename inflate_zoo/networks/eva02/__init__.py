@@ -1,0 +1,1 @@
+"""EVA-02; imports what lies beside it in networks."""
