@@ -48,6 +48,15 @@ def test_a_source_is_found_and_understood_once_for_all_its_arms(vit, tmp_path, c
     assert len(counted["plan_source"]) == 1
 
 
+def test_an_architecture_is_known_after_another_source_was_understood(vit, tmp_path, counted):
+    found = FoundSources(tmp_path / "cache")
+    other = save_transformers("vit", tmp_path / "other", **VIT | {"num_hidden_layers": 1})
+    forms = [found.form(parse_arm(str(source))) for source in (vit, other, vit)]
+    assert forms[0] is forms[2]
+    assert forms[0] != forms[1]
+    assert len(counted["plan_source"]) == 2
+
+
 def test_a_source_that_changed_since_is_understood_anew(tmp_path, counted):
     vit, found = save_transformers("vit", tmp_path / "vit", **VIT), FoundSources(tmp_path / "cache")
     arm = parse_arm(str(vit))

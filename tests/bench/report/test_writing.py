@@ -209,8 +209,8 @@ def test_random_weights_may_have_a_learning_rate_of_their_own_and_sources_may_no
     printed, page = save(tmp_path / "own", own)
     assert "settings differ" not in printed
     assert "0.001 for sources, 0.0005 for random weights" in page
-    assert re.search(r"train\.random_learning_rate \| +0\.0005", page)
-    assert re.search(r"train\.learning_rate \| +0\.001", page)
+    assert re.search(r"train\.random\\_learning\\_rate \| +0\.0005", page)
+    assert re.search(r"train\.learning\\_rate \| +0\.001", page)
     printed, page = save(tmp_path / "unlike", own | {"2d": 2e-3})
     assert "not a ranking: the protocol settings differ among trials" in printed
     assert "train.learning_rate (0.001, 0.002)" in printed

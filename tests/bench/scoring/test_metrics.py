@@ -1,3 +1,5 @@
+"""Scores of a case against MONAI's, and against plain arithmetic."""
+
 import json
 import math
 import warnings
