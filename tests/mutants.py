@@ -130,8 +130,8 @@ strict=True, assign=True ==> strict=False, assign=True
 @@ inflate_zoo/naming/patterns.py | naming/test_patterns.py naming/test_plan.py naming/test_towers.py
 == prefix-late: names are looked up before the prefix is stripped
 elif match := match_name(family, bare): ==> elif match := match_name(scheme, name):
-== chunks-unknown: the number of a chunk is taken for the block's
-rf"(?:{_NUMBER}\.)?(?P<index>{_NUMBER})" ==> rf"(?P<index>{_NUMBER})(?:\.{_NUMBER})?"
+== chunks-unknown: the number of a chunk before the block's is not understood
+if len(offsets) == 1 else "" ==> if len(offsets) == 3 else ""
 == wrappers-unknown: torch's wrappers inside a tower hide its names
 part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 == unknown-dropped: tensors nobody knows are dropped silently

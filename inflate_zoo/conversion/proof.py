@@ -22,6 +22,7 @@ from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
 from inflate_zoo.networks.backbone import Backbone
+from inflate_zoo.networks.base import Windows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +38,15 @@ TOLERANCE = 1e-4
 _MOST_TOKENS = 600
 
 
-def _proof_grid(native: tuple[int, int]) -> tuple[int, int, int]:
-    """Depth tokens and the in-plane grid: native where two depth tokens of it are few enough."""
+def _proof_grid(native: tuple[int, int], windows: Windows | None) -> tuple[int, int, int]:
+    """Depth tokens and the in-plane grid: native where two depth tokens of it are few enough.
+
+    Windows over depth are shifted and padded where there is one token more than they are deep.
+    """
     height, width = native
+    deep = 0 if windows is None else windows.depth + 1
+    if deep and deep * height * width <= _MOST_TOKENS:
+        return deep, height, width
     room = _MOST_TOKENS // 2
     if height * width > room:
         shrink = (room / (height * width)) ** 0.5
@@ -70,7 +77,7 @@ def prove(
         What was measured; nothing is raised for a failed proof.
     """
     form = understood.plan.architecture
-    depth, *plane = _proof_grid(form.native_grid)
+    depth, *plane = _proof_grid(form.native_grid, recipe.windows)
     grid = (plane[0], plane[1])
     size = tuple(n * step for n, step in zip(grid, form.stride, strict=True))
     volumes = [(n * recipe.patch_depth, size[0], size[1]) for n in (depth, 1)]

@@ -14,7 +14,7 @@ from inflate_zoo.naming.configs import normalization
 from inflate_zoo.naming.configs.normalization import Feeding, Preprocessor
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.naming.understanding import Understood, find_feeding
-from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.base import BackboneConfig, Windows
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.plan import Plan
@@ -116,8 +116,9 @@ def make_recipe(
             )
     fed = _folded(options, understood, config, preprocessor) if options.fold_normalization else None
     folded = normalization.for_channels(fed.normalization, form.in_channels) if fed else None
-    recipe = Recipe(options.scheme, patch_depth, volume, options.channels, folded, options.dtype)
-    return recipe, fed
+    windows = None if form.window is None else Windows(form.window, merge_depth=False)
+    made = (options.scheme, patch_depth, volume, options.channels, folded, options.dtype)
+    return Recipe(*made, windows), fed
 
 
 def _folded(
@@ -151,6 +152,7 @@ class Recipe:
         normalization: Input normalisation folded into the stem, or `None`.
         dtype: Type of every tensor (`float32`, `float16`, `bfloat16`); `None` keeps the type of
             copied tensors and writes computed ones, the stem and its bias, in float32.
+        windows: Windows over depth; `None` where the network has none.
     """
 
     scheme: str
@@ -159,13 +161,15 @@ class Recipe:
     channels: int = 1
     normalization: Normalization | None = None
     dtype: str | None = None
+    windows: Windows | None = None
 
 
 def backbone_config(plan: Plan, recipe: Recipe) -> BackboneConfig:
     """The 3D architecture that a plan and a recipe give."""
-    return plan.architecture.inflated(
+    config = plan.architecture.inflated(
         channels=recipe.channels,
         patch_depth=recipe.patch_depth,
         volume=recipe.volume,
         stem_bias=recipe.normalization is not None,
     )
+    return config if recipe.windows is None else config.with_windows(recipe.windows)

@@ -65,6 +65,12 @@ def _stem_bias(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
     return fold_shift(folded, bias[0] if bias else None, recipe.normalization.mean)
 
 
+def _window_table(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    # The same bias at every distance in depth: equal slices are equal keys.
+    (table,) = tensors
+    return table if recipe.windows is None else table.repeat(2 * recipe.windows.depth - 1, 1)
+
+
 _COPY = Fate(_copied, computed=False)
 ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
     {
@@ -72,6 +78,7 @@ ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
         "position_table": _COPY,
         "bias_table": _COPY,
         "token": _COPY,
+        "window_table": Fate(_window_table, computed=False),
         "stem_kernel": Fate(_stem_kernel, computed=True),
         "stem_bias": Fate(_stem_bias, computed=True),
     }

@@ -10,7 +10,6 @@ _VIT, _DINO, _CLIP = "hf_vit", "hf_dinov2_with_registers", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "swin": ("a Swin transformer (windowed attention), not yet supported", _VIT),
         "swinv2": ("a Swin v2 transformer (windowed attention), not yet supported", _VIT),
         "dinov3_vit": ("DINOv3 (rotary positions), not yet supported", _DINO),
         "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
@@ -61,7 +60,6 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _TENSOR_SIGNS = (
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
     (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
-    (r"(^|\.)layers\.\d+\.blocks\.\d+\..*relative_position_bias_table$", "swin"),
     (r"(^|\.)layer\.\d+\.attention\.q_proj\.weight$", "dinov3_vit"),
     (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),

@@ -15,6 +15,8 @@ from inflate_zoo.networks.beit.network import Beit
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
+from inflate_zoo.networks.swin.config import SwinConfig
+from inflate_zoo.networks.swin.network import SwinTransformer
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
 
@@ -85,9 +87,14 @@ class BeitBackbone(Backbone, Beit):
     """A BEiT with its files."""
 
 
+class SwinBackbone(Backbone, SwinTransformer):
+    """A Swin transformer with its files."""
+
+
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
     BeitConfig.kind(): BeitBackbone,
+    SwinConfig.kind(): SwinBackbone,
 }
 
 

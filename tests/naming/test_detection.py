@@ -119,7 +119,7 @@ def test_a_model_type_that_is_no_text_is_named(value):
 @pytest.mark.parametrize(
     "model_type, what, nearest",
     [
-        ("swin", "Swin", "hf_vit"),
+        ("swinv2", "Swin v2", "hf_vit"),
         ("bert", r"text model \(BERT\)", "hf_clip"),
         ("resnet", r"CNN \(ResNet\)", "hf_vit"),
         ("dinov3_vit", "DINOv3", "hf_dinov2_with_registers"),
@@ -135,8 +135,6 @@ def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_typ
 @pytest.mark.parametrize(
     "name, what",
     [  # from files that transformers, timm and torchvision wrote
-        ("encoder.layers.0.blocks.0.attention.self.relative_position_bias_table", "Swin"),
-        ("layers.0.blocks.0.attn.relative_position_bias_table", "Swin"),
         ("layer.0.attention.q_proj.weight", "DINOv3"),
         ("bert.encoder.layer.0.attention.self.query.weight", r"text model \(BERT\)"),
         ("transformer.h.0.attn.c_attn.weight", r"text model \(GPT-2\)"),

@@ -81,6 +81,12 @@ WORDS = _options(vocab_size=60, max_position_embeddings=12, bos_token_id=57, eos
 TEXT = SIZES | WORDS | {"intermediate_size": 96, "num_hidden_layers": 1}
 TOWERS = {"vision_config": PLAIN, "text_config": TEXT}
 
+# The last grid is one window: 4 x 4.
+SWIN = _options(
+    image_size=64, patch_size=4, embed_dim=16, depths=[2, 2, 2], num_heads=[2, 4, 4],
+    window_size=4, mlp_ratio=2.0,
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -129,6 +135,11 @@ TRANSFORMERS: dict[str, Kind] = {
     "clip_gelu": Kind(hf.CLIPVisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
     "siglip": Kind(hf.SiglipModel, HALF, TOWERS),
     "siglip_vision": Kind(hf.SiglipVisionModel, HALF),
+    "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
+    "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
+    "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
+    "swin_no_qkv_bias": Kind(hf.SwinModel, IMAGENET, SWIN | {"qkv_bias": False}),
+    "swin_rectangular": Kind(hf.SwinModel, IMAGENET, SWIN | {"image_size": (64, 96)}),
     "ijepa": Kind(hf.IJepaModel),
     "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
     "beit": Kind(hf.BeitForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS),

@@ -57,6 +57,13 @@ SCHEMES: dict[str, list[str]] = {
         "beit_large_grid",
     ],
     "hf_data2vec_vision": ["data2vec", "data2vec_classifier"],
+    "hf_swin": [
+        "swin",
+        "swin_classifier",
+        "swin_masked",
+        "swin_no_qkv_bias",
+        "swin_rectangular",
+    ],
 }
 TIMM_KINDS = {
     "timm_vit": [kind for kind in TIMM if "beit" not in kind],

@@ -22,6 +22,8 @@ MOST_BLOCKS = 1_000
 MOST_HEADS = 1_024
 MOST_REGISTERS = 1_024
 MOST_CHANNELS = 1_024
+MOST_STAGES = 8
+MOST_WINDOW = 128  # a side, in tokens
 MOST_WIDTH = 65_536  # of a token, or inside the feed-forward part; ViT-22B has 6,144 and 24,576
 MOST_PIXELS = 16_384  # a side of an image or a patch
 MOST_LABELS = 100_000  # ImageNet-21k has 21,841
@@ -98,6 +100,15 @@ _INPUT = _Rule(
     _is_input,
 )
 _WIDTH = _whole(1, MOST_WIDTH)
+_STAGES = _Rule(
+    f"a list of at most {MOST_STAGES} whole numbers from 1 to {MOST_HEADS:,}",
+    lambda value: (
+        isinstance(value, list | tuple)
+        and 1 <= len(value) <= MOST_STAGES
+        and all(type(each) is int and 1 <= each <= MOST_HEADS for each in value)
+    ),
+)
+_UNSET = _Rule("false or absent", lambda value: value is False or value is None)
 _LABELS = _whole(0, MOST_LABELS)
 _SHARE = _number(0, 1)  # of activations dropped in training
 _NAME = _Rule("text", lambda value: isinstance(value, str))
@@ -209,6 +220,11 @@ _ENCODER: Mapping[str, _Rule] = MappingProxyType(
         **_known("qkv_bias use_swiglu_ffn use_mean_pooling", _FLAG),
         **_known("use_relative_position_bias use_shared_relative_position_bias", _FLAG),
         "use_absolute_position_embeddings": _FLAG,
+        "embed_dim": _WIDTH,
+        "depths": _STAGES,
+        "num_heads": _STAGES,
+        "window_size": _whole(1, MOST_WINDOW),
+        "use_absolute_embeddings": _UNSET,
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -217,7 +233,7 @@ _AROUND: Mapping[str, _Rule] = MappingProxyType(
         **_COMMON,
         **_known("hidden_dropout_prob attention_probs_dropout_prob attention_dropout", _SHARE),
         **_known("dropout drop_path_rate classifier_dropout classifier_dropout_prob"),
-        **_known("initializer_range initializer_factor layerscale_value encoder_stride"),
+        **_known("initializer_range initializer_factor layerscale_value encoder_stride num_layers"),
         **_known("pooler_output_size projection_dim", _or_null(_WIDTH)),
         "pooler_act": _word("tanh", *sorted(ACTIVATION_NAMES)),
         **_known("decoder_hidden_size decoder_intermediate_size", _WIDTH),

@@ -2,6 +2,7 @@
 
 from inflate_zoo.naming.readers.beit import BEIT
 from inflate_zoo.naming.readers.reader import Reader
+from inflate_zoo.naming.readers.swin import SWIN
 from inflate_zoo.naming.readers.vit import VIT
 
-READERS: dict[str, Reader] = {"vit": VIT, "beit": BEIT}
+READERS: dict[str, Reader] = {"vit": VIT, "beit": BEIT, "swin": SWIN}
