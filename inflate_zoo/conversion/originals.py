@@ -11,6 +11,7 @@ from importlib.metadata import version
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from inflate_zoo.conversion import staged_originals
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
@@ -71,6 +72,10 @@ class Asked:
         """Height and width of the images that it is to take, in pixels."""
         height, width = self.plan.architecture.stride
         return self.grid[0] * height, self.grid[1] * width
+
+    def held(self, kept: TensorPlan) -> Tensor:
+        """One tensor of the 2D network, as the state has it."""
+        return self.state[_library_name(self.plan, kept)]
 
 
 Build = Callable[[Asked], Reference | None]
@@ -296,6 +301,16 @@ def _all_normed(model: Any, images: Tensor, _: int) -> Tensor:
     return normed
 
 
+def _timm_staged(asked: Asked, build: Callable[[Asked], Any | None]) -> Reference | None:
+    """Swin of timm's; `None` where it cannot take its tensors."""
+    model = build(asked)
+    if model is None:
+        return None
+    called = f"timm {version('timm')} {type(model).__name__}"
+    pooled = None if asked.plan.repooled else _mean
+    return Reference(called, partial(staged_originals.tokens_of, model), pooled)
+
+
 def _mean(tokens: Tensor) -> Tensor:
     return tokens.mean(dim=1)
 
@@ -407,6 +422,7 @@ ORIGINALS: dict[str, Build] = {
     "ViTMAEModel": partial(_encoder, tokens=_unmasked),
     "ViTMSNModel": _encoder,
     "ViTModel": _encoder,
+    "SwinTransformer": partial(_timm_staged, build=staged_originals.timm_swin),
     "SwinModel": partial(_encoder, pooled=_mean),
     "VisionTransformer": _timm_vit,
 }

@@ -7,6 +7,7 @@ The files must come from the libraries themselves: names on disk differ from the
 import argparse
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -263,11 +264,35 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+SWIN_TIMM = _options(
+    img_size=64, patch_size=4, embed_dim=16, depths=(2, 2, 2), num_heads=(2, 4, 4), window_size=4,
+    mlp_ratio=2.0,
+)  # fmt: skip
+SWIN_ARCH = "swin_tiny_patch4_window7_224.ms_in1k"
+TIMM_STAGED: dict[str, tuple[str, dict[str, Any]]] = {
+    "swin_timm": (SWIN_ARCH, HEAD),
+    "swin_timm_no_bias": (SWIN_ARCH, NO_HEAD | {"qkv_bias": False}),
+    "swin_timm_windows": (SWIN_ARCH, NO_HEAD | {"window_size": (8, 2, 4)}),
+    "swin_timm_max": (SWIN_ARCH, HEAD | {"global_pool": "max"}),
+    # Windows clipped along one side; grids of no whole windows, which timm shifts before it pads.
+    "swin_timm_clipped": (SWIN_ARCH, NO_HEAD | {"img_size": (48, 96)}),
+    "swin_timm_padded": (SWIN_ARCH, NO_HEAD | {"img_size": (80, 112)}),
+}
+
+
 def build_timm(kind: str, seed: int = 0, **overrides: Any) -> nn.Module:
     """Build the random timm model that `save_timm` writes: the reference network."""
-    architecture, options = TIMM[kind]
-    model: nn.Module = timm.create_model(architecture, **(TIMM_BASE | options | overrides))
+    architecture, options = _timm_options(kind)
+    model: nn.Module = timm.create_model(architecture, **(options | overrides))
     return randomize(model, seed)
+
+
+def _timm_options(kind: str) -> tuple[str, dict[str, Any]]:
+    """Architecture and all its arguments."""
+    if kind in TIMM_STAGED:
+        architecture, options = TIMM_STAGED[kind]
+        return architecture, SWIN_TIMM | options
+    return TIMM[kind][0], TIMM_BASE | TIMM[kind][1]
 
 
 def save_timm(
@@ -286,7 +311,7 @@ def save_timm(
     def write(folder: Path) -> None:
         model = build_timm(kind, seed, **overrides).to(dtype or torch.float32)
         if layout == "hub":
-            known = TIMM_BASE | TIMM[kind][1] | overrides  # older releases do not write them alone
+            known = _timm_options(kind)[1] | overrides  # older releases do not write them alone
             save_for_hf(model, str(folder), model_args=known, safe_serialization=True)
         else:
             save = save_file if suffix == ".safetensors" else torch.save
@@ -446,6 +471,23 @@ def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -
     if version == 2:
         extra = {name: tensor for name, tensor in state.items() if name.startswith("blocks.")}
         state |= {name.replace("blocks", "cls_pt_layers"): extra[name] for name in extra}
+    return {"model": state}
+
+
+def swin_original(seed: int = 0) -> dict[str, Any]:
+    """Swin's own .pth, as its main.py writes it: timm's names, merging at the end of a stage.
+
+    Masks and indices of positions stand in the file too.
+    """
+    model = build_timm("swin_timm", seed)
+    state = {
+        re.sub(
+            r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name
+        ).replace("head.fc.", "head."): tensor
+        for name, tensor in model.state_dict().items()
+    }
+    state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16, dtype=torch.int64)
+    state["layers.0.blocks.1.attn_mask"] = torch.zeros(16, 16, 16)
     return {"model": state}
 
 

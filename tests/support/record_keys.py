@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from tests.support.checkpoints import (
     TIMM,
+    TIMM_STAGED,
     TRANSFORMERS,
     beit_original,
     build_timm,
@@ -24,6 +25,7 @@ from tests.support.checkpoints import (
     save_dino_pth,
     save_timm,
     save_transformers,
+    swin_original,
 )
 
 KEYS = Path(__file__).parents[1] / "keys"
@@ -68,13 +70,14 @@ SCHEMES: dict[str, list[str]] = {
 TIMM_KINDS = {
     "timm_vit": [kind for kind in TIMM if "beit" not in kind],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
+    "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
 }
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit"]
+    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin"]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -93,6 +96,8 @@ def record(definition: str) -> dict[str, Any]:
                 "beitv2_original", beit_original(version=2), "BEiT v2's modeling_pretrain"
             ),
         ]
+    elif definition == "swin":
+        cases = [_pickled_case("swin_original", swin_original(), "Swin's main.py")]
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
         cases += [
@@ -120,11 +125,12 @@ def _transformers_case(kind: str) -> dict[str, Any]:
 
 def _timm_case(kind: str, layout: Literal["hub", "file"] = "hub") -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        path = save_timm(kind, Path(name), layout=layout, depth=2)
+        cut = {} if kind in TIMM_STAGED else {"depth": 2}
+        path = save_timm(kind, Path(name), layout=layout, **cut)
         is_hub = layout == "hub"
         return {
             "kind": kind if is_hub else f"{kind}_{layout}",
-            "written_by": f"timm {timm.__version__} {type(build_timm(kind, depth=2)).__name__}",
+            "written_by": f"timm {timm.__version__} {type(build_timm(kind, **cut)).__name__}",
             "config": json.loads((path / "config.json").read_text()) if is_hub else None,
             "tensors": _header(path / "model.safetensors" if is_hub else path),
         }

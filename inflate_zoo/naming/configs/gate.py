@@ -23,6 +23,7 @@ MOST_HEADS = 1_024
 MOST_REGISTERS = 1_024
 MOST_CHANNELS = 1_024
 MOST_STAGES = 8
+MOST_STAGE_BLOCKS = 100  # SwinV2-G has 42
 MOST_WINDOW = 128  # a side, in tokens
 MOST_WIDTH = 65_536  # of a token, or inside the feed-forward part; ViT-22B has 6,144 and 24,576
 MOST_PIXELS = 16_384  # a side of an image or a patch
@@ -84,6 +85,28 @@ def _is_input(value: Any) -> bool:
     return _whole(1, MOST_CHANNELS).holds(value[0]) and _is_pixels(value[1:])
 
 
+def _either(rule: _Rule, other: _Rule) -> _Rule:
+    return _Rule(
+        f"{rule.expected}, or {other.expected}",
+        lambda value: rule.holds(value) or other.holds(value),
+    )
+
+
+def _is_stages(value: Any, holds: Callable[[Any], bool]) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and 1 <= len(value) <= MOST_STAGES
+        and all(map(holds, value))
+    )
+
+
+def _each_of(most: int) -> _Rule:
+    return _Rule(
+        f"a list of at most {MOST_STAGES} whole numbers from 1 to {most:,}",
+        lambda value: _is_stages(value, _whole(1, most).holds),
+    )
+
+
 def _or_null(rule: _Rule) -> _Rule:
     return _Rule(f"{rule.expected}, or null", lambda value: value is None or rule.holds(value))
 
@@ -100,12 +123,15 @@ _INPUT = _Rule(
     _is_input,
 )
 _WIDTH = _whole(1, MOST_WIDTH)
-_STAGES = _Rule(
-    f"a list of at most {MOST_STAGES} whole numbers from 1 to {MOST_HEADS:,}",
-    lambda value: (
-        isinstance(value, list | tuple)
-        and 1 <= len(value) <= MOST_STAGES
-        and all(type(each) is int and 1 <= each <= MOST_HEADS for each in value)
+_STAGES = _each_of(MOST_HEADS)
+_DEPTHS = _each_of(MOST_STAGE_BLOCKS)
+_SIDES = _Rule(
+    f"[height, width] up to {MOST_WINDOW}, or one or two such numbers for each stage",
+    lambda value: _is_stages(
+        value,
+        lambda each: (
+            _is_stages(each, _whole(1, MOST_WINDOW).holds) or _whole(1, MOST_WINDOW).holds(each)
+        ),
     ),
 )
 _UNSET = _Rule("false or absent", lambda value: value is False or value is None)
@@ -134,8 +160,13 @@ _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
         "global_pool": _word("", *_POOLS),
         "embed_dim": _WIDTH,
         "depth": _whole(1, MOST_BLOCKS),
-        "num_heads": _whole(1, MOST_HEADS),
+        "num_heads": _either(_whole(1, MOST_HEADS), _STAGES),
         "mlp_ratio": _RATIO,
+        "depths": _DEPTHS,
+        "window_size": _either(_whole(1, MOST_WINDOW), _SIDES),
+        "head_dim": _NULL,
+        "always_partition": _UNSET,
+        "strict_img_size": _FLAG,
         "init_values": _number(0, 1e6),
         "pos_embed": _word("", "none", "learn"),
         "reg_tokens": _whole(0, MOST_REGISTERS),
@@ -221,7 +252,7 @@ _ENCODER: Mapping[str, _Rule] = MappingProxyType(
         **_known("use_relative_position_bias use_shared_relative_position_bias", _FLAG),
         "use_absolute_position_embeddings": _FLAG,
         "embed_dim": _WIDTH,
-        "depths": _STAGES,
+        "depths": _DEPTHS,
         "num_heads": _STAGES,
         "window_size": _whole(1, MOST_WINDOW),
         "use_absolute_embeddings": _UNSET,

@@ -12,6 +12,7 @@ from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.timm_beit import BEIT
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
+from inflate_zoo.naming.configs.timm_swin import SWIN
 from inflate_zoo.naming.configs.timm_vit import VIT
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # By what a definition's `reference` names.
 TIMM_NETWORKS: Mapping[str, TimmNetwork] = MappingProxyType(
-    {"VisionTransformer": VIT, "Beit": BEIT}
+    {"VisionTransformer": VIT, "Beit": BEIT, "SwinTransformer": SWIN}
 )
 _LONGEST_NAME = 200  # characters
 
@@ -95,7 +96,7 @@ def describe_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> di
     one = {"depth": 1} if "depth" in arguments else {}
     model = create_timm(family, arch, {**arguments, **one})
     described = TIMM_NETWORKS[family.reference].describe(arch, model)
-    return {**described, "depth": arguments.get("depth", described["depth"])}
+    return {**described, "depth": arguments["depth"]} if one else described
 
 
 def finetuned(family: Family, matching: Matching) -> dict[str, Any]:
