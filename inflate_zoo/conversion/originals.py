@@ -423,6 +423,8 @@ ORIGINALS: dict[str, Build] = {
     "ViTMSNModel": _encoder,
     "ViTModel": _encoder,
     "SwinTransformer": partial(_timm_staged, build=staged_originals.timm_swin),
+    "SwinTransformerV2": partial(_timm_staged, build=staged_originals.timm_swinv2),
+    "Swinv2Model": partial(_encoder, pooled=_mean),
     "SwinModel": partial(_encoder, pooled=_mean),
     "VisionTransformer": _timm_vit,
 }

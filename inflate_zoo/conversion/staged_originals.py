@@ -34,6 +34,11 @@ def timm_swin(asked: Asked) -> Any | None:
     return _filled(asked, model, "timm_swin")
 
 
+def timm_swinv2(asked: Asked) -> Any | None:
+    """Timm's SwinTransformerV2; `None` where timm cannot take the tensors."""
+    return _filled(asked, _by_name(asked), "timm_swinv2")
+
+
 def _by_name(asked: Asked) -> Any:
     fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
     return create_timm(asked.plan.family, asked.understood.arch, fields)

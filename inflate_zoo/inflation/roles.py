@@ -71,6 +71,12 @@ def _window_table(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
     return table if recipe.windows is None else table.repeat(2 * recipe.windows.depth - 1, 1)
 
 
+def _offset_kernel(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
+    # Columns are depth, height, width of an offset: depth has no say at first.
+    (kernel,) = tensors
+    return kernel.new_zeros(len(kernel), 3).index_copy_(1, kernel.new_tensor([1, 2]).long(), kernel)
+
+
 _COPY = Fate(_copied, computed=False)
 ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
     {
@@ -79,6 +85,7 @@ ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
         "bias_table": _COPY,
         "token": _COPY,
         "window_table": Fate(_window_table, computed=False),
+        "offset_kernel": Fate(_offset_kernel, computed=False),
         "stem_kernel": Fate(_stem_kernel, computed=True),
         "stem_bias": Fate(_stem_bias, computed=True),
     }

@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Role = Literal["stem_kernel", "stem_bias", "position_table", "bias_table", "window_table", "token"]
+Role = Literal[
+    "stem_kernel",
+    "stem_bias",
+    "position_table",
+    "bias_table",
+    "window_table",
+    "offset_kernel",
+    "token",
+]
 # Beyond these a fold leaves what float32 can hold.
 Mean = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
 Std = Annotated[float, Field(strict=True, ge=1e-6, le=1e6, allow_inf_nan=False)]

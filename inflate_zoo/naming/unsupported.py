@@ -10,7 +10,6 @@ _VIT, _DINO, _CLIP = "hf_vit", "hf_dinov2_with_registers", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "swinv2": ("a Swin v2 transformer (windowed attention), not yet supported", _VIT),
         "dinov3_vit": ("DINOv3 (rotary positions), not yet supported", _DINO),
         "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
         "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),

@@ -17,6 +17,8 @@ from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swin.network import SwinTransformer
+from inflate_zoo.networks.swinv2.config import SwinV2Config
+from inflate_zoo.networks.swinv2.network import SwinTransformerV2
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
 
@@ -91,10 +93,15 @@ class SwinBackbone(Backbone, SwinTransformer):
     """A Swin transformer with its files."""
 
 
+class SwinV2Backbone(Backbone, SwinTransformerV2):
+    """A SwinV2 with its files."""
+
+
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
     BeitConfig.kind(): BeitBackbone,
     SwinConfig.kind(): SwinBackbone,
+    SwinV2Config.kind(): SwinV2Backbone,
 }
 
 

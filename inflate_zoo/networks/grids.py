@@ -9,7 +9,7 @@ from pydantic import Field
 
 from inflate_zoo.networks.base import BackboneConfig, Pair, Side, Triple, Width
 
-Clipping = Literal["plane", "axis"]
+Clipping = Literal["plane", "axis", "height"]
 Padding = Literal["before_shift", "after_shift"]
 Sides = Annotated[tuple[Side, ...], Field(strict=False, min_length=1, max_length=8)]
 Widths = Annotated[tuple[Width, ...], Field(strict=False)]
@@ -23,7 +23,7 @@ class Placement(NamedTuple):
 
     Attributes:
         grid: Tokens (depth, height, width).
-        window: Tokens of a window, none larger than the grid.
+        window: Tokens of a window.
         early: Places by which tokens are shifted before they are padded to whole windows.
         late: Places by which they are shifted after it.
     """
@@ -65,7 +65,8 @@ def place(
         window: Tokens of a window; along an axis where it reaches over the whole grid it is
             clipped to it, and nothing is shifted.
         shifted: Whether every other block's windows are meant, half a window further on.
-        clipping: `axis`: each on its own; `plane`: height and width together, by the smaller side.
+        clipping: `axis`: each on its own; `plane`: height and width together, by the smaller side;
+            `height`: together, by the height alone.
         padding: Whether the plane is padded to whole windows before or after it is shifted.
     """
     depth = min(grid[0], window[0])
@@ -74,6 +75,9 @@ def place(
     if clipping == "plane" and any(covered):
         covered = [True, True]
         plane = [(min(grid[1:]), side) for _, side in plane]
+    if clipping == "height":
+        covered = [covered[0], covered[0]]
+        plane = [(grid[1], side) for _, side in plane]
     height, width = (min(size, side) for size, side in plane)
     shifts = [
         0 if over or not shifted else side // 2

@@ -11,12 +11,14 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.swin.config import SwinConfig
+from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
 
 CONFIGS: dict[str, type[BackboneConfig]] = {
     VitConfig.kind(): VitConfig,
     BeitConfig.kind(): BeitConfig,
     SwinConfig.kind(): SwinConfig,
+    SwinV2Config.kind(): SwinV2Config,
 }
 
 

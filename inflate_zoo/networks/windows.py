@@ -107,28 +107,45 @@ def table_rows(window: Triple, table: Triple, device: torch.device) -> Tensor:
     return rows
 
 
+def offsets(window: Triple, device: torch.device) -> Tensor:
+    """All differences (depth, height, width) of places of a window, in the order of a table's rows.
+
+    Shape (rows, 3), whole numbers.
+    """
+    sides = [torch.arange(1 - side, side, device=device) for side in window]
+    return torch.stack(torch.meshgrid(*sides, indexing="ij"), dim=-1).flatten(0, 2)
+
+
 def attend_in_windows(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: Tensor | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor,
+    mask: Tensor | None,
+    *,
+    scale: float | None = None,
 ) -> Tensor:
     """Attention inside windows.
 
     Args:
-        query: Shape (B n, heads, N, E / heads), scaled so that a plain product gives logits once
-            it is divided by the root of the last size; likewise `key` and `value`.
+        query: Shape (B n, heads, N, E / heads); likewise `key` and `value`.
         key: Keys.
         value: Values.
         bias: What is added to the logits of every window, shape (heads, N, N).
         mask: What `window_mask` gave.
+        scale: Of the products; one over the root of the last size by default.
 
     Returns:
         Shape (B n, heads, N, E / heads).
     """
     bias = bias.to(query.dtype)
     if mask is None:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias.unsqueeze(0))
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias.unsqueeze(0), scale=scale
+        )
     # Windows go beside the heads, so that volumes share one mask.
     heads, places = len(mask) * query.shape[1], query.shape[2:]
     each = [part.reshape(-1, heads, *places) for part in (query, key, value)]
     added = (bias + mask.unsqueeze(1)).reshape(1, heads, places[0], places[0])
-    mixed = F.scaled_dot_product_attention(each[0], each[1], each[2], attn_mask=added)
+    mixed = F.scaled_dot_product_attention(each[0], each[1], each[2], attn_mask=added, scale=scale)
     return mixed.view(query.shape)

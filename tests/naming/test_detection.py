@@ -119,7 +119,7 @@ def test_a_model_type_that_is_no_text_is_named(value):
 @pytest.mark.parametrize(
     "model_type, what, nearest",
     [
-        ("swinv2", "Swin v2", "hf_vit"),
+        ("segformer", "SegFormer", "hf_vit"),
         ("bert", r"text model \(BERT\)", "hf_clip"),
         ("resnet", r"CNN \(ResNet\)", "hf_vit"),
         ("dinov3_vit", "DINOv3", "hf_dinov2_with_registers"),

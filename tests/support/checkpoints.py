@@ -88,6 +88,9 @@ SWIN = _options(
     window_size=4, mlp_ratio=2.0,
 )  # fmt: skip
 
+# Windows of 8 in the first two stages, of 4 in the last, whose grid is no larger.
+SWIN_V2 = _options(window_size=8, pretrained_window_sizes=[6, 6, 3])
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -141,6 +144,11 @@ TRANSFORMERS: dict[str, Kind] = {
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
     "swin_no_qkv_bias": Kind(hf.SwinModel, IMAGENET, SWIN | {"qkv_bias": False}),
     "swin_rectangular": Kind(hf.SwinModel, IMAGENET, SWIN | {"image_size": (64, 96)}),
+    "swinv2": Kind(hf.Swinv2Model, IMAGENET, SWIN),
+    "swinv2_classifier": Kind(hf.Swinv2ForImageClassification, IMAGENET, SWIN | LABELS),
+    "swinv2_no_bias": Kind(hf.Swinv2Model, IMAGENET, SWIN | {"qkv_bias": False}),
+    "swinv2_pretrained": Kind(hf.Swinv2Model, IMAGENET, SWIN | SWIN_V2),
+    "swinv2_rectangular": Kind(hf.Swinv2Model, IMAGENET, SWIN | {"image_size": (96, 64)}),
     "ijepa": Kind(hf.IJepaModel),
     "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
     "beit": Kind(hf.BeitForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS),
@@ -268,11 +276,16 @@ SWIN_TIMM = _options(
     img_size=64, patch_size=4, embed_dim=16, depths=(2, 2, 2), num_heads=(2, 4, 4), window_size=4,
     mlp_ratio=2.0,
 )  # fmt: skip
+SWIN_V2_ARCH = "swinv2_tiny_window8_256.ms_in1k"
 SWIN_ARCH = "swin_tiny_patch4_window7_224.ms_in1k"
 TIMM_STAGED: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_timm": (SWIN_ARCH, HEAD),
     "swin_timm_no_bias": (SWIN_ARCH, NO_HEAD | {"qkv_bias": False}),
     "swin_timm_windows": (SWIN_ARCH, NO_HEAD | {"window_size": (8, 2, 4)}),
+    "swinv2_timm": (SWIN_V2_ARCH, HEAD),
+    "swinv2_timm_no_bias": (SWIN_V2_ARCH, NO_HEAD | {"qkv_bias": False}),
+    "swinv2_timm_pretrained": (SWIN_V2_ARCH, NO_HEAD | SWIN_V2),
+    "swinv2_timm_padded": (SWIN_V2_ARCH, NO_HEAD | {"img_size": (80, 112)}),
     "swin_timm_max": (SWIN_ARCH, HEAD | {"global_pool": "max"}),
     # Windows clipped along one side; grids of no whole windows, which timm shifts before it pads.
     "swin_timm_clipped": (SWIN_ARCH, NO_HEAD | {"img_size": (48, 96)}),

@@ -66,11 +66,19 @@ SCHEMES: dict[str, list[str]] = {
         "swin_no_qkv_bias",
         "swin_rectangular",
     ],
+    "hf_swinv2": [
+        "swinv2",
+        "swinv2_classifier",
+        "swinv2_no_bias",
+        "swinv2_pretrained",
+        "swinv2_rectangular",
+    ],
 }
 TIMM_KINDS = {
     "timm_vit": [kind for kind in TIMM if "beit" not in kind],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
     "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
+    "timm_swinv2": [kind for kind in TIMM_STAGED if kind.startswith("swinv2_")],
 }
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 

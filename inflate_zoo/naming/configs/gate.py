@@ -124,6 +124,10 @@ _INPUT = _Rule(
 )
 _WIDTH = _whole(1, MOST_WIDTH)
 _STAGES = _each_of(MOST_HEADS)
+_TRAINED = _Rule(
+    f"a list of at most {MOST_STAGES} whole numbers from 0 to {MOST_WINDOW}",
+    lambda value: _is_stages(value, _whole(0, MOST_WINDOW).holds),
+)
 _DEPTHS = _each_of(MOST_STAGE_BLOCKS)
 _SIDES = _Rule(
     f"[height, width] up to {MOST_WINDOW}, or one or two such numbers for each stage",
@@ -164,6 +168,7 @@ _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
         "mlp_ratio": _RATIO,
         "depths": _DEPTHS,
         "window_size": _either(_whole(1, MOST_WINDOW), _SIDES),
+        "pretrained_window_sizes": _TRAINED,
         "head_dim": _NULL,
         "always_partition": _UNSET,
         "strict_img_size": _FLAG,
@@ -255,6 +260,7 @@ _ENCODER: Mapping[str, _Rule] = MappingProxyType(
         "depths": _DEPTHS,
         "num_heads": _STAGES,
         "window_size": _whole(1, MOST_WINDOW),
+        "pretrained_window_sizes": _TRAINED,
         "use_absolute_embeddings": _UNSET,
     }
 )

@@ -12,7 +12,7 @@ from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.timm_beit import BEIT
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
-from inflate_zoo.naming.configs.timm_swin import SWIN
+from inflate_zoo.naming.configs.timm_swin import SWIN, SWINV2
 from inflate_zoo.naming.configs.timm_vit import VIT
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # By what a definition's `reference` names.
 TIMM_NETWORKS: Mapping[str, TimmNetwork] = MappingProxyType(
-    {"VisionTransformer": VIT, "Beit": BEIT, "SwinTransformer": SWIN}
+    {"VisionTransformer": VIT, "Beit": BEIT, "SwinTransformer": SWIN, "SwinTransformerV2": SWINV2}
 )
 _LONGEST_NAME = 200  # characters
 

@@ -1,4 +1,4 @@
-"""What timm says of its SwinTransformer."""
+"""What timm says of its SwinTransformer and SwinTransformerV2."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from inflate_zoo.naming.configs.timm_network import TimmNetwork, activation_of, 
 if TYPE_CHECKING:
     from inflate_zoo.naming.patterns import Matching
 
+NEAREST_V2 = "nearest supported: timm_swinv2, e.g. --arch swinv2_base_window8_256"
 NEAREST = "nearest supported: timm_swin, e.g. --arch swin_base_patch4_window7_224"
 
 
@@ -46,14 +47,56 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
     ]
     refuse_special(arch, "Swin that is converted", odd, NEAREST)
     return {
-        **staged_fields(arch, model),
+        **_fields(arch, model),
         "windows": [list(block.attn.window_size) for block in first],
         "qkv_bias": first[0].attn.qkv.bias is not None,
         "stem_norm": bool(stem),
     }
 
 
-def staged_fields(arch: str, model: Any) -> dict[str, Any]:
+def _describe_v2(arch: str, model: Any) -> dict[str, Any]:
+    """Fields that `converters/timm_swinv2.toml` reads.
+
+    Raises:
+        UnsupportedModelError: It is no SwinTransformerV2, or a special one.
+    """
+    from timm.models.swin_transformer_v2 import (
+        SwinTransformerV2,
+        SwinTransformerV2Block,
+        WindowAttention,
+    )
+    from torch import nn
+
+    if type(model) is not SwinTransformerV2:
+        raise UnsupportedModelError(
+            f"'{arch}' is timm's {type(model).__name__}, not a SwinTransformerV2", hint=NEAREST_V2
+        )
+    blocks = [block for stage in model.layers for block in stage.blocks]
+    first = [stage.blocks[0] for stage in model.layers]
+    merges = [stage.downsample.norm for stage in model.layers[1:]]
+    norms = [model.norm, model.patch_embed.norm, *merges]
+    norms += [n for b in first for n in (b.norm1, b.norm2)]
+    odd = [
+        what
+        for what, plain in (
+            ("blocks", all(type(block) is SwinTransformerV2Block for block in blocks)),
+            ("attention", all(type(block.attn) is WindowAttention for block in first)),
+            ("windows larger than their grid", not any(b.always_partition for b in blocks)),
+            ("norm", all(isinstance(norm, nn.LayerNorm) for norm in norms)),
+            ("norm epsilons", len({getattr(norm, "eps", None) for norm in norms}) == 1),
+        )
+        if not plain
+    ]
+    refuse_special(arch, "SwinV2 that is converted", odd, NEAREST_V2)
+    return {
+        **_fields(arch, model),
+        "windows": [list(block.attn.window_size) for block in first],
+        "pretrained_windows": [list(block.attn.pretrained_window_size) for block in first],
+        "qv_bias": first[0].attn.q_bias is not None,
+    }
+
+
+def _fields(arch: str, model: Any) -> dict[str, Any]:
     """What timm's Swin and SwinV2 are described by alike."""
     first = [stage.blocks[0] for stage in model.layers]
     return {
@@ -70,9 +113,10 @@ def staged_fields(arch: str, model: Any) -> dict[str, Any]:
     }
 
 
-def nothing_finetuned(_: Matching) -> dict[str, Any]:
+def _nothing(_: Matching) -> dict[str, Any]:
     """Fine-tuning changes nothing of the encoder."""
     return {}
 
 
-SWIN = TimmNetwork({}, _describe, nothing_finetuned, NEAREST)
+SWIN = TimmNetwork({}, _describe, _nothing, NEAREST)
+SWINV2 = TimmNetwork({}, _describe_v2, _nothing, NEAREST_V2)

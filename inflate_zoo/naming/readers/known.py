@@ -3,6 +3,7 @@
 from inflate_zoo.naming.readers.beit import BEIT
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.swin import SWIN
+from inflate_zoo.naming.readers.swinv2 import SWINV2
 from inflate_zoo.naming.readers.vit import VIT
 
-READERS: dict[str, Reader] = {"vit": VIT, "beit": BEIT, "swin": SWIN}
+READERS: dict[str, Reader] = {"vit": VIT, "beit": BEIT, "swin": SWIN, "swinv2": SWINV2}

@@ -11,6 +11,7 @@ from inflate_zoo.naming.configs.from_config import (
     FromConfig,
     Raw,
     Statement,
+    count,
     stated_number,
     whole,
     wrong,
@@ -96,6 +97,16 @@ def windows(label: str, value: Any) -> int | tuple[tuple[int, int], ...]:
     if len(pairs) != len(value) or not 1 <= len(value) <= MOST_STAGES:
         raise wrong(label, value, "a positive whole number, or [height, width] of each stage")
     return tuple((whole(label, height), whole(label, width)) for height, width in pairs)
+
+
+def trained_windows(label: str, value: Any) -> tuple[tuple[int, int], ...]:
+    """A side, or height and width, of each stage's windows in an earlier training; 0 for none."""
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= MOST_STAGES:
+        raise wrong(label, value, "a list of whole numbers from 0, one for each stage")
+    pairs = [each if isinstance(each, list | tuple) else (each, each) for each in value]
+    if any(len(each) != 2 for each in pairs):
+        raise wrong(label, value, "a list of whole numbers, or of [height, width] of each stage")
+    return tuple((count(label, height), count(label, width)) for height, width in pairs)
 
 
 def mlp_dims(raw: Raw, _: int) -> tuple[int, ...]:

@@ -2,107 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
-
-from inflate_zoo.files import budgets
-from inflate_zoo.networks.base import (
-    Activation,
-    BackboneConfig,
-    Form2D,
-    Level,
-    Pair,
-    Shapes,
-    Width,
-    Windows,
-)
-from inflate_zoo.networks.grids import (
-    MOST_WINDOW,
-    Clipping,
-    Padding,
-    Pairs,
-    Sides,
-    Widths,
-    stage_tokens,
-)
+from inflate_zoo.networks.base import Shapes, Windows
+from inflate_zoo.networks.staged import StagedConfig, StagedForm, norm_shapes
 
 
-class SwinForm(Form2D):
+class SwinForm(StagedForm):
     """A 2D Swin encoder.
 
     Attributes:
-        embed_dim: Width of a token of the first stage; each stage doubles it.
-        depths: Blocks of each stage.
-        num_heads: Attention heads of each stage.
-        mlp_dims: Width inside the feed-forward part, of each stage.
-        norm_eps: Epsilon of the norms in blocks and of the last one.
-        outer_eps: Epsilon of the norms of the stem and of merging.
-        image_size: Images (height, width) it was trained on, in pixels.
-        windows: Window (height, width) of each stage, in tokens, as its table has it.
-        clipping: What happens to a window that reaches over a side of the grid: see `place`.
-        padding: Whether a grid is padded to whole windows before or after it is shifted.
         qkv_bias: Whether query, key and value have a bias.
         stem_norm: Whether a norm follows the stem.
     """
 
-    embed_dim: Width
-    depths: Sides
-    num_heads: Widths
-    mlp_dims: Sides
-    activation: Activation
-    norm_eps: float = Field(gt=0, allow_inf_nan=False)
-    outer_eps: float = Field(gt=0, allow_inf_nan=False)
-    in_channels: Width
-    patch_size: Pair = Field(strict=False)
-    image_size: Pair = Field(strict=False)
-    windows: Pairs
-    clipping: Clipping
-    padding: Padding
     qkv_bias: bool
     stem_norm: bool
-    stem_bias: bool
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        stages = len(self.depths)
-        for name in ("num_heads", "mlp_dims", "windows"):
-            if len(getattr(self, name)) != stages:
-                raise ValueError(f"{name} are not those of {stages} stages")
-        if sum(self.depths) > budgets.MOST_BLOCKS:
-            raise ValueError(f"depths are more than {budgets.MOST_BLOCKS:,} blocks")
-        if self.widths[-1] > budgets.MOST_WIDTH:
-            raise ValueError(f"the last stage is wider than {budgets.MOST_WIDTH:,}")
-        for width, heads in zip(self.widths, self.num_heads, strict=True):
-            if width % heads:
-                raise ValueError(f"width {width} is not divisible by {heads} heads")
-        if max(max(window) for window in self.windows) > MOST_WINDOW:
-            raise ValueError(f"a window is larger than {MOST_WINDOW} tokens")
-        if 0 in (size // step for size, step in zip(self.image_size, self.stride, strict=True)):
-            raise ValueError(f"image_size {self.image_size} leaves no token in the last stage")
-        return self
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Width of a token of each stage."""
-        return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
-
-    @property
-    def stride(self) -> tuple[int, int]:
-        """Pixels (height, width) from one token of the last stage to the next."""
-        height, width = (side * 2 ** (len(self.depths) - 1) for side in self.patch_size)
-        return height, width
-
-    @property
-    def native_grid(self) -> tuple[int, int]:
-        """Grid (height, width) of the last stage."""
-        height, width = (n // step for n, step in zip(self.image_size, self.stride, strict=True))
-        return height, width
-
-    @property
-    def window(self) -> int:
-        """The window's height in the first stage, in tokens."""
-        return self.windows[0][0]
 
     def shapes(self) -> Shapes:
         """Names and shapes of all tensors, in the order of the forward pass."""
@@ -116,84 +31,17 @@ class SwinForm(Form2D):
         form |= {"in_channels": channels, "stem_bias": self.stem_bias or stem_bias}
         return SwinConfig(**form, patch_depth=patch_depth, volume=volume, depth_window=self.window)
 
-    def described(self) -> str:
-        """The network in a few words."""
-        blocks, heads = ("+".join(map(str, each)) for each in (self.depths, self.num_heads))
-        windows = "x".join(map(str, self.windows[0]))
-        return (
-            f"{blocks} blocks of width {self.embed_dim} to {self.widths[-1]}, {heads} heads, "
-            f"windows {windows}, mlp {self.activation}, eps {self.norm_eps:g}"
-        )
 
+class SwinConfig(StagedConfig, SwinForm):
+    """A 3D Swin: what `config.json` of a conversion holds."""
 
-class SwinConfig(BackboneConfig, SwinForm):
-    """A 3D Swin: what `config.json` of a conversion holds.
-
-    Attributes:
-        depth_window: Depth of all windows, in tokens, as the tables have it.
-        merge_depth: Whether merging halves depth too.
-    """
-
-    stem: ClassVar[str] = "patch_embed.weight"
+    title: ClassVar[str] = "Swin"
 
     model_type: Literal["inflated_swin"] = "inflated_swin"
-    depth_window: int = Field(gt=0, le=MOST_WINDOW)
-    merge_depth: bool = False
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """One level per stage."""
-        depth, height, width = self.patch
-        deep = 2 if self.merge_depth else 1
-        return tuple(
-            Level(dim, (depth * deep**stage, height * 2**stage, width * 2**stage))
-            for stage, dim in enumerate(self.widths)
-        )
-
-    def with_windows(self, windows: Windows) -> Self:
-        """The same network with other windows over depth."""
-        changed = {"depth_window": windows.depth, "merge_depth": windows.merge_depth}
-        return type(self)(**{**self.model_dump(), **changed})
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file, in the order of the forward pass."""
         return tensor_shapes(self, self.patch, Windows(self.depth_window, self.merge_depth))
-
-    def summary(self) -> str:
-        """The backbone in a few words."""
-        patch = "x".join(map(str, self.patch))
-        blocks = "+".join(map(str, self.depths))
-        width = f"{self.embed_dim} to {self.widths[-1]}"
-        return f"Swin, {blocks} blocks of width {width}, patch {patch}"
-
-    def geometry(self) -> str:
-        """Patch and windows."""
-        window = "x".join(map(str, (self.depth_window, *self.windows[0])))
-        merging = "over depth too" if self.merge_depth else "in the plane"
-        return f"{super().geometry()}, windows {window}, merging {merging}"
-
-    def memory(self, tokens: int) -> tuple[int, int]:
-        """Bytes of inference at its widest, and bytes that training keeps.
-
-        Kept for the backward pass of one block, in values per token: two norms, qkv, attention,
-        projection, both sums, the feed-forward part before and after its activation, and the
-        logits of its window before and after their softmax.
-        """
-        widest, kept = 0, 0
-        counts = stage_tokens(self, tokens)
-        stages = zip(counts, self.widths, self.mlp_dims, self.depths, strict=True)
-        for stage, (count, dim, hidden, depth) in enumerate(stages):
-            high, wide = self.windows[stage]
-            logits = 2 * self.num_heads[stage] * self.depth_window * high * wide
-            widest = max(widest, count * max(4 * dim, 2 * hidden + dim) * 4)
-            kept += count * depth * (9 * dim + 2 * hidden + logits) * 4
-        return widest, kept
-
-    def without_weights(self) -> Self:
-        """Without what weights alone bring, and what a segmenter does not use."""
-        stride = self.levels[-1].stride
-        free = {"volume": stride, "image_size": stride[1:]}
-        return self.model_copy(update={**free, "norm_eps": 1e-5, "outer_eps": 1e-5})
 
 
 def tensor_shapes(form: SwinForm, kernel: tuple[int, ...], windows: Windows) -> Shapes:
@@ -208,31 +56,31 @@ def tensor_shapes(form: SwinForm, kernel: tuple[int, ...], windows: Windows) -> 
     if form.stem_bias:
         shapes["patch_embed.bias"] = (form.embed_dim,)
     if form.stem_norm:
-        shapes |= _norm("norm_pre", form.embed_dim)
+        shapes |= norm_shapes("norm_pre", form.embed_dim)
     parts = 8 if windows.merge_depth else 4
     for stage, dim in enumerate(form.widths):
         if stage:
             before, name = form.widths[stage - 1], f"merges.{stage - 1}"
-            shapes |= _norm(f"{name}.norm", parts * before)
+            shapes |= norm_shapes(f"{name}.norm", parts * before)
             shapes[f"{name}.reduction.weight"] = (dim, parts * before)
         block = _block_shapes(form, stage, dim, windows.depth)
         for index in range(form.depths[stage]):
             shapes |= {f"stages.{stage}.blocks.{index}.{n}": s for n, s in block.items()}
-    return shapes | _norm("norm", form.widths[-1])
-
-
-def _norm(name: str, dim: int) -> Shapes:
-    return {f"{name}.weight": (dim,), f"{name}.bias": (dim,)}
+    return shapes | norm_shapes("norm", form.widths[-1])
 
 
 def _block_shapes(form: SwinForm, stage: int, dim: int, depth: int) -> Shapes:
     (height, width), hidden = form.windows[stage], form.mlp_dims[stage]
     rows = (2 * depth - 1) * (2 * height - 1) * (2 * width - 1)
-    shapes = _norm("norm1", dim)
+    shapes = norm_shapes("norm1", dim)
     shapes["attn.relative_position_bias_table"] = (rows, form.num_heads[stage])
     shapes["attn.qkv.weight"] = (3 * dim, dim)
     if form.qkv_bias:
         shapes["attn.qkv.bias"] = (3 * dim,)
-    shapes |= {"attn.proj.weight": (dim, dim), "attn.proj.bias": (dim,), **_norm("norm2", dim)}
+    shapes |= {
+        "attn.proj.weight": (dim, dim),
+        "attn.proj.bias": (dim,),
+        **norm_shapes("norm2", dim),
+    }
     shapes |= {"mlp.fc1.weight": (hidden, dim), "mlp.fc1.bias": (hidden,)}
     return shapes | {"mlp.fc2.weight": (dim, hidden), "mlp.fc2.bias": (dim,)}
