@@ -71,6 +71,20 @@ def _window_table(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
     return table if recipe.windows is None else table.repeat(2 * recipe.windows.depth - 1, 1)
 
 
+def _merge_norm(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    # Of equal slices both halves are alike, and so are their mean and variance.
+    return tensors[0].repeat(2) if _merges_depth(recipe) else tensors[0]
+
+
+def _merge_kernel(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    half = tensors[0] / 2
+    return half.repeat(1, 2) if _merges_depth(recipe) else tensors[0]
+
+
+def _merges_depth(recipe: Recipe) -> bool:
+    return recipe.windows is not None and recipe.windows.merge_depth
+
+
 def _offset_kernel(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
     # Columns are depth, height, width of an offset: depth has no say at first.
     (kernel,) = tensors
@@ -86,6 +100,8 @@ ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
         "token": _COPY,
         "window_table": Fate(_window_table, computed=False),
         "offset_kernel": Fate(_offset_kernel, computed=False),
+        "merge_norm": Fate(_merge_norm, computed=False),
+        "merge_kernel": Fate(_merge_kernel, computed=False),
         "stem_kernel": Fate(_stem_kernel, computed=True),
         "stem_bias": Fate(_stem_bias, computed=True),
     }

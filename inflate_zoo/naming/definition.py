@@ -12,6 +12,8 @@ Role = Literal[
     "bias_table",
     "window_table",
     "offset_kernel",
+    "merge_norm",
+    "merge_kernel",
     "token",
 ]
 # Beyond these a fold leaves what float32 can hold.

@@ -18,6 +18,7 @@ from tests.support.checkpoints import save_transformers
 
 FLAGS = {
     "convert": {"--out", "--scheme", "--patch-depth", "--volume", "--channels",
+                "--depth-window", "--merge-depth",
                 "--fold-normalization", "--mean", "--std", "--revision", "--dtype", "--family",
                 "--arch", "--weights", "--verify", "--no-verify", "--force", "--format", "--debug",
                 "--help", "-h"},
@@ -28,6 +29,7 @@ FLAGS = {
     "zoo build": {"--out", "--format", "--debug", "--help", "-h"},
     "verify": {"--source", "--revision", "--format", "--debug", "--help", "-h"},
     "inspect": {"--scheme", "--patch-depth", "--volume", "--channels", "--spacing", "--revision",
+                "--depth-window", "--merge-depth",
                 "--family", "--arch", "--weights", "--format", "--debug", "--help", "-h"},
     "bench": {"--data", "--dataset", "--download", "--source", "--scheme", "--mean", "--std",
               "--suite", "--protocol", "--set", "--seeds", "--folds", "--channel-rule", "--device",
