@@ -67,7 +67,7 @@ place += ratio**step ==> place += 1.0
 @@ inflate_zoo/networks/beit/network.py | networks/beit/test_network.py
 == bias-counted-twice: a shared table and a block's own both count the cls key
 copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.grid_size[0]
-@@ inflate_zoo/networks/beit/config.py | networks/beit/test_network.py
+@@ inflate_zoo/networks/beit/config.py | networks/beit/test_config.py
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
 @@ inflate_zoo/networks/attention.py | conversion/test_beit.py

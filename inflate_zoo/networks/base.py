@@ -3,7 +3,8 @@
 A network of ours is a folder here; whoever uses one sees these classes and `Network3D` alone. A new
 one brings its folder, a reader in `naming/readers`, its definitions in `converters`, and an entry
 in each of `CONFIGS`, `KINDS` and `READERS`; a class of a library that no definition named before
-brings one in `ORIGINALS`. `tests/support/pyramid.py` is a whole one.
+brings one in `ORIGINALS`, and a class of timm's one in `TIMM_NETWORKS`.
+`tests/support/pyramid.py` is a whole one.
 """
 
 from __future__ import annotations

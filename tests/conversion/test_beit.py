@@ -12,7 +12,6 @@ from inflate_zoo.networks import bias_tables
 from tests.support.checkpoints import (
     beit_original,
     build_timm,
-    build_transformers,
     save_timm,
     save_transformers,
 )
@@ -22,6 +21,23 @@ ORIGINALS = {
     "pretrained": beit_original(),
     "finetuned": beit_original(finetuned=True),
     "v2": beit_original(version=2),
+}
+
+TIMM_NAMES = {  # to those of transformers' files
+    "cls_token": "embeddings.cls_token",
+    "patch_embed.proj": "embeddings.patch_embeddings.projection",
+    "fc_norm": "pooler.layernorm",
+    "blocks.": "encoder.layer.",
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "gamma_": "lambda_",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+    "attn.proj": "attention.output.dense",
+    "attn.q_bias": "attn.query.bias",
+    "attn.v_bias": "attn.value.bias",
+    "attn.relative": "attn.relative_position_bias.relative",
+    "attn.": "attention.attention.",
 }
 
 
@@ -78,6 +94,13 @@ def test_without_log_depth_the_proof_fails(tmp_path, monkeypatch):
         convert(save_transformers("beit", tmp_path / "source"), tmp_path / "out")
 
 
+@pytest.mark.parametrize("hidden_act", ["gelu_pytorch_tanh", "quick_gelu", "silu", "relu"])
+def test_activation_and_epsilon_are_the_configs(hidden_act, tmp_path):
+    stated = {"hidden_act": hidden_act, "layer_norm_eps": 1e-2}
+    source = save_transformers("beit", tmp_path / "source", **stated)
+    assert proof_of(convert(source, tmp_path / "out"))["max_error_over_rms"] < 2e-5
+
+
 def test_the_pooled_vector_is_compared_where_the_file_has_its_norm(tmp_path):
     for kind, compared in (("beit", True), ("beit_cls", True), ("data2vec", False)):
         source = save_transformers(kind, tmp_path / kind)
@@ -87,30 +110,19 @@ def test_the_pooled_vector_is_compared_where_the_file_has_its_norm(tmp_path):
 
 
 def test_the_same_weights_saved_by_transformers_and_by_timm_become_the_same_file(tmp_path):
-    """Timm's names and packing, filled from a model of transformers."""
-    theirs = build_transformers("beit_bare").state_dict()
+    """Timm's names and packing, filled from a file of transformers."""
+    of_transformers = save_transformers("beit_bare", tmp_path / "transformers")
+    theirs = load_file(of_transformers / "model.safetensors")
     state = {}
     for name in build_timm("beit_timm", num_classes=0).state_dict():
-        if name.startswith("blocks."):
-            _, number, rest = name.split(".", 2)
-            layer = f"layers.{number}."
-            if rest == "attn.qkv.weight":
-                parts = (theirs[f"{layer}attention.{part}_proj.weight"] for part in "qkv")
-                state[name] = torch.cat(list(parts))
-                continue
-            for timm_name, own in (
-                ("attn.q_bias", "attention.q_proj.bias"), ("attn.v_bias", "attention.v_proj.bias"),
-                ("attn.proj", "attention.o_proj"), ("gamma_", "lambda_"),
-                ("attn.relative_position_bias_table",
-                 "relative_position_bias.relative_position_bias_table"),
-                ("norm1", "layernorm_before"), ("norm2", "layernorm_after"),
-            ):  # fmt: skip
-                rest = rest.replace(timm_name, own)
-            state[name] = theirs[layer + rest]
+        own = name
+        for timm_name, replacement in TIMM_NAMES.items():
+            own = own.replace(timm_name, replacement)
+        if own.endswith("qkv.weight"):
+            parts = [own.replace("qkv", part) for part in ("query", "key", "value")]
+            state[name] = torch.cat([theirs[part] for part in parts])
         else:
-            own = name.replace("cls_token", "embeddings.cls_token")
-            own = own.replace("patch_embed.proj", "embeddings.patch_embeddings.projection")
-            state[name] = theirs[own.replace("fc_norm", "pooler.layernorm")]
+            state[name] = theirs[own]
     of_timm = save_timm("beit_timm", tmp_path / "timm", num_classes=0)
     save_file(state, of_timm / "model.safetensors")
     of_transformers = save_transformers("beit_bare", tmp_path / "transformers")

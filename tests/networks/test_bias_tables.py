@@ -6,7 +6,9 @@ import pytest
 import torch
 import transformers
 from timm.layers import resize_rel_pos_bias_table
-from transformers.models.beit.modeling_beit import BeitRelativePositionBias
+from transformers.models.data2vec.modeling_data2vec_vision import (
+    Data2VecVisionRelativePositionBias,
+)
 
 from inflate_zoo.networks.bias_tables import PositionBias, assemble_bias, resize_table
 from inflate_zoo.networks.offsets import table_rows
@@ -25,10 +27,8 @@ def table_of(grid, heads=3):
 
 def of_transformers(table, grid, target):
     """Its bias at a target grid, of a table for a grid; shape (1, heads, L, L)."""
-    config = transformers.BeitConfig(
-        image_size=(8 * grid[0], 8 * grid[1]), patch_size=8, num_attention_heads=table.shape[1]
-    )
-    module = BeitRelativePositionBias(config)
+    config = transformers.Data2VecVisionConfig(num_attention_heads=table.shape[1])
+    module = Data2VecVisionRelativePositionBias(config, window_size=grid)  # BEiT's is the same
     module.load_state_dict({"relative_position_bias_table": table})
     with torch.no_grad():
         return module(target)

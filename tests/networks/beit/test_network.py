@@ -5,11 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-import transformers
 from timm.models.beit import Beit as TimmBeit
 from torch import nn
 
-from inflate_zoo import Backbone, load, param_groups, segmenter
+from inflate_zoo import param_groups
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.networks import bias_tables
 from inflate_zoo.networks.beit.config import BeitConfig, tensor_shapes
@@ -162,35 +161,6 @@ def test_without_log_depth_in_the_rows_of_the_cls_token_they_would_not(monkeypat
     assert equal_slices_error(case) > 1e-2
 
 
-@pytest.mark.parametrize("activation", ["gelu_tanh", "quick_gelu", "silu", "relu"])
-def test_the_activation_is_the_configs(activation):
-    name = {"gelu_tanh": "gelu_pytorch_tanh"}.get(activation, activation)
-    config = transformers.BeitConfig(
-        hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=40,
-        hidden_act=name, image_size=8, patch_size=2, num_channels=2, layer_norm_eps=1e-3,
-    )  # fmt: skip
-    theirs = randomise(transformers.BeitModel(config)).double().eval()
-    ours = build(
-        activation=activation, block_tables=False, depth=1, norm_eps=1e-3, patch_size=(2, 2),
-        position_grid=(4, 4), patch_depth=1, volume=(1, 8, 8),
-    )  # fmt: skip
-    layer, block = theirs.layers[0], ours.blocks[0]
-    with torch.no_grad():
-        for name, module in (("q", 0), ("k", 1), ("v", 2)):
-            part = getattr(layer.attention, f"{name}_proj")
-            block.attn.qkv.weight[24 * module : 24 * module + 24] = part.weight
-        block.attn.q_bias.copy_(layer.attention.q_proj.bias)
-        block.attn.v_bias.copy_(layer.attention.v_proj.bias)
-        block.attn.proj.load_state_dict(layer.attention.o_proj.state_dict())
-        block.mlp.load_state_dict(layer.mlp.state_dict())
-        block.norm1.load_state_dict(layer.layernorm_before.state_dict())
-        block.norm2.load_state_dict(layer.layernorm_after.state_dict())
-        block.ls1.gamma.copy_(layer.lambda_1)
-        block.ls2.gamma.copy_(layer.lambda_2)
-        x = torch.randn(2, 7, 24, dtype=torch.float64)
-        close(block(x, torch.zeros(1, 1, 1, 7, dtype=torch.float64)), layer(x))
-
-
 @every_case
 def test_tensors_are_those_the_config_lists(case):
     net = build(**CASES[case][1])
@@ -311,68 +281,6 @@ def test_bfloat16_and_autocast_stay_near(case):
     assert half.dtype == torch.bfloat16
     for got in (mixed, half):
         assert (got.float() - expected).square().mean().sqrt() < 0.1 * scale
-
-
-# --- files, decoders, optimizers ---------------------------------------------------------------
-
-
-def saved(folder, **changes):
-    """A network with random tables in depth, and the network as its files give it back."""
-    net = Backbone(BeitConfig(**{**PLAIN, **changes})).eval()
-    randomise(net)
-    return net, net.save_pretrained(folder)
-
-
-@every_case
-def test_it_comes_back_from_its_files(case, tmp_path):
-    net, folder = saved(tmp_path / "saved", **CASES[case][1])
-    again = load(folder).eval()
-    x = torch.randn(1, 2, 12, 12, 10)
-    with torch.inference_mode():
-        assert torch.equal(again(x), net(x))
-    assert again.config == net.config
-    assert again.config.depth_positions == 0
-
-
-def test_learned_depth_tables_are_in_the_file_and_resized(tmp_path):
-    net, _ = saved(tmp_path / "saved")
-    with torch.no_grad():
-        for block in net.blocks:
-            block.position_bias.depth.copy_(torch.arange(-2.0, 3.0).unsqueeze(1))
-    folder = net.save_pretrained(tmp_path / "learned")
-    assert torch.equal(
-        load(folder).blocks[0].position_bias.depth, net.blocks[0].position_bias.depth
-    )
-    assert load(folder).config.depth_positions == 3
-    deeper = load(folder, volume=(24, 12, 10))
-    line = deeper.blocks[0].position_bias.depth[:, 0]
-    assert line.shape == (11,)
-    assert (line.diff() >= 0).all()
-    assert line[5].item() == pytest.approx(0)
-
-
-@pytest.mark.parametrize("resizing", ["bilinear", "width_first", "geometric"])
-def test_tables_are_resized_once_as_the_config_says(tmp_path, resizing):
-    net, folder = saved(tmp_path / "saved", table_resizing=resizing)
-    larger = load(folder, volume=(8, 18, 14))
-    table = net.blocks[1].position_bias.plane
-    expected = bias_tables.resize_table(table, (4, 5), (6, 7), resizing)
-    assert torch.equal(larger.blocks[1].position_bias.plane, expected)
-    again = load(larger.save_pretrained(tmp_path / "larger"))
-    assert torch.equal(again.blocks[1].position_bias.plane, expected)
-
-
-@pytest.mark.parametrize("decoder, depth", [("linear", 8), ("unetr", 8), ("upernet", 4)])
-def test_each_decoder_reads_it_and_comes_back_from_files(tmp_path, decoder, depth):
-    _, folder = saved(tmp_path / "saved")
-    network = load(folder, volume=(depth, 12, 10))
-    model = segmenter(network, classes=3, decoder=decoder, features=8).eval()
-    volume = torch.rand(2, 2, depth, 12, 10)
-    with torch.inference_mode():
-        logits = model(volume)
-        model.save_pretrained(tmp_path / "segmenter")
-        assert torch.equal(load(tmp_path / "segmenter").eval()(volume), logits)
-    assert logits.shape == (2, 3, 1 if decoder == "upernet" else depth, 12, 10)
 
 
 @pytest.mark.parametrize("case", ["a table per block", "a shared table"])
