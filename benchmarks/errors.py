@@ -22,6 +22,7 @@ from tests.support.checkpoints import (
     save_dino_pth,
     save_timm,
     save_transformers,
+    swin_original,
 )
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
@@ -29,6 +30,12 @@ _VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
 _384 = {"image_size": 384}
 _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
+_SWIN = {
+    "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "patch_size": 4,
+    "mlp_ratio": 4.0,
+}  # fmt: skip
+_WINDOW_7, _WINDOW_8 = ({"window_size": n, "image_size": 32 * n} for n in (7, 8))
+_TIMM_7, _TIMM_8 = ({"window_size": n, "img_size": 32 * n} for n in (7, 8))
 SOURCES = {
     "hf_vit": ("ViT-B/16", "vit", _VIT),
     "hf_vit_mae": ("ViT-MAE-B/16", "vit_mae", _VIT),
@@ -43,6 +50,8 @@ SOURCES = {
     "hf_beit, shared": ("BEiT-B/16, a shared table", "beit_cls", _VIT),
     "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit", _VIT | _384),
     "hf_data2vec_vision": ("data2vec-B/16", "data2vec_classifier", _VIT),
+    "hf_swin": ("Swin-B, windows 7", "swin", _SWIN | _WINDOW_7),
+    "hf_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2", _SWIN | _WINDOW_8),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "timm_vit, augreg": ("ViT-B/16", "augreg", _TIMM),
     "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
@@ -50,6 +59,9 @@ SOURCES = {
     "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
     "timm_beit": ("BEiT-B/16", "beit_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_beit, v2": ("BEiT v2 B/16", "beitv2_timm", _TIMM | {"mlp_ratio": 4.0}),
+    "timm_swin": ("Swin-B, windows 7", "swin_timm", _SWIN | _TIMM_7),
+    "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
+    "swin": ("Swin's .pth, width 16 (small)", "", {}),
     "beit": ("BEiT's .pth, width 128 (small)", "", {}),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
     "moco_v3": ("MoCo v3's .pth.tar, width 48 (small)", "", {}),
@@ -61,6 +73,9 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     if name == "moco_v3":
         torch.save(moco_v3(), folder / "vit-s-300ep.pth.tar")
         return folder / "vit-s-300ep.pth.tar"
+    if name == "swin":
+        torch.save(swin_original(), folder / "swin_base_patch4_window7_224.pth")
+        return folder / "swin_base_patch4_window7_224.pth"
     if name == "beit":
         torch.save(beit_original(), folder / "beit_base_patch16_224_pt22k.pth")
         return folder / "beit_base_patch16_224_pt22k.pth"
