@@ -90,7 +90,7 @@ _OTHER_REGION = -100.0 ==> _OTHER_REGION = 0.0
 places[:, :, None] - places[:, None] ==> places[:, None] - places[:, :, None]
 == window-table-clipped: a clipped window reads the first rows of its table
 table_rows(window: Triple, table: Triple, ==> table_rows(table: Triple, window: Triple,
-@@ inflate_zoo/networks/grids.py | networks/test_windows.py networks/swin/test_network.py
+@@ inflate_zoo/networks/grids.py | networks/test_windows.py
 == shift-over-clipped: a window that covers depth is shifted
 deep = 0 if grid[0] <= window[0] or not shifted else ==> deep = 0 if not shifted else
 == clipped-by-side: the plane is always clipped side by side
