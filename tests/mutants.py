@@ -71,8 +71,8 @@ copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.g
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
 @@ inflate_zoo/networks/attention.py | conversion/test_beit.py
-== key-bias: the key has the query's bias
-torch.zeros_like(self.q_bias) ==> self.q_bias
+== key-bias: the key has the query's bias, the query none
+self.q_bias, torch.zeros_like(self.q_bias), self ==> torch.zeros_like(self.q_bias), self.q_bias, self
 @@ inflate_zoo/naming/readers/beit.py | naming/readers/test_beit.py
 == bias-grid-square: transformers' tables of no square are taken for height first
 if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
