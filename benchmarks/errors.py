@@ -22,6 +22,7 @@ from tests.support.checkpoints import (
     save_dino_pth,
     save_timm,
     save_transformers,
+    swin_original,
 )
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
@@ -30,6 +31,12 @@ _384 = {"image_size": 384}
 _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
 _EVA02 = _TIMM | {"patch_size": 14, "mlp_ratio": 4 * 2 / 3}
+_SWIN = {
+    "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "patch_size": 4,
+    "mlp_ratio": 4.0,
+}  # fmt: skip
+_WINDOW_7, _WINDOW_8 = ({"window_size": n, "image_size": 32 * n} for n in (7, 8))
+_TIMM_7, _TIMM_8 = ({"window_size": n, "img_size": 32 * n} for n in (7, 8))
 SOURCES = {
     "hf_vit": ("ViT-B/16", "vit", _VIT),
     "hf_vit_mae": ("ViT-MAE-B/16", "vit_mae", _VIT),
@@ -46,6 +53,8 @@ SOURCES = {
     "hf_data2vec_vision": ("data2vec-B/16", "data2vec_classifier", _VIT),
     "hf_dinov3": ("DINOv3-B/16", "dinov3", _VIT),
     "hf_dinov3, gated": ("DINOv3-B/16 with a gate", "dinov3_gated", _VIT),
+    "hf_swin": ("Swin-B, windows 7", "swin", _SWIN | _WINDOW_7),
+    "hf_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2", _SWIN | _WINDOW_8),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "timm_vit, augreg": ("ViT-B/16", "augreg", _TIMM),
     "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
@@ -58,6 +67,9 @@ SOURCES = {
     "timm_eva02": ("EVA-02-S/14", "eva02_timm", _EVA02 | {"embed_dim": 384, "num_heads": 6}),
     "timm_eva02_split": ("EVA-02-B/14", "eva02_timm_split", _EVA02),
     "timm_eva02_split, clip": ("EVA-02-CLIP-B/16", "eva02_timm_clip", _EVA02 | {"patch_size": 16}),
+    "timm_swin": ("Swin-B, windows 7", "swin_timm", _SWIN | _TIMM_7),
+    "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
+    "swin": ("Swin's .pth, width 16 (small)", "", {}),
     "beit": ("BEiT's .pth, width 128 (small)", "", {}),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
     "moco_v3": ("MoCo v3's .pth.tar, width 48 (small)", "", {}),
@@ -69,6 +81,9 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     if name == "moco_v3":
         torch.save(moco_v3(), folder / "vit-s-300ep.pth.tar")
         return folder / "vit-s-300ep.pth.tar"
+    if name == "swin":
+        torch.save(swin_original(), folder / "swin_base_patch4_window7_224.pth")
+        return folder / "swin_base_patch4_window7_224.pth"
     if name == "beit":
         torch.save(beit_original(), folder / "beit_base_patch16_224_pt22k.pth")
         return folder / "beit_base_patch16_224_pt22k.pth"

@@ -124,6 +124,43 @@ positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
 @@ inflate_zoo/naming/configs/timm_eva.py | naming/configs/test_timm_eva.py
 == any-pairs: whatever is rotary beside a table is taken for EVA-02
 and not block.attn.rotate_half ==> and True
+@@ inflate_zoo/networks/windows.py | networks/test_windows.py
+== window-padding-leaks: what pads depth takes part in attention
+if placement.late[0] or placement.padded[0] > placement.grid[0]: ==> if False:
+== window-regions-open: tokens that a shift carried around see their new neighbours
+_OTHER_REGION = -100.0 ==> _OTHER_REGION = 0.0
+== window-depth-open: the same along depth alone
+= mask.masked_fill(apart, float("-inf")) ==> = mask
+== window-offsets-turned: a table's rows are read key minus query
+places[:, :, None] - places[:, None] ==> places[:, None] - places[:, :, None]
+== window-table-clipped: a clipped window reads the first rows of its table
+table_rows(window: Triple, table: Triple, ==> table_rows(table: Triple, window: Triple,
+@@ inflate_zoo/networks/grids.py | networks/test_windows.py
+== shift-over-clipped: a window that covers depth is shifted
+deep = 0 if grid[0] <= window[0] or not shifted else ==> deep = 0 if not shifted else
+== clipped-by-side: the plane is always clipped side by side
+if clipping == "plane" and any(covered): ==> if False:
+@@ inflate_zoo/networks/stages.py | networks/swin/test_network.py
+== merge-height-first: neighbours stand height outermost
+permute(0, 1, 3, 5, 2, 6, 4, 7) ==> permute(0, 1, 3, 5, 2, 4, 6, 7)
+@@ inflate_zoo/networks/swinv2/network.py | networks/swinv2/test_network.py
+== scale-unbounded: the cosine's factor has no bound
+self.logit_scale.clamp(max=_MOST_SCALE).exp() ==> self.logit_scale.clamp(max=50).exp()
+@@ inflate_zoo/networks/swinv2/config.py | networks/swinv2/test_network.py
+== units-own: offsets are measured by the network's windows, not by those it was trained with
+max(1, (trained or own) - 1) ==> max(1, own - 1)
+@@ inflate_zoo/inflation/roles.py | whole/test_windows_over_depth.py
+== merge-unhalved: a kernel that merges over depth counts both slices whole
+half = tensors[0] / 2 ==> half = tensors[0]
+== table-interleaved: a table's rows are repeated one by one
+table.repeat(2 * recipe.windows.depth - 1, 1) ==> table.repeat_interleave(2 * recipe.windows.depth - 1, 0)
+== offset-depth-last: the coordinate of depth is taken for the width's
+new_tensor([1, 2]) ==> new_tensor([0, 1])
+@@ converters/timm_swin.toml | conversion/test_swin.py
+== timm-pads-first: timm pads a plane before it shifts it
+padding = { default = "after_shift" } ==> padding = { default = "before_shift" }
+== timm-clips-whole: timm clips both sides of a plane
+clipping = { default = "axis" } ==> clipping = { default = "plane" }
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config
@@ -175,8 +212,8 @@ strict=True, assign=True ==> strict=False, assign=True
 @@ inflate_zoo/naming/patterns.py | naming/test_patterns.py naming/test_plan.py naming/test_towers.py
 == prefix-late: names are looked up before the prefix is stripped
 elif match := match_name(family, bare): ==> elif match := match_name(family, name):
-== chunks-unknown: the number of a chunk is taken for the block's
-rf"(?:{_NUMBER}\.)?(?P<index>{_NUMBER})" ==> rf"(?P<index>{_NUMBER})(?:\.{_NUMBER})?"
+== chunks-unknown: the number of a chunk before the block's is not understood
+if len(offsets) == 1 else "" ==> if len(offsets) == 3 else ""
 == wrappers-unknown: torch's wrappers inside a tower hide its names
 part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 == unknown-dropped: tensors nobody knows are dropped silently

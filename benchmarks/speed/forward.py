@@ -2,7 +2,9 @@
 
 ViT-B/16 against MONAI's `ViT`; BEiT-B/16 against timm's own blocks on the same tokens, their tables
 tiled over depth and the cls key's log D in the rows; DINOv3-B/16 likewise, its rotary table tiled
-over depth and the prefix keys' log D in a mask.
+over depth and the prefix keys' log D in a mask; Swin-T, patch 2, against MONAI's
+`SwinTransformer` (merging over depth too) or torchvision's `SwinTransformer3d` (in the plane); take
+`--extent 112`, which is whole windows at every stage: both let padding along depth leak.
 
 Rounds are interleaved: each round times every arm once, in rotating order, and the ratio is taken
 inside the round (their seconds / ours, so above 1 means that ours is faster). The table holds
@@ -30,16 +32,21 @@ import timm
 import torch
 from eva_blocks import EvaBlocks, build_dinov3
 from monai.networks.nets import ViT
+from monai.networks.nets.swin_unetr import SwinTransformer as MonaiSwin
 from timm.models.beit import Block as TimmBlock
 from torch import Tensor, nn
+from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.beit.network import Beit
 from inflate_zoo.networks.network import Network3D
+from inflate_zoo.networks.swin.config import SwinConfig
+from inflate_zoo.networks.swin.network import SwinTransformer
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
 
-OURS, WITH_CLS, MONAI, TIMM = "ours", "ours, with cls token", "MONAI", "timm"
+OURS, WITH_CLS = "ours", "ours, with cls token"
+MONAI, TIMM, TORCHVISION = "MONAI", "timm", "torchvision"
 COMPILED = ", compiled"
 Step = Callable[[], object]
 
@@ -208,6 +215,108 @@ class TimmBlocks(nn.Module):
         return x
 
 
+SWIN_DEPTHS, SWIN_HEADS, SWIN_DIM = (2, 2, 6, 2), (3, 6, 12, 24), 96
+# MONAI puts neighbours side by side in this order: depth, height, width.
+MONAI_ORDER = ("000", "100", "010", "001", "110", "101", "011", "111")
+
+
+def build_swin(size: Size, *, merge_depth: bool) -> SwinTransformer:
+    """Our Swin-T, patch 2, windows of 7 tokens; random weights."""
+    return SwinTransformer(
+        SwinConfig(
+            embed_dim=SWIN_DIM,
+            depths=SWIN_DEPTHS,
+            num_heads=SWIN_HEADS,
+            mlp_dims=tuple(4 * SWIN_DIM * 2**stage for stage in range(4)),
+            activation="gelu",
+            norm_eps=1e-5,
+            outer_eps=1e-5,
+            in_channels=1,
+            patch_size=(2, 2),
+            image_size=(size.extent, size.extent),
+            windows=((7, 7),) * 4,
+            clipping="axis",
+            padding="before_shift",
+            qkv_bias=True,
+            stem_norm=True,
+            stem_bias=True,
+            patch_depth=2,
+            volume=(size.extent,) * 3,
+            depth_window=7,
+            merge_depth=merge_depth,
+        )
+    )
+
+
+class TheirSwin(nn.Module):
+    """Another library's Swin with the weights of ours, up to the last norm."""
+
+    def __init__(self, ours: SwinTransformer, library: str) -> None:
+        super().__init__()
+        self.is_monai = library == MONAI
+        if self.is_monai:
+            self.net = MonaiSwin(
+                in_chans=1, embed_dim=SWIN_DIM, window_size=(7,) * 3, patch_size=(2,) * 3,
+                depths=SWIN_DEPTHS, num_heads=SWIN_HEADS, patch_norm=True,
+            )  # fmt: skip
+            self.net.layers4[0].downsample = None  # one more than anybody else has
+            self.net.norm = copy.deepcopy(ours.norm)
+        else:
+            self.net = SwinTransformer3d(
+                patch_size=[2] * 3, embed_dim=SWIN_DIM, depths=list(SWIN_DEPTHS),
+                num_heads=list(SWIN_HEADS), window_size=[7] * 3, num_classes=1,
+                stochastic_depth_prob=0.0,
+            )  # fmt: skip
+            self.net.patch_embed.proj = nn.Conv3d(1, SWIN_DIM, 2, 2)
+            self.net.head = nn.Identity()
+        names = monai_swin_names(ours) if self.is_monai else torchvision_names(ours)
+        result = self.net.load_state_dict(names, strict=False)
+        left = [name for name in result.missing_keys if "relative_position_index" not in name]
+        if left or result.unexpected_keys:
+            raise SystemExit(f"weights not copied: {left} {result.unexpected_keys}")
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """All tokens after the last norm."""
+        net = self.net
+        if not self.is_monai:
+            return net.norm(net.features(net.patch_embed(volume))).flatten(1, 3)
+        x = net.patch_embed(volume)
+        for layers in (net.layers1, net.layers2, net.layers3, net.layers4):
+            x = layers[0](x.contiguous())
+        return net.norm(x.movedim(1, -1).flatten(1, 3))
+
+
+def torchvision_names(ours: SwinTransformer) -> dict[str, Tensor]:
+    """The tensors of ours under torchvision's names."""
+    named = {}
+    for name, tensor in ours.state_dict().items():
+        kind, index, *rest = name.replace("blocks.", "").split(".")
+        if kind in ("stages", "merges"):
+            name = ".".join(["features", str(2 * int(index) + (kind == "merges")), *rest])
+        name = name.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.3")
+        name = name.replace("norm_pre", "patch_embed.norm")
+        named[name.replace("patch_embed.w", "patch_embed.proj.w")] = tensor
+    named["patch_embed.proj.bias"] = named.pop("patch_embed.bias")
+    return named
+
+
+def monai_swin_names(ours: SwinTransformer) -> dict[str, Tensor]:
+    """The tensors of ours under MONAI's names, neighbours in its order."""
+    named = {}
+    order = [4 * int(d) + 2 * int(w) + int(h) for d, h, w in MONAI_ORDER]
+    for name, tensor in torchvision_names(ours).items():
+        kind, index, *rest = name.split(".")
+        if kind == "features":
+            layer = int(index) // 2 + 1
+            parts = ["blocks", *rest] if int(index) % 2 == 0 else ["downsample", *rest]
+            name = ".".join([f"layers{layer}", "0", *parts])
+            name = name.replace("mlp.0", "mlp.linear1").replace("mlp.3", "mlp.linear2")
+        if "downsample" in name:
+            tensor = tensor.unflatten(-1, (8, -1))[..., order, :].flatten(-2)
+        named[name] = tensor
+    return named
+
+
 def offsets_3d(depth: int, height: int, width: int) -> Tensor:
     """The row of a table with a row for every offset, for every query and key, cls first."""
     axes = [torch.arange(n) for n in (depth, height, width)]
@@ -235,7 +344,11 @@ def tokens_of(net: nn.Module) -> Callable[[Tensor], Tensor]:
     """All tokens after the last norm, of any library's network."""
     if isinstance(net, Network3D):
         return net.forward_features
-    return net if isinstance(net, TimmBlocks | EvaBlocks) else lambda volume: net(volume)[0]
+    return (
+        net
+        if isinstance(net, TimmBlocks | EvaBlocks | TheirSwin)
+        else lambda volume: net(volume)[0]
+    )
 
 
 def check(ours: nn.Module, theirs: nn.Module, volume: Tensor) -> float:
@@ -316,7 +429,7 @@ def ratios(times: dict[str, list[float]], ours: str, theirs: str) -> list[float]
 
 def rows(what: str, dtype: str, times: dict[str, list[float]]) -> list[str]:
     """Markdown rows: each of our arms against each of theirs."""
-    baselines = [name for name in times if name.startswith((MONAI, TIMM))]
+    baselines = [name for name in times if name.startswith((MONAI, TIMM, TORCHVISION))]
     lines = []
     for name in [name for name in times if name not in baselines]:
         for baseline in baselines:
@@ -349,12 +462,22 @@ def machine(device: str) -> str:
     return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
+NAMES = {
+    "vit": "ViT-B/16",
+    "beit": "BEiT-B/16",
+    "dinov3": "DINOv3-B/16",
+    "swin-monai": "Swin-T, patch 2, merging over depth too,",
+    "swin-torchvision": "Swin-T, patch 2, merging in the plane,",
+}
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--network", choices=["vit", "beit", "dinov3"], default="vit")
+    parser.add_argument("--network", choices=list(NAMES), default="vit")
     parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
     parser.add_argument("--batch", type=int, default=None, help="volumes; 2 on a CPU, 16 on CUDA")
+    parser.add_argument("--extent", type=int, default=96, help="voxels of a side")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
     parser.add_argument("--compile", action="store_true", help="compiled networks as well")
     parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=None)
@@ -378,6 +501,11 @@ def build_networks(network: str, size: Size) -> tuple[dict[str, nn.Module], str]
         beit = build_beit(size)
         randomise(beit)
         return {OURS: beit, TIMM: TimmBlocks(size, beit)}, TIMM
+    if network.startswith("swin"):
+        library = MONAI if network == "swin-monai" else TORCHVISION
+        swin = build_swin(size, merge_depth=library == MONAI)
+        randomise(swin)
+        return {OURS: swin, library: TheirSwin(swin, library)}, library
     plain = build_ours(size, cls_token=False)
     randomise(plain)
     with_cls = build_ours(size, cls_token=True)
@@ -386,7 +514,7 @@ def build_networks(network: str, size: Size) -> tuple[dict[str, nn.Module], str]
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
-    device, size = options.device, Size()
+    device, size = options.device, Size(extent=options.extent)
     nets, theirs = build_networks(options.network, size)
     for net in nets.values():
         net.to(device)
@@ -418,8 +546,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{what}, {dtype} ...", file=sys.stderr)
             lines += rows(what, dtype, measure(arms, options.rounds, repeats, device))
 
-    name = {"vit": "ViT", "beit": "BEiT", "dinov3": "DINOv3"}[options.network]
-    print(f"{name}-B/16 on {options.batch} volumes of {size.extent}^3 voxels, one channel.")
+    shape = f"{options.batch} volumes of {size.extent}^3 voxels"
+    print(f"{NAMES[options.network]} on {shape}, one channel.")
     versions = f"MONAI {monai.__version__}, timm {timm.__version__}"
     print(f"{machine(device)}; torch {torch.__version__}, {versions}.")
     print(f"Same weights, outputs agree to {error:.1e} (float32, eager, before timing).")

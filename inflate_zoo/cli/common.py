@@ -78,6 +78,12 @@ Scheme = Annotated[str, typer.Option(help="How the stem gains depth: see 'inflat
 PatchDepth = Annotated[
     int | None, typer.Option(help="Patch size along depth in voxels [default: as in the plane].")
 ]
+DepthWindow = Annotated[
+    int | None, typer.Option(help="Depth of windows in tokens [default: as in the plane].")
+]
+MergeDepth = Annotated[
+    bool, typer.Option("--merge-depth", help="Merge tokens over depth too, where stages merge.")
+]
 Volume = Annotated[
     Any,
     typer.Option(parser=parse_volume, metavar="D,H,W", help="Volume in voxels the network takes."),

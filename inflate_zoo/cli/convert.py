@@ -12,9 +12,11 @@ from inflate_zoo.cli.common import (
     Arch,
     Channels,
     Debug,
+    DepthWindow,
     Family,
     Format,
     Mean,
+    MergeDepth,
     OutputFormat,
     PatchDepth,
     Revision,
@@ -77,6 +79,8 @@ def command(
     ] = False,
     mean: Mean = None,
     std: Std = None,
+    depth_window: DepthWindow = None,
+    merge_depth: MergeDepth = False,
     revision: Revision = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, float16 or bfloat16 [default: the source's].")
@@ -105,6 +109,7 @@ def command(
     options = checked_options(
         scheme, patch_depth, volume, channels, dtype,
         fold_normalization=fold_normalization, mean=mean, std=std,
+        depth_window=depth_window, merge_depth=merge_depth,
     )  # fmt: skip
     with _progress() as progress:
         request = Request(options, family, arch, weights, verify=verify, force=force)

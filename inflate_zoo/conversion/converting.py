@@ -44,6 +44,8 @@ def convert(
     fold_normalization: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    depth_window: int | None = None,
+    merge_depth: bool = False,
     revision: str | None = None,
     dtype: str | None = None,
     family: str | None = None,
@@ -67,6 +69,10 @@ def convert(
         mean: What to fold instead of what the source states, in intensities of [0, 1]: one value
             per channel of the source, or one for all.
         std: Likewise; both or neither.
+        depth_window: Depth of a network's windows, in tokens; as high as they are by default. On a
+            grid that is less deep they are clipped.
+        merge_depth: Merge tokens over depth too where stages follow one another; in the plane alone
+            by default.
         revision: Branch, tag or commit of a Hub repo.
         dtype: `float32`, `float16` or `bfloat16` for all tensors; `None` keeps the source's, and
             writes the stem in float32.
@@ -89,6 +95,7 @@ def convert(
     options = checked_options(
         scheme, patch_depth, volume, channels, dtype,
         fold_normalization=fold_normalization, mean=mean, std=std,
+        depth_window=depth_window, merge_depth=merge_depth,
     )  # fmt: skip
     request = Request(options, family, arch, weights, verify=verify, force=force)
     return convert_source(source, out, request, revision=revision)
@@ -326,6 +333,8 @@ def verify(
         fold_normalization=wanted.fold_normalization,
         mean=wanted.given.mean if wanted.given else None,
         std=wanted.given.std if wanted.given else None,
+        depth_window=wanted.depth_window,
+        merge_depth=wanted.merge_depth,
     )
     is_timm_file = origin.arch and not (found.config or {}).get("architecture")
     family = None if origin.arch else origin.family

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 from shlex import quote
@@ -45,6 +46,8 @@ def inspect_source(
     patch_depth: int | None = None,
     volume: Sequence[int] | None = None,
     channels: int = 1,
+    depth_window: int | None = None,
+    merge_depth: bool = False,
     spacing: Sequence[float] | None = None,
     revision: str | None = None,
     family: str | None = None,
@@ -59,6 +62,8 @@ def inspect_source(
         patch_depth: In voxels.
         volume: Volume (depth, height, width) in voxels to count tokens and memory for.
         channels: Input channels.
+        depth_window: As for `convert`; likewise merge_depth.
+        merge_depth: Merge over depth too.
         spacing: Voxel size (depth, height, width) in mm; a patch depth is proposed from it.
         revision: Of a Hub repo.
         family: Family.
@@ -72,7 +77,11 @@ def inspect_source(
         UsageError: The source cannot be used.
         HubError: The Hub could not be reached, or refused.
     """
-    options = checked_options(scheme, patch_depth, volume, channels, None, fold_normalization=False)
+    asked = partial(
+        checked_options, channels=channels, dtype=None, fold_normalization=False,
+        depth_window=depth_window, merge_depth=merge_depth,
+    )  # fmt: skip
+    options = asked(scheme, patch_depth, volume)
     if spacing is not None and (len(spacing) != 3 or not all(0 < mm < 1e6 for mm in spacing)):
         raise UsageError(
             "spacing is not three positive numbers",
@@ -84,7 +93,7 @@ def inspect_source(
     plan = understood.plan
     proposed = propose_patch_depth(plan.architecture.patch_size, spacing) if spacing else None
     if proposed is not None and patch_depth is None and volume is None:
-        options = checked_options(scheme, proposed, None, channels, None, fold_normalization=False)
+        options = asked(scheme, proposed, None)
     recipe, _ = make_recipe(options, understood, config, preprocessor)
     fed = find_feeding(understood, config, preprocessor)
     inflated = backbone_config(plan, recipe)

@@ -11,12 +11,14 @@ from importlib.metadata import version
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from inflate_zoo.conversion import staged_originals
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import network_in_memory, stacked
 from inflate_zoo.naming.configs.timm_models import create_timm
 from inflate_zoo.naming.patterns import bare_name, match_header, sources_of
+from inflate_zoo.networks.base import Windows
 from inflate_zoo.networks.beit.config import BeitForm
 from inflate_zoo.networks.vit.config import VitForm
 
@@ -70,6 +72,10 @@ class Asked:
         """Height and width of the images that it is to take, in pixels."""
         height, width = self.plan.architecture.stride
         return self.grid[0] * height, self.grid[1] * width
+
+    def held(self, kept: TensorPlan) -> Tensor:
+        """One tensor of the 2D network, as the state has it."""
+        return self.state[_library_name(self.plan, kept)]
 
 
 Build = Callable[[Asked], Reference | None]
@@ -149,7 +155,9 @@ def _own_reference(
     library = "transformers" if understood.plan.family.library == "transformers" else "timm"
     height, width = (n * step for n, step in zip(grid, form.stride, strict=True))
     native_size = [n * s for n, s in zip(form.native_grid, form.stride, strict=True)]
-    flat = Recipe("center", 1, (1, native_size[0], native_size[1]), form.in_channels)
+    windows = None if form.window is None else Windows(1, merge_depth=False)
+    volume = (1, native_size[0], native_size[1])
+    flat = Recipe("center", 1, volume, form.in_channels, windows=windows)
     network = network_in_memory(understood, checkpoint, flat, (1, height, width)).eval()
     return Reference(
         f"inflate-zoo's own 2D form ({library} cannot build this source)",
@@ -308,8 +316,25 @@ def _all_normed(model: Any, images: Tensor, _: int) -> Tensor:
     return normed
 
 
+def _timm_staged(asked: Asked, build: Callable[[Asked], Any | None]) -> Reference | None:
+    """Swin of timm's; `None` where it cannot take its tensors."""
+    model = build(asked)
+    if model is None:
+        return None
+    called = f"timm {version('timm')} {type(model).__name__}"
+    pooled = None if asked.plan.repooled else _mean
+    return Reference(called, partial(staged_originals.tokens_of, model), pooled)
+
+
+def _mean(tokens: Tensor) -> Tensor:
+    return tokens.mean(dim=1)
+
+
 def _transformers(
-    asked: Asked, tokens: Tokens = _last, unused: tuple[str, ...] = ()
+    asked: Asked,
+    tokens: Tokens = _last,
+    unused: tuple[str, ...] = (),
+    pooled: Callable[[Tensor], Tensor] | None = None,
 ) -> Reference | None:
     """A class of transformers; `None` where transformers cannot take its tensors.
 
@@ -317,6 +342,7 @@ def _transformers(
         asked: What it is built of; of the config what the gate admits.
         tokens: From the model, images and the number of patches to the tokens.
         unused: What the names of tensors begin with that the tokens do not need.
+        pooled: From tokens to the pooled vector, where the model pools without weights.
     """
     size = asked.size
     fields = {**asked.understood.raw, "image_size": size[0] if size[0] == size[1] else size}
@@ -324,7 +350,7 @@ def _transformers(
     model = _model_of(asked, fields, state, unused)
     if model is None:
         return None
-    return Reference(_called(model), lambda images: tokens(model, images, prod(asked.grid)), None)
+    return Reference(_called(model), lambda images: tokens(model, images, prod(asked.grid)), pooled)
 
 
 def _called(model: Any) -> str:
@@ -413,5 +439,9 @@ ORIGINALS: dict[str, Build] = {
     "ViTMAEModel": partial(_encoder, tokens=_unmasked),
     "ViTMSNModel": _encoder,
     "ViTModel": _encoder,
+    "SwinTransformer": partial(_timm_staged, build=staged_originals.timm_swin),
+    "SwinTransformerV2": partial(_timm_staged, build=staged_originals.timm_swinv2),
+    "Swinv2Model": partial(_encoder, pooled=_mean),
+    "SwinModel": partial(_encoder, pooled=_mean),
     "VisionTransformer": _timm_vit,
 }

@@ -18,10 +18,11 @@ from inflate_zoo.conversion.record import Verification
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.files.dtypes import torch_dtype
-from inflate_zoo.inflation.recipe import Recipe
+from inflate_zoo.inflation.recipe import Recipe, backbone_config
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
 from inflate_zoo.networks.backbone import Backbone
+from inflate_zoo.networks.base import Windows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,9 +38,18 @@ TOLERANCE = 1e-4
 _MOST_TOKENS = 600
 
 
-def _proof_grid(native: tuple[int, int]) -> tuple[int, int, int]:
-    """Depth tokens and the in-plane grid: native where two depth tokens of it are few enough."""
+def _proof_grid(
+    native: tuple[int, int], windows: Windows | None, merged: int
+) -> tuple[int, int, int]:
+    """Depth tokens and the in-plane grid: native where two depth tokens of it are few enough.
+
+    Windows over depth are shifted and padded where there is one token more than they are deep: in
+    the first stage, whose tokens `merged` times as many are as those of the last.
+    """
     height, width = native
+    deep = 0 if windows is None else -(-(windows.depth + 1) // merged)
+    if deep and deep * height * width <= _MOST_TOKENS:
+        return deep, height, width
     room = _MOST_TOKENS // 2
     if height * width > room:
         shrink = (room / (height * width)) ** 0.5
@@ -70,10 +80,12 @@ def prove(
         What was measured; nothing is raised for a failed proof.
     """
     form = understood.plan.architecture
-    depth, *plane = _proof_grid(form.native_grid)
+    step = backbone_config(understood.plan, recipe).levels[-1].stride[0]
+    merged = step // recipe.patch_depth
+    depth, *plane = _proof_grid(form.native_grid, recipe.windows, merged)
     grid = (plane[0], plane[1])
     size = tuple(n * step for n, step in zip(grid, form.stride, strict=True))
-    volumes = [(n * recipe.patch_depth, size[0], size[1]) for n in (depth, 1)]
+    volumes = [(n * step, size[0], size[1]) for n in (depth, 1)]
     original = original_of(understood, checkpoint, grid)
     narrowed = recipe.dtype in ("float16", "bfloat16")
     feeder = None
@@ -217,11 +229,14 @@ def _any_volume(
     understood: Understood,
     feeder: Feeder | None,
 ) -> dict[str, float]:
-    volume = _random((1, recipe.channels, *network.config.volume), recipe)
+    depth, *plane = network.config.volume
+    volume = _random((1, recipe.channels, recipe.patch_depth, *plane), recipe)
     scheme, channels = SCHEMES[recipe.scheme], understood.plan.architecture.in_channels
     weights = scheme.weights(recipe.patch_depth)
     expected = original.tokens(_for_reference(volume, weights, channels, feeder))
-    got = network.forward_features(_for_network(volume, recipe))
+    # Where depth is merged, as many equal patches as a token takes in.
+    repeated = _for_network(volume, recipe).repeat(1, 1, depth // recipe.patch_depth, 1, 1)
+    got = network.forward_features(repeated)
     scale = expected.square().mean().sqrt()
     return {scheme.slice_name: _error(got, expected, scale)}
 

@@ -163,6 +163,8 @@ class RecordedRecipe(_Recorded):
         normalization_from: Where it stands, for people.
         normalization_basis: Who says so; `None` where nothing is folded, and in records that do
             not say it.
+        depth_window: Depth of the network's windows, in tokens; `None` where it has none.
+        merge_depth: Whether tokens are merged over depth too.
     """
 
     scheme: SchemeName
@@ -174,6 +176,8 @@ class RecordedRecipe(_Recorded):
     normalization: Normalization | None = None
     normalization_from: str | None = None
     normalization_basis: Basis | None = None
+    depth_window: Count | None = None
+    merge_depth: bool = False
 
     @model_validator(mode="after")
     def _given_is_there(self) -> Self:
@@ -317,6 +321,9 @@ def _source_of(job: Conversion, digests: Mapping[str, str]) -> RecordedSource:
 
 def _recipe_of(job: Conversion) -> RecordedRecipe:
     recipe = job.recipe
+    windows: dict[str, Any] = {}
+    if recipe.windows is not None:
+        windows["depth_window"], windows["merge_depth"] = recipe.windows
     return RecordedRecipe(
         scheme=recipe.scheme,
         patch_depth=recipe.patch_depth,
@@ -327,6 +334,7 @@ def _recipe_of(job: Conversion) -> RecordedRecipe:
         normalization=recipe.normalization,
         normalization_from=job.fed.origin if job.fed else None,
         normalization_basis=job.fed.basis if job.fed else None,
+        **windows,
     )
 
 

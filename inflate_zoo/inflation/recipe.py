@@ -14,7 +14,8 @@ from inflate_zoo.naming.configs import normalization
 from inflate_zoo.naming.configs.normalization import Feeding, Preprocessor
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.naming.understanding import Understood, find_feeding
-from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.base import BackboneConfig, Form2D, Windows
+from inflate_zoo.networks.grids import MOST_WINDOW
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.plan import Plan
@@ -37,6 +38,8 @@ class Options:
     fold_normalization: bool = False
     dtype: str | None = None
     normalization: Normalization | None = None
+    depth_window: int | None = None
+    merge_depth: bool = False
 
 
 def checked_options(
@@ -49,6 +52,8 @@ def checked_options(
     fold_normalization: bool,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    depth_window: int | None = None,
+    merge_depth: bool = False,
 ) -> Options:
     """Check what can be checked before the source is touched.
 
@@ -64,6 +69,11 @@ def checked_options(
         raise UsageError(
             f"patch depth {patch_depth} is not in 1 to {_LARGEST_PATCH_DEPTH}",
             hint="give the depth of a patch in voxels, e.g. --patch-depth 16",
+        )
+    if depth_window is not None and not 1 <= depth_window <= MOST_WINDOW:
+        raise UsageError(
+            f"depth window {depth_window} is not in 1 to {MOST_WINDOW}",
+            hint="give the depth of windows in tokens, e.g. --depth-window 7",
         )
     if not 1 <= channels <= _LARGEST_CHANNELS:
         raise UsageError(
@@ -82,7 +92,8 @@ def checked_options(
             "--mean and --std have no use where no normalisation is folded",
             hint="add --fold-normalization, or leave them out",
         )
-    return Options(scheme, patch_depth, size, channels, fold_normalization, dtype, given)
+    recipe = (scheme, patch_depth, size, channels, fold_normalization, dtype, given)
+    return Options(*recipe, depth_window, merge_depth)
 
 
 def make_recipe(
@@ -103,11 +114,11 @@ def make_recipe(
     """
     form = understood.plan.architecture
     patch_depth = options.patch_depth or form.patch_size[0]
-    grid, step = form.native_grid, form.stride
-    volume = options.volume or (patch_depth, grid[0] * step[0], grid[1] * step[1])
-    for extent, size, axis in zip(
-        volume, (patch_depth, *step), ("depth", "height", "width"), strict=True
-    ):
+    grid, step, windows = form.native_grid, form.stride, _windows(options, form)
+    merged = step[0] // form.patch_size[0] if options.merge_depth else 1
+    deep = patch_depth * merged
+    volume = options.volume or (deep, grid[0] * step[0], grid[1] * step[1])
+    for extent, size, axis in zip(volume, (deep, *step), ("depth", "height", "width"), strict=True):
         if extent % size:
             near = max(size, round(extent / size) * size)
             raise UsageError(
@@ -116,8 +127,27 @@ def make_recipe(
             )
     fed = _folded(options, understood, config, preprocessor) if options.fold_normalization else None
     folded = normalization.for_channels(fed.normalization, form.in_channels) if fed else None
-    recipe = Recipe(options.scheme, patch_depth, volume, options.channels, folded, options.dtype)
-    return recipe, fed
+    made = (options.scheme, patch_depth, volume, options.channels, folded, options.dtype)
+    return Recipe(*made, windows), fed
+
+
+def _windows(options: Options, form: Form2D) -> Windows | None:
+    """Windows over depth, as deep as they are high by default.
+
+    Raises:
+        UsageError: Some are asked for of a network that has none.
+    """
+    if form.window is not None:
+        return Windows(options.depth_window or form.window, options.merge_depth)
+    given = {"--depth-window": options.depth_window is not None}
+    given |= {"--merge-depth": options.merge_depth}
+    if any(given.values()):
+        names = " and ".join(name for name, there in given.items() if there)
+        raise UsageError(
+            f"the network has no windows and merges no tokens: {names} has no use for it",
+            hint=f"leave out {names}",
+        )
+    return None
 
 
 def _folded(
@@ -151,6 +181,7 @@ class Recipe:
         normalization: Input normalisation folded into the stem, or `None`.
         dtype: Type of every tensor (`float32`, `float16`, `bfloat16`); `None` keeps the type of
             copied tensors and writes computed ones, the stem and its bias, in float32.
+        windows: Windows over depth; `None` where the network has none.
     """
 
     scheme: str
@@ -159,13 +190,15 @@ class Recipe:
     channels: int = 1
     normalization: Normalization | None = None
     dtype: str | None = None
+    windows: Windows | None = None
 
 
 def backbone_config(plan: Plan, recipe: Recipe) -> BackboneConfig:
     """The 3D architecture that a plan and a recipe give."""
-    return plan.architecture.inflated(
+    config = plan.architecture.inflated(
         channels=recipe.channels,
         patch_depth=recipe.patch_depth,
         volume=recipe.volume,
         stem_bias=recipe.normalization is not None,
     )
+    return config if recipe.windows is None else config.with_windows(recipe.windows)

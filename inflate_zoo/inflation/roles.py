@@ -65,6 +65,32 @@ def _stem_bias(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
     return fold_shift(folded, bias[0] if bias else None, recipe.normalization.mean)
 
 
+def _window_table(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    # The same bias at every distance in depth: equal slices are equal keys.
+    (table,) = tensors
+    return table if recipe.windows is None else table.repeat(2 * recipe.windows.depth - 1, 1)
+
+
+def _merge_norm(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    # Of equal slices both halves are alike, and so are their mean and variance.
+    return tensors[0].repeat(2) if _merges_depth(recipe) else tensors[0]
+
+
+def _merge_kernel(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    half = tensors[0] / 2
+    return half.repeat(1, 2) if _merges_depth(recipe) else tensors[0]
+
+
+def _merges_depth(recipe: Recipe) -> bool:
+    return recipe.windows is not None and recipe.windows.merge_depth
+
+
+def _offset_kernel(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
+    # Columns are depth, height, width of an offset: depth has no say at first.
+    (kernel,) = tensors
+    return kernel.new_zeros(len(kernel), 3).index_copy_(1, kernel.new_tensor([1, 2]).long(), kernel)
+
+
 _COPY = Fate(_copied, computed=False)
 ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
     {
@@ -72,6 +98,10 @@ ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
         "position_table": _COPY,
         "bias_table": _COPY,
         "token": _COPY,
+        "window_table": Fate(_window_table, computed=False),
+        "offset_kernel": Fate(_offset_kernel, computed=False),
+        "merge_norm": Fate(_merge_norm, computed=False),
+        "merge_kernel": Fate(_merge_kernel, computed=False),
         "stem_kernel": Fate(_stem_kernel, computed=True),
         "stem_bias": Fate(_stem_bias, computed=True),
     }

@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Role = Literal["stem_kernel", "stem_bias", "position_table", "bias_table", "token"]
+Role = Literal[
+    "stem_kernel",
+    "stem_bias",
+    "position_table",
+    "bias_table",
+    "window_table",
+    "offset_kernel",
+    "merge_norm",
+    "merge_kernel",
+    "token",
+]
 # Beyond these a fold leaves what float32 can hold.
 Mean = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
 Std = Annotated[float, Field(strict=True, ge=1e-6, le=1e6, allow_inf_nan=False)]
@@ -54,7 +64,8 @@ class RgbNormalization(Normalization):
 class Family(_Strict):
     """One way in which 2D vision transformer checkpoints name their tensors.
 
-    In patterns `{}` is a block index, `{wb}` is weight or bias, `{a,b,c}` (only in `join`) lists
+    In patterns `{}` is an index, of which a name may have several, `{+1}` one that is greater by 1
+    in the source than in ours, `{wb}` is weight or bias, `{a,b,c}` (only in `join`) lists
     what is stacked, `*` (only in `drop`) is anything.
 
     Attributes:

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import count
 from typing import Literal
 
 from inflate_zoo.naming.definition import Family, Role
 
 _ALTERNATIVES = re.compile(r"\{(\w+(?:,\w+)+)\}")
 _WB = ("weight", "bias")
+_INDICES = {"{}": 0, "{+1}": 1}
 # Modules that torch puts around others: compiled, sharded, recomputed. They may stand anywhere.
 _TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _NUMBER = "(?:0|[1-9][0-9]{0,3})"
@@ -33,14 +35,19 @@ class _Pattern:
     regex: re.Pattern[str]
     target: str
     parts: tuple[str, ...]
+    offsets: tuple[int, ...]  # of each index of the source over ours
 
     def match(self, name: str) -> Match | None:
         found = self.regex.fullmatch(name)
         if found is None:
             return None
         groups = found.groupdict()
-        target = self.target.replace("{}", groups.get("index") or "")
-        target = target.replace("{wb}", groups.get("wb") or "")
+        target = self.target.replace("{wb}", groups.get("wb") or "")
+        for place, offset in enumerate(self.offsets):
+            index = int(groups[f"index{place}"]) - offset
+            if index < 0:
+                return None
+            target = target.replace("{}", str(index), 1)
         part = self.parts.index(groups["part"]) if self.parts else 0
         return Match(target, part)
 
@@ -49,15 +56,27 @@ def _compile(source: str, target: str) -> _Pattern:
     found = _ALTERNATIVES.search(source)
     parts = tuple(found.group(1).split(",")) if found else ()
     pieces = re.split(r"(\{[^}]*\})", source)
+    offsets = tuple(_INDICES[piece] for piece in pieces if piece in _INDICES)
     # A block's number may follow that of its chunk: DINOv2's originals have blocks.0.3 for block 3.
-    groups = {"{}": rf"(?:{_NUMBER}\.)?(?P<index>{_NUMBER})", "{wb}": "(?P<wb>weight|bias)"}
-    regex = "".join(
-        groups.get(piece, f"(?P<part>{'|'.join(parts)})")
-        if piece.startswith("{")
-        else re.escape(piece)
-        for piece in pieces
-    )
-    return _Pattern(re.compile(regex), target, parts)
+    chunk = rf"(?:{_NUMBER}\.)?" if len(offsets) == 1 else ""
+    regex, places = "", count()
+    for piece in pieces:
+        if piece in _INDICES:
+            regex += f"{chunk}(?P<index{next(places)}>{_NUMBER})"
+        elif piece == "{wb}":
+            regex += "(?P<wb>weight|bias)"
+        else:
+            regex += f"(?P<part>{'|'.join(parts)})" if piece.startswith("{") else re.escape(piece)
+    return _Pattern(re.compile(regex), target, parts, offsets)
+
+
+def _filled(source: str, ours: re.Match[str]) -> str:
+    """A source pattern with the indices, and weight or bias, of one of our names."""
+    groups = ours.groupdict()
+    indices = (int(groups[name]) for name in sorted(groups) if name.startswith("index"))
+    pieces = re.split(r"(\{\}|\{\+1\})", source)
+    filled = (str(next(indices) + _INDICES[p]) if p in _INDICES else p for p in pieces)
+    return "".join(filled).replace("{wb}", groups.get("wb") or "")
 
 
 @lru_cache(maxsize=64)
@@ -183,10 +202,7 @@ def _expand(family: Family, prefix: str, target: str) -> Iterator[str]:
         found = _compile(ours, "").regex.fullmatch(target)
         if not found:
             continue
-        groups = found.groupdict()
-        name = source.replace("{}", groups.get("index") or "").replace(
-            "{wb}", groups.get("wb") or ""
-        )
+        name = _filled(source, found)
         listed = _ALTERNATIVES.search(name)
         parts = listed.group(1).split(",") if listed else [""]
         for part in parts:

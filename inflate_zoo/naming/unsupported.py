@@ -10,8 +10,6 @@ _VIT, _CLIP = "hf_vit", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "swin": ("a Swin transformer (windowed attention), not yet supported", _VIT),
-        "swinv2": ("a Swin v2 transformer (windowed attention), not yet supported", _VIT),
         "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
         "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
@@ -75,7 +73,6 @@ _TENSOR_SIGNS = (
     (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
     (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
-    (r"(^|\.)layers\.\d+\.blocks\.\d+\..*relative_position_bias_table$", "swin"),
     (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),
     (r"(^|\.)layer\d\.\d+\.conv\d\.weight", "resnet"),

@@ -19,6 +19,10 @@ from inflate_zoo.networks.eva02.network import Eva02
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
+from inflate_zoo.networks.swin.config import SwinConfig
+from inflate_zoo.networks.swin.network import SwinTransformer
+from inflate_zoo.networks.swinv2.config import SwinV2Config
+from inflate_zoo.networks.swinv2.network import SwinTransformerV2
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
 
@@ -97,11 +101,21 @@ class Eva02Backbone(Backbone, Eva02):
     """An EVA-02 with its files."""
 
 
+class SwinBackbone(Backbone, SwinTransformer):
+    """A Swin transformer with its files."""
+
+
+class SwinV2Backbone(Backbone, SwinTransformerV2):
+    """A SwinV2 with its files."""
+
+
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
     BeitConfig.kind(): BeitBackbone,
     Dinov3Config.kind(): Dinov3Backbone,
     Eva02Config.kind(): Eva02Backbone,
+    SwinConfig.kind(): SwinBackbone,
+    SwinV2Config.kind(): SwinV2Backbone,
 }
 
 

@@ -47,6 +47,18 @@ class Level(NamedTuple):
     stride: tuple[int, int, int]
 
 
+class Windows(NamedTuple):
+    """What a network of windows, merged between stages, becomes over depth.
+
+    Attributes:
+        depth: Depth of its windows, in tokens.
+        merge_depth: Whether merging halves depth too.
+    """
+
+    depth: int
+    merge_depth: bool
+
+
 class Form2D(BaseModel, ABC):
     """A 2D encoder, as it is read off a header and a config.
 
@@ -70,6 +82,11 @@ class Form2D(BaseModel, ABC):
     def stride(self) -> tuple[int, int]:
         """Pixels (height, width) from one final token to the next: the patch, unless overridden."""
         return self.patch_size
+
+    @property
+    def window(self) -> int | None:
+        """Height of the windows in which its tokens see one another; `None` where all see all."""
+        return None
 
     @abstractmethod
     def shapes(self) -> Shapes:
@@ -186,6 +203,14 @@ class BackboneConfig(NetworkConfig, ABC):
                 + "; ".join(message_of(entry) for entry in error.errors()),
                 hint="give depth, height, width in voxels, each a multiple of the patch",
             ) from error
+
+    def with_windows(self, windows: Windows) -> Self:
+        """The same network with other windows over depth; of a network whose form has some.
+
+        Raises:
+            NotImplementedError: It has none.
+        """
+        raise NotImplementedError(f"{self.kind()} has no windows for {windows}")
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:  # noqa: ARG002
         """Tensors of the file for a network of another volume: tables resized, if there are any.

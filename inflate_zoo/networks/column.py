@@ -10,37 +10,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from inflate_zoo.networks.base import BackboneConfig
-from inflate_zoo.networks.network import Network3D
+from inflate_zoo.networks.residual import ResidualBlock, ResidualNetwork
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
-class ResidualBlock(nn.Module):
-    """A block of two residual branches, either of which a sample may drop while training."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.drop_path = 0.0
-        # Uniform draws (2 branches, B) of whoever wants them reproducible; `None` draws anew.
-        self.drop_draws: Tensor | None = None
-
-    def _drop(self, branch: Tensor, which: int) -> Tensor:
-        # Stochastic depth (Huang et al. 2016): whole samples of a branch, rescaled.
-        if not self.training or self.drop_path == 0.0:
-            return branch
-        keep = 1.0 - self.drop_path
-        draws = self.drop_draws
-        rows = torch.rand(len(branch), device=branch.device) if draws is None else draws[which]
-        kept = (rows < keep).to(branch.device, branch.dtype)
-        return branch * (kept.view(-1, 1, 1) / keep)
-
-
-class Column(Network3D):
+class Column(ResidualNetwork):
     """A stem, `blocks`, and a final norm on the tokens (`norm`) or the pooled vector (`fc_norm`).
 
     Whoever derives from it makes these three, and says what enters the first block, what each block
@@ -50,10 +27,6 @@ class Column(Network3D):
     blocks: nn.ModuleList
     norm: nn.Module
     fc_norm: nn.Module
-
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__(config)
-        self.grad_checkpointing = False
 
     @abstractmethod
     def _tokens(self, x: Tensor) -> Tensor:
@@ -68,22 +41,11 @@ class Column(Network3D):
         """(B, L, E) to (B, E), as the original does."""
 
     def _start(self, x: Tensor) -> Tensor:
-        config = self.config
-        if x.ndim != 5 or tuple(x.shape[1:]) != (config.in_channels, *config.volume):
-            expected = ", ".join(map(str, ("batch", config.in_channels, *config.volume)))
-            raise ValueError(
-                f"expected a volume [{expected}], got {list(x.shape)}; load(..., volume=...) "
-                "prepares the backbone for another size"
-            )
+        self._require_volume(x)
         return self._tokens(x)
 
     def _blocks(self) -> list[ResidualBlock]:
         return [block for block in self.blocks if isinstance(block, ResidualBlock)]
-
-    def _run(self, block: nn.Module, x: Tensor, beside: tuple[Any, ...]) -> Tensor:
-        if self.grad_checkpointing and self.training:
-            return checkpoint(block, x, *beside, use_reentrant=False)  # type: ignore[no-any-return]
-        return block(x, *beside)  # type: ignore[no-any-return]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """All tokens, where the original's token sequence ends.
@@ -156,32 +118,3 @@ class Column(Network3D):
     def unread(self, *, maps: bool) -> Sequence[nn.Module]:
         """The pooled vector's norm, and that of the tokens where maps are read."""
         return (self.fc_norm, self.norm) if maps else (self.fc_norm,)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute each block in the backward pass: less memory, about a third more time."""
-        self.grad_checkpointing = enable
-
-    def set_drop_path(self, rate: float) -> None:
-        """Stochastic depth while training, growing linearly from 0 to `rate` over the blocks.
-
-        Args:
-            rate: Probability, at least 0 and below 1, of dropping a branch of the last block.
-
-        Raises:
-            ValueError: `rate` is out of range.
-        """
-        if not 0 <= rate < 1:
-            raise ValueError(f"drop path rate {rate} is not in [0, 1)")
-        for index, block in enumerate(self._blocks()):
-            block.drop_path = rate * index / max(1, len(self.blocks) - 1)
-
-    @property
-    def drop_shape(self) -> tuple[int, ...]:
-        """Two branches of each block, where any is dropped."""
-        rates = [block.drop_path for block in self._blocks()]
-        return (len(rates), 2) if any(rates) else ()
-
-    def fix_drops(self, draws: Tensor) -> None:
-        """Decide what the next passes drop; draws of shape (blocks, 2 branches, B)."""
-        for block, rows in zip(self._blocks(), draws, strict=True):
-            block.drop_draws = rows

@@ -12,6 +12,8 @@ from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.eva02.config import Eva02Config
+from inflate_zoo.networks.swin.config import SwinConfig
+from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
 
 CONFIGS: dict[str, type[BackboneConfig]] = {
@@ -19,6 +21,8 @@ CONFIGS: dict[str, type[BackboneConfig]] = {
     BeitConfig.kind(): BeitConfig,
     Dinov3Config.kind(): Dinov3Config,
     Eva02Config.kind(): Eva02Config,
+    SwinConfig.kind(): SwinConfig,
+    SwinV2Config.kind(): SwinV2Config,
 }
 
 

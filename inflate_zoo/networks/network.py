@@ -79,6 +79,11 @@ class Network3D(nn.Module, ABC):
             ValueError: The volume is not of the size the backbone was loaded for.
         """
 
+    @property
+    def layers(self) -> int:
+        """Blocks with a learning rate of their own, from the stem to the head: one a level."""
+        return len(self.config.levels)
+
     @abstractmethod
     def layer_of(self, name: str) -> int:
         """Depth of a parameter, for layer-wise learning rates.
@@ -87,7 +92,7 @@ class Network3D(nn.Module, ABC):
             name: A parameter's name.
 
         Returns:
-            0 in the stem, index + 1 in what makes level `index`, and one more after the last.
+            0 in the stem, index + 1 in block `index` of `layers`, and one more after the last.
         """
 
     @abstractmethod

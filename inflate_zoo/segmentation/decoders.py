@@ -1,4 +1,4 @@
-"""Decoders: from the tokens of a plain vision transformer to one logit per voxel and class.
+"""Decoders: from the feature maps of a backbone to one logit per voxel and class.
 
 Dimensions: B batch, C channels, D H W voxels, d h w tokens, E embed_dim, K classes.
 """
@@ -33,7 +33,7 @@ def level_size(grid: Sequence[int], patch: Sequence[int], level: int) -> tuple[i
     No axis falls below the token grid, so a patch of one voxel keeps its size on all levels.
 
     Args:
-        grid: Token grid (depth, height, width).
+        grid: Token grid (depth, height, width) of the map that the level reads.
         patch: Patch (depth, height, width) in voxels.
         level: 0 for voxels to 4 for tokens.
     """
@@ -112,7 +112,7 @@ class UnetrDecoder(nn.Module):
         block = _res_block()
         self.blocks: tuple[int, ...] | None = skip_blocks(len(config.levels))
         taps = [config.levels[index] for index in self.blocks]
-        self.patch = taps[0].stride
+        self.strides = [taps[index].stride for index in (2, 1, 0, 0)]  # of what level 3 to 0 reads
         dim, width = taps[3].width, [features * 2**level for level in range(4)]
         # From the tokens outwards: place i is level 3 - i.
         self.reduce_skip = nn.ModuleList(
@@ -137,17 +137,17 @@ class UnetrDecoder(nn.Module):
 
         Without image path the volume is not looked at.
         """
-        grid = maps[0].shape[2:]
+        grids = [maps[index].shape[2:] for index in (2, 1, 0, 0)]
         tokens = [normed(feature_map) for feature_map in maps]
         skips: list[Tensor | None] = [
             reduce(t) for reduce, t in zip(self.reduce_skip, tokens[2::-1], strict=True)
         ]
         skips.append(self._image_skip(x))
         feature_map = tokens[3]
-        for level, reduce, skip, merge in zip(
-            (3, 2, 1, 0), self.reduce_below, skips, self.merge, strict=True
+        for level, grid, stride, reduce, skip, merge in zip(
+            (3, 2, 1, 0), grids, self.strides, self.reduce_below, skips, self.merge, strict=True
         ):
-            size = level_size(grid, self.patch, level)
+            size = level_size(grid, stride, level)
             parts = [resize(part, size) for part in (reduce(feature_map), skip) if part is not None]
             feature_map = merge(torch.cat(parts, dim=1))
         logits: Tensor = self.head(feature_map)

@@ -55,7 +55,7 @@ def param_groups(
         raise UsageError(
             f"layer_decay {layer_decay} is not above 0 and at most 1", hint="1 turns it off"
         )
-    blocks = len(backbone.config.levels)
+    blocks = backbone.layers
     layers = ["stem", *(f"block.{index}" for index in range(blocks)), "head"]
     groups: dict[str, dict[str, Any]] = {}
     for level, layer in enumerate(layers):

@@ -64,7 +64,8 @@ class UpernetDecoder(nn.Module):
     """Pyramid pooling on the last tap, a feature pyramid over all four; tells the centre slice.
 
     As Zhang et al. (2022) put it on a plain vision transformer: outputs of four blocks, scaled by
-    4, 2, 1 and 1/2. Grids that do not halve are rounded down, and resized to one another.
+    4, 2, 1 and 1/2. Grids that do not halve are rounded down, and resized to one another. Maps of a
+    hierarchical backbone are taken as they are.
 
     Args:
         config: The backbone's; one token along depth.
@@ -85,18 +86,10 @@ class UpernetDecoder(nn.Module):
         taps = [config.levels[index] for index in self.blocks]
         self.patch = taps[0].stride[1:]
         dims = [tap.width for tap in taps]
+        # A hierarchical backbone brings the pyramid that a plain one lacks.
+        is_pyramid = taps[0].stride != taps[3].stride
         self.rescale = nn.ModuleList(
-            [
-                nn.Sequential(
-                    nn.ConvTranspose2d(dims[0], dims[0], 2, 2),
-                    make_norm(norm, dims[0]),
-                    nn.GELU(),
-                    nn.ConvTranspose2d(dims[0], dims[0], 2, 2),
-                ),
-                nn.ConvTranspose2d(dims[1], dims[1], 2, 2),
-                nn.Identity(),
-                _Halve(),
-            ]
+            [nn.Identity() for _ in taps] if is_pyramid else _rescaled(dims, norm)
         )
         self.pools = nn.ModuleList(ConvNorm(dims[3], features, 1, norm) for _ in POOLS)
         self.bottleneck = ConvNorm(dims[3] + len(POOLS) * features, features, 3, norm)
@@ -136,6 +129,17 @@ class UpernetDecoder(nn.Module):
             draws = torch.rand(x.shape[:2], device=x.device)
         kept = (draws >= _DROPOUT).to(x.device, x.dtype)
         return x * (kept / (1 - _DROPOUT))[:, :, None, None]
+
+
+def _rescaled(dims: Sequence[int], norm: Norm) -> list[nn.Module]:
+    """From four maps of one grid to a pyramid."""
+    twice = nn.Sequential(
+        nn.ConvTranspose2d(dims[0], dims[0], 2, 2),
+        make_norm(norm, dims[0]),
+        nn.GELU(),
+        nn.ConvTranspose2d(dims[0], dims[0], 2, 2),
+    )
+    return [twice, nn.ConvTranspose2d(dims[1], dims[1], 2, 2), nn.Identity(), _Halve()]
 
 
 class _Halve(nn.Module):

@@ -13,6 +13,7 @@ from tests.support.commands import run
 
 FLAGS = {
     "convert": {"--out", "--scheme", "--patch-depth", "--volume", "--channels",
+                "--depth-window", "--merge-depth",
                 "--fold-normalization", "--mean", "--std", "--revision", "--dtype", "--family",
                 "--arch", "--weights", "--verify", "--no-verify", "--force", "--format", "--debug",
                 "--help", "-h"},
@@ -23,6 +24,7 @@ FLAGS = {
     "zoo build": {"--out", "--format", "--debug", "--help", "-h"},
     "verify": {"--source", "--revision", "--format", "--debug", "--help", "-h"},
     "inspect": {"--scheme", "--patch-depth", "--volume", "--channels", "--spacing", "--revision",
+                "--depth-window", "--merge-depth",
                 "--family", "--arch", "--weights", "--format", "--debug", "--help", "-h"},
     "bench": {"--data", "--dataset", "--download", "--source", "--scheme", "--mean", "--std",
               "--suite", "--protocol", "--set", "--seeds", "--folds", "--channel-rule", "--device",

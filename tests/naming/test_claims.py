@@ -93,7 +93,9 @@ def test_defaults_are_the_librarys(scheme, model_type):
         config = getattr(config, scheme.sections[model_type])
     for field, entry in scheme.config.items():
         if entry.path is not None:
-            assert entry.default == getattr(config, entry.path), (field, entry.path)
+            default = getattr(config, entry.path)
+            default = list(default) if isinstance(default, tuple) else default
+            assert entry.default == default, (field, entry.path)
     stated = read_claims(scheme, config.to_dict(), "", config.hidden_size)
     assumed = read_claims(scheme, {}, "", config.hidden_size)
     assert stated.values == assumed.values

@@ -18,7 +18,7 @@ def header_of(*names):
 @pytest.mark.parametrize(
     "model_type, what, nearest",
     [
-        ("swin", "Swin", "hf_vit"),
+        ("segformer", "SegFormer", "hf_vit"),
         ("bert", r"text model \(BERT\)", "hf_clip"),
         ("resnet", r"CNN \(ResNet\)", "hf_vit"),
         ("perceiver", "model of type 'perceiver'", "hf_vit"),
@@ -33,8 +33,6 @@ def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_typ
 @pytest.mark.parametrize(
     "name, what",
     [  # from files that transformers, timm and torchvision wrote
-        ("encoder.layers.0.blocks.0.attention.self.relative_position_bias_table", "Swin"),
-        ("layers.0.blocks.0.attn.relative_position_bias_table", "Swin"),
         ("bert.encoder.layer.0.attention.self.query.weight", r"text model \(BERT\)"),
         ("transformer.h.0.attn.c_attn.weight", r"text model \(GPT-2\)"),
         ("model.layers.0.self_attn.q_proj.weight", r"text model \(Llama\)"),

@@ -7,6 +7,7 @@ The files must come from the libraries themselves: names on disk differ from the
 import argparse
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -81,6 +82,15 @@ WORDS = _options(vocab_size=60, max_position_embeddings=12, bos_token_id=57, eos
 TEXT = SIZES | WORDS | {"intermediate_size": 96, "num_hidden_layers": 1}
 TOWERS = {"vision_config": PLAIN, "text_config": TEXT}
 
+# The last grid is one window: 4 x 4.
+SWIN = _options(
+    image_size=64, patch_size=4, embed_dim=16, depths=[2, 2, 2], num_heads=[2, 4, 4],
+    window_size=4, mlp_ratio=2.0,
+)  # fmt: skip
+
+# Windows of 8 in the first two stages, of 4 in the last, whose grid is no larger.
+SWIN_V2 = _options(window_size=8, pretrained_window_sizes=[6, 6, 3])
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -141,6 +151,16 @@ TRANSFORMERS: dict[str, Kind] = {
     "clip_gelu": Kind(hf.CLIPVisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
     "siglip": Kind(hf.SiglipModel, HALF, TOWERS),
     "siglip_vision": Kind(hf.SiglipVisionModel, HALF),
+    "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
+    "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
+    "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
+    "swin_no_qkv_bias": Kind(hf.SwinModel, IMAGENET, SWIN | {"qkv_bias": False}),
+    "swin_rectangular": Kind(hf.SwinModel, IMAGENET, SWIN | {"image_size": (64, 96)}),
+    "swinv2": Kind(hf.Swinv2Model, IMAGENET, SWIN),
+    "swinv2_classifier": Kind(hf.Swinv2ForImageClassification, IMAGENET, SWIN | LABELS),
+    "swinv2_no_bias": Kind(hf.Swinv2Model, IMAGENET, SWIN | {"qkv_bias": False}),
+    "swinv2_pretrained": Kind(hf.Swinv2Model, IMAGENET, SWIN | SWIN_V2),
+    "swinv2_rectangular": Kind(hf.Swinv2Model, IMAGENET, SWIN | {"image_size": (96, 64)}),
     "ijepa": Kind(hf.IJepaModel),
     "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
     "beit": Kind(hf.BeitForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS),
@@ -278,11 +298,40 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+SWIN_TIMM = _options(
+    img_size=64, patch_size=4, embed_dim=16, depths=(2, 2, 2), num_heads=(2, 4, 4), window_size=4,
+    mlp_ratio=2.0,
+)  # fmt: skip
+SWIN_V2_ARCH = "swinv2_tiny_window8_256.ms_in1k"
+SWIN_ARCH = "swin_tiny_patch4_window7_224.ms_in1k"
+TIMM_STAGED: dict[str, tuple[str, dict[str, Any]]] = {
+    "swin_timm": (SWIN_ARCH, HEAD),
+    "swin_timm_no_bias": (SWIN_ARCH, NO_HEAD | {"qkv_bias": False}),
+    "swin_timm_windows": (SWIN_ARCH, NO_HEAD | {"window_size": (8, 2, 4)}),
+    "swinv2_timm": (SWIN_V2_ARCH, HEAD),
+    "swinv2_timm_no_bias": (SWIN_V2_ARCH, NO_HEAD | {"qkv_bias": False}),
+    "swinv2_timm_pretrained": (SWIN_V2_ARCH, NO_HEAD | SWIN_V2),
+    "swinv2_timm_padded": (SWIN_V2_ARCH, NO_HEAD | {"img_size": (80, 112)}),
+    "swin_timm_max": (SWIN_ARCH, HEAD | {"global_pool": "max"}),
+    # Windows clipped along one side; grids of no whole windows, which timm shifts before it pads.
+    "swin_timm_clipped": (SWIN_ARCH, NO_HEAD | {"img_size": (48, 96)}),
+    "swin_timm_padded": (SWIN_ARCH, NO_HEAD | {"img_size": (80, 112)}),
+}
+
+
 def build_timm(kind: str, seed: int = 0, **overrides: Any) -> nn.Module:
     """Build the random timm model that `save_timm` writes: the reference network."""
-    architecture, options = TIMM[kind]
-    model: nn.Module = timm.create_model(architecture, **(TIMM_BASE | options | overrides))
+    architecture, options = _timm_options(kind)
+    model: nn.Module = timm.create_model(architecture, **(options | overrides))
     return randomize(model, seed)
+
+
+def _timm_options(kind: str) -> tuple[str, dict[str, Any]]:
+    """Architecture and all its arguments."""
+    if kind in TIMM_STAGED:
+        architecture, options = TIMM_STAGED[kind]
+        return architecture, SWIN_TIMM | options
+    return TIMM[kind][0], TIMM_BASE | TIMM[kind][1]
 
 
 def save_timm(
@@ -301,7 +350,7 @@ def save_timm(
     def write(folder: Path) -> None:
         model = build_timm(kind, seed, **overrides).to(dtype or torch.float32)
         if layout == "hub":
-            known = TIMM_BASE | TIMM[kind][1] | overrides  # older releases do not write them alone
+            known = _timm_options(kind)[1] | overrides  # older releases do not write them alone
             save_for_hf(model, str(folder), model_args=known, safe_serialization=True)
         else:
             save = save_file if suffix == ".safetensors" else torch.save
@@ -461,6 +510,23 @@ def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -
     if version == 2:
         extra = {name: tensor for name, tensor in state.items() if name.startswith("blocks.")}
         state |= {name.replace("blocks", "cls_pt_layers"): extra[name] for name in extra}
+    return {"model": state}
+
+
+def swin_original(seed: int = 0) -> dict[str, Any]:
+    """Swin's own .pth, as its main.py writes it: timm's names, merging at the end of a stage.
+
+    Masks and indices of positions stand in the file too.
+    """
+    model = build_timm("swin_timm", seed)
+    state = {
+        re.sub(
+            r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name
+        ).replace("head.fc.", "head."): tensor
+        for name, tensor in model.state_dict().items()
+    }
+    state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16, dtype=torch.int64)
+    state["layers.0.blocks.1.attn_mask"] = torch.zeros(16, 16, 16)
     return {"model": state}
 
 

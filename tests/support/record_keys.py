@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from tests.support.checkpoints import (
     TIMM,
+    TIMM_STAGED,
     TRANSFORMERS,
     beit_original,
     build_timm,
@@ -24,6 +25,7 @@ from tests.support.checkpoints import (
     save_dino_pth,
     save_timm,
     save_transformers,
+    swin_original,
 )
 
 KEYS = Path(__file__).parents[1] / "keys"
@@ -58,6 +60,20 @@ SCHEMES: dict[str, list[str]] = {
         "beit_large_grid",
     ],
     "hf_data2vec_vision": ["data2vec", "data2vec_classifier"],
+    "hf_swin": [
+        "swin",
+        "swin_classifier",
+        "swin_masked",
+        "swin_no_qkv_bias",
+        "swin_rectangular",
+    ],
+    "hf_swinv2": [
+        "swinv2",
+        "swinv2_classifier",
+        "swinv2_no_bias",
+        "swinv2_pretrained",
+        "swinv2_rectangular",
+    ],
 }
 TIMM_KINDS = {
     "timm_vit": [
@@ -67,13 +83,15 @@ TIMM_KINDS = {
     "timm_eva02": ["eva02_timm", "eva02_timm_rectangular"],
     "timm_eva02_split": ["eva02_timm_split", "eva02_timm_clip"],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
+    "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
+    "timm_swinv2": [kind for kind in TIMM_STAGED if kind.startswith("swinv2_")],
 }
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit"]
+    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin"]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -92,6 +110,8 @@ def record(definition: str) -> dict[str, Any]:
                 "beitv2_original", beit_original(version=2), "BEiT v2's modeling_pretrain"
             ),
         ]
+    elif definition == "swin":
+        cases = [_pickled_case("swin_original", swin_original(), "Swin's main.py")]
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
         cases += [
@@ -119,11 +139,12 @@ def _transformers_case(kind: str) -> dict[str, Any]:
 
 def _timm_case(kind: str, layout: Literal["hub", "file"] = "hub") -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        path = save_timm(kind, Path(name), layout=layout, depth=2)
+        cut = {} if kind in TIMM_STAGED else {"depth": 2}
+        path = save_timm(kind, Path(name), layout=layout, **cut)
         is_hub = layout == "hub"
         return {
             "kind": kind if is_hub else f"{kind}_{layout}",
-            "written_by": f"timm {timm.__version__} {type(build_timm(kind, depth=2)).__name__}",
+            "written_by": f"timm {timm.__version__} {type(build_timm(kind, **cut)).__name__}",
             "config": json.loads((path / "config.json").read_text()) if is_hub else None,
             "tensors": _header(path / "model.safetensors" if is_hub else path),
         }

@@ -24,6 +24,7 @@ SIGLIP_SO400M = hf.SiglipVisionConfig(
     patch_size=14,
     image_size=384,
 )
+SWIN_B = {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32]}
 # Entry -> the source's 2D encoder, as its library builds it. Configs default to ViT-B/16 or so.
 NETWORKS = {
     "vit-base-patch16-224-3d-average": lambda: hf.ViTModel(hf.ViTConfig(), add_pooling_layer=False),
@@ -65,6 +66,9 @@ NETWORKS = {
     "beitv2-large-patch16-224.in1k-ft-in22k-3d-center": lambda: timm.create_model(
         "beitv2_large_patch16_224.in1k_ft_in22k", num_classes=0
     ),
+    "swinv2-base-patch4-window12-192-22k-3d-center": lambda: hf.Swinv2Model(
+        hf.Swinv2Config(**SWIN_B, image_size=192, window_size=12)
+    ),
     "deit3-base-patch16-224.fb-in1k-3d-center": lambda: timm.create_model(
         "deit3_base_patch16_224.fb_in1k", num_classes=0
     ),
@@ -81,8 +85,20 @@ def inflated_count(network: nn.Module, entry) -> int:
     (stem,) = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     area = prod(stem.kernel_size)
     assert (stem.in_channels, stem.kernel_size[1]) == (3, stem.stride[1])
+    # The offsets of SwinV2 gain a third coordinate.
+    kept += sum(
+        p.shape[0] for _, p in network.named_parameters() if p.ndim == 2 and p.shape[1] == 2
+    )
     kept += stem.out_channels * area * (entry.channels * entry.patch_depth - stem.in_channels)
     return kept + (stem.out_channels if stem.bias is None else 0)  # folding adds a bias
+
+
+def test_tables_of_windows_are_counted_over_depth():
+    entry, _ = find_card("swin-base-patch4-window12-384-3d-center")
+    with torch.device("meta"):
+        network = hf.SwinModel(hf.SwinConfig(**SWIN_B, image_size=384, window_size=12))
+    tables = sum(p.numel() for name, p in network.named_parameters() if name.endswith("_table"))
+    assert entry.parameters == inflated_count(network, entry) + (2 * 12 - 2) * tables
 
 
 @pytest.mark.parametrize("name", NETWORKS)

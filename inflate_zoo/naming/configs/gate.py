@@ -22,6 +22,9 @@ MOST_BLOCKS = 1_000
 MOST_HEADS = 1_024
 MOST_REGISTERS = 1_024
 MOST_CHANNELS = 1_024
+MOST_STAGES = 8
+MOST_STAGE_BLOCKS = 100  # SwinV2-G has 42
+MOST_WINDOW = 128  # a side, in tokens
 MOST_WIDTH = 65_536  # of a token, or inside the feed-forward part; ViT-22B has 6,144 and 24,576
 MOST_PIXELS = 16_384  # a side of an image or a patch
 MOST_LABELS = 100_000  # ImageNet-21k has 21,841
@@ -82,6 +85,28 @@ def _is_input(value: Any) -> bool:
     return _whole(1, MOST_CHANNELS).holds(value[0]) and _is_pixels(value[1:])
 
 
+def _either(rule: _Rule, other: _Rule) -> _Rule:
+    return _Rule(
+        f"{rule.expected}, or {other.expected}",
+        lambda value: rule.holds(value) or other.holds(value),
+    )
+
+
+def _is_stages(value: Any, holds: Callable[[Any], bool]) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and 1 <= len(value) <= MOST_STAGES
+        and all(map(holds, value))
+    )
+
+
+def _each_of(most: int) -> _Rule:
+    return _Rule(
+        f"a list of at most {MOST_STAGES} whole numbers from 1 to {most:,}",
+        lambda value: _is_stages(value, _whole(1, most).holds),
+    )
+
+
 def _or_null(rule: _Rule) -> _Rule:
     return _Rule(f"{rule.expected}, or null", lambda value: value is None or rule.holds(value))
 
@@ -98,6 +123,22 @@ _INPUT = _Rule(
     _is_input,
 )
 _WIDTH = _whole(1, MOST_WIDTH)
+_STAGES = _each_of(MOST_HEADS)
+_TRAINED = _Rule(
+    f"a list of at most {MOST_STAGES} whole numbers from 0 to {MOST_WINDOW}",
+    lambda value: _is_stages(value, _whole(0, MOST_WINDOW).holds),
+)
+_DEPTHS = _each_of(MOST_STAGE_BLOCKS)
+_SIDES = _Rule(
+    f"[height, width] up to {MOST_WINDOW}, or one or two such numbers for each stage",
+    lambda value: _is_stages(
+        value,
+        lambda each: (
+            _is_stages(each, _whole(1, MOST_WINDOW).holds) or _whole(1, MOST_WINDOW).holds(each)
+        ),
+    ),
+)
+_UNSET = _Rule("false or absent", lambda value: value is False or value is None)
 _LABELS = _whole(0, MOST_LABELS)
 _SHARE = _number(0, 1)  # of activations dropped in training
 _NAME = _Rule("text", lambda value: isinstance(value, str))
@@ -123,8 +164,14 @@ _TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
         "global_pool": _word("", *_POOLS),
         "embed_dim": _WIDTH,
         "depth": _whole(1, MOST_BLOCKS),
-        "num_heads": _whole(1, MOST_HEADS),
+        "num_heads": _either(_whole(1, MOST_HEADS), _STAGES),
         "mlp_ratio": _RATIO,
+        "depths": _DEPTHS,
+        "window_size": _either(_whole(1, MOST_WINDOW), _SIDES),
+        "pretrained_window_sizes": _TRAINED,
+        "head_dim": _NULL,
+        "always_partition": _UNSET,
+        "strict_img_size": _FLAG,
         "init_values": _number(0, 1e6),
         "pos_embed": _word("", "none", "learn"),
         "reg_tokens": _whole(0, MOST_REGISTERS),
@@ -217,6 +264,12 @@ _ENCODER: Mapping[str, _Rule] = MappingProxyType(
         "use_absolute_position_embeddings": _FLAG,
         "rope_theta": _number(1, 1e6),
         **_known("query_bias key_bias value_bias proj_bias mlp_bias use_gated_mlp", _FLAG),
+        "embed_dim": _WIDTH,
+        "depths": _DEPTHS,
+        "num_heads": _STAGES,
+        "window_size": _whole(1, MOST_WINDOW),
+        "pretrained_window_sizes": _TRAINED,
+        "use_absolute_embeddings": _UNSET,
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -225,7 +278,7 @@ _AROUND: Mapping[str, _Rule] = MappingProxyType(
         **_COMMON,
         **_known("hidden_dropout_prob attention_probs_dropout_prob attention_dropout", _SHARE),
         **_known("dropout drop_path_rate classifier_dropout classifier_dropout_prob"),
-        **_known("initializer_range initializer_factor layerscale_value encoder_stride"),
+        **_known("initializer_range initializer_factor layerscale_value encoder_stride num_layers"),
         **_known("pooler_output_size projection_dim", _or_null(_WIDTH)),
         "pooler_act": _word("tanh", *sorted(ACTIVATION_NAMES)),
         **_known("decoder_hidden_size decoder_intermediate_size", _WIDTH),

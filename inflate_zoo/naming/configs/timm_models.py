@@ -13,6 +13,7 @@ from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.timm_beit import BEIT
 from inflate_zoo.naming.configs.timm_eva import EVA
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
+from inflate_zoo.naming.configs.timm_swin import SWIN, SWINV2
 from inflate_zoo.naming.configs.timm_vit import VIT
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
 # By what a definition's `reference` names.
 TIMM_NETWORKS: Mapping[str, TimmNetwork] = MappingProxyType(
-    {"VisionTransformer": VIT, "Beit": BEIT, "Eva": EVA}
+    {
+        "VisionTransformer": VIT,
+        "Beit": BEIT,
+        "Eva": EVA,
+        "SwinTransformer": SWIN,
+        "SwinTransformerV2": SWINV2,
+    }
 )
 _LONGEST_NAME = 200  # characters
 
@@ -96,7 +103,7 @@ def describe_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> di
     one = {"depth": 1} if "depth" in arguments else {}
     model = create_timm(family, arch, {**arguments, **one})
     described = TIMM_NETWORKS[family.reference].describe(arch, model)
-    return {**described, "depth": arguments.get("depth", described["depth"])}
+    return {**described, "depth": arguments["depth"]} if one else described
 
 
 def finetuned(family: Family, matching: Matching) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from inflate_zoo.networks.attention import BiasedAttention, prefix_bias
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.bias_tables import PositionBias
-from inflate_zoo.networks.column import Column, ResidualBlock
+from inflate_zoo.networks.column import Column
 from inflate_zoo.networks.parts import LayerScale, Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.residual import ResidualBlock
 
 
 class Beit(Column):

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from inflate_zoo.networks.attention import Attention
-from inflate_zoo.networks.column import Column, ResidualBlock
+from inflate_zoo.networks.column import Column
 from inflate_zoo.networks.parts import LayerScale, Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.residual import ResidualBlock
 from inflate_zoo.networks.vit.config import VitConfig
 
 

@@ -1,0 +1,98 @@
+"""Networks of residual blocks, whatever runs them: stochastic depth and recomputed blocks.
+
+Dimensions: B batch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.network import Network3D
+
+
+class ResidualBlock(nn.Module):
+    """A block of two residual branches, either of which a sample may drop while training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop_path = 0.0
+        # Uniform draws (2 branches, B) of whoever wants them reproducible; `None` draws anew.
+        self.drop_draws: Tensor | None = None
+
+    def _drop(self, branch: Tensor, which: int) -> Tensor:
+        # Stochastic depth (Huang et al. 2016): whole samples of a branch, rescaled.
+        if not self.training or self.drop_path == 0.0:
+            return branch
+        keep = 1.0 - self.drop_path
+        draws = self.drop_draws
+        rows = torch.rand(len(branch), device=branch.device) if draws is None else draws[which]
+        kept = (rows < keep).to(branch.device, branch.dtype)
+        return branch * (kept.view(-1, 1, 1) / keep)
+
+
+class ResidualNetwork(Network3D):
+    """A backbone whose blocks are residual ones."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        self.grad_checkpointing = False
+
+    @abstractmethod
+    def _blocks(self) -> Sequence[ResidualBlock]:
+        """All blocks, in the order of the forward pass."""
+
+    def _require_volume(self, x: Tensor) -> None:
+        """Raise for volumes of another size than the network's.
+
+        Raises:
+            ValueError: They are.
+        """
+        config = self.config
+        if x.ndim != 5 or tuple(x.shape[1:]) != (config.in_channels, *config.volume):
+            expected = ", ".join(map(str, ("batch", config.in_channels, *config.volume)))
+            raise ValueError(
+                f"expected a volume [{expected}], got {list(x.shape)}; load(..., volume=...) "
+                "prepares the backbone for another size"
+            )
+
+    def _run(self, block: nn.Module, x: Tensor, beside: tuple[Any, ...] = ()) -> Tensor:
+        if self.grad_checkpointing and self.training:
+            return checkpoint(block, x, *beside, use_reentrant=False)  # type: ignore[no-any-return]
+        return block(x, *beside)  # type: ignore[no-any-return]
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block in the backward pass: less memory, about a third more time."""
+        self.grad_checkpointing = enable
+
+    def set_drop_path(self, rate: float) -> None:
+        """Stochastic depth while training, growing linearly from 0 to `rate` over the blocks.
+
+        Args:
+            rate: Probability, at least 0 and below 1, of dropping a branch of the last block.
+
+        Raises:
+            ValueError: `rate` is out of range.
+        """
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop path rate {rate} is not in [0, 1)")
+        blocks = self._blocks()
+        for index, block in enumerate(blocks):
+            block.drop_path = rate * index / max(1, len(blocks) - 1)
+
+    @property
+    def drop_shape(self) -> tuple[int, ...]:
+        """Two branches of each block, where any is dropped."""
+        rates = [block.drop_path for block in self._blocks()]
+        return (len(rates), 2) if any(rates) else ()
+
+    def fix_drops(self, draws: Tensor) -> None:
+        """Decide what the next passes drop; draws of shape (blocks, 2 branches, B)."""
+        for block, rows in zip(self._blocks(), draws, strict=True):
+            block.drop_draws = rows

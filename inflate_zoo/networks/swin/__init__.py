@@ -1,0 +1,1 @@
+"""The Swin transformer; imports what lies beside it in networks."""

@@ -1,0 +1,1 @@
+"""SwinV2; imports what lies beside it in networks."""

@@ -1,0 +1,183 @@
+"""SwinV2 on volumes: cosine attention inside windows, biases from offsets, norms after branches.
+
+Dimensions: B batch, N tokens of a window, L tokens of a stage, d h w their grid, E width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+from torch import Tensor, nn
+
+from inflate_zoo.networks.base import Triple
+from inflate_zoo.networks.constants import made_once
+from inflate_zoo.networks.grids import Placement, place, stage_grids
+from inflate_zoo.networks.parts import Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.residual import ResidualBlock
+from inflate_zoo.networks.stages import Stage, StagedNetwork, merge_parts
+from inflate_zoo.networks.swinv2.config import BIAS_WIDTH, SwinV2Config
+from inflate_zoo.networks.windows import (
+    attend_in_windows,
+    from_windows,
+    offsets,
+    table_rows,
+    to_windows,
+    window_mask,
+)
+
+_MOST_SCALE = math.log(100)
+_MOST_BIAS = 16
+
+
+class SwinTransformerV2(StagedNetwork):
+    """SwinV2 on volumes of one size.
+
+    Args:
+        config: The architecture.
+
+    Attributes:
+        config: As given.
+    """
+
+    config: SwinV2Config
+
+    def __init__(self, config: SwinV2Config) -> None:
+        super().__init__(config)
+        dim, eps = config.embed_dim, config.outer_eps
+        self.patch_embed = PatchEmbed(config.in_channels, dim, config.patch, bias=config.stem_bias)
+        self.norm_pre = nn.LayerNorm(dim, eps=eps)
+        grids = stage_grids(config)
+        self.stages = nn.ModuleList(
+            Stage([Block(config, stage, grid, shifted=i % 2 == 1) for i in range(depth)])
+            for stage, (grid, depth) in enumerate(zip(grids, config.depths, strict=True))
+        )
+        self.merges = nn.ModuleList(
+            Merging(width, eps, depth=config.merge_depth) for width in config.widths[:-1]
+        )
+        self.norm = nn.LayerNorm(config.widths[-1], eps=config.norm_eps)
+        self.tables = frozenset(
+            name for name, _ in self.named_parameters() if name.endswith("logit_scale")
+        )
+        initialise(self)
+
+
+class BiasOfOffset(nn.Module):
+    """From offsets to a bias for each head: two layers, and a sigmoid that bounds it."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(3, BIAS_WIDTH)
+        self.fc2 = nn.Linear(BIAS_WIDTH, heads, bias=False)
+
+    def forward(self, offset: Tensor) -> Tensor:
+        """(rows, 3) to (rows, heads)."""
+        return _MOST_BIAS * torch.sigmoid(self.fc2(F.relu(self.fc1(offset))))
+
+
+@made_once
+def coordinates(
+    window: Triple, units: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """What `BiasOfOffset` sees of all offsets of a window, shape (rows, 3).
+
+    Args:
+        window: Tokens (depth, height, width).
+        units: Offset (depth, height, width) that is measured as 1.
+        dtype: Of the result.
+        device: Where to.
+    """
+    measured = 8 * offsets(window, device).float() / torch.tensor(units, device=device)
+    return (measured.sign() * torch.log2(measured.abs() + 1) / math.log2(8)).to(dtype)
+
+
+class CosineAttention(nn.Module):
+    """Multi-head self-attention inside windows by the cosine of query and key.
+
+    Args:
+        dim: E.
+        heads: Heads.
+        placement: How the windows lie.
+        units: Offset (depth, height, width) that is measured as 1.
+        qv_bias: Whether query and value have a bias.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        placement: Placement,
+        units: tuple[int, int, int],
+        *,
+        qv_bias: bool,
+    ) -> None:
+        super().__init__()
+        self.heads, self.placement, self.units = heads, placement, units
+        self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
+        self.bias_of_offset = BiasOfOffset(heads)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(dim)) if qv_bias else None
+        self.v_bias = nn.Parameter(torch.zeros(dim)) if qv_bias else None
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(B n, N, E), same shape."""
+        added = None
+        if self.q_bias is not None and self.v_bias is not None:
+            added = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        packed = F.linear(windows, self.qkv.weight, added)
+        packed = packed.view(*windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = packed.unbind(0)
+        scale = self.logit_scale.clamp(max=_MOST_SCALE).exp()
+        query, key = F.normalize(query, dim=-1) * scale, F.normalize(key, dim=-1)
+        mask = window_mask(self.placement, query.dtype, windows.device)
+        mixed = attend_in_windows(query, key, value, self._bias(), mask, scale=1.0)
+        return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _bias(self) -> Tensor:
+        """Of every pair of a window, shape (heads, N, N)."""
+        weight, window = self.bias_of_offset.fc1.weight, self.placement.window
+        seen = coordinates(window, self.units, weight.dtype, weight.device)
+        rows = table_rows(window, window, weight.device)
+        bias: Tensor = self.bias_of_offset(seen)[rows].permute(2, 0, 1)
+        return bias
+
+
+class Block(ResidualBlock):
+    """Transformer block whose branches are normed at their end."""
+
+    def __init__(self, config: SwinV2Config, stage: int, grid: Triple, *, shifted: bool) -> None:
+        super().__init__()
+        dim, eps = config.widths[stage], config.norm_eps
+        window = (config.depth_window, *config.windows[stage])
+        self.placement = place(
+            grid, window, shifted=shifted, clipping=config.clipping, padding=config.padding
+        )
+        units = (max(1, config.depth_window - 1), *config.units(stage))
+        heads, bias = config.num_heads[stage], config.qv_bias
+        self.attn = CosineAttention(dim, heads, self.placement, units, qv_bias=bias)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, config.mlp_dims[stage], config.activation, gated=False)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, E) to (B, L, E)."""
+        tokens = x.reshape(len(x), *self.placement.grid, -1)
+        mixed = from_windows(self.attn(to_windows(tokens, self.placement)), self.placement)
+        x = x + self._drop(self.norm1(mixed.flatten(1, 3)), 0)
+        return x + self._drop(self.norm2(self.mlp(x)), 1)
+
+
+class Merging(nn.Module):
+    """Neighbouring tokens side by side, reduced to twice the width, then normed."""
+
+    def __init__(self, dim: int, eps: float, *, depth: bool) -> None:
+        super().__init__()
+        self.depth = depth
+        self.reduction = nn.Linear((8 if depth else 4) * dim, 2 * dim, bias=False)
+        self.norm = nn.LayerNorm(2 * dim, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, d, h, w, E) to (B, d or d / 2, h / 2, w / 2, 2 E)."""
+        return self.norm(self.reduction(merge_parts(x, depth=self.depth)))  # type: ignore[no-any-return]

@@ -1,0 +1,115 @@
+"""Swin's files of timm and of its authors, and the same weights from two libraries."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from inflate_zoo.conversion.converting import convert
+from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnsupportedModelError
+from tests.support.checkpoints import (
+    TIMM_STAGED,
+    save_timm,
+    save_transformers,
+    swin_original,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
+
+
+def proof_of(folder):
+    return json.loads((folder / "conversion.json").read_text())["verification"]
+
+
+@pytest.mark.parametrize("kind", TIMM_STAGED)
+def test_every_timm_kind_equals_the_original(kind, tmp_path):
+    source = save_timm(kind, tmp_path / "source")
+    recipe = {"scheme": "average", "patch_depth": 3, "channels": 2, "fold_normalization": True}
+    for number, options in enumerate(({"patch_depth": 2}, recipe)):
+        proof = proof_of(convert(source, tmp_path / f"out{number}", **options))
+        assert proof["max_error_over_rms"] < 2e-5
+        assert re.fullmatch(r"timm [0-9.]+ Swin\w+", proof["reference"])
+        assert ("equal slices, pooled" in proof["errors"]) == ("max" not in kind)
+
+
+def test_the_originals_pth_is_proved_and_gives_the_same_tensors(tmp_path):
+    torch.save(swin_original(), tmp_path / "swin.pth")
+    folder = convert(tmp_path / "swin.pth", tmp_path / "out")
+    assert proof_of(folder)["passed"]
+    assert proof_of(folder)["reference"].startswith("timm ")
+    record = json.loads((folder / "conversion.json").read_text())
+    assert record["source"]["family"] == "swin"
+    assert "model.layers.0.blocks.1.attn_mask" in record["dropped"]
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["image_size"], config["windows"]) == ([64, 64], [[4, 4]] * 3)
+    assert (config["clipping"], config["padding"]) == ("plane", "before_shift")
+    timm = convert(save_timm("swin_timm", tmp_path / "timm"), tmp_path / "out2")
+    assert_same(folder, timm)
+
+
+def assert_same(folder, other):
+    ours, theirs = (load_file(each / "model.safetensors") for each in (folder, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_same_weights_of_transformers_and_timm_give_the_same_file(tmp_path):
+    source = save_transformers("swin_classifier", tmp_path / "transformers")
+    folder = convert(source, tmp_path / "out")
+    theirs = load_file(source / "model.safetensors")
+    names = {
+        "swin.embeddings.patch_embeddings.projection": "patch_embed.proj",
+        "swin.embeddings.norm": "patch_embed.norm", "swin.layernorm": "norm",
+        "swin.encoder.": "", "classifier": "head.fc", "attention.self": "attn",
+        "attention.output.dense": "attn.proj", "layernorm_before": "norm1",
+        "layernorm_after": "norm2", "intermediate.dense": "mlp.fc1", "output.dense": "mlp.fc2",
+    }  # fmt: skip
+    state = {}
+    for name, tensor in theirs.items():
+        for old, new in names.items():
+            name = name.replace(old, new)
+        name = re.sub(r"layers.(\d).down", lambda m: f"layers.{int(m[1]) + 1}.down", name)
+        state[name] = tensor
+    for name in [name for name in state if ".query." in name]:
+        parts = [state.pop(name.replace("query", part)) for part in ("query", "key", "value")]
+        state[name.replace("query", "qkv")] = torch.cat(parts)
+    made = save_timm("swin_timm", tmp_path / "timm")
+    assert state.keys() == load_file(made / "model.safetensors").keys()
+    save_file(state, made / "model.safetensors")
+    assert_same(folder, convert(made, tmp_path / "out2"))
+
+
+def test_a_bare_timm_file_takes_its_architectures_name(tmp_path):
+    source = save_timm("swin_timm", tmp_path / "source", layout="file")
+    with pytest.raises((AmbiguousSourceError, ConfigError), match=r"fit|architecture"):
+        convert(source, tmp_path / "out")
+    with pytest.raises(ConfigError, match="--arch swin_tiny_patch4_window7_224 and the tensors"):
+        convert(source, tmp_path / "out", arch="swin_tiny_patch4_window7_224")
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("always_partition", True, "always_partition must be false or absent"),
+        ("head_dim", 3, "head_dim must be null or absent"),
+        ("depths", [2, 1000], "depths must be a list of at most 8 whole numbers from 1 to 100"),
+        ("window_size", [4, 4000], "window_size must be"),
+        ("window_size", [[[4]], 4], "window_size must be"),
+        ("norm_layer", "rmsnorm", "norm_layer must be one of layernorm"),
+    ],
+)
+def test_arguments_that_the_network_lacks_are_refused(field, value, message, tmp_path):
+    source = save_timm("swin_timm", tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    config["model_args"][field] = value
+    (source / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=message):
+        convert(source, tmp_path / "out")
+
+
+def test_swins_kin_of_another_arithmetic_is_refused(tmp_path):
+    source = save_timm("swin_timm", tmp_path / "source", layout="file")
+    with pytest.raises(UnsupportedModelError, match="swin_transformer_v2_cr"):
+        convert(source, tmp_path / "out", arch="swinv2_cr_tiny_224")

@@ -1,0 +1,289 @@
+"""The 3D Swin against transformers' 2D one and torchvision's 3D one."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers as hf
+from torchvision.models.video.swin_transformer import SwinTransformer3d
+
+from inflate_zoo import load, param_groups, segmenter
+from inflate_zoo.networks.backbone import Backbone, SwinBackbone
+from inflate_zoo.networks.base import Windows
+from inflate_zoo.networks.swin.config import SwinConfig
+from inflate_zoo.networks.swin.network import SwinTransformer
+from tests.support.checkpoints import randomize
+
+FORM = {
+    "embed_dim": 12, "depths": (2, 2), "num_heads": (2, 4), "mlp_dims": (24, 48),
+    "activation": "gelu", "norm_eps": 1e-5, "outer_eps": 1e-5, "in_channels": 3,
+    "patch_size": (2, 2), "image_size": (16, 16), "windows": ((4, 4), (4, 4)),
+    "clipping": "plane", "padding": "before_shift", "qkv_bias": True, "stem_norm": True,
+    "stem_bias": True, "patch_depth": 2, "volume": (8, 16, 16), "depth_window": 4,
+}  # fmt: skip
+
+
+def config(**changes):
+    return SwinConfig(**{**FORM, **changes})
+
+
+def network(**changes):
+    return randomize(SwinTransformer(config(**changes)), seed=1)
+
+
+def of_transformers(size=(16, 16), **changes):
+    fields = {
+        "image_size": size, "patch_size": 2, "embed_dim": 12, "depths": [2, 2],
+        "num_heads": [2, 4], "window_size": 4, "mlp_ratio": 2.0,
+    }  # fmt: skip
+    return randomize(hf.SwinModel(hf.SwinConfig(**fields | changes)))
+
+
+def inflated(original, depth, size=(16, 16), **changes):
+    """Ours with the tensors of transformers' model in memory, tables tiled, the stem centred."""
+    made = network(volume=(2 * depth, *size), image_size=size, **changes)
+    theirs, ours = original.state_dict(), {}
+    kernel = theirs["embeddings.patch_embeddings.projection.weight"]
+    ours["patch_embed.weight"] = F.pad(kernel.unsqueeze(2), (0, 0, 0, 0, 1, 0))
+    for part in ("weight", "bias"):
+        if part == "bias":
+            name = "embeddings.patch_embeddings.projection.bias"
+            ours["patch_embed.bias"] = theirs[name]
+        ours[f"norm_pre.{part}"] = theirs[f"embeddings.norm.{part}"]
+        ours[f"norm.{part}"] = theirs[f"layernorm.{part}"]
+        ours[f"merges.0.norm.{part}"] = theirs[f"encoder.layers.0.downsample.norm.{part}"]
+    ours["merges.0.reduction.weight"] = theirs["encoder.layers.0.downsample.reduction.weight"]
+    for stage in range(2):
+        for block in range(2):
+            there = f"encoder.layers.{stage}.blocks.{block}"
+            here = f"stages.{stage}.blocks.{block}"
+            table = theirs[f"{there}.attention.relative_position_bias.relative_position_bias_table"]
+            tiles = 2 * made.config.depth_window - 1
+            ours[f"{here}.attn.relative_position_bias_table"] = table.repeat(tiles, 1)
+            for part in ("weight", "bias"):
+                qkv = [theirs[f"{there}.attention.{n}_proj.{part}"] for n in "qkv"]
+                ours[f"{here}.attn.qkv.{part}"] = torch.cat(qkv)
+                for name, other in (
+                    ("attn.proj", "attention.o_proj"), ("norm1", "layernorm_before"),
+                    ("norm2", "layernorm_after"), ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2"),
+                ):  # fmt: skip
+                    ours[f"{here}.{name}.{part}"] = theirs[f"{there}.{other}.{part}"]
+    made.load_state_dict(ours)
+    return made.eval()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6, 7, 8, 9, 12])
+def test_equal_slices_give_the_2d_tokens_at_any_number_of_depth_tokens(depth):
+    original = of_transformers()
+    made = inflated(original, depth)
+    image = torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        expected = original(image).last_hidden_state
+        got = made.forward_features(image.unsqueeze(2).expand(-1, -1, 2 * depth, -1, -1))
+    torch.testing.assert_close(
+        got.view(2, depth, 16, 24), expected.unsqueeze(1).expand(-1, depth, -1, -1),
+        rtol=1e-4, atol=1e-5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [(16, 24), (20, 28), (16, 16)])
+def test_any_window_over_depth_and_any_plane_keep_the_2d_tokens(window, size):
+    original = of_transformers(size)
+    made = inflated(original, 5, size, depth_window=window)
+    image = torch.randn(1, 3, *size)
+    with torch.inference_mode():
+        expected = original(image).last_hidden_state
+        got = made.forward_features(image.unsqueeze(2).expand(-1, -1, 10, -1, -1))
+    torch.testing.assert_close(
+        got.view(5, -1, 24), expected.expand(5, -1, -1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_windows_one_token_deep_leave_slices_of_any_volume_alone():
+    original = of_transformers()
+    made = inflated(original, 3, depth_window=1)
+    volume = torch.randn(1, 3, 6, 16, 16)
+    with torch.inference_mode():
+        slices = volume[:, :, 1::2].movedim(2, 1).flatten(0, 1)  # the centre slice of each patch
+        expected = original(slices).last_hidden_state
+        got = made.forward_features(volume).view(3, 16, 24)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def of_torchvision(window=(4, 4, 4)):
+    theirs = SwinTransformer3d(
+        patch_size=[2, 2, 2], embed_dim=12, depths=[2, 2], num_heads=[2, 4],
+        window_size=list(window), mlp_ratio=2.0, num_classes=3,
+    )  # fmt: skip
+    return randomize(theirs)
+
+
+def renamed(state):
+    """Torchvision's names to ours."""
+    ours = {}
+    for name, tensor in state.items():
+        if name.startswith("head.") or name.endswith("position_index"):
+            continue
+        parts = name.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.").split(".")
+        if parts[0] == "features":
+            index = int(parts[1])
+            name = ".".join(
+                ["stages", str(index // 2), "blocks", *parts[2:]]
+                if index % 2 == 0
+                else ["merges", str(index // 2), *parts[2:]]
+            )
+        name = name.replace("patch_embed.proj.", "patch_embed.")
+        ours[name.replace("patch_embed.norm.", "norm_pre.")] = tensor
+    return ours
+
+
+# Depths that are whole windows, or less than one: torchvision lets padding along depth leak.
+@pytest.mark.parametrize("depth", [2, 4, 8])
+@pytest.mark.parametrize("size", [(16, 16), (20, 24)])
+def test_any_volume_gives_what_torchvision_makes_of_it(depth, size):
+    theirs = of_torchvision()
+    volume = torch.randn(2, 3, 2 * depth, *size)
+    made = network(clipping="axis", volume=volume.shape[2:], image_size=size)
+    made.load_state_dict(renamed(theirs.state_dict()))
+    with torch.inference_mode():
+        expected = theirs.norm(theirs.features(theirs.patch_embed(volume)))
+        got = made.eval().forward_features(volume)
+        torch.testing.assert_close(got.view_as(expected), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(made(volume), expected.flatten(1, 3).mean(1))
+
+
+def test_levels_are_what_the_config_states():
+    made = network()
+    volume = torch.randn(1, 3, 8, 16, 16)
+    maps = made.forward_intermediates(volume, [1, 0, -1])
+    for each, index in zip(maps, (1, 0, 1), strict=True):
+        level = made.config.levels[index]
+        grid = [n // step for n, step in zip((8, 16, 16), level.stride, strict=True)]
+        assert each.shape == (1, level.width, *grid)
+    last = made.norm(maps[0].movedim(1, -1).flatten(1, 3))
+    torch.testing.assert_close(last, made.forward_features(volume))
+    assert (made.num_prefix_tokens, made.grid_size, made.embed_dim) == (0, (4, 4, 4), 24)
+    with pytest.raises(ValueError, match="stage indices"):
+        made.forward_intermediates(volume, [2])
+    with pytest.raises(ValueError, match="prepares the backbone for another size"):
+        made(volume[:, :, :4])
+
+
+def test_shapes_are_those_of_the_network():
+    for changes in ({}, {"qkv_bias": False, "stem_norm": False, "stem_bias": False}):
+        made = network(**changes)
+        shapes = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+        assert made.config.shapes() == shapes
+
+
+def test_the_config_says_what_is_wrong():
+    with pytest.raises(ValueError, match="num_heads are not those of 2 stages"):
+        config(num_heads=(2,))
+    with pytest.raises(ValueError, match="width 24 is not divisible by 5 heads"):
+        config(num_heads=(2, 5))
+    with pytest.raises(ValueError, match="nearest: 16"):
+        config(volume=(8, 18, 16))
+    assert config().with_windows(Windows(7, merge_depth=False)).depth_window == 7
+
+
+def test_recomputed_blocks_give_the_same_gradients():
+    volume, grads = torch.randn(1, 3, 8, 16, 16), []
+    for recomputed in (False, True):
+        made = network().train()
+        made.set_grad_checkpointing(recomputed)
+        made(volume).square().sum().backward()
+        grads.append({name: p.grad for name, p in made.named_parameters()})
+    for name, grad in grads[0].items():
+        assert grad.isfinite().all()
+        torch.testing.assert_close(grads[1][name], grad)
+
+
+def test_a_depth_of_padding_gives_finite_gradients():
+    made = network(volume=(10, 16, 16)).train()
+    made(torch.randn(1, 3, 10, 16, 16)).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in made.parameters())
+
+
+def test_stochastic_depth_drops_what_is_drawn():
+    made, volume = network().train(), torch.randn(2, 3, 8, 16, 16)
+    assert made.drop_shape == ()
+    made.set_drop_path(0.9)
+    assert made.drop_shape == (4, 2)
+    made.fix_drops(torch.full((4, 2, 2), 0.99))
+    dropped = made.forward_features(volume)
+    stem = made.norm_pre(made.patch_embed(volume))
+    first = made.stages[0].blocks[0](stem)  # never dropped
+    merged = made.merges[0](first.view(2, 4, 8, 8, 12)).flatten(1, 3)
+    torch.testing.assert_close(dropped, made.norm(merged))
+    with pytest.raises(ValueError, match="drop path rate"):
+        made.set_drop_path(1.0)
+
+
+def test_each_block_has_a_learning_rate_of_its_own():
+    model = segmenter(Backbone(config()), classes=2, decoder="linear")
+    groups = param_groups(model, learning_rate=1.0, weight_decay=0.1, layer_decay=0.5)
+    names = {id(p): name.removeprefix("backbone.") for name, p in model.named_parameters()}
+    told = {group["name"]: [names[id(p)] for p in group["params"]] for group in groups}
+    assert told["stem.decay"] == ["patch_embed.weight"]
+    assert told["stem.no_decay"] == ["patch_embed.bias", "norm_pre.weight", "norm_pre.bias"]
+    assert "merges.0.reduction.weight" in told["block.2.decay"]
+    assert "stages.1.blocks.1.mlp.fc1.weight" in told["block.3.decay"]
+    table = "stages.1.blocks.1.attn.relative_position_bias_table"
+    assert table in told["block.3.no_decay"]
+    assert told["head.no_decay"] == ["norm.weight", "norm.bias", "decoder.head.bias"]
+    assert [g["lr"] for g in groups if g["name"] == "block.3.decay"] == [0.5]
+
+
+@pytest.mark.parametrize("decoder, depth", [("linear", 10), ("unetr", 10), ("upernet", 2)])
+def test_each_decoder_reads_it_and_comes_back_from_files(tmp_path, decoder, depth):
+    backbone = randomize(Backbone(config(volume=(depth, 16, 16))))
+    model = segmenter(backbone, classes=3, decoder=decoder, features=8).eval()
+    volume = torch.rand(2, 3, depth, 16, 16)
+    with torch.inference_mode():
+        logits = model(volume)
+        assert logits.shape == (2, 3, 1 if decoder == "upernet" else depth, 16, 16)
+        model.save_pretrained(tmp_path)
+        assert torch.equal(load(tmp_path).eval()(volume), logits)
+    assert all(p.requires_grad == (decoder == "linear") for p in backbone.norm.parameters())
+
+
+def test_it_is_saved_and_loaded_for_other_volumes(tmp_path):
+    backbone = randomize(Backbone(config()))
+    assert type(backbone) is SwinBackbone
+    backbone.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "inflated_swin"
+    again = load(tmp_path, volume=(10, 24, 20)).eval()
+    assert again.grid_size == (5, 6, 5)
+    assert again(torch.randn(1, 3, 10, 24, 20)).shape == (1, 24)
+    for name, tensor in again.state_dict().items():
+        assert torch.equal(tensor, backbone.state_dict()[name])
+
+
+@pytest.mark.parametrize("call", ["forward", "forward_features", "forward_intermediates"])
+@pytest.mark.parametrize("depth", [8, 10])
+def test_compiles_without_a_graph_break(call, depth):
+    made = network(volume=(depth, 16, 16)).eval()
+    volume = torch.randn(1, 3, depth, 16, 16)
+    arguments = ([0, 1],) if call == "forward_intermediates" else ()
+    compiled = torch.compile(getattr(made, call), fullgraph=True, backend="eager")
+    with torch.no_grad():
+        expected = getattr(made, call)(volume, *arguments)
+        torch.testing.assert_close(compiled(volume, *arguments), expected)
+
+
+def test_it_is_exported():
+    made, volume = network().eval(), torch.randn(1, 3, 8, 16, 16)
+    exported = torch.export.export(made, (volume,))
+    torch.testing.assert_close(exported.module()(volume), made(volume))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_types_stay_near(dtype):
+    made, volume = network().eval(), torch.randn(1, 3, 10, 16, 16)
+    made = randomize(SwinTransformer(config(volume=(10, 16, 16)))).eval()
+    with torch.inference_mode():
+        expected = made(volume)
+        got = made.to(dtype)(volume.to(dtype)).float()
+    assert (got - expected).abs().max() < 0.1 * expected.abs().max()

@@ -1,0 +1,146 @@
+"""The 3D SwinV2 against the 2D ones of transformers and timm, and what every network can do."""
+
+import pytest
+import torch
+
+from inflate_zoo import convert, load, param_groups, segmenter
+from inflate_zoo.networks.backbone import Backbone
+from inflate_zoo.networks.base import Windows
+from inflate_zoo.networks.swinv2.config import SwinV2Config
+from inflate_zoo.networks.swinv2.network import SwinTransformerV2, coordinates
+from tests.support.checkpoints import (
+    build_timm,
+    build_transformers,
+    randomize,
+    save_timm,
+    save_transformers,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
+FORM = {
+    "embed_dim": 12, "depths": (2, 2), "num_heads": (2, 4), "mlp_dims": (24, 48),
+    "activation": "gelu", "norm_eps": 1e-5, "outer_eps": 1e-5, "in_channels": 1,
+    "patch_size": (2, 2), "image_size": (16, 16), "windows": ((4, 4), (4, 4)),
+    "clipping": "axis", "padding": "after_shift", "stem_bias": True, "patch_depth": 2,
+    "pretrained_windows": ((0, 0), (3, 3)), "qv_bias": True, "volume": (10, 16, 16),
+    "depth_window": 4,
+}  # fmt: skip
+
+
+def config(**changes):
+    return SwinV2Config(**{**FORM, **changes})
+
+
+def network(**changes):
+    return randomize(SwinTransformerV2(config(**changes)), seed=1)
+
+
+@pytest.mark.parametrize("kind", ["swinv2_pretrained", "swinv2_timm_pretrained"])
+@pytest.mark.parametrize("depth", [1, 2, 4, 5, 7, 8, 9])
+def test_equal_slices_give_the_2d_tokens_at_any_number_of_depth_tokens(kind, depth, tmp_path):
+    of_timm = "timm" in kind
+    save, build = (save_timm, build_timm) if of_timm else (save_transformers, build_transformers)
+    source = save(kind, tmp_path / "source")
+    folder = convert(source, tmp_path / "out", patch_depth=2, channels=3, verify=False)
+    made, original = load(folder, volume=(2 * depth, 64, 64)).eval(), build(kind).eval()
+    assert made.config.depth_window == 8
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = (
+            original.forward_features(image).flatten(1, 2)
+            if of_timm
+            else original(image).last_hidden_state
+        )
+        got = made.forward_features(image.unsqueeze(2).expand(-1, -1, 2 * depth, -1, -1))
+    torch.testing.assert_close(
+        got.view(depth, -1, 64), expected.expand(depth, -1, -1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_depth_has_no_say_in_a_bias_at_first_but_learns_one(tmp_path):
+    folder = convert(save_transformers("swinv2", tmp_path / "source"), tmp_path / "out")
+    made = load(folder, volume=(20, 64, 64)).train()
+    kernel = made.stages[0].blocks[0].attn.bias_of_offset.fc1.weight
+    assert (kernel[:, 0] == 0).all()
+    assert (kernel[:, 1:] != 0).all()
+    made(torch.randn(1, 1, 20, 64, 64)).square().sum().backward()
+    assert (kernel.grad[:, 0] != 0).any()
+
+
+def test_offsets_are_measured_on_a_logarithmic_scale():
+    seen = coordinates((2, 3, 1), (1, 2, 1), torch.float64, torch.device("cpu"))
+    assert seen.shape == (3 * 5 * 1, 3)
+    one = torch.log2(torch.tensor(9.0)) / 3  # 8 is what the greatest offset is
+    half = torch.log2(torch.tensor(5.0)) / 3
+    torch.testing.assert_close(seen[-1], torch.tensor([one, one, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(seen[1], torch.tensor([-one, -half, 0.0], dtype=torch.float64))
+
+
+def test_a_scale_is_bounded():
+    made, volume = network().eval(), torch.randn(1, 1, 10, 16, 16)
+    results = []
+    for scale in (100.0, 5.0):  # log(100) is 4.6
+        for stage in made.stages:
+            for block in stage.blocks:
+                block.attn.logit_scale.data.fill_(scale)
+        results.append(made(volume))
+    assert torch.equal(*results)
+
+
+def test_shapes_levels_and_windows_are_those_of_the_config():
+    for changes in ({}, {"qv_bias": False, "stem_bias": False}):
+        made = network(**changes)
+        shapes = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+        assert made.config.shapes() == shapes
+    maps = made.forward_intermediates(torch.randn(1, 1, 10, 16, 16), [0, 1])
+    assert [tuple(each.shape[1:]) for each in maps] == [(12, 5, 8, 8), (24, 5, 4, 4)]
+    assert config().with_windows(Windows(7, merge_depth=False)).depth_window == 7
+    with pytest.raises(ValueError, match="pretrained_windows are not those of 2 stages"):
+        config(pretrained_windows=((0, 0),))
+
+
+def test_recomputed_blocks_give_the_same_finite_gradients():
+    volume, grads = torch.randn(1, 1, 10, 16, 16), []
+    for recomputed in (False, True):
+        made = network().train()
+        made.set_grad_checkpointing(recomputed)
+        made(volume).square().sum().backward()
+        grads.append({name: p.grad for name, p in made.named_parameters()})
+    for name, grad in grads[0].items():
+        assert grad.isfinite().all(), name
+        torch.testing.assert_close(grads[1][name], grad)
+
+
+def test_groups_of_parameters():
+    groups = param_groups(Backbone(config()), learning_rate=1.0, weight_decay=0.1, layer_decay=0.5)
+    made = Backbone(config())
+    made.set_drop_path(0.5)
+    assert made.drop_shape == (4, 2)
+    sizes = {group["name"]: len(group["params"]) for group in groups}
+    assert set(sizes) == {
+        "stem.decay", "stem.no_decay", "head.no_decay",
+        *(f"block.{i}.{kind}" for i in range(4) for kind in ("decay", "no_decay")),
+    }  # fmt: skip
+    assert sizes["block.0.decay"] == 6  # two of biases, qkv, proj, fc1, fc2
+    assert sizes["block.2.decay"] == 7  # and a merge
+
+
+@pytest.mark.parametrize("decoder, depth", [("linear", 10), ("unetr", 10), ("upernet", 2)])
+def test_each_decoder_reads_it_and_comes_back_from_files(tmp_path, decoder, depth):
+    backbone = randomize(Backbone(config(volume=(depth, 16, 16))))
+    model = segmenter(backbone, classes=3, decoder=decoder, features=8).eval()
+    volume = torch.rand(2, 1, depth, 16, 16)
+    with torch.inference_mode():
+        logits = model(volume)
+        assert logits.shape == (2, 3, 1 if decoder == "upernet" else depth, 16, 16)
+        model.save_pretrained(tmp_path)
+        assert torch.equal(load(tmp_path).eval()(volume), logits)
+
+
+def test_it_compiles_without_a_graph_break_and_is_exported():
+    made, volume = network().eval(), torch.randn(1, 1, 10, 16, 16)
+    compiled = torch.compile(made, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(volume), made(volume))
+    exported = torch.export.export(made, (volume,))
+    torch.testing.assert_close(exported.module()(volume), made(volume))
