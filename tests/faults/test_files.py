@@ -384,7 +384,12 @@ def test_a_config_that_is_no_object_is_refused(
 
 @pytest.mark.parametrize(
     ("model_type", "told"),
-    [("swin", "Swin"), ("resnet", "CNN (ResNet)"), ("bert", "text model (BERT)"), ("x", "'x'")],
+    [
+        ("segformer", "SegFormer"),
+        ("resnet", "CNN (ResNet)"),
+        ("bert", "text model (BERT)"),
+        ("x", "'x'"),
+    ],
 )
 def test_another_kind_is_named_by_its_config(
     source: Path, tmp_path: Path, model_type: str, told: str
@@ -396,7 +401,7 @@ def test_another_kind_is_named_by_its_config(
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("layers.0.blocks.0.attn.relative_position_bias_table", "Swin"),
+        ("vision_encoder.layers.0.attn.rel_pos_h", "SAM"),
         ("layer1.0.conv1.weight", "CNN (ResNet)"),
         ("bert.encoder.layer.0.attention.self.query.weight", "text model (BERT)"),
         ("something", "no family knows"),

@@ -31,6 +31,7 @@ from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.leases import release_dead
 from inflate_zoo.bench.trials.running import Outcome, fail_elsewhere, run_trial, standing
 from inflate_zoo.errors import InflateZooError, UsageError, WorkError
+from inflate_zoo.files.foreign import json_value
 
 if TYPE_CHECKING:
     from multiprocessing.context import (
@@ -186,10 +187,11 @@ class _Running:
     def hear(self, shown: Shown) -> None:
         """Pass on one thing that it says."""
         try:
-            name, values = json.loads(self.link.recv_bytes())
-        except (EOFError, OSError):
+            content = self.link.recv_bytes()
+        except (EOFError, OSError):  # of a pipe, as the process ended
             self.open = False
             return
+        name, values = json_value(content, _garbled)
         if name == "say":
             shown.say(*values)
         elif name in ("ended", "raised"):
@@ -224,6 +226,12 @@ class _Running:
                 kind, reason = OUT_OF_MEMORY, "out of memory: the system ended its process"
         when = datetime.now(UTC).isoformat(timespec="seconds")
         return Failure(kind=kind, reason=reason, when=when)
+
+
+def _garbled(_: Exception) -> WorkError:
+    return WorkError(
+        "what a trial's process says cannot be read", hint="run the same command again"
+    )
 
 
 def _require_end(process: BaseProcess, seconds: float) -> None:
