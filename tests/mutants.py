@@ -70,13 +70,13 @@ copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.g
 @@ inflate_zoo/networks/beit/config.py | networks/beit/test_config.py
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
-@@ inflate_zoo/networks/attention.py | conversion/test_beit.py
+@@ inflate_zoo/networks/attention.py | whole/test_beit_conversion.py
 == key-bias: the key has the query's bias, the query none
 self.q_bias, torch.zeros_like(self.q_bias), self ==> torch.zeros_like(self.q_bias), self.q_bias, self
 @@ inflate_zoo/naming/readers/beit.py | naming/readers/test_beit.py
 == bias-grid-square: transformers' tables of no square are taken for height first
 if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
-@@ converters/timm_beit.toml | conversion/test_beit.py
+@@ converters/timm_beit.toml | whole/test_beit_conversion.py
 == bias-of-transformers: timm's tables are resized as transformers does
 table_resizing = { default = "geometric" } ==> table_resizing = { default = "bilinear" }
 @@ inflate_zoo/networks/rotary.py | networks/test_rotary.py
@@ -135,18 +135,18 @@ _OTHER_REGION = -100.0 ==> _OTHER_REGION = 0.0
 places[:, :, None] - places[:, None] ==> places[:, None] - places[:, :, None]
 == window-table-clipped: a clipped window reads the first rows of its table
 table_rows(window: Triple, table: Triple, ==> table_rows(table: Triple, window: Triple,
-@@ inflate_zoo/networks/grids.py | networks/test_windows.py
+@@ inflate_zoo/networks/grids.py | networks/test_grids.py
 == shift-over-clipped: a window that covers depth is shifted
 deep = 0 if grid[0] <= window[0] or not shifted else ==> deep = 0 if not shifted else
 == clipped-by-side: the plane is always clipped side by side
 if clipping == "plane" and any(covered): ==> if False:
-@@ inflate_zoo/networks/stages.py | networks/swin/test_network.py
+@@ inflate_zoo/networks/stages.py | networks/test_stages.py
 == merge-height-first: neighbours stand height outermost
 permute(0, 1, 3, 5, 2, 6, 4, 7) ==> permute(0, 1, 3, 5, 2, 4, 6, 7)
 @@ inflate_zoo/networks/swinv2/network.py | networks/swinv2/test_network.py
 == scale-unbounded: the cosine's factor has no bound
 self.logit_scale.clamp(max=_MOST_SCALE).exp() ==> self.logit_scale.clamp(max=50).exp()
-@@ inflate_zoo/networks/swinv2/config.py | networks/swinv2/test_network.py
+@@ inflate_zoo/networks/swinv2/config.py | networks/swinv2/test_config.py
 == units-own: offsets are measured by the network's windows, not by those it was trained with
 max(1, (trained or own) - 1) ==> max(1, own - 1)
 @@ inflate_zoo/inflation/roles.py | whole/test_windows_over_depth.py
@@ -156,7 +156,7 @@ half = tensors[0] / 2 ==> half = tensors[0]
 table.repeat(2 * recipe.windows.depth - 1, 1) ==> table.repeat_interleave(2 * recipe.windows.depth - 1, 0)
 == offset-depth-last: the coordinate of depth is taken for the width's
 new_tensor([1, 2]) ==> new_tensor([0, 1])
-@@ converters/timm_swin.toml | conversion/test_swin.py
+@@ converters/timm_swin.toml | whole/test_swin_conversion.py
 == timm-pads-first: timm pads a plane before it shifts it
 padding = { default = "after_shift" } ==> padding = { default = "before_shift" }
 == timm-clips-whole: timm clips both sides of a plane

@@ -5,7 +5,6 @@ import itertools
 import pytest
 import torch
 
-from inflate_zoo.networks.grids import place
 from inflate_zoo.networks.windows import (
     attend_in_windows,
     from_windows,
@@ -13,13 +12,10 @@ from inflate_zoo.networks.windows import (
     to_windows,
     window_mask,
 )
+from tests.networks.test_grids import placed
 
 RULES = list(itertools.product(("plane", "axis"), ("before_shift", "after_shift")))
 CPU = torch.device("cpu")
-
-
-def placed(grid, window, *, shifted=True, clipping="axis", padding="before_shift"):
-    return place(grid, window, shifted=shifted, clipping=clipping, padding=padding)
 
 
 @pytest.mark.parametrize("clipping, padding", RULES)
@@ -33,20 +29,6 @@ def test_windows_are_undone(grid, shifted, clipping, padding):
     count = where.counts[0] * where.counts[1] * where.counts[2]
     assert windows.shape == (2 * count, per_window, 3)
     assert torch.equal(from_windows(windows, where), tokens)
-
-
-def test_a_window_that_reaches_over_depth_is_clipped_and_not_shifted_there():
-    where = placed((3, 8, 8), (4, 4, 4))
-    assert (where.window, where.late) == ((3, 4, 4), (0, 2, 2))
-    assert placed((4, 8, 8), (4, 4, 4)).late == (0, 2, 2)
-    assert placed((5, 8, 8), (4, 4, 4)).late == (2, 2, 2)
-
-
-def test_a_plane_is_clipped_by_side_or_as_a_whole():
-    by_side = placed((5, 4, 9), (4, 4, 4), clipping="axis")
-    assert (by_side.window, by_side.late) == ((4, 4, 4), (2, 0, 2))
-    whole = placed((5, 3, 9), (4, 4, 4), clipping="plane")
-    assert (whole.window, whole.late) == ((4, 3, 3), (2, 0, 0))
 
 
 def seen_pairs(where):

@@ -2,12 +2,10 @@
 
 import pytest
 
-from inflate_zoo.errors import AccountingError, ConfigError, UnsupportedModelError
+from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.naming.configs.timm_models import describe_timm, finetuned
 from inflate_zoo.naming.detection import choose_family
-from inflate_zoo.naming.towers import best_matching
 from inflate_zoo.naming.understanding import understand
 from tests.support.recorded import case, plan_of
 
@@ -126,24 +124,3 @@ def test_tables_of_no_square_need_their_architecture():
     name = "model.rel_pos_bias.relative_position_bias_table"
     recorded.header[name] = TensorInfo("F32", (53, 2))
     assert "53 rows, which tells of no square grid" in refused(recorded)
-
-
-def test_timm_says_what_its_beit_is():
-    family = FAMILIES["timm_beit"]
-    said = describe_timm(family, "beit_base_patch16_224", {"depth": 3, "img_size": 32})
-    assert said["depth"] == 3
-    assert said["norm_eps"] == 1e-6
-    assert (said["block_tables"], said["shared_table"], said["qv_bias"]) == (True, False, True)
-    with pytest.raises(UnsupportedModelError, match="special absolute positions"):
-        describe_timm(family, "beit_base_patch16_224", {"depth": 1, "use_abs_pos_emb": True})
-    for special in ({"swiglu_mlp": True}, {"scale_mlp": True}):
-        with pytest.raises(UnsupportedModelError, match="special MLP"):
-            describe_timm(family, "beit_base_patch16_224", {"depth": 1, **special})
-
-
-def test_a_pretrained_file_of_a_bare_architecture_is_understood():
-    matching = best_matching(FAMILIES["timm_beit"], case("beit_original_pretrained").header)
-    changed = {"global_pool": "token", "use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}
-    assert finetuned(FAMILIES["timm_beit"], matching) == changed
-    matching = best_matching(FAMILIES["timm_beit"], case("beit_timm").header)
-    assert finetuned(FAMILIES["timm_beit"], matching) == {}

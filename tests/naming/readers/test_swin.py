@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from inflate_zoo.errors import AccountingError, ConfigError
+from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import TensorInfo
 from tests.support.recorded import case, plan_of
 
@@ -59,25 +59,6 @@ def test_a_config_that_disagrees_is_refused(field, value, message):
     with pytest.raises(ConfigError) as error:
         plan_of(found)
     assert any(re.search(message, line) for line in error.value.details)
-
-
-@pytest.mark.parametrize("value", [[], [2, 0, 2], "2,2,2", [2] * 9])
-def test_depths_must_be_a_list_of_counts(value):
-    found = case("swin")
-    found.config["depths"] = value
-    with pytest.raises(ConfigError, match="depths"):
-        plan_of(found)
-
-
-def test_missing_blocks_and_stages_are_told():
-    found = case("swin")
-    header = {n: t for n, t in found.header.items() if ".layers.1.blocks.0." not in n}
-    with pytest.raises(AccountingError, match="found 2 of 2, 1 of 2, 2 of 2"):
-        plan_of(type(found)(found.definition, found.kind, found.config, header))
-    header = {n: t for n, t in found.header.items() if ".layers.1." not in n}
-    with pytest.raises(AccountingError) as error:
-        plan_of(type(found)(found.definition, found.kind, found.config, header))
-    assert error.value.details == ("no block of stage 1 is there",)
 
 
 def test_a_window_that_leaves_no_token_is_refused():

@@ -36,10 +36,3 @@ def test_a_config_that_disagrees_is_refused(field, value, message):
     with pytest.raises(ConfigError) as error:
         plan_of(found)
     assert any(re.search(message, line) for line in error.value.details), error.value.details
-
-
-def test_windows_of_an_earlier_training_are_counts():
-    found = case("swinv2")
-    found.config["pretrained_window_sizes"] = [0, -1, 0]
-    with pytest.raises(ConfigError, match="pretrained_window_sizes must be a whole number from 0"):
-        plan_of(found)

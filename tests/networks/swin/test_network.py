@@ -10,22 +10,9 @@ from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from inflate_zoo import load, param_groups, segmenter
 from inflate_zoo.networks.backbone import Backbone, SwinBackbone
-from inflate_zoo.networks.base import Windows
-from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swin.network import SwinTransformer
+from tests.networks.swin.test_config import config
 from tests.support.checkpoints import randomize
-
-FORM = {
-    "embed_dim": 12, "depths": (2, 2), "num_heads": (2, 4), "mlp_dims": (24, 48),
-    "activation": "gelu", "norm_eps": 1e-5, "outer_eps": 1e-5, "in_channels": 3,
-    "patch_size": (2, 2), "image_size": (16, 16), "windows": ((4, 4), (4, 4)),
-    "clipping": "plane", "padding": "before_shift", "qkv_bias": True, "stem_norm": True,
-    "stem_bias": True, "patch_depth": 2, "volume": (8, 16, 16), "depth_window": 4,
-}  # fmt: skip
-
-
-def config(**changes):
-    return SwinConfig(**{**FORM, **changes})
 
 
 def network(**changes):
@@ -154,40 +141,6 @@ def test_any_volume_gives_what_torchvision_makes_of_it(depth, size):
         torch.testing.assert_close(made(volume), expected.flatten(1, 3).mean(1))
 
 
-def test_levels_are_what_the_config_states():
-    made = network()
-    volume = torch.randn(1, 3, 8, 16, 16)
-    maps = made.forward_intermediates(volume, [1, 0, -1])
-    for each, index in zip(maps, (1, 0, 1), strict=True):
-        level = made.config.levels[index]
-        grid = [n // step for n, step in zip((8, 16, 16), level.stride, strict=True)]
-        assert each.shape == (1, level.width, *grid)
-    last = made.norm(maps[0].movedim(1, -1).flatten(1, 3))
-    torch.testing.assert_close(last, made.forward_features(volume))
-    assert (made.num_prefix_tokens, made.grid_size, made.embed_dim) == (0, (4, 4, 4), 24)
-    with pytest.raises(ValueError, match="stage indices"):
-        made.forward_intermediates(volume, [2])
-    with pytest.raises(ValueError, match="prepares the backbone for another size"):
-        made(volume[:, :, :4])
-
-
-def test_shapes_are_those_of_the_network():
-    for changes in ({}, {"qkv_bias": False, "stem_norm": False, "stem_bias": False}):
-        made = network(**changes)
-        shapes = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
-        assert made.config.shapes() == shapes
-
-
-def test_the_config_says_what_is_wrong():
-    with pytest.raises(ValueError, match="num_heads are not those of 2 stages"):
-        config(num_heads=(2,))
-    with pytest.raises(ValueError, match="width 24 is not divisible by 5 heads"):
-        config(num_heads=(2, 5))
-    with pytest.raises(ValueError, match="nearest: 16"):
-        config(volume=(8, 18, 16))
-    assert config().with_windows(Windows(7, merge_depth=False)).depth_window == 7
-
-
 def test_recomputed_blocks_give_the_same_gradients():
     volume, grads = torch.randn(1, 3, 8, 16, 16), []
     for recomputed in (False, True):
@@ -204,21 +157,6 @@ def test_a_depth_of_padding_gives_finite_gradients():
     made = network(volume=(10, 16, 16)).train()
     made(torch.randn(1, 3, 10, 16, 16)).square().sum().backward()
     assert all(p.grad.isfinite().all() for p in made.parameters())
-
-
-def test_stochastic_depth_drops_what_is_drawn():
-    made, volume = network().train(), torch.randn(2, 3, 8, 16, 16)
-    assert made.drop_shape == ()
-    made.set_drop_path(0.9)
-    assert made.drop_shape == (4, 2)
-    made.fix_drops(torch.full((4, 2, 2), 0.99))
-    dropped = made.forward_features(volume)
-    stem = made.norm_pre(made.patch_embed(volume))
-    first = made.stages[0].blocks[0](stem)  # never dropped
-    merged = made.merges[0](first.view(2, 4, 8, 8, 12)).flatten(1, 3)
-    torch.testing.assert_close(dropped, made.norm(merged))
-    with pytest.raises(ValueError, match="drop path rate"):
-        made.set_drop_path(1.0)
 
 
 def test_each_block_has_a_learning_rate_of_its_own():

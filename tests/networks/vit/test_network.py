@@ -243,47 +243,6 @@ def test_a_flip_moves_tokens_and_the_tables_tell(axis):
 # --- interface ---------------------------------------------------------------------------------
 
 
-def test_intermediates_are_the_outputs_of_the_blocks():
-    net = build(**CLS_REG)
-    seen = []
-    for block in net.blocks:
-        block.register_forward_hook(lambda module, args, output: seen.append(output))
-    x = volumes(net)
-    maps = net.forward_intermediates(x, [2, 0, -2, 2])
-    assert len(seen) == 3
-    for got, index in zip(maps, [2, 0, 1, 2], strict=True):
-        assert got.shape == (2, 24, 3, 4, 5)
-        close(got.flatten(2).transpose(1, 2), seen[index][:, 3:])
-
-
-def test_intermediates_run_no_block_more_than_needed():
-    net = build()
-    seen = []
-    net.blocks[1].register_forward_hook(lambda module, args, output: seen.append(output))
-    net.forward_intermediates(volumes(net), [0])
-    assert seen == []
-    assert net.forward_intermediates(volumes(net), []) == []
-
-
-@pytest.mark.parametrize("index", [3, -4])
-def test_a_wrong_block_index_is_named(index):
-    net = build()
-    with pytest.raises(ValueError, match=rf"\[{index}\].* 3 blocks"):
-        net.forward_intermediates(volumes(net), [0, index])
-
-
-@pytest.mark.parametrize(
-    "shape", [(2, 2, 12, 10, 12), (2, 1, 12, 12, 10), (2, 2, 12, 10), (2, 12, 12, 10)], ids=str
-)
-@pytest.mark.parametrize("call", ["forward", "forward_features", "forward_intermediates"])
-def test_a_wrong_volume_is_named_beside_the_right_one(shape, call):
-    net = build()
-    arguments = ([0],) if call == "forward_intermediates" else ()
-    message = f"expected a volume [batch, 2, 12, 12, 10], got {list(shape)}"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        getattr(net, call)(torch.zeros(shape, dtype=torch.float64), *arguments)
-
-
 def test_a_position_table_of_another_grid_is_refused():
     with pytest.raises(ValueError, match=re.escape("(5, 4) for grid (3, 4, 5)")):
         VisionTransformer(VitConfig(**{**PLAIN, "position_grid": (5, 4)}))
@@ -317,58 +276,6 @@ def test_a_fresh_network_has_no_constant_weights():
     for name, parameter in net.named_parameters():
         if parameter.ndim > 1 and name != "depth_embed":
             assert 0 < parameter.std() < 0.1, name
-
-
-# --- training ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("drop_path", [0.0, 0.5])
-def test_checkpointing_changes_no_gradient(drop_path):
-    net = build(**CLS_REG).train()
-    net.set_drop_path(drop_path)
-    x = volumes(net, batch=4)
-    calls = []
-    net.blocks[0].register_forward_pre_hook(lambda *rest: calls.append(1))
-
-    def gradients(enable):
-        net.set_grad_checkpointing(enable)
-        net.zero_grad()
-        torch.manual_seed(1)
-        net(x).square().sum().backward()
-        return [parameter.grad.clone() for parameter in net.parameters()]
-
-    plain = gradients(False)
-    assert len(calls) == 1
-    close(gradients(True), plain)
-    assert len(calls) == 3  # again in the backward pass
-
-
-def test_drop_path_drops_whole_samples_and_keeps_the_mean():
-    block = build().train().blocks[0]
-    block.drop_path = 0.25
-    dropped = block._drop(torch.ones(20_000, 3, 2), 0)
-    assert dropped.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert torch.equal(dropped, dropped[:, :1, :1].expand_as(dropped))
-    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
-
-
-def test_drop_path_grows_over_the_blocks_and_is_off_in_eval():
-    net = build()
-    x = volumes(net)
-    before = net(x)
-    net.set_drop_path(0.4)
-    assert [block.drop_path for block in net.blocks] == pytest.approx([0, 0.2, 0.4])
-    close(net(x), before)
-    net.train()
-    assert not torch.equal(net(volumes(net, batch=8)), net(volumes(net, batch=8)))
-    net.set_drop_path(0)
-    close(net(x), before)
-
-
-@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
-def test_a_drop_path_rate_out_of_range_is_refused(rate):
-    with pytest.raises(ValueError, match=f"drop path rate {rate} is not in"):
-        build().set_drop_path(rate)
 
 
 # --- compilers and number types ----------------------------------------------------------------
