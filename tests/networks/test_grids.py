@@ -42,7 +42,7 @@ def test_a_plane_is_shifted_before_or_after_it_is_padded_and_depth_always_after(
     assert (after.early, after.late) == ((0, 2, 3), (2, 0, 0))
 
 
-@pytest.mark.parametrize("grid", itertools.product((1, 4, 5), (4, 7), (3, 8)))
+@pytest.mark.parametrize("grid", list(itertools.product((1, 4, 5), (4, 7), (3, 8))))
 def test_whole_windows_cover_the_grid_and_no_window_is_empty(grid):
     where = placed(grid, (4, 4, 4))
     for size, side, count, padded in zip(

@@ -37,7 +37,7 @@ def test_a_pretrained_file_of_a_bare_architecture_is_understood():
     [
         ({"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}, {"shared_table": True}),
         ({"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}, {"block_tables": False}),
-        ({"qkv_bias": False, "init_values": None}, {"qv_bias": False, "layer_scale": False}),
+        ({"qkv_bias": False, "init_values": 0.0}, {"qv_bias": False, "layer_scale": False}),
         ({}, {"final_norm": "pooled", "pool": "mean", "pool_dropped": False}),
         ({"global_pool": "token"}, {"final_norm": "tokens", "pool": "cls"}),
         ({"global_pool": ""}, {"pool_dropped": True}),

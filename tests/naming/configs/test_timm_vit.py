@@ -4,11 +4,17 @@ import pytest
 
 from inflate_zoo.errors import UnsupportedModelError
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.naming.configs.timm_models import describe_timm, finetuned
+from inflate_zoo.naming.configs.timm_models import (
+    TIMM_NETWORKS,
+    create_timm,
+    describe_timm,
+    finetuned,
+)
 from inflate_zoo.naming.towers import best_matching
 from tests.support.recorded import case
 
-VIT = families_by_name()["timm_vit"]
+FAMILIES = families_by_name()
+VIT = FAMILIES["timm_vit"]
 
 
 def test_sizes_and_parts_are_those_that_timm_builds():
@@ -69,9 +75,10 @@ def test_other_arithmetic_under_the_names_of_a_plain_one_is_refused(arguments, o
 
 
 def test_another_class_is_named():
-    with pytest.raises(UnsupportedModelError, match="is timm's Beit, not a plain") as e:
-        describe_timm(VIT, "beit_base_patch16_224", {"depth": 1})
-    assert "timm_vit" in e.value.hint
+    model = create_timm(FAMILIES["timm_beit"], "beit_base_patch16_224", {"depth": 1})
+    with pytest.raises(UnsupportedModelError, match="is timm's Beit, not a plain") as caught:
+        TIMM_NETWORKS[VIT.reference].describe("beit_base_patch16_224", model)
+    assert "timm_vit" in caught.value.hint
 
 
 def test_names_tell_that_a_bare_file_norms_the_pooled_vector():

@@ -26,7 +26,9 @@ def config(**changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"qv_bias": False, "stem_bias": False}, {"merge_depth": True}], ids=str
+    "changes",
+    [{}, {"qv_bias": False, "stem_bias": False}, {"merge_depth": True, "volume": (8, 16, 16)}],
+    ids=str,
 )
 def test_shapes_are_those_of_the_network(changes):
     made = SwinTransformerV2(config(**changes))
@@ -48,7 +50,10 @@ def test_a_form_lists_the_tensors_of_the_plane():
     assert {plane[name] for name in kernels} == {(512, 2)}
     assert {depth[name] for name in kernels} == {(512, 3)}
     assert plane["merges.0.reduction.weight"] == (24, 48)
-    assert config(merge_depth=True).shapes()["merges.0.reduction.weight"] == (24, 96)
+    assert config(merge_depth=True, volume=(8, 16, 16)).shapes()["merges.0.reduction.weight"] == (
+        24,
+        96,
+    )
 
 
 def test_offsets_are_measured_by_the_windows_of_the_training_where_it_had_others():
