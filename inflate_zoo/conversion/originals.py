@@ -5,19 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.conversion import staged_originals
+from inflate_zoo.conversion.references import Asked, Build, Reference, State, library_name
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import network_in_memory, stacked
 from inflate_zoo.naming.configs.timm_models import create_timm
-from inflate_zoo.naming.patterns import bare_name, match_header, sources_of
+from inflate_zoo.naming.patterns import bare_name, match_header
 from inflate_zoo.networks.base import Windows
 from inflate_zoo.networks.beit.config import BeitForm
 from inflate_zoo.networks.vit.config import VitForm
@@ -26,59 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.files.checkpoints import Checkpoint
-    from inflate_zoo.naming.plan import Plan, TensorPlan
+    from inflate_zoo.naming.plan import Plan
     from inflate_zoo.naming.understanding import Understood
-
-
-State = dict[str, "Tensor"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A 2D original.
-
-    Attributes:
-        built_by: Library, version and class.
-        tokens: Images [batch, channels, height, width] to tokens [batch, prefix + patches, dim].
-        pooled: Tokens to the pooled vector [batch, dim], or `None` where the original's is dropped.
-    """
-
-    built_by: str
-    tokens: Callable[[Tensor], Tensor]
-    pooled: Callable[[Tensor], Tensor] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What an original is built of.
-
-    Attributes:
-        understood: The source, understood.
-        state: The library's name to float32 tensor, position tables already at the grid.
-        grid: Token grid (height, width) that it is to take.
-    """
-
-    understood: Understood
-    state: State
-    grid: tuple[int, int]
-
-    @property
-    def plan(self) -> Plan:
-        """How the source was understood."""
-        return self.understood.plan
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images that it is to take, in pixels."""
-        height, width = self.plan.architecture.stride
-        return self.grid[0] * height, self.grid[1] * width
-
-    def held(self, kept: TensorPlan) -> Tensor:
-        """One tensor of the 2D network, as the state has it."""
-        return self.state[_library_name(self.plan, kept)]
-
-
-Build = Callable[[Asked], Reference | None]
 
 
 def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int]) -> Reference:
@@ -99,7 +48,7 @@ def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int,
     state, native = _state(plan, checkpoint), plan.architecture.native_grid
     for kept in plan.kept:
         if kept.role == "position_table":
-            name = _library_name(plan, kept)
+            name = library_name(plan, kept)
             state[name] = _resized_by_timm(state[name], native, grid)
     built = ORIGINALS[plan.family.reference](Asked(understood, state, grid))
     return built or _own_reference(understood, checkpoint, grid)
@@ -125,15 +74,8 @@ def _state(plan: Plan, checkpoint: Checkpoint) -> State:
     }
     if plan.family.library != "transformers":
         for kept in plan.kept:  # originals that timm reads under names of their own
-            state[_library_name(plan, kept)] = checkpoint.read(kept.sources[0]).float()
+            state[library_name(plan, kept)] = checkpoint.read(kept.sources[0]).float()
     return state
-
-
-def _library_name(plan: Plan, kept: TensorPlan) -> str:
-    """What the library calls a tensor that is kept; of a joined one the first part."""
-    if plan.family.library == "transformers":
-        return bare_name(plan.prefix, kept.sources[0])
-    return sources_of(plan.family, "", kept.name)[0]
 
 
 def _resized_by_timm(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

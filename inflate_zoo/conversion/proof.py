@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from inflate_zoo.conversion.feeders import Feeder, feeder_of
-from inflate_zoo.conversion.originals import Reference, original_of, tables_of
+from inflate_zoo.conversion.originals import original_of, tables_of
 from inflate_zoo.conversion.record import Verification
+from inflate_zoo.conversion.references import Reference
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.files.dtypes import torch_dtype

@@ -13,7 +13,7 @@ from inflate_zoo.networks.swin.config import SwinForm
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.originals import Asked
+    from inflate_zoo.conversion.references import Asked
 
 
 def timm_swin(asked: Asked) -> Any | None:

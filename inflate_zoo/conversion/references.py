@@ -1,0 +1,72 @@
+"""What a 2D original is built of, and what it tells the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inflate_zoo.naming.patterns import bare_name, sources_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inflate_zoo.naming.plan import Plan, TensorPlan
+    from inflate_zoo.naming.understanding import Understood
+
+State = dict[str, "Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A 2D original.
+
+    Attributes:
+        built_by: Library, version and class.
+        tokens: Images [batch, channels, height, width] to tokens [batch, prefix + patches, dim].
+        pooled: Tokens to the pooled vector [batch, dim], or `None` where the original's is dropped.
+    """
+
+    built_by: str
+    tokens: Callable[[Tensor], Tensor]
+    pooled: Callable[[Tensor], Tensor] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an original is built of.
+
+    Attributes:
+        understood: The source, understood.
+        state: The library's name to float32 tensor, position tables already at the grid.
+        grid: Token grid (height, width) that it is to take.
+    """
+
+    understood: Understood
+    state: State
+    grid: tuple[int, int]
+
+    @property
+    def plan(self) -> Plan:
+        """How the source was understood."""
+        return self.understood.plan
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images that it is to take, in pixels."""
+        height, width = self.plan.architecture.stride
+        return self.grid[0] * height, self.grid[1] * width
+
+    def held(self, kept: TensorPlan) -> Tensor:
+        """One tensor of the 2D network, as the state has it."""
+        return self.state[library_name(self.plan, kept)]
+
+
+Build = Callable[[Asked], Reference | None]
+
+
+def library_name(plan: Plan, kept: TensorPlan) -> str:
+    """What the library calls a tensor that is kept; of a joined one the first part."""
+    if plan.family.library == "transformers":
+        return bare_name(plan.prefix, kept.sources[0])
+    return sources_of(plan.family, "", kept.name)[0]
