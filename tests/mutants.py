@@ -25,7 +25,7 @@ SECONDS = 300
 CONFTEST = "import inflate_zoo\n\nassert inflate_zoo.__file__.startswith({root!r})\n"
 
 MUTANTS = r"""
-@@ inflate_zoo/networks/positions.py | networks/test_positions.py
+@@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
 == table-cls-last: the prefix rows are put last while the model puts the token first
 torch.cat([table[:, :prefix], plane] ==> torch.cat([plane, table[:, :prefix]]
 == table-shifted: the cls row is taken for the last one, every position shifts by one
@@ -42,7 +42,7 @@ antialias=True ==> antialias=False
 reshape(1, *grid, dim) ==> reshape(1, int((table.shape[1] - prefix) ** 0.5), -1, dim)
 == table-transposed: the resized plane is read width first
 plane = plane.permute(0, 2, 3, 1) ==> plane = plane.permute(0, 3, 2, 1)
-@@ inflate_zoo/networks/bias_tables.py | networks/test_bias_tables.py
+@@ inflate_zoo/networks/layers/bias_tables.py | networks/layers/test_bias_tables.py
 == bias-uncounted: tables are tiled over depth, the cls key counts once
 if copies != 1: ==> if False:
 == bias-counted-of-queries: the cls token's queries gain log D, not the keys
@@ -70,7 +70,7 @@ copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.g
 @@ inflate_zoo/networks/beit/config.py | networks/beit/test_config.py
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
-@@ inflate_zoo/networks/attention.py | whole/test_beit_conversion.py
+@@ inflate_zoo/networks/layers/attention.py | whole/test_beit_conversion.py
 == key-bias: the key has the query's bias, the query none
 self.q_bias, torch.zeros_like(self.q_bias), self ==> torch.zeros_like(self.q_bias), self.q_bias, self
 @@ inflate_zoo/naming/readers/beit.py | naming/readers/test_beit.py
@@ -79,7 +79,7 @@ if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
 @@ converters/timm_beit.toml | whole/test_beit_conversion.py
 == bias-of-transformers: timm's tables are resized as transformers does
 table_resizing = { default = "geometric" } ==> table_resizing = { default = "bilinear" }
-@@ inflate_zoo/networks/rotary.py | networks/test_rotary.py
+@@ inflate_zoo/networks/layers/rotary.py | networks/layers/test_rotary.py
 == rotary-depth: depth turns the pairs too
 plane.repeat(rotation.depth, 1) ==> torch.cat([plane + d for d in range(rotation.depth)])
 == rotary-prefix: the prefix tokens are turned, and the last patches are not
@@ -106,7 +106,7 @@ torch.zeros_like(self.q_bias) ==> self.q_bias
 +            centres(max(height, width))._replace(tokens=width),
 == centres-corners: tokens stand at their corners
 step / 2 - 2 * math.pi ==> -2 * math.pi
-@@ inflate_zoo/networks/parts.py | networks/dinov3/test_network.py
+@@ inflate_zoo/networks/layers/parts.py | networks/dinov3/test_network.py
 == gate-swapped: the value is activated, the gate is not
 self.activation(self.gate(x)) * self.fc1(x) ==> self.activation(self.fc1(x)) * self.gate(x)
 @@ inflate_zoo/networks/eva02/network.py | networks/eva02/test_network.py
@@ -124,7 +124,7 @@ positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
 @@ inflate_zoo/naming/configs/timm_eva.py | naming/configs/test_timm_eva.py
 == any-pairs: whatever is rotary beside a table is taken for EVA-02
 and not block.attn.rotate_half ==> and True
-@@ inflate_zoo/networks/windows.py | networks/test_windows.py
+@@ inflate_zoo/networks/layers/windows.py | networks/layers/test_windows.py
 == window-padding-leaks: what pads depth takes part in attention
 if placement.late[0] or placement.padded[0] > placement.grid[0]: ==> if False:
 == window-regions-open: tokens that a shift carried around see their new neighbours
@@ -135,12 +135,12 @@ _OTHER_REGION = -100.0 ==> _OTHER_REGION = 0.0
 places[:, :, None] - places[:, None] ==> places[:, None] - places[:, :, None]
 == window-table-clipped: a clipped window reads the first rows of its table
 table_rows(window: Triple, table: Triple, ==> table_rows(table: Triple, window: Triple,
-@@ inflate_zoo/networks/grids.py | networks/test_grids.py
+@@ inflate_zoo/networks/layers/grids.py | networks/layers/test_grids.py
 == shift-over-clipped: a window that covers depth is shifted
 deep = 0 if grid[0] <= window[0] or not shifted else ==> deep = 0 if not shifted else
 == clipped-by-side: the plane is always clipped side by side
 if clipping == "plane" and any(covered): ==> if False:
-@@ inflate_zoo/networks/stages.py | networks/test_stages.py
+@@ inflate_zoo/networks/layers/stages.py | networks/layers/test_stages.py
 == merge-height-first: neighbours stand height outermost
 permute(0, 1, 3, 5, 2, 6, 4, 7) ==> permute(0, 1, 3, 5, 2, 4, 6, 7)
 @@ inflate_zoo/networks/swinv2/network.py | networks/swinv2/test_network.py
@@ -263,14 +263,14 @@ bias.to(shift.dtype) - shift ==> bias.to(shift.dtype) + shift
 return -shift if ==> return shift if
 == fold-times: the kernel is multiplied by the deviation
 return kernel_oidhw / kernel ==> return kernel_oidhw * kernel
-@@ inflate_zoo/networks/attention.py | networks/test_attention.py networks/vit/test_network.py
+@@ inflate_zoo/networks/layers/attention.py | networks/layers/test_attention.py networks/vit/test_network.py
 == prefix-uncounted: the prefix keys count once however many depth tokens there are
 bias[..., :prefix] = math.log(copies) ==> bias[..., :prefix] = 0.0
 == prefix-one-more: one patch token is counted as a prefix token
 bias[..., :prefix] = math.log(copies) ==> bias[..., : prefix + 1] = math.log(copies)
 == prefix-repeated-once-more: the CUDA way repeats the prefix keys once too often
 more = (1, 1, copies - 1, 1) ==> more = (1, 1, copies, 1)
-@@ inflate_zoo/networks/parts.py | networks/test_parts.py networks/vit/test_network.py
+@@ inflate_zoo/networks/layers/parts.py | networks/layers/test_parts.py networks/vit/test_network.py
 == kernel-axes: depth and height of a patch are swapped in the product (cubic kernels hide it)
 permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 2, 4, 6, 1, 5, 3, 7)
 == token-axes: tokens run height first, then depth
@@ -281,13 +281,13 @@ permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 4, 2, 6, 1, 3, 5, 7)
 -        self.norm1
 +        dim, eps = config.embed_dim, 1e-5
 +        self.norm1
-@@ inflate_zoo/networks/attention.py | networks/test_attention.py networks/vit/test_network.py
+@@ inflate_zoo/networks/layers/attention.py | networks/layers/test_attention.py networks/vit/test_network.py
 == qkv-bias-off: the query, key and value have no bias
 bias=qkv_bias ==> bias=False
 == qkv-unbound: value, key and query are taken in another order than they are packed
 -        query, key, value = _heads(self.qkv(x), self.heads)
 +        value, key, query = _heads(self.qkv(x), self.heads)
-@@ inflate_zoo/networks/parts.py | networks/test_parts.py networks/vit/test_network.py
+@@ inflate_zoo/networks/layers/parts.py | networks/layers/test_parts.py networks/vit/test_network.py
 == quick-gelu-is-gelu: quick_gelu is computed as gelu
 "quick_gelu": quick_gelu ==> "quick_gelu": F.gelu
 == swiglu-swapped: the second half of fc1 is the gate

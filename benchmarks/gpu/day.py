@@ -233,7 +233,7 @@ def attention(day: Day) -> None:
     from forward import measure
 
     from inflate_zoo.bench.training.graphs import Graph
-    from inflate_zoo.networks.attention import attend_repeated, prefix_bias
+    from inflate_zoo.networks.layers.attention import attend_repeated, prefix_bias
 
     def masked(query: Any, key: Any, value: Any, prefix: int, copies: int) -> Any:
         bias = prefix_bias(key.shape[2], prefix, copies, key.dtype, key.device)

@@ -15,7 +15,7 @@ from inflate_zoo.naming.configs.normalization import Feeding, Preprocessor
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.naming.understanding import Understood, find_feeding
 from inflate_zoo.networks.base import BackboneConfig, Form2D, Windows
-from inflate_zoo.networks.grids import MOST_WINDOW
+from inflate_zoo.networks.layers.grids import MOST_WINDOW
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.plan import Plan

@@ -17,7 +17,7 @@ from inflate_zoo.networks.base import (
     Width,
     Windows,
 )
-from inflate_zoo.networks.grids import (
+from inflate_zoo.networks.layers.grids import (
     MOST_WINDOW,
     Clipping,
     Padding,

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor
 
-from inflate_zoo.networks.constants import made_once
+from inflate_zoo.networks.layers.constants import made_once
 
 Matrix = Callable[[int, int, torch.dtype, torch.device], Tensor]
 

@@ -15,7 +15,7 @@ from inflate_zoo.errors import VerificationError
 from inflate_zoo.inflation import recipe, roles
 from inflate_zoo.inflation.schemes import SCHEMES, Scheme, center
 from inflate_zoo.naming.understanding import understand
-from inflate_zoo.networks import attention
+from inflate_zoo.networks.layers import attention
 from tests.support.checkpoints import save_timm, save_transformers
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")

@@ -4,7 +4,7 @@ import pytest
 
 from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import Level, Windows
-from inflate_zoo.networks.grids import MOST_WINDOW
+from inflate_zoo.networks.layers.grids import MOST_WINDOW
 from inflate_zoo.networks.staged import norm_shapes
 from tests.networks.swin.test_config import config
 

@@ -27,11 +27,11 @@ from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.readers import known as readers
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks import backbone, known
-from inflate_zoo.networks.attention import Attention
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.networks.base import BackboneConfig, Form2D, Level, Pair, Side, Width
+from inflate_zoo.networks.layers.attention import Attention
+from inflate_zoo.networks.layers.parts import PatchEmbed
 from inflate_zoo.networks.network import Network3D
-from inflate_zoo.networks.parts import PatchEmbed
 from tests.support.checkpoints import randomize
 
 HEADS = 2

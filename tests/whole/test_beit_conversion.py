@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from inflate_zoo import convert, load, verify
 from inflate_zoo.errors import VerificationError
-from inflate_zoo.networks import bias_tables
+from inflate_zoo.networks.layers import bias_tables
 from tests.support.checkpoints import (
     beit_original,
     build_timm,

@@ -10,7 +10,7 @@ from inflate_zoo.bench.training import trainer as training
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.attempt import prepare_trial
-from inflate_zoo.networks import attention
+from inflate_zoo.networks.layers import attention
 from tests.support.checkpoints import save_transformers
 from tests.support.trials import tiny_run
 

@@ -8,9 +8,9 @@ import torch
 
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.errors import VerificationError
-from inflate_zoo.networks import rotary
 from inflate_zoo.networks.dinov3 import network
-from inflate_zoo.networks.rotary import Axis
+from inflate_zoo.networks.layers import rotary
+from inflate_zoo.networks.layers.rotary import Axis
 from tests.support.checkpoints import save_timm, save_transformers
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")

@@ -7,7 +7,7 @@ import pytest
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.networks.eva02 import network
-from inflate_zoo.networks.rotary import Axis
+from inflate_zoo.networks.layers.rotary import Axis
 from tests.support.checkpoints import save_timm
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")

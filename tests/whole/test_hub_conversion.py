@@ -23,7 +23,7 @@ from inflate_zoo.cli.app import app
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.errors import ConfigError, HubNotFoundError
 from inflate_zoo.hub import download as client
-from inflate_zoo.networks.positions import resize_depth, resize_in_plane
+from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane
 from tests.support.checkpoints import open_clip_config, save_open_clip, save_timm, save_transformers
 from tests.support.hub_standin import HubStandIn, use_hub
 

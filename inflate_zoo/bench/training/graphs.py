@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from inflate_zoo.networks.constants import holding
+from inflate_zoo.networks.layers.constants import holding
 
 _WARM_UPS = 3  # libraries choose and allocate in the first calls, which no graph may hold
 

@@ -40,7 +40,7 @@ from inflate_zoo.naming.readers.pieces import (
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
 from inflate_zoo.networks.beit.config import BeitForm
-from inflate_zoo.networks.offsets import CLS_ROWS, table_rows
+from inflate_zoo.networks.layers.offsets import CLS_ROWS, table_rows
 from inflate_zoo.texts import problems_of
 
 _CORE = {"patch_embed.weight": 4, "blocks.0.mlp.fc1.weight": 2}

@@ -23,7 +23,7 @@ from inflate_zoo.networks.base import (
     Side,
     Width,
 )
-from inflate_zoo.networks.offsets import table_rows
+from inflate_zoo.networks.layers.offsets import table_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -154,8 +154,8 @@ class BeitConfig(BackboneConfig, BeitForm):
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, those of depth made."""
-        from inflate_zoo.networks.bias_tables import resize_table
-        from inflate_zoo.networks.positions import resize_depth
+        from inflate_zoo.networks.layers.bias_tables import resize_table
+        from inflate_zoo.networks.layers.positions import resize_depth
 
         grid, rows = self.position_grid, 2 * target.grid_size[0] - 1
         fitted = dict(tensors)

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inflate_zoo.networks.attention import BiasedAttention, prefix_bias
 from inflate_zoo.networks.beit.config import BeitConfig
-from inflate_zoo.networks.bias_tables import PositionBias
-from inflate_zoo.networks.column import Column
-from inflate_zoo.networks.parts import LayerScale, Mlp, PatchEmbed, initialise
-from inflate_zoo.networks.residual import ResidualBlock
+from inflate_zoo.networks.layers.attention import BiasedAttention, prefix_bias
+from inflate_zoo.networks.layers.bias_tables import PositionBias
+from inflate_zoo.networks.layers.column import Column
+from inflate_zoo.networks.layers.parts import LayerScale, Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.layers.residual import ResidualBlock
 
 
 class Beit(Column):

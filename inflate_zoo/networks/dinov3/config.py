@@ -133,7 +133,7 @@ class Dinov3Config(BackboneConfig, Dinov3Form):
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: the depth table resized, or made."""
-        from inflate_zoo.networks.positions import depth_table
+        from inflate_zoo.networks.layers.positions import depth_table
 
         line, depth = tensors.get("depth_embed"), target.grid_size[0]
         return {**tensors, "depth_embed": depth_table(line, depth, tensors["cls_token"])}

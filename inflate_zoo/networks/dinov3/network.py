@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inflate_zoo.networks.column import Column
 from inflate_zoo.networks.dinov3.config import Dinov3Config
-from inflate_zoo.networks.parts import GatedMlp, LayerScale, Mlp, PatchEmbed, initialise
-from inflate_zoo.networks.residual import ResidualBlock
-from inflate_zoo.networks.rotary import Axis, RotaryAttention, Rotation
+from inflate_zoo.networks.layers.column import Column
+from inflate_zoo.networks.layers.parts import GatedMlp, LayerScale, Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.layers.residual import ResidualBlock
+from inflate_zoo.networks.layers.rotary import Axis, RotaryAttention, Rotation
 
 
 class Dinov3(Column):

@@ -148,7 +148,7 @@ class Eva02Config(BackboneConfig, Eva02Form):
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, that of depth made."""
-        from inflate_zoo.networks.positions import depth_table, resize_in_plane
+        from inflate_zoo.networks.layers.positions import depth_table, resize_in_plane
 
         table, depth = tensors["pos_embed"], target.grid_size[0]
         plane = resize_in_plane(table, 1, self.position_grid, target.position_grid)

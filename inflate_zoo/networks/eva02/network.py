@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inflate_zoo.networks.column import Column
 from inflate_zoo.networks.eva02.config import Eva02Config
-from inflate_zoo.networks.parts import ACTIVATIONS, PatchEmbed, initialise
-from inflate_zoo.networks.residual import ResidualBlock
-from inflate_zoo.networks.rotary import Axis, RotaryAttention, Rotation
+from inflate_zoo.networks.layers.column import Column
+from inflate_zoo.networks.layers.parts import ACTIVATIONS, PatchEmbed, initialise
+from inflate_zoo.networks.layers.residual import ResidualBlock
+from inflate_zoo.networks.layers.rotary import Axis, RotaryAttention, Rotation
 
 
 class Eva02(Column):

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import Triple
-from inflate_zoo.networks.grids import Placement, place, stage_grids
-from inflate_zoo.networks.parts import Mlp, PatchEmbed, initialise
-from inflate_zoo.networks.residual import ResidualBlock
-from inflate_zoo.networks.stages import Stage, StagedNetwork, merge_parts
-from inflate_zoo.networks.swin.config import SwinConfig
-from inflate_zoo.networks.windows import (
+from inflate_zoo.networks.layers.grids import Placement, place, stage_grids
+from inflate_zoo.networks.layers.parts import Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.layers.residual import ResidualBlock
+from inflate_zoo.networks.layers.stages import Stage, StagedNetwork, merge_parts
+from inflate_zoo.networks.layers.windows import (
     attend_in_windows,
     from_windows,
     table_rows,
     to_windows,
     window_mask,
 )
+from inflate_zoo.networks.swin.config import SwinConfig
 
 
 class SwinTransformer(StagedNetwork):

@@ -12,13 +12,12 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import Triple
-from inflate_zoo.networks.constants import made_once
-from inflate_zoo.networks.grids import Placement, place, stage_grids
-from inflate_zoo.networks.parts import Mlp, PatchEmbed, initialise
-from inflate_zoo.networks.residual import ResidualBlock
-from inflate_zoo.networks.stages import Stage, StagedNetwork, merge_parts
-from inflate_zoo.networks.swinv2.config import BIAS_WIDTH, SwinV2Config
-from inflate_zoo.networks.windows import (
+from inflate_zoo.networks.layers.constants import made_once
+from inflate_zoo.networks.layers.grids import Placement, place, stage_grids
+from inflate_zoo.networks.layers.parts import Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.layers.residual import ResidualBlock
+from inflate_zoo.networks.layers.stages import Stage, StagedNetwork, merge_parts
+from inflate_zoo.networks.layers.windows import (
     attend_in_windows,
     from_windows,
     offsets,
@@ -26,6 +25,7 @@ from inflate_zoo.networks.windows import (
     to_windows,
     window_mask,
 )
+from inflate_zoo.networks.swinv2.config import BIAS_WIDTH, SwinV2Config
 
 _MOST_SCALE = math.log(100)
 _MOST_BIAS = 16

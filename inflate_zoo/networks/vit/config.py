@@ -160,7 +160,7 @@ class VitConfig(BackboneConfig, VitForm):
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, the depth table made."""
-        from inflate_zoo.networks.positions import depth_table, resize_in_plane
+        from inflate_zoo.networks.layers.positions import depth_table, resize_in_plane
 
         table, line = tensors["pos_embed"], tensors.get("depth_embed")
         prefix, grid = self.position_prefix, self.position_grid

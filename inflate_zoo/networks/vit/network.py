@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inflate_zoo.networks.attention import Attention
-from inflate_zoo.networks.column import Column
-from inflate_zoo.networks.parts import LayerScale, Mlp, PatchEmbed, initialise
-from inflate_zoo.networks.residual import ResidualBlock
+from inflate_zoo.networks.layers.attention import Attention
+from inflate_zoo.networks.layers.column import Column
+from inflate_zoo.networks.layers.parts import LayerScale, Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.layers.residual import ResidualBlock
 from inflate_zoo.networks.vit.config import VitConfig
 
 

@@ -27,7 +27,7 @@ from inflate_zoo.bench.training.sampling import WindowRule, Windows
 from inflate_zoo.bench.training.trainer import Trainer
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
-from inflate_zoo.networks import attention
+from inflate_zoo.networks.layers import attention
 from inflate_zoo.segmentation import norms
 from tests.support.trials import FROZEN, LINEAR, one_thread, tiny_run
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from inflate_zoo import Backbone, load, segmenter
-from inflate_zoo.networks import bias_tables
 from inflate_zoo.networks.beit.config import BeitConfig
+from inflate_zoo.networks.layers import bias_tables
 from tests.networks.beit.test_network import CASES, PLAIN, randomise
 
 every_case = pytest.mark.parametrize("case", CASES)

@@ -10,9 +10,9 @@ from torch import nn
 
 from inflate_zoo import param_groups
 from inflate_zoo.inflation.schemes import SCHEMES
-from inflate_zoo.networks import bias_tables
 from inflate_zoo.networks.beit.config import BeitConfig, tensor_shapes
 from inflate_zoo.networks.beit.network import Beit
+from inflate_zoo.networks.layers import bias_tables
 
 PLAIN = {
     "embed_dim": 24,

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import nn
 
 from inflate_zoo.inflation.schemes import SCHEMES
-from inflate_zoo.networks import attention
+from inflate_zoo.networks.layers import attention
 from inflate_zoo.networks.vit.config import VitConfig, tensor_shapes
 from inflate_zoo.networks.vit.network import VisionTransformer
 

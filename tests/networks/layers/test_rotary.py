@@ -11,7 +11,7 @@ from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from timm.models.eva import EvaAttention
 
 from inflate_zoo.networks.dinov3.network import centres
-from inflate_zoo.networks.rotary import Axis, RotaryAttention, Rotation, turns
+from inflate_zoo.networks.layers.rotary import Axis, RotaryAttention, Rotation, turns
 
 GRID = (3, 4, 6)  # not square, not cubic
 PREFIX, CHANNELS = 2, 16

@@ -11,9 +11,9 @@ from itertools import accumulate
 
 from torch import Tensor, nn
 
-from inflate_zoo.networks.grids import stage_grids
-from inflate_zoo.networks.parts import PatchEmbed
-from inflate_zoo.networks.residual import ResidualBlock, ResidualNetwork
+from inflate_zoo.networks.layers.grids import stage_grids
+from inflate_zoo.networks.layers.parts import PatchEmbed
+from inflate_zoo.networks.layers.residual import ResidualBlock, ResidualNetwork
 
 _PLACE = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\.|merges\.(\d+)\.")
 

@@ -5,7 +5,7 @@ from math import prod
 
 import pytest
 
-from inflate_zoo.networks.grids import place, stage_grids, stage_tokens
+from inflate_zoo.networks.layers.grids import place, stage_grids, stage_tokens
 from tests.networks.swin.test_config import config
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import resample_abs_pos_embed
 
-from inflate_zoo.networks.positions import resize_depth, resize_in_plane
+from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane
 
 few = settings(max_examples=20)
 sides = st.integers(1, 9)

@@ -10,8 +10,8 @@ from transformers.models.data2vec.modeling_data2vec_vision import (
     Data2VecVisionRelativePositionBias,
 )
 
-from inflate_zoo.networks.bias_tables import PositionBias, assemble_bias, resize_table
-from inflate_zoo.networks.offsets import table_rows
+from inflate_zoo.networks.layers.bias_tables import PositionBias, assemble_bias, resize_table
+from inflate_zoo.networks.layers.offsets import table_rows
 
 GRIDS = [(4, 4), (3, 5), (7, 7), (2, 2), (1, 1), (9, 4), (14, 14)]
 

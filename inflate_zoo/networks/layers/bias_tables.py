@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from inflate_zoo.networks.constants import made_once
-from inflate_zoo.networks.offsets import CLS_ROWS, offsets, table_rows
+from inflate_zoo.networks.layers.constants import made_once
+from inflate_zoo.networks.layers.offsets import CLS_ROWS, offsets, table_rows
 
 Grid = tuple[int, int]
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from inflate_zoo.networks import attention
+from inflate_zoo.networks.layers import attention
 
 close = partial(torch.testing.assert_close, rtol=0, atol=1e-10)  # of float64
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from inflate_zoo.networks.attention import attend
-from inflate_zoo.networks.constants import made_once
+from inflate_zoo.networks.layers.attention import attend
+from inflate_zoo.networks.layers.constants import made_once
 
 
 class Axis(NamedTuple):

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from timm.layers import gen_relative_position_index
 
-from inflate_zoo.networks.offsets import offsets, table_rows
+from inflate_zoo.networks.layers.offsets import offsets, table_rows
 
 GRIDS = [(1, 1), (1, 4), (3, 5), (5, 3), (7, 7)]
 

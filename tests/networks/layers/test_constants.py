@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from inflate_zoo.networks import constants
-from inflate_zoo.networks.constants import MOST_KEPT, holding, made_once
+from inflate_zoo.networks.layers import constants
+from inflate_zoo.networks.layers.constants import MOST_KEPT, holding, made_once
 
 
 @pytest.fixture

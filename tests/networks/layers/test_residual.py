@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from inflate_zoo.networks.residual import ResidualBlock
+from inflate_zoo.networks.layers.residual import ResidualBlock
 from tests.networks.swin.test_network import network
 from tests.networks.vit.test_network import CLS_REG, build, close, volumes
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor
 
 from inflate_zoo.networks.base import Triple
-from inflate_zoo.networks.constants import made_once
-from inflate_zoo.networks.grids import Placement
+from inflate_zoo.networks.layers.constants import made_once
+from inflate_zoo.networks.layers.grids import Placement
 
 _OTHER_REGION = -100.0  # of Liu et al. 2021, and of every library since
 

@@ -5,14 +5,14 @@ import itertools
 import pytest
 import torch
 
-from inflate_zoo.networks.windows import (
+from inflate_zoo.networks.layers.windows import (
     attend_in_windows,
     from_windows,
     table_rows,
     to_windows,
     window_mask,
 )
-from tests.networks.test_grids import placed
+from tests.networks.layers.test_grids import placed
 
 RULES = list(itertools.product(("plane", "axis"), ("before_shift", "after_shift")))
 CPU = torch.device("cpu")

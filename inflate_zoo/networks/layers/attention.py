@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from inflate_zoo.networks.constants import made_once
+from inflate_zoo.networks.layers.constants import made_once
 
 # On a CPU the fused kernel in bfloat16 takes three times as long as plain products at 216 tokens
 # (forward and backward; as long at 2744), and in float32 less: measured on an AMD EPYC, torch 2.15.

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from inflate_zoo.networks.stages import merge_parts
+from inflate_zoo.networks.layers.stages import merge_parts
 from tests.networks.swin.test_network import network
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from inflate_zoo.networks.residual import ResidualBlock, ResidualNetwork
+from inflate_zoo.networks.layers.residual import ResidualBlock, ResidualNetwork
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import LayerScale as TimmLayerScale
 from torch import nn
 from transformers.activations import ACT2FN
 
-from inflate_zoo.networks.parts import ACTIVATIONS, LayerScale, Mlp, PatchEmbed
+from inflate_zoo.networks.layers.parts import ACTIVATIONS, LayerScale, Mlp, PatchEmbed
 
 close = partial(torch.testing.assert_close, rtol=0, atol=1e-10)  # of float64
 
