@@ -33,11 +33,12 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     check_heads,
     is_there,
+    no_note,
     require_core,
+    settled,
     teller,
 )
 from inflate_zoo.naming.readers.reader import Reader
-from inflate_zoo.networks.base import Form2D
 from inflate_zoo.networks.dinov3.config import Dinov3Form
 from inflate_zoo.texts import problems_of
 
@@ -112,14 +113,6 @@ def _query_and_value(raw: Raw, _: int) -> bool:
     return query
 
 
-def _settled(facts: FromHeader, _: FromConfig) -> Mapping[str, Any]:
-    return facts.values
-
-
-def _no_note(_: Family, __: Form2D) -> str:
-    return ""
-
-
 FIELDS: Mapping[str, FieldType] = MappingProxyType(
     {
         "embed_dim": whole,
@@ -146,8 +139,8 @@ DINOV3 = Reader(
     ),
     width="embed_dim",
     gather=gather,
-    settled=_settled,
+    settled=settled,
     check=check_heads,
     make_form=make_form,
-    note=_no_note,
+    note=no_note,
 )

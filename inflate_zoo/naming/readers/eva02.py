@@ -28,11 +28,12 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     check_heads,
     is_there,
+    no_note,
     require_core,
+    settled,
     teller,
 )
 from inflate_zoo.naming.readers.reader import Reader
-from inflate_zoo.networks.base import Form2D
 from inflate_zoo.networks.eva02.config import Eva02Form
 from inflate_zoo.texts import problems_of
 
@@ -111,14 +112,6 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Ev
         ) from error
 
 
-def _settled(facts: FromHeader, _: FromConfig) -> Mapping[str, Any]:
-    return facts.values
-
-
-def _no_note(_: Family, __: Form2D) -> str:
-    return ""
-
-
 FIELDS: Mapping[str, FieldType] = MappingProxyType(
     {
         "embed_dim": whole,
@@ -152,8 +145,8 @@ EVA02 = Reader(
     rules=MappingProxyType({}),
     width="embed_dim",
     gather=gather,
-    settled=_settled,
+    settled=settled,
     check=check_heads,
     make_form=make_form,
-    note=_no_note,
+    note=no_note,
 )

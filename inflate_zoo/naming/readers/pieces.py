@@ -1,13 +1,15 @@
 """What readers of several networks ask of a header and a config."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import FromConfig, Raw, Statement
 from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.from_header import either, leftover_lines
+from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_of
+from inflate_zoo.networks.base import Form2D
 
 
 def teller(family: Family, matching: Matching, target: str) -> str:
@@ -112,6 +114,20 @@ def check_heads(claims: FromConfig, embed_dim: int, statement: Statement) -> Non
             f"divisible by {claims.labels['num_heads']} {heads}",
             hint=statement.hint,
         )
+
+
+def settled(facts: FromHeader, _: FromConfig) -> Mapping[str, Any]:
+    """The facts: none of them needs a claim to be read."""
+    return facts.values
+
+
+def no_check(claims: FromConfig, embed_dim: int, statement: Statement) -> None:
+    """Nothing claimed contradicts itself: heads and widths are those of the tensors."""
+
+
+def no_note(family: Family, form: Form2D) -> str:  # noqa: ARG001 - as every reader is asked
+    """Nothing: the form pools as its kind does."""
+    return ""
 
 
 def _lacks(

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from inflate_zoo.errors import AccountingError, ConfigError
@@ -10,16 +10,12 @@ from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     FromConfig,
     Raw,
-    Statement,
     count,
     stated_number,
     whole,
     wrong,
 )
-from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
-from inflate_zoo.networks.base import Form2D
 
 MOST_STAGES = 8
 _BLOCK = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\.")
@@ -137,17 +133,3 @@ def square_windows(rows: Sequence[int], table: str) -> tuple[tuple[int, int], ..
             hint="name the architecture: --arch NAME",
         )
     return tuple((side, side) for side in sides)
-
-
-def settled(facts: FromHeader, _: FromConfig) -> Mapping[str, Any]:
-    """The facts: none of them needs a claim to be read."""
-    return facts.values
-
-
-def no_check(claims: FromConfig, embed_dim: int, statement: Statement) -> None:
-    """Nothing claimed contradicts itself: heads and widths are those of the tensors."""
-
-
-def no_note(family: Family, form: Form2D) -> str:  # noqa: ARG001 - as every reader is asked
-    """Nothing: the form pools as its kind does."""
-    return ""

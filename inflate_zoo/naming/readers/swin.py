@@ -24,14 +24,11 @@ from inflate_zoo.naming.configs.from_config import (
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
-from inflate_zoo.naming.readers.pieces import require_core
+from inflate_zoo.naming.readers.pieces import no_check, no_note, require_core, settled
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.staged import (
     first_sizes,
     mlp_dims,
-    no_check,
-    no_note,
-    settled,
     square_windows,
     stage_depths,
     stage_windows,

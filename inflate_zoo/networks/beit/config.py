@@ -14,15 +14,13 @@ from pydantic import Field, model_validator
 from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import (
     Activation,
-    BackboneConfig,
-    Count,
     Form2D,
-    Level,
     Pair,
     Shapes,
     Side,
     Width,
 )
+from inflate_zoo.networks.columns import ColumnConfig
 from inflate_zoo.networks.layers.offsets import table_rows
 
 if TYPE_CHECKING:
@@ -109,28 +107,17 @@ class BeitForm(Form2D):
         )
 
 
-class BeitConfig(BackboneConfig, BeitForm):
-    """A 3D BEiT: what `config.json` of a conversion holds.
+class BeitConfig(ColumnConfig, BeitForm):
+    """A 3D BEiT: what `config.json` of a conversion holds."""
 
-    Attributes:
-        depth_positions: Depth tokens that the depth tables in the file are of; 0 where it holds
-            none, as after a conversion (the tables then start at zero).
-    """
-
-    stem: ClassVar[str] = "patch_embed.weight"
+    depth_table: ClassVar[str] = _DEPTH
 
     model_type: Literal["inflated_beit"] = "inflated_beit"
-    depth_positions: Count = 0
 
     @property
     def num_prefix_tokens(self) -> int:
         """The cls token."""
         return 1
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """After each block: all are alike."""
-        return (Level(self.embed_dim, self.patch),) * self.depth
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
@@ -169,19 +156,6 @@ class BeitConfig(BackboneConfig, BeitForm):
                     else resize_depth(line.unsqueeze(0), rows)[0]
                 )
         return fitted
-
-    def stored(self, tensors: Mapping[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
-        """Config and tensors as files hold them: depth tables are left out if all are zero."""
-        lines = [name for name in tensors if name.endswith(_DEPTH)]
-        if any(bool(tensors[name].any()) for name in lines):
-            return self.model_copy(update={"depth_positions": self.grid_size[0]}), dict(tensors)
-        kept = {name: tensor for name, tensor in tensors.items() if name not in lines}
-        return self.model_copy(update={"depth_positions": 0}), kept
-
-    def summary(self) -> str:
-        """The backbone in a few words."""
-        patch = "x".join(map(str, self.patch))
-        return f"{self.depth} blocks of width {self.embed_dim}, patch {patch}"
 
     def geometry(self) -> str:
         """Patch and position grid."""

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import (
     Activation,
-    BackboneConfig,
     Count,
     Form2D,
-    Level,
     Pair,
     Shapes,
     Side,
     Width,
 )
+from inflate_zoo.networks.columns import ColumnConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,28 +100,15 @@ class Dinov3Form(Form2D):
         )
 
 
-class Dinov3Config(BackboneConfig, Dinov3Form):
-    """A 3D DINOv3: what `config.json` of a conversion holds.
-
-    Attributes:
-        depth_positions: Rows of the depth table in the file; 0 where it holds none, as after a
-            conversion (the table then starts at zero).
-    """
-
-    stem: ClassVar[str] = "patch_embed.weight"
+class Dinov3Config(ColumnConfig, Dinov3Form):
+    """A 3D DINOv3: what `config.json` of a conversion holds."""
 
     model_type: Literal["inflated_dinov3"] = "inflated_dinov3"
-    depth_positions: Count = 0
 
     @property
     def num_prefix_tokens(self) -> int:
         """The cls token and the registers."""
         return 1 + self.reg_tokens
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """After each block: all are alike."""
-        return (Level(self.embed_dim, self.patch),) * self.depth
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
@@ -137,19 +123,6 @@ class Dinov3Config(BackboneConfig, Dinov3Form):
 
         line, depth = tensors.get("depth_embed"), target.grid_size[0]
         return {**tensors, "depth_embed": depth_table(line, depth, tensors["cls_token"])}
-
-    def stored(self, tensors: Mapping[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
-        """Config and tensors as files hold them: a depth table of zeros is left out."""
-        kept = dict(tensors)
-        if bool(kept["depth_embed"].any()):
-            return self.model_copy(update={"depth_positions": self.grid_size[0]}), kept
-        del kept["depth_embed"]
-        return self.model_copy(update={"depth_positions": 0}), kept
-
-    def summary(self) -> str:
-        """The backbone in a few words."""
-        patch = "x".join(map(str, self.patch))
-        return f"{self.depth} blocks of width {self.embed_dim}, patch {patch}"
 
     def memory(self, tokens: int) -> tuple[int, int]:
         """Bytes of inference at its widest, and bytes that training keeps.

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import (
     Activation,
-    BackboneConfig,
-    Count,
     Form2D,
-    Level,
     Pair,
     Shapes,
     Side,
     Width,
 )
+from inflate_zoo.networks.columns import ColumnConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,28 +105,15 @@ class Eva02Form(Form2D):
         )
 
 
-class Eva02Config(BackboneConfig, Eva02Form):
-    """A 3D EVA-02: what `config.json` of a conversion holds.
-
-    Attributes:
-        depth_positions: Rows of the depth table in the file; 0 where it holds none, as after a
-            conversion (the table then starts at zero).
-    """
-
-    stem: ClassVar[str] = "patch_embed.weight"
+class Eva02Config(ColumnConfig, Eva02Form):
+    """A 3D EVA-02: what `config.json` of a conversion holds."""
 
     model_type: Literal["inflated_eva02"] = "inflated_eva02"
-    depth_positions: Count = 0
 
     @property
     def num_prefix_tokens(self) -> int:
         """The cls token."""
         return 1
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """After each block: all are alike."""
-        return (Level(self.embed_dim, self.patch),) * self.depth
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
@@ -154,19 +139,6 @@ class Eva02Config(BackboneConfig, Eva02Form):
         plane = resize_in_plane(table, 1, self.position_grid, target.position_grid)
         line = depth_table(tensors.get("depth_embed"), depth, table)
         return {**tensors, "pos_embed": plane, "depth_embed": line}
-
-    def stored(self, tensors: Mapping[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
-        """Config and tensors as files hold them: a depth table of zeros is left out."""
-        kept = dict(tensors)
-        if bool(kept["depth_embed"].any()):
-            return self.model_copy(update={"depth_positions": self.grid_size[0]}), kept
-        del kept["depth_embed"]
-        return self.model_copy(update={"depth_positions": 0}), kept
-
-    def summary(self) -> str:
-        """The backbone in a few words."""
-        patch = "x".join(map(str, self.patch))
-        return f"{self.depth} blocks of width {self.embed_dim}, patch {patch}"
 
     def geometry(self) -> str:
         """Patch and position grid."""

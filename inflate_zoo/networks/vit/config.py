@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import (
     Activation,
-    BackboneConfig,
     Count,
     Form2D,
-    Level,
     Pair,
     Shapes,
     Side,
     Width,
 )
+from inflate_zoo.networks.columns import ColumnConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,28 +118,15 @@ class VitForm(Form2D):
         )
 
 
-class VitConfig(BackboneConfig, VitForm):
-    """A plain 3D vision transformer: what `config.json` of a conversion holds.
-
-    Attributes:
-        depth_positions: Rows of the depth table in the file; 0 where it holds none, as after a
-            conversion (the table then starts at zero).
-    """
-
-    stem: ClassVar[str] = "patch_embed.weight"
+class VitConfig(ColumnConfig, VitForm):
+    """A plain 3D vision transformer: what `config.json` of a conversion holds."""
 
     model_type: Literal["inflated_vit"] = MODEL_TYPE
-    depth_positions: Count = 0
 
     @property
     def num_prefix_tokens(self) -> int:
         """Tokens before the patch tokens: cls, distillation, registers, in this order."""
         return self.cls_token + self.dist_token + self.reg_tokens
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """After each block: all are alike."""
-        return (Level(self.embed_dim, self.patch),) * self.depth
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
@@ -168,19 +154,6 @@ class VitConfig(BackboneConfig, VitForm):
         fitted = depth_table(line, depth, table)
         plane = resize_in_plane(table, prefix, grid, target.position_grid)
         return {**tensors, "pos_embed": plane, "depth_embed": fitted}
-
-    def stored(self, tensors: Mapping[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
-        """Config and tensors as files hold them: a depth table of zeros is left out."""
-        kept = dict(tensors)
-        if bool(kept["depth_embed"].any()):
-            return self.model_copy(update={"depth_positions": self.grid_size[0]}), kept
-        del kept["depth_embed"]
-        return self.model_copy(update={"depth_positions": 0}), kept
-
-    def summary(self) -> str:
-        """The backbone in a few words."""
-        patch = "x".join(map(str, self.patch))
-        return f"{self.depth} blocks of width {self.embed_dim}, patch {patch}"
 
     def geometry(self) -> str:
         """Patch and position grid."""

@@ -6,6 +6,7 @@ from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.configs.from_config import FromConfig, Statement
+from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import match_header
 from inflate_zoo.naming.plan import make_plan
 from inflate_zoo.naming.readers.pieces import (
@@ -14,6 +15,7 @@ from inflate_zoo.naming.readers.pieces import (
     heads_of_width_64,
     is_there,
     require_core,
+    settled,
     teller,
 )
 from tests.support.recorded import case, refused, vision
@@ -125,3 +127,8 @@ def test_heads_divide_the_width_claimed_or_that_of_the_tensors():
     assert caught.value.hint == "look again"
     with pytest.raises(ConfigError, match=r"a\.json: dim 50 is not divisible by heads 16"):
         check({"num_heads": 16, "embed_dim": 50})
+
+
+def test_facts_need_no_claim():
+    values = {"embed_dim": 16}
+    assert settled(FromHeader(values, {}), FromConfig({}, {})) == values

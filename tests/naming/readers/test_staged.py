@@ -6,13 +6,11 @@ from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.configs.from_config import FromConfig
-from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import match_header
 from inflate_zoo.naming.readers.staged import (
     MOST_STAGES,
     first_sizes,
     mlp_dims,
-    settled,
     square_windows,
     stage_depths,
     stage_windows,
@@ -148,8 +146,3 @@ def test_windows_are_read_off_tables_where_those_are_of_squares():
     for rows in (168, 170, 36):
         with pytest.raises(ConfigError, match=f"'table' and its like have 169, {rows} rows"):
             square_windows((169, rows), "table")
-
-
-def test_facts_need_no_claim():
-    values = {"embed_dim": 16}
-    assert settled(FromHeader(values, {}), FromConfig({}, {})) == values

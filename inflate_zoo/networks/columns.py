@@ -1,0 +1,47 @@
+"""What configs of networks of equal blocks share; no torch until tensors are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from inflate_zoo.networks.base import BackboneConfig, Count, Level
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ColumnConfig(BackboneConfig):
+    """A column of equal blocks with tables of depth positions: its form says how wide and deep.
+
+    Attributes:
+        depth_table: How the name of each depth table ends.
+        depth_positions: Depth tokens that the depth tables in the file are of; 0 where it holds
+            none, as after a conversion (they then start at zero).
+    """
+
+    stem: ClassVar[str] = "patch_embed.weight"
+    depth_table: ClassVar[str] = "depth_embed"
+    if TYPE_CHECKING:  # fields of the form
+        embed_dim: int
+        depth: int
+
+    depth_positions: Count = 0
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """After each block: all are alike."""
+        return (Level(self.embed_dim, self.patch),) * self.depth
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
+        """Config and tensors as files hold them: depth tables are left out if all are zero."""
+        lines = [name for name in tensors if name.endswith(self.depth_table)]
+        if any(bool(tensors[name].any()) for name in lines):
+            return self.model_copy(update={"depth_positions": self.grid_size[0]}), dict(tensors)
+        kept = {name: tensor for name, tensor in tensors.items() if name not in lines}
+        return self.model_copy(update={"depth_positions": 0}), kept
+
+    def summary(self) -> str:
+        """The backbone in a few words."""
+        patch = "x".join(map(str, self.patch))
+        return f"{self.depth} blocks of width {self.embed_dim}, patch {patch}"

@@ -1,0 +1,31 @@
+"""What configs of equal blocks share: levels, and depth tables that files hold or leave out."""
+
+import pytest
+import torch
+
+from inflate_zoo.networks.base import Level
+from inflate_zoo.networks.beit.config import BeitConfig
+from tests.networks.beit.test_network import PLAIN
+from tests.segmentation.test_segmenter import config
+
+TABLES = {
+    "vit": (config, "depth_embed"),
+    "beit": (lambda: BeitConfig(**PLAIN), "blocks.0.position_bias.depth"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_block_is_a_level_of_one_width(name):
+    made = TABLES[name][0]()
+    assert made.levels == (Level(made.embed_dim, made.patch),) * made.depth
+    assert made.summary().startswith(f"{made.depth} blocks of width {made.embed_dim}, patch ")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_depth_table_is_kept_where_it_says_something(name):
+    make, table = TABLES[name]
+    other, empty, full = torch.ones(1), torch.zeros(1, 2, 4), torch.eye(2)
+    told, kept = make().stored({"other": other, table: empty})
+    assert (told.depth_positions, list(kept)) == (0, ["other"])
+    told, kept = make().stored({"other": other, table: full})
+    assert (told.depth_positions, list(kept)) == (make().grid_size[0], ["other", table])
