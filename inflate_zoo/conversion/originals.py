@@ -6,17 +6,24 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.conversion import staged_originals
-from inflate_zoo.conversion.references import Asked, Build, Reference, State, library_name
+from inflate_zoo.conversion.references import (
+    Asked,
+    Build,
+    Reference,
+    State,
+    called,
+    filled,
+    library_name,
+    named_by_timm,
+)
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import network_in_memory, stacked
-from inflate_zoo.naming.configs.timm_models import create_timm
 from inflate_zoo.naming.patterns import bare_name, match_header
 from inflate_zoo.networks.base import Windows
 from inflate_zoo.networks.beit.config import BeitForm
@@ -121,8 +128,7 @@ def _timm_vit(asked: Asked) -> Reference | None:
     if not isinstance(form, VitForm):
         return None
     if arch:
-        fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
-        model = create_timm(asked.plan.family, arch, fields)
+        model = named_by_timm(asked)
     else:
         norm = partial(torch.nn.LayerNorm, eps=form.norm_eps)
         with torch.device("meta"):
@@ -138,12 +144,7 @@ def _timm_vit(asked: Asked) -> Reference | None:
     if any(name not in state for name in wanted):
         return None
     model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
-    model.eval()
-    return Reference(
-        f"timm {version('timm')} {type(model).__name__}",
-        model.forward_features,
-        None if asked.plan.repooled else partial(model.forward_head, pre_logits=True),
-    )
+    return _of_timm(model.eval(), asked)
 
 
 def _folded(state: State, wanted: State) -> State:
@@ -163,8 +164,7 @@ def _timm_beit(asked: Asked) -> Reference | None:
     if not isinstance(form, BeitForm):
         return None
     if arch:
-        fields = {**asked.understood.arguments, "num_classes": 0, "img_size": size}
-        model = create_timm(asked.plan.family, arch, fields)
+        model = named_by_timm(asked)
     else:
         with torch.device("meta"):
             model = Beit(
@@ -181,29 +181,21 @@ def _timm_beit(asked: Asked) -> Reference | None:
     state = _tables_by_timm(asked, wanted)
     if state is None or any(name not in state for name in wanted):
         return None
-    return _filled(model, {name: state[name] for name in wanted}, asked)
+    return _of_timm(filled(model, {name: state[name] for name in wanted}), asked)
 
 
 def _timm_eva(asked: Asked) -> Reference | None:
     """DINOv3 or EVA-02 of timm's; `None` where it cannot take its tensors."""
-    fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
-    model = create_timm(asked.plan.family, asked.understood.arch, fields)
+    model = named_by_timm(asked)
     wanted = model.state_dict()
     if any(name not in asked.state for name in wanted):
         return None
-    return _filled(model, {name: asked.state[name] for name in wanted}, asked)
+    return _of_timm(filled(model, {name: asked.state[name] for name in wanted}), asked)
 
 
-def _filled(model: Any, state: State, asked: Asked) -> Reference:
-    """A model of timm's that was built without memory, with its tensors and its own buffers."""
-    model.to_empty(device="cpu")
-    for module in model.modules():
-        if hasattr(module, "init_non_persistent_buffers"):
-            module.init_non_persistent_buffers()
-    model.load_state_dict(state, strict=True)
-    model.eval()
+def _of_timm(model: Any, asked: Asked) -> Reference:
     return Reference(
-        f"timm {version('timm')} {type(model).__name__}",
+        called(model, "timm"),
         model.forward_features,
         None if asked.plan.repooled else partial(model.forward_head, pre_logits=True),
     )
@@ -263,9 +255,8 @@ def _timm_staged(asked: Asked, build: Callable[[Asked], Any | None]) -> Referenc
     model = build(asked)
     if model is None:
         return None
-    called = f"timm {version('timm')} {type(model).__name__}"
     pooled = None if asked.plan.repooled else _mean
-    return Reference(called, partial(staged_originals.tokens_of, model), pooled)
+    return Reference(called(model, "timm"), partial(staged_originals.tokens_of, model), pooled)
 
 
 def _mean(tokens: Tensor) -> Tensor:
@@ -292,11 +283,11 @@ def _transformers(
     model = _model_of(asked, fields, state, unused)
     if model is None:
         return None
-    return Reference(_called(model), lambda images: tokens(model, images, prod(asked.grid)), pooled)
-
-
-def _called(model: Any) -> str:
-    return f"transformers {version('transformers')} {type(model).__name__}"
+    return Reference(
+        called(model, "transformers"),
+        lambda images: tokens(model, images, prod(asked.grid)),
+        pooled,
+    )
 
 
 def _model_of(
@@ -343,7 +334,9 @@ def _beit(asked: Asked) -> Reference | None:
     if model is None:
         return None
     pooled = None if asked.plan.repooled else model.pooler
-    return Reference(_called(model), lambda images: model(images).last_hidden_state, pooled)
+    return Reference(
+        called(model, "transformers"), lambda images: model(images).last_hidden_state, pooled
+    )
 
 
 @contextmanager

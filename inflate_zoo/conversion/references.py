@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
+from inflate_zoo.naming.configs.timm_models import create_timm
 from inflate_zoo.naming.patterns import bare_name, sources_of
 
 if TYPE_CHECKING:
@@ -70,3 +72,24 @@ def library_name(plan: Plan, kept: TensorPlan) -> str:
     if plan.family.library == "transformers":
         return bare_name(plan.prefix, kept.sources[0])
     return sources_of(plan.family, "", kept.name)[0]
+
+
+def named_by_timm(asked: Asked) -> Any:
+    """The source's architecture as timm names it, built without memory."""
+    fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
+    return create_timm(asked.plan.family, asked.understood.arch, fields)
+
+
+def filled(model: Any, state: State) -> Any:
+    """A model of timm's that was built without memory, with its tensors and its own buffers."""
+    model.to_empty(device="cpu")
+    for module in model.modules():
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def called(model: Any, library: str) -> str:
+    """What built an original: library, version and class."""
+    return f"{library} {version(library)} {type(model).__name__}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from inflate_zoo.conversion.references import filled, named_by_timm
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.naming.configs.timm_models import create_timm
 from inflate_zoo.naming.patterns import sources_of
 from inflate_zoo.networks.swin.config import SwinForm
 
@@ -25,23 +25,18 @@ def timm_swin(asked: Asked) -> Any | None:
     if not isinstance(form, SwinForm):
         return None
     if asked.understood.arch:
-        return _filled(asked, _by_name(asked), "timm_swin")
+        return _taken(asked, named_by_timm(asked), "timm_swin")
     with torch.device("meta"):
         model = SwinTransformer(
             **_sizes(asked, form), window_size=form.windows, qkv_bias=form.qkv_bias,
             norm_layer=partial(torch.nn.LayerNorm, eps=form.norm_eps),
         )  # fmt: skip
-    return _filled(asked, model, "timm_swin")
+    return _taken(asked, model, "timm_swin")
 
 
 def timm_swinv2(asked: Asked) -> Any | None:
     """Timm's SwinTransformerV2; `None` where timm cannot take the tensors."""
-    return _filled(asked, _by_name(asked), "timm_swinv2")
-
-
-def _by_name(asked: Asked) -> Any:
-    fields = {**asked.understood.arguments, "num_classes": 0, "img_size": list(asked.size)}
-    return create_timm(asked.plan.family, asked.understood.arch, fields)
+    return _taken(asked, named_by_timm(asked), "timm_swinv2")
 
 
 def _sizes(asked: Asked, form: SwinForm) -> dict[str, Any]:
@@ -58,19 +53,14 @@ def _sizes(asked: Asked, form: SwinForm) -> dict[str, Any]:
     }
 
 
-def _filled(asked: Asked, model: Any, family: str) -> Any | None:
-    """A model built without memory, with the tensors under timm's own names."""
+def _taken(asked: Asked, model: Any, family: str) -> Any | None:
+    """A model with the tensors under timm's own names; `None` where they are not its own."""
     spelled = families_by_name()[family]
     state = {sources_of(spelled, "", kept.name)[0]: asked.held(kept) for kept in asked.plan.kept}
     wanted = model.state_dict()
     if any(name not in state or state[name].shape != wanted[name].shape for name in wanted):
         return None
-    model.to_empty(device="cpu")
-    for module in model.modules():
-        if hasattr(module, "init_non_persistent_buffers"):
-            module.init_non_persistent_buffers()
-    model.load_state_dict({name: state[name] for name in wanted}, strict=True)
-    return model.eval()
+    return filled(model, {name: state[name] for name in wanted})
 
 
 def tokens_of(model: Any, images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from inflate_zoo.networks.base import BackboneConfig, Count, Level
@@ -45,3 +45,33 @@ class ColumnConfig(BackboneConfig):
         """The backbone in a few words."""
         patch = "x".join(map(str, self.patch))
         return f"{self.depth} blocks of width {self.embed_dim}, patch {patch}"
+
+    def without_weights(self) -> Self:
+        """Without what weights alone bring, and what a segmenter does not use."""
+        free = {"depth_positions": 0, "volume": self.patch, "pool": "mean", "norm_eps": 1e-6}
+        return self.model_copy(update=free)
+
+
+class TableConfig(ColumnConfig):
+    """A column with tables in the plane, which its form has for a `position_grid`."""
+
+    if TYPE_CHECKING:  # a field of the form
+        position_grid: tuple[int, int]
+
+    def for_volume(self, volume: Sequence[int] | None) -> Self:
+        """The config for a volume, its position grid equal to the volume's.
+
+        Raises:
+            UsageError: The patch does not divide the volume.
+        """
+        sized = super().for_volume(volume)
+        return sized.model_copy(update={"position_grid": sized.grid_size[1:]})
+
+    def geometry(self) -> str:
+        """Patch and position grid."""
+        height, width = self.position_grid
+        return f"{super().geometry()}, position grid {height}x{width}"
+
+    def without_weights(self) -> Self:
+        """Without what weights alone bring, and what a segmenter does not use."""
+        return super().without_weights().model_copy(update={"position_grid": (1, 1)})

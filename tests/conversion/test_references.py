@@ -2,8 +2,9 @@
 
 import torch
 
-from inflate_zoo.conversion.references import Asked, library_name
+from inflate_zoo.conversion.references import Asked, called, filled, library_name, named_by_timm
 from inflate_zoo.naming.understanding import understand
+from tests.support.checkpoints import build_timm
 from tests.support.recorded import case
 
 
@@ -34,3 +35,14 @@ def test_timms_names_are_those_of_its_family():
     assert (
         library_name(source.plan, kept(source, "patch_embed.weight")) == "patch_embed.proj.weight"
     )
+
+
+def test_timms_model_holds_the_tensors_and_its_own_buffers():
+    original = build_timm("swin_timm").eval()
+    state = {n: t for n, t in original.state_dict().items() if not n.startswith("head.")}
+    made = filled(named_by_timm(Asked(understood("swin_timm"), state, (4, 4))), state)
+    assert called(made, "timm").endswith(" SwinTransformer")
+    assert not made.training
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(made.forward_features(images), original.forward_features(images))

@@ -29,3 +29,12 @@ def test_a_depth_table_is_kept_where_it_says_something(name):
     assert (told.depth_positions, list(kept)) == (0, ["other"])
     told, kept = make().stored({"other": other, table: full})
     assert (told.depth_positions, list(kept)) == (make().grid_size[0], ["other", table])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_follow_the_volume_and_are_no_part_of_the_bare_network(name):
+    made = TABLES[name][0]()
+    larger = made.for_volume([2 * extent for extent in made.volume])
+    assert larger.position_grid == larger.grid_size[1:] != made.grid_size[1:]
+    assert larger.geometry().endswith("position grid {}x{}".format(*larger.position_grid))
+    assert larger.without_weights() == made.without_weights() != made

@@ -27,7 +27,7 @@ from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY, Failure
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.engines.engine import Shown
 from inflate_zoo.bench.training.devices import Resources
-from inflate_zoo.bench.training.progress import Watcher
+from inflate_zoo.bench.training.progress import Stage, Watcher
 from inflate_zoo.bench.trials.leases import release_dead
 from inflate_zoo.bench.trials.running import Outcome, fail_elsewhere, run_trial, standing
 from inflate_zoo.errors import InflateZooError, UsageError, WorkError
@@ -285,8 +285,8 @@ class _Told:
     def warning(self, message: Warning | str, *_: object, **__: object) -> None:
         self.send("say", f"warning: {message}")
 
-    def stage(self, text: str) -> None:
-        self.send("stage", text)
+    def stage(self, stage: Stage) -> None:
+        self.send("stage", stage)
 
     def resumed(self, step: int) -> None:
         self.send("resumed", step)

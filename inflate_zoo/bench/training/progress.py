@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
+
+Stage = Literal["loading", "features", "training", "evaluating"]
 
 
 class Watcher(Protocol):
     """Told how a trial goes; shows it, or does nothing."""
 
-    def stage(self, text: str) -> None:
-        """A new part of the work begins, e.g. `features`."""
+    def stage(self, stage: Stage) -> None:
+        """A new part of the work begins, in this order."""
 
     def resumed(self, step: int) -> None:
         """A killed training goes on; so many steps are done."""
@@ -27,7 +29,7 @@ class Watcher(Protocol):
 class Silent:
     """Watches nothing."""
 
-    def stage(self, text: str) -> None:
+    def stage(self, stage: Stage) -> None:
         """Nothing."""
 
     def resumed(self, step: int) -> None:

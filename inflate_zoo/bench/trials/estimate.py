@@ -25,7 +25,7 @@ from inflate_zoo.bench.training.devices import (
     set_threads,
 )
 from inflate_zoo.bench.training.features import identity
-from inflate_zoo.bench.training.progress import Silent
+from inflate_zoo.bench.training.progress import Silent, Stage
 from inflate_zoo.bench.trials.attempt import prepare_trial
 from inflate_zoo.bench.trials.folder import plan_trial
 from inflate_zoo.bench.trials.planning import Planned
@@ -58,14 +58,14 @@ class _Stopwatch(Silent):
 
     def __init__(self, name: str, say: Callable[[str], None], progress: StageProgress) -> None:
         self._name, self._say, self._progress = name, say, progress
-        self.stages: dict[str, float] = {}
+        self.stages: dict[Stage, float] = {}
         self.parts: list[float] = []
         self.ends: list[float] = []
 
-    def stage(self, text: str) -> None:
+    def stage(self, stage: Stage) -> None:
         """Note it."""
-        self.stages[text] = time.perf_counter()
-        self._say(f"measuring {self._name}: {text}")
+        self.stages[stage] = time.perf_counter()
+        self._say(f"measuring {self._name}: {stage}")
 
     def part(self, done: int, total: int) -> None:  # noqa: ARG002
         """Note it: of a short trial only the windows of a frozen backbone are parts."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
     from inflate_zoo.bench.engines.engine import Ended
-    from inflate_zoo.bench.training.progress import Watcher
+    from inflate_zoo.bench.training.progress import Stage, Watcher
 
 _SECONDS_BETWEEN_LINES = 30.0
 _LONG = 86400.0  # seconds; a run that takes longer says so while it is easy to stop
@@ -97,9 +97,9 @@ class Board:
         done = f"{self._done} of {plural(self.pace.total, 'trial')} done"
         self.say(f"{done}; the same command goes on")
 
-    def staged(self, trial: TrialFolder, text: str) -> None:
+    def staged(self, trial: TrialFolder, stage: Stage) -> None:
         """A trial does something else; its process may have taken long to come to the first."""
-        if text == "loading":
+        if stage == "loading":
             self.pace.begin(trial.folder.name)
 
     def stepped(self, trial: TrialFolder, step: int, steps: int) -> None:
@@ -178,11 +178,11 @@ class _Bar:
     def over(self) -> None:
         self._bars.remove_task(self._task)
 
-    def stage(self, text: str) -> None:
-        self._board.staged(self._trial, text)
+    def stage(self, stage: Stage) -> None:
+        self._board.staged(self._trial, stage)
         self.over()  # a new one: its parts are counted anew
-        steps = self._trial.spec.protocol.train.steps if text == "training" else None
-        self._task = self._bars.add_task(self._name, total=steps, left="", note=text)
+        steps = self._trial.spec.protocol.train.steps if stage == "training" else None
+        self._task = self._bars.add_task(self._name, total=steps, left="", note=stage)
 
     def resumed(self, step: int) -> None:
         self._bars.update(self._task, completed=step)
@@ -219,10 +219,10 @@ class _Lines:
             self._last = now
             say(f"{self._name}: {text}")
 
-    def stage(self, text: str) -> None:
-        self._board.staged(self._trial, text)
-        self._stage = text
-        self._line(text, last=True)
+    def stage(self, stage: Stage) -> None:
+        self._board.staged(self._trial, stage)
+        self._stage = stage
+        self._line(stage, last=True)
 
     def resumed(self, step: int) -> None:
         self._line(f"goes on from step {step}", last=True)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.errors import UnsupportedModelError
-from inflate_zoo.naming.configs.timm_network import TimmNetwork, activation_of, refuse_special
+from inflate_zoo.naming.configs.timm_network import (
+    TimmNetwork,
+    activation_of,
+    final_norm_of,
+    refuse_special,
+    require_class,
+)
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.patterns import Matching
@@ -23,10 +28,7 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
     from timm.models.beit import Attention, Beit
     from torch import nn
 
-    if type(model) is not Beit:
-        raise UnsupportedModelError(
-            f"'{arch}' is timm's {type(model).__name__}, not a Beit", hint=NEAREST
-        )
+    require_class(arch, model, (Beit,), "a Beit", NEAREST)
     block = model.blocks[0]
     norms = [n for n in (model.norm, model.fc_norm) if not isinstance(n, nn.Identity)]
     norms += [block.norm1, block.norm2]
@@ -43,8 +45,6 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
         if not plain
     ]
     refuse_special(arch, "BEiT that is converted", odd, NEAREST)
-    has_norm = isinstance(model.norm, nn.LayerNorm)
-    has_fc_norm = isinstance(model.fc_norm, nn.LayerNorm)
     return {
         "embed_dim": model.embed_dim,
         "depth": len(model.blocks),
@@ -59,7 +59,7 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
         "shared_table": model.rel_pos_bias is not None,
         "qv_bias": block.attn.q_bias is not None,
         "layer_scale": block.gamma_1 is not None,
-        "final_norm": "tokens" if has_norm else "pooled" if has_fc_norm else "none",
+        "final_norm": final_norm_of(model),
         "pool": "cls" if model.global_pool == "token" else "mean",
         "pool_dropped": model.global_pool == "",
     }

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.errors import UnsupportedModelError
-from inflate_zoo.naming.configs.timm_network import TimmNetwork, activation_of, refuse_special
+from inflate_zoo.naming.configs.timm_network import (
+    TimmNetwork,
+    activation_of,
+    final_norm_of,
+    refuse_special,
+    require_class,
+)
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.patterns import Matching
@@ -25,15 +30,11 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
     from timm.models.eva import Eva
     from torch import nn
 
-    if type(model) is not Eva:
-        raise UnsupportedModelError(
-            f"'{arch}' is timm's {type(model).__name__}, not an Eva", hint=NEAREST
-        )
+    require_class(arch, model, (Eva,), "an Eva", NEAREST)
     refuse_special(arch, "DINOv3 or EVA-02", _odd(model), NEAREST)
     block = model.blocks[0]
-    mlp, has_norm = block.mlp, isinstance(model.norm, nn.LayerNorm)
+    mlp = block.mlp
     pools = {"token": "cls", "avg": "mean"}
-    has_fc_norm = isinstance(model.fc_norm, nn.LayerNorm)
     return {
         "embed_dim": model.embed_dim,
         "depth": len(model.blocks),
@@ -52,7 +53,7 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
         or getattr(block.attn.q_proj, "bias", None) is not None,
         "rotary_theta": float(model.rope.temperature),
         "rotary_grid": _reference(model.rope),
-        "final_norm": "tokens" if has_norm else "pooled" if has_fc_norm else "none",
+        "final_norm": final_norm_of(model),
         "pool": pools.get(model.global_pool, "mean"),
         "pool_dropped": model.global_pool not in pools,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from inflate_zoo.errors import UnsupportedModelError
 
@@ -32,6 +32,36 @@ class TimmNetwork:
     describe: Callable[[str, Any], dict[str, Any]]
     finetuned: Callable[[Matching], dict[str, Any]]
     nearest: str
+
+
+def require_class(
+    arch: str, model: Any, classes: Sequence[type], wanted: str, nearest: str
+) -> None:
+    """Refuse a model of another class; one that is derived is another too.
+
+    Args:
+        arch: Architecture name.
+        model: What timm builds of it.
+        classes: Those that will do.
+        wanted: What it should be, with its article.
+        nearest: What to do instead.
+
+    Raises:
+        UnsupportedModelError: Names the class.
+    """
+    if type(model) not in classes:
+        raise UnsupportedModelError(
+            f"'{arch}' is timm's {type(model).__name__}, not {wanted}", hint=nearest
+        )
+
+
+def final_norm_of(model: Any) -> Literal["tokens", "pooled", "none"]:
+    """What a model norms last: all tokens, or the pooled vector."""
+    from torch import nn
+
+    if isinstance(model.norm, nn.LayerNorm):
+        return "tokens"
+    return "pooled" if isinstance(model.fc_norm, nn.LayerNorm) else "none"
 
 
 def refuse_special(arch: str, kind: str, odd: Sequence[str], nearest: str) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.errors import UnsupportedModelError
-from inflate_zoo.naming.configs.timm_network import TimmNetwork, activation_of, refuse_special
+from inflate_zoo.naming.configs.timm_network import (
+    TimmNetwork,
+    activation_of,
+    refuse_special,
+    require_class,
+)
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.patterns import Matching
@@ -23,10 +27,7 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
     from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, WindowAttention
     from torch import nn
 
-    if type(model) is not SwinTransformer:
-        raise UnsupportedModelError(
-            f"'{arch}' is timm's {type(model).__name__}, not a SwinTransformer", hint=NEAREST
-        )
+    require_class(arch, model, (SwinTransformer,), "a SwinTransformer", NEAREST)
     blocks = [block for stage in model.layers for block in stage.blocks]
     first = [stage.blocks[0] for stage in model.layers]
     narrow = any(b.attn.qkv.out_features != 3 * b.attn.qkv.in_features for b in first)
@@ -67,10 +68,7 @@ def _describe_v2(arch: str, model: Any) -> dict[str, Any]:
     )
     from torch import nn
 
-    if type(model) is not SwinTransformerV2:
-        raise UnsupportedModelError(
-            f"'{arch}' is timm's {type(model).__name__}, not a SwinTransformerV2", hint=NEAREST_V2
-        )
+    require_class(arch, model, (SwinTransformerV2,), "a SwinTransformerV2", NEAREST_V2)
     blocks = [block for stage in model.layers for block in stage.blocks]
     first = [stage.blocks[0] for stage in model.layers]
     merges = [stage.downsample.norm for stage in model.layers[1:]]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.errors import UnsupportedModelError
-from inflate_zoo.naming.configs.timm_network import TimmNetwork, activation_of, refuse_special
+from inflate_zoo.naming.configs.timm_network import (
+    TimmNetwork,
+    activation_of,
+    final_norm_of,
+    refuse_special,
+    require_class,
+)
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.patterns import Matching
@@ -23,17 +28,13 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
     from timm.models.vision_transformer import VisionTransformer
     from torch import nn
 
-    distilled = type(model) is VisionTransformerDistilled
-    if type(model) is not VisionTransformer and not distilled:
-        raise UnsupportedModelError(
-            f"'{arch}' is timm's {type(model).__name__}, not a plain VisionTransformer",
-            hint=NEAREST,
-        )
+    kinds = (VisionTransformer, VisionTransformerDistilled)
+    require_class(arch, model, kinds, "a plain VisionTransformer", NEAREST)
     _require_plain(arch, model)
+    distilled = type(model) is VisionTransformerDistilled
     block = model.blocks[0]
     gated = type(block.mlp).__name__ == "GluMlp"
     pools = {"token": "cls", "avg": "mean"}
-    has_norm, has_fc_norm = (isinstance(n, nn.LayerNorm) for n in (model.norm, model.fc_norm))
     prefix = model.num_prefix_tokens
     return {
         "embed_dim": model.embed_dim,
@@ -53,7 +54,7 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
         "reg_tokens": 0 if model.reg_token is None else model.reg_token.shape[1],
         "position_prefix": 0 if model.no_embed_class else prefix,
         "pre_norm": isinstance(model.norm_pre, nn.LayerNorm),
-        "final_norm": "tokens" if has_norm else "pooled" if has_fc_norm else "none",
+        "final_norm": final_norm_of(model),
         "pool": "cls_dist" if distilled else pools.get(model.global_pool, "mean"),
         "pool_dropped": not distilled
         and (model.global_pool not in pools or (model.pool_include_prefix and prefix > 0)),

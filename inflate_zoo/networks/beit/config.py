@@ -20,7 +20,7 @@ from inflate_zoo.networks.base import (
     Side,
     Width,
 )
-from inflate_zoo.networks.columns import ColumnConfig
+from inflate_zoo.networks.columns import TableConfig
 from inflate_zoo.networks.layers.offsets import table_rows
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class BeitForm(Form2D):
         )
 
 
-class BeitConfig(ColumnConfig, BeitForm):
+class BeitConfig(TableConfig, BeitForm):
     """A 3D BEiT: what `config.json` of a conversion holds."""
 
     depth_table: ClassVar[str] = _DEPTH
@@ -133,11 +133,9 @@ class BeitConfig(ColumnConfig, BeitForm):
         Raises:
             UsageError: The patch does not divide the volume.
         """
-        sized = super().for_volume(volume)
         # What runs width first in a file runs height first once it is resized.
         kept = "bilinear" if self.table_resizing == "width_first" else self.table_resizing
-        update = {"position_grid": sized.grid_size[1:], "table_resizing": kept}
-        return sized.model_copy(update=update)
+        return super().for_volume(volume).model_copy(update={"table_resizing": kept})
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, those of depth made."""
@@ -157,11 +155,6 @@ class BeitConfig(ColumnConfig, BeitForm):
                 )
         return fitted
 
-    def geometry(self) -> str:
-        """Patch and position grid."""
-        height, width = self.position_grid
-        return f"{super().geometry()}, position grid {height}x{width}"
-
     def memory(self, tokens: int) -> tuple[int, int]:
         """Bytes of inference at its widest, and bytes that training keeps.
 
@@ -176,9 +169,7 @@ class BeitConfig(ColumnConfig, BeitForm):
 
     def without_weights(self) -> Self:
         """Without what weights alone bring, and what a segmenter does not use."""
-        free = {"position_grid": (1, 1), "depth_positions": 0, "volume": self.patch}
-        free |= {"table_resizing": "bilinear", "pool": "mean", "norm_eps": 1e-6}
-        return self.model_copy(update=free)
+        return super().without_weights().model_copy(update={"table_resizing": "bilinear"})
 
 
 def _of_depth(name: str) -> str:

@@ -137,8 +137,7 @@ class Dinov3Config(ColumnConfig, Dinov3Form):
 
     def without_weights(self) -> Self:
         """Without what weights alone bring, and what a segmenter does not use."""
-        free = {"image_grid": (1, 1), "depth_positions": 0, "volume": self.patch}
-        return self.model_copy(update={**free, "pool": "mean", "norm_eps": 1e-6})
+        return super().without_weights().model_copy(update={"image_grid": (1, 1)})
 
 
 def tensor_shapes(form: Dinov3Form, patch_depth: int | None = None) -> Shapes:

@@ -5,7 +5,7 @@ Names follow the plain vision transformer's, and so does its position table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -20,7 +20,7 @@ from inflate_zoo.networks.base import (
     Side,
     Width,
 )
-from inflate_zoo.networks.columns import ColumnConfig
+from inflate_zoo.networks.columns import TableConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ class Eva02Form(Form2D):
         )
 
 
-class Eva02Config(ColumnConfig, Eva02Form):
+class Eva02Config(TableConfig, Eva02Form):
     """A 3D EVA-02: what `config.json` of a conversion holds."""
 
     model_type: Literal["inflated_eva02"] = "inflated_eva02"
@@ -122,15 +122,6 @@ class Eva02Config(ColumnConfig, Eva02Form):
             shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
         return shapes
 
-    def for_volume(self, volume: Sequence[int] | None) -> Self:
-        """The config for a volume, its position grid equal to the volume's.
-
-        Raises:
-            UsageError: The patch does not divide the volume.
-        """
-        sized = super().for_volume(volume)
-        return sized.model_copy(update={"position_grid": sized.grid_size[1:]})
-
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, that of depth made."""
         from inflate_zoo.networks.layers.positions import depth_table, resize_in_plane
@@ -139,11 +130,6 @@ class Eva02Config(ColumnConfig, Eva02Form):
         plane = resize_in_plane(table, 1, self.position_grid, target.position_grid)
         line = depth_table(tensors.get("depth_embed"), depth, table)
         return {**tensors, "pos_embed": plane, "depth_embed": line}
-
-    def geometry(self) -> str:
-        """Patch and position grid."""
-        height, width = self.position_grid
-        return f"{super().geometry()}, position grid {height}x{width}"
 
     def memory(self, tokens: int) -> tuple[int, int]:
         """Bytes of inference at its widest, and bytes that training keeps.
@@ -156,11 +142,6 @@ class Eva02Config(ColumnConfig, Eva02Form):
         widest = tokens * max(6 * self.embed_dim, hidden + self.embed_dim) * 4
         kept = (11 + self.attn_norm) * self.embed_dim + hidden
         return widest, tokens * self.depth * kept * 4
-
-    def without_weights(self) -> Self:
-        """Without what weights alone bring, and what a segmenter does not use."""
-        free = {"position_grid": (1, 1), "depth_positions": 0, "volume": self.patch}
-        return self.model_copy(update={**free, "pool": "mean", "norm_eps": 1e-6})
 
 
 def tensor_shapes(form: Eva02Form, patch_depth: int | None = None) -> Shapes:

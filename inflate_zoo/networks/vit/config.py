@@ -5,7 +5,7 @@ Names follow timm. Dimensions in comments: O embed_dim, I channels, D depth, H h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Final, Literal, Self
 
@@ -21,7 +21,7 @@ from inflate_zoo.networks.base import (
     Side,
     Width,
 )
-from inflate_zoo.networks.columns import ColumnConfig
+from inflate_zoo.networks.columns import TableConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +118,7 @@ class VitForm(Form2D):
         )
 
 
-class VitConfig(ColumnConfig, VitForm):
+class VitConfig(TableConfig, VitForm):
     """A plain 3D vision transformer: what `config.json` of a conversion holds."""
 
     model_type: Literal["inflated_vit"] = MODEL_TYPE
@@ -135,15 +135,6 @@ class VitConfig(ColumnConfig, VitForm):
             shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
         return shapes
 
-    def for_volume(self, volume: Sequence[int] | None) -> Self:
-        """The config for a volume, its position grid equal to the volume's.
-
-        Raises:
-            UsageError: The patch does not divide the volume.
-        """
-        sized = super().for_volume(volume)
-        return sized.model_copy(update={"position_grid": sized.grid_size[1:]})
-
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, the depth table made."""
         from inflate_zoo.networks.layers.positions import depth_table, resize_in_plane
@@ -155,11 +146,6 @@ class VitConfig(ColumnConfig, VitForm):
         plane = resize_in_plane(table, prefix, grid, target.position_grid)
         return {**tensors, "pos_embed": plane, "depth_embed": fitted}
 
-    def geometry(self) -> str:
-        """Patch and position grid."""
-        height, width = self.position_grid
-        return f"{super().geometry()}, position grid {height}x{width}"
-
     def memory(self, tokens: int) -> tuple[int, int]:
         """Bytes of inference at its widest, and bytes that training keeps.
 
@@ -169,11 +155,6 @@ class VitConfig(ColumnConfig, VitForm):
         hidden = self.mlp_dim * (3 if self.mlp == "swiglu" else 2)
         widest = tokens * max(4 * self.embed_dim, hidden + self.embed_dim) * 4
         return widest, tokens * self.depth * (9 * self.embed_dim + hidden) * 4
-
-    def without_weights(self) -> Self:
-        """Without what weights alone bring, and what a segmenter does not use."""
-        free = {"position_grid": (1, 1), "depth_positions": 0, "volume": self.patch}
-        return self.model_copy(update={**free, "pool": "mean", "norm_eps": 1e-6})
 
 
 def tensor_shapes(form: VitForm, patch_depth: int | None = None) -> Shapes:
