@@ -6,8 +6,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
@@ -31,6 +29,7 @@ from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.naming.readers.pieces import (
     block_numbers,
+    building,
     check_heads,
     heads_of_width_64,
     is_there,
@@ -41,7 +40,6 @@ from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
 from inflate_zoo.networks.beit.config import BeitForm
 from inflate_zoo.networks.layers.offsets import CLS_ROWS, table_rows
-from inflate_zoo.texts import problems_of
 
 _CORE = {"patch_embed.weight": 4, "blocks.0.mlp.fc1.weight": 2}
 _SHARED, _OF_BLOCK = "position_bias.plane", "blocks.{}.position_bias.plane"
@@ -104,7 +102,7 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Be
     resizing = claims.values["table_resizing"]
     if resizing == "bilinear" and grid[0] != grid[1]:
         resizing = "width_first"
-    try:
+    with building("BEiT", statement):
         return BeitForm(
             **known,
             num_heads=claims.values["num_heads"],
@@ -114,12 +112,6 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Be
             table_resizing=resizing,
             pool=claims.values.get("pool", own_pool),
         )
-    except ValidationError as error:
-        raise ConfigError(
-            "the source describes no BEiT that can be built",
-            details=problems_of(error, "it"),
-            hint=f"is the file complete? {statement.hint}",
-        ) from error
 
 
 def _grid(facts: FromHeader, claims: FromConfig, statement: Statement) -> tuple[int, int]:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
@@ -31,6 +29,7 @@ from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.naming.readers.pieces import (
     block_numbers,
+    building,
     check_heads,
     is_there,
     no_note,
@@ -40,7 +39,6 @@ from inflate_zoo.naming.readers.pieces import (
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.dinov3.config import Dinov3Form
-from inflate_zoo.texts import problems_of
 
 _CORE = {"patch_embed.weight": 4, "reg_token": 3, "blocks.0.mlp.fc1.weight": 2}
 
@@ -94,15 +92,9 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Di
             hint=statement.hint,
         )
     told = ("num_heads", "activation", "norm_eps", "rotary_theta", "pool")
-    try:
+    with building("DINOv3", statement):
         own = {field: known[field] for field in told}
         return Dinov3Form(**facts.values, **own, image_grid=grid)
-    except ValidationError as error:
-        raise ConfigError(
-            "the source describes no DINOv3 that can be built",
-            details=problems_of(error, "it"),
-            hint=f"is the file complete? {statement.hint}",
-        ) from error
 
 
 def _query_and_value(raw: Raw, _: int) -> bool:

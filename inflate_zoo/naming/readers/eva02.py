@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
@@ -26,6 +24,7 @@ from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.naming.readers.pieces import (
     block_numbers,
+    building,
     check_heads,
     is_there,
     no_note,
@@ -35,7 +34,6 @@ from inflate_zoo.naming.readers.pieces import (
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.eva02.config import Eva02Form
-from inflate_zoo.texts import problems_of
 
 _CORE = {
     "patch_embed.weight": 4,
@@ -101,15 +99,9 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Ev
             hint=statement.hint,
         )
     told = ("num_heads", "activation", "norm_eps", "rotary_theta", "rotary_grid", "pool")
-    try:
+    with building("EVA-02", statement):
         own = {field: known[field] for field in told}
         return Eva02Form(**facts.values, **own, position_grid=grid)
-    except ValidationError as error:
-        raise ConfigError(
-            "the source describes no EVA-02 that can be built",
-            details=problems_of(error, "it"),
-            hint=f"is the file complete? {statement.hint}",
-        ) from error
 
 
 FIELDS: Mapping[str, FieldType] = MappingProxyType(

@@ -1,7 +1,10 @@
 """What readers of several networks ask of a header and a config."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+from pydantic import ValidationError
 
 from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.header import Header
@@ -10,6 +13,7 @@ from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_of
 from inflate_zoo.networks.base import Form2D
+from inflate_zoo.texts import problems_of
 
 
 def teller(family: Family, matching: Matching, target: str) -> str:
@@ -114,6 +118,27 @@ def check_heads(claims: FromConfig, embed_dim: int, statement: Statement) -> Non
             f"divisible by {claims.labels['num_heads']} {heads}",
             hint=statement.hint,
         )
+
+
+@contextmanager
+def building(what: str, statement: Statement) -> Iterator[None]:
+    """Build a form of what a source says.
+
+    Args:
+        what: The network.
+        statement: Where fields stand.
+
+    Raises:
+        ConfigError: They make no network.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise ConfigError(
+            f"the source describes no {what} that can be built",
+            details=problems_of(error, "it"),
+            hint=f"is the file complete? {statement.hint}",
+        ) from error
 
 
 def settled(facts: FromHeader, _: FromConfig) -> Mapping[str, Any]:

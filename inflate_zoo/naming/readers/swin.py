@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
@@ -24,7 +22,7 @@ from inflate_zoo.naming.configs.from_config import (
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
-from inflate_zoo.naming.readers.pieces import no_check, no_note, require_core, settled
+from inflate_zoo.naming.readers.pieces import building, no_check, no_note, require_core, settled
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.staged import (
     first_sizes,
@@ -36,7 +34,6 @@ from inflate_zoo.naming.readers.staged import (
     windows,
 )
 from inflate_zoo.networks.swin.config import SwinForm
-from inflate_zoo.texts import problems_of
 
 _TABLE = "attn.relative_position_bias_table"
 _CORE = {"patch_embed.weight": 4, f"stages.0.blocks.0.{_TABLE}": 2}
@@ -85,19 +82,13 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Sw
     # Of all published ones the last stage is one window.
     native = tuple(side * step for side, step in zip(sides[-1], stride, strict=True))
     said = ("norm_eps", "outer_eps", "clipping", "padding", "activation")
-    try:
+    with building("Swin transformer", statement):
         return SwinForm(
             **known,
             **{name: claims.values[name] for name in said},
             image_size=claims.values.get("image_size", native),
             windows=sides,
         )
-    except ValidationError as error:
-        raise ConfigError(
-            "the source describes no Swin transformer that can be built",
-            details=problems_of(error, "it"),
-            hint=f"is the file complete? {statement.hint}",
-        ) from error
 
 
 def _compare_windows(

@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
-from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
@@ -23,7 +20,7 @@ from inflate_zoo.naming.configs.from_config import (
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
-from inflate_zoo.naming.readers.pieces import no_check, no_note, require_core, settled
+from inflate_zoo.naming.readers.pieces import building, no_check, no_note, require_core, settled
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.staged import (
     first_sizes,
@@ -34,7 +31,6 @@ from inflate_zoo.naming.readers.staged import (
     windows,
 )
 from inflate_zoo.networks.swinv2.config import SwinV2Form
-from inflate_zoo.texts import problems_of
 
 _SCALE = "attn.logit_scale"
 _SAID = ("norm_eps", "outer_eps", "clipping", "padding", "activation", "image_size")
@@ -78,19 +74,13 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Sw
     if isinstance(claimed, int):  # transformers' windows, which follow the height of the grid
         grids = [image[0] // known["patch_size"][0] // 2**stage for stage in range(stages)]
         claimed = tuple((min(claimed, grid),) * 2 for grid in grids)
-    try:
+    with building("SwinV2", statement):
         return SwinV2Form(
             **known,
             **{name: claims.values[name] for name in _SAID},
             windows=claimed,
             pretrained_windows=claims.values["pretrained_windows"][:stages],
         )
-    except ValidationError as error:
-        raise ConfigError(
-            "the source describes no SwinV2 that can be built",
-            details=problems_of(error, "it"),
-            hint=f"is the file complete? {statement.hint}",
-        ) from error
 
 
 FIELDS: Mapping[str, FieldType] = MappingProxyType(

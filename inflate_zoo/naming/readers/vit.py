@@ -6,8 +6,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import ValidationError
-
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
@@ -32,6 +30,7 @@ from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.naming.readers.pieces import (
     block_numbers,
+    building,
     check_heads,
     heads_of_width_64,
     is_there,
@@ -41,7 +40,6 @@ from inflate_zoo.naming.readers.pieces import (
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
 from inflate_zoo.networks.vit.config import VitForm
-from inflate_zoo.texts import problems_of
 
 _CORE = {"patch_embed.weight": 4, "pos_embed": 0, "blocks.0.mlp.fc1.weight": 2}
 
@@ -108,7 +106,7 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
     if pool == "cls" and not known["cls_token"]:
         pool = "mean"
     grid, prefix = _grid(facts, claims, statement)
-    try:
+    with building("vision transformer", statement):
         return VitForm(
             **known,
             mlp=mlp,
@@ -120,12 +118,6 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
             position_prefix=prefix,
             pool=pool,
         )
-    except ValidationError as error:
-        raise ConfigError(
-            "the source describes no vision transformer that can be built",
-            details=problems_of(error, "it"),
-            hint=f"is the file complete? {statement.hint}",
-        ) from error
 
 
 def _grid(

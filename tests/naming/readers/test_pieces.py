@@ -11,6 +11,7 @@ from inflate_zoo.naming.patterns import match_header
 from inflate_zoo.naming.plan import make_plan
 from inflate_zoo.naming.readers.pieces import (
     block_numbers,
+    building,
     check_heads,
     heads_of_width_64,
     is_there,
@@ -18,6 +19,7 @@ from inflate_zoo.naming.readers.pieces import (
     settled,
     teller,
 )
+from inflate_zoo.networks.vit.config import VitForm
 from tests.support.recorded import case, refused, vision
 
 SCHEMES = families_by_name()
@@ -132,3 +134,14 @@ def test_heads_divide_the_width_claimed_or_that_of_the_tensors():
 def test_facts_need_no_claim():
     values = {"embed_dim": 16}
     assert settled(FromHeader(values, {}), FromConfig({}, {})) == values
+
+
+def test_a_form_that_cannot_be_is_told_with_its_fields():
+    statement = Statement("config.json", "see the card")
+    with (
+        pytest.raises(ConfigError, match="the source describes no thing that can be") as caught,
+        building("thing", statement),
+    ):
+        VitForm(embed_dim="wide")
+    assert "embed_dim" in "".join(caught.value.details)
+    assert caught.value.hint == "is the file complete? see the card"
