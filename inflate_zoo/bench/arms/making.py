@@ -11,21 +11,17 @@ from pathlib import Path
 from typing import Literal
 
 from inflate_zoo.bench.arms.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
-from inflate_zoo.bench.arms.resolving import FoundSources
+from inflate_zoo.bench.arms.resolving import FoundSources, lone_backbone
 from inflate_zoo.bench.arms.sources import RECIPE
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, Fed
-from inflate_zoo.conversion.converting import (
-    Request,
-    convert_source,
-)
-from inflate_zoo.conversion.inspection import propose_patch_depth, understand_source
+from inflate_zoo.conversion.converting import Request, convert_source
+from inflate_zoo.conversion.inspection import propose_patch_depth
 from inflate_zoo.conversion.record import FILES, read_conversion
 from inflate_zoo.conversion.sources import Source
 from inflate_zoo.errors import UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
-from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
 from inflate_zoo.inflation.schemes import SCHEMES
@@ -72,7 +68,8 @@ class ResolvedArms:
         named: Its sources, each once.
         channels: Input channels of the stems.
         found: Their files and architectures.
-        backbones: One per source; how deep its patches are to be, the data will say.
+        backbones: One per source, or that of the protocol where there is none; how deep its
+            patches are to be, the data will say.
         count: Arms that will be made.
     """
 
@@ -115,7 +112,7 @@ class ResolvedArms:
             for scheme in _arms_of(source, self.wanted, self.named, self.found):
                 arms += maker.slices(source) if scheme == SLICES else maker.inflated(source, scheme)
         if _random_too(self.wanted):
-            arms += _random(arms, maker)
+            arms += _random(arms, maker, self.backbones)
         _require_fitting(arms, task)
         return _told_apart(arms)
 
@@ -153,7 +150,8 @@ def resolve_arms(
         backbones.append(found.backbone(source, channels))
         count += len(_arms_of(source, wanted, named, found))
     if _random_too(wanted):
-        count += len({config.without_weights().model_dump_json() for config in backbones}) or 1
+        backbones = backbones or [lone_backbone(protocol.backbone, channels)]
+        count += len({config.without_weights().model_dump_json() for config in backbones})
     if not count:
         raise UsageError(
             "nothing to compare", hint="name a source, e.g. --source facebook/dino-vitb16"
@@ -286,31 +284,12 @@ class _Maker:
             self._say(f"warning: the input normalisation of {found.name} is a guess")
         return folder
 
-    def lone_config(self) -> BackboneConfig:
-        """The architecture of the protocol's own backbone: ours to know, or the Hub's to tell."""
-        if (known := _known_backbone(self._protocol.backbone)) is not None:
-            depth = self.patch_depth(known.patch_size)
-            volume = (depth, *known.volume[1:])
-            channels = self._channels
-            return known.model_copy(
-                update={"in_channels": channels, "patch_depth": depth, "volume": volume}
-            )
-        form = understand_source(self._protocol.backbone).plan.architecture
-        depth = self.patch_depth(form.patch_size)
-        height, width = (n * step for n, step in zip(form.native_grid, form.stride, strict=True))
-        return form.inflated(
-            channels=self._channels,
-            patch_depth=depth,
-            volume=(depth, height, width),
-            stem_bias=True,
+    def placed(self, config: BackboneConfig) -> BackboneConfig:
+        """A backbone without weights, its patches as deep as the protocol has them."""
+        depth = self.patch_depth(config.patch_size)
+        return config.model_copy(
+            update={"patch_depth": depth, "volume": (depth, *config.volume[1:])}
         )
-
-
-def _known_backbone(name: str) -> BackboneConfig | None:
-    """The 3D architecture of a 2D source, where a file under benchmarks/backbones says it."""
-    folder = data_folder("benchmarks/backbones")
-    known = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/config.json")}
-    return read_backbone_config(folder / name, name) if name in known else None
 
 
 def _fed(folder: Path) -> Fed:
@@ -351,22 +330,16 @@ def _require_one_use(
         )
 
 
-def _random(arms: Sequence[Arm], maker: _Maker) -> list[Arm]:
+def _random(arms: Sequence[Arm], maker: _Maker, alone: Sequence[BackboneConfig]) -> list[Arm]:
     """One arm with random weights per distinct architecture; schemes do not multiply it.
 
     Slice-by-slice baselines do not count, as they share the architecture of their source, unless
-    that is not inflated; what runs alone has the architecture of the protocol's backbone.
+    that is not inflated; `alone` is what it has where nothing else runs.
     """
     inflated = [arm.spec.config for arm in arms if arm.spec.kind == "inflated"]
-    sliced = [
-        arm.spec.config.model_copy(
-            update={"patch_depth": maker.patch_depth(arm.spec.config.patch_size)}
-        )
-        for arm in arms
-        if arm.spec.kind == "2d"
-    ]
+    sliced = [maker.placed(arm.spec.config) for arm in arms if arm.spec.kind == "2d"]
     distinct: list[BackboneConfig] = []
-    for config in inflated or sliced or [maker.lone_config()]:
+    for config in inflated or sliced or [maker.placed(config) for config in alone]:
         plain = config.without_weights()
         if plain not in distinct:
             distinct.append(plain)

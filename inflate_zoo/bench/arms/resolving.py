@@ -9,8 +9,10 @@ from pathlib import Path
 from inflate_zoo.bench.arms.arm_sources import ArmSource
 from inflate_zoo.bench.arms.sources import find_any
 from inflate_zoo.conversion.converting import Planned, plan_source
+from inflate_zoo.conversion.inspection import understand_source
 from inflate_zoo.conversion.sources import Source
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError
+from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.networks.backbone import read_backbone_config
@@ -79,6 +81,26 @@ class FoundSources:
             found = self.find(source)
             return read_backbone_config(found.folder, found.name)
         return sketch(self.form(source), channels)
+
+
+def lone_backbone(name: str, channels: int) -> BackboneConfig:
+    """The backbone of random weights that run alone.
+
+    Args:
+        name: A 2D source, whose architecture it has: ours to know, where a file under
+            benchmarks/backbones says it, or the Hub's to tell.
+        channels: Of its input.
+
+    Raises:
+        UsageError: The source cannot be used.
+        HubError: The Hub could not be reached, or refused.
+    """
+    folder = data_folder("benchmarks/backbones")
+    known = {path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/config.json")}
+    if name in known:
+        config = read_backbone_config(folder / name, name)
+        return config.model_copy(update={"in_channels": channels})
+    return sketch(understand_source(name).plan.architecture, channels)
 
 
 def sketch(form: Form2D, channels: int) -> BackboneConfig:

@@ -7,7 +7,9 @@ import torch
 
 from inflate_zoo.bench.arms import resolving
 from inflate_zoo.bench.arms.arm_sources import ArmSource, parse_arm
-from inflate_zoo.bench.arms.resolving import FoundSources, sketch
+from inflate_zoo.bench.arms.making import ArmRequest, resolve_arms
+from inflate_zoo.bench.arms.resolving import FoundSources, lone_backbone, sketch
+from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.errors import AmbiguousSourceError
 from inflate_zoo.files.digests import sha256
@@ -89,3 +91,13 @@ def test_what_a_bare_file_lacks_is_told_as_an_ending_of_its_source(tmp_path):
     with pytest.raises(AmbiguousSourceError) as caught:
         found.form(parse_arm(str(file)))
     assert "FILE:arch=NAME" in caught.value.details[-1]
+
+
+def test_random_weights_alone_have_a_backbone_before_data_and_hub_are_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    protocol = load_protocol("volume")
+    resolved = resolve_arms(ArmRequest(("random",), ()), protocol, "rgb", tmp_path)
+    (only,) = resolved.backbones
+    assert resolved.count == 1
+    assert only == lone_backbone(protocol.backbone, 3)
+    assert (only.in_channels, only.patch_size) == (3, (16, 16))
