@@ -8,223 +8,105 @@ or name a function. The ranges keep what a few bytes can cost below two seconds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.dtypes import DTYPES
+from inflate_zoo.naming.configs import rules
 from inflate_zoo.naming.configs.from_config import ACTIVATION_NAMES, short
 from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
 
-MOST_BLOCKS = 1_000
-MOST_HEADS = 1_024
-MOST_REGISTERS = 1_024
-MOST_CHANNELS = 1_024
-MOST_STAGES = 8
-MOST_STAGE_BLOCKS = 100  # SwinV2-G has 42
-MOST_WINDOW = 128  # a side, in tokens
-MOST_WIDTH = 65_536  # of a token, or inside the feed-forward part; ViT-22B has 6,144 and 24,576
-MOST_PIXELS = 16_384  # a side of an image or a patch
-MOST_LABELS = 100_000  # ImageNet-21k has 21,841
 _MOST_SHOWN = 5
 _POOLS = ("avg", "avgmax", "max", "token", "map", "prr")
 
 Fields = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """What a value must be: in words for the message, and as a test."""
-
-    expected: str
-    holds: Callable[[Any], bool]
-
-
-def _whole(least: int, most: int) -> _Rule:
-    return _Rule(
-        f"a whole number from {least} to {most:,}",
-        lambda value: type(value) is int and least <= value <= most,
-    )
-
-
-def _number(least: float, most: float) -> _Rule:
-    return _Rule(
-        f"a number from {least:g} to {most:g}",
-        lambda value: type(value) in (int, float) and least <= value <= most,
-    )
-
-
-def _word(*words: str) -> _Rule:
-    return _Rule(
-        f"one of {', '.join(word or repr(word) for word in words)}",
-        lambda value: isinstance(value, str) and value in words,
-    )
-
-
-def _at_most(count: int) -> _Rule:
-    return _Rule(
-        f"a list or an object of at most {count:,}",
-        lambda value: isinstance(value, list | tuple | Mapping) and len(value) <= count,
-    )
-
-
-def _is_side(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= MOST_PIXELS
-
-
-def _is_pixels(value: Any) -> bool:
-    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_side, value))
-    return pair or _is_side(value)
-
-
-def _is_input(value: Any) -> bool:
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        return False
-    return _whole(1, MOST_CHANNELS).holds(value[0]) and _is_pixels(value[1:])
-
-
-def _either(rule: _Rule, other: _Rule) -> _Rule:
-    return _Rule(
-        f"{rule.expected}, or {other.expected}",
-        lambda value: rule.holds(value) or other.holds(value),
-    )
-
-
-def _is_stages(value: Any, holds: Callable[[Any], bool]) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and 1 <= len(value) <= MOST_STAGES
-        and all(map(holds, value))
-    )
-
-
-def _each_of(most: int) -> _Rule:
-    return _Rule(
-        f"a list of at most {MOST_STAGES} whole numbers from 1 to {most:,}",
-        lambda value: _is_stages(value, _whole(1, most).holds),
-    )
-
-
-def _or_null(rule: _Rule) -> _Rule:
-    return _Rule(f"{rule.expected}, or null", lambda value: value is None or rule.holds(value))
-
-
-_ANY = _Rule("anything", lambda _: True)
-_FLAG = _Rule("true or false", lambda value: isinstance(value, bool))
-_NULL = _Rule("null or absent", lambda value: value in (None, {}))
-_OBJECT = _Rule("an object", lambda value: isinstance(value, Mapping))
-_PIXELS = _Rule(
-    f"a whole number from 1 to {MOST_PIXELS:,}, or [height, width] of two such", _is_pixels
-)
-_INPUT = _Rule(
-    f"[channels, height, width] up to {MOST_CHANNELS:,}, {MOST_PIXELS:,}, {MOST_PIXELS:,}",
-    _is_input,
-)
-_WIDTH = _whole(1, MOST_WIDTH)
-_STAGES = _each_of(MOST_HEADS)
-_TRAINED = _Rule(
-    f"a list of at most {MOST_STAGES} whole numbers from 0 to {MOST_WINDOW}",
-    lambda value: _is_stages(value, _whole(0, MOST_WINDOW).holds),
-)
-_DEPTHS = _each_of(MOST_STAGE_BLOCKS)
-_SIDES = _Rule(
-    f"[height, width] up to {MOST_WINDOW}, or one or two such numbers for each stage",
-    lambda value: _is_stages(
-        value,
-        lambda each: (
-            _is_stages(each, _whole(1, MOST_WINDOW).holds) or _whole(1, MOST_WINDOW).holds(each)
-        ),
-    ),
-)
-_UNSET = _Rule("false or absent", lambda value: value is False or value is None)
-_LABELS = _whole(0, MOST_LABELS)
-_SHARE = _number(0, 1)  # of activations dropped in training
-_NAME = _Rule("text", lambda value: isinstance(value, str))
-_EPSILON = _Rule(
-    "a number above 0 and below 1", lambda value: type(value) in (int, float) and 0 < value < 1
-)
-_RATIO = _Rule(
-    "a number above 0, at most 64", lambda value: type(value) in (int, float) and 0 < value <= 64
-)
-
-
-def _known(names: str, rule: _Rule = _ANY) -> dict[str, _Rule]:
+def _known(names: str, rule: rules.Rule = rules.ANY) -> dict[str, rules.Rule]:
     return dict.fromkeys(names.split(), rule)
 
 
 # What create_model passes to VisionTransformer, Beit or Eva, and what it is built of in the end.
-_TIMM_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
+_TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
     {
-        "img_size": _PIXELS,
-        "patch_size": _PIXELS,
-        "in_chans": _whole(1, MOST_CHANNELS),
-        "num_classes": _LABELS,
-        "global_pool": _word("", *_POOLS),
-        "embed_dim": _WIDTH,
-        "depth": _whole(1, MOST_BLOCKS),
-        "num_heads": _either(_whole(1, MOST_HEADS), _STAGES),
-        "mlp_ratio": _RATIO,
-        "depths": _DEPTHS,
-        "window_size": _either(_whole(1, MOST_WINDOW), _SIDES),
-        "pretrained_window_sizes": _TRAINED,
-        "head_dim": _NULL,
-        "always_partition": _UNSET,
-        "strict_img_size": _FLAG,
-        "init_values": _number(0, 1e6),
-        "pos_embed": _word("", "none", "learn"),
-        "reg_tokens": _whole(0, MOST_REGISTERS),
-        "norm_layer": _word("layernorm"),
-        "act_layer": _word("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swish"),
-        **_known("qkv_bias qk_norm scale_attn_norm scale_mlp_norm proj_bias class_token", _FLAG),
-        **_known("no_embed_class pre_norm final_norm fc_norm pool_include_prefix", _FLAG),
-        **_known("dynamic_img_size dynamic_img_pad", _FLAG),
-        **_known("use_abs_pos_emb use_rel_pos_bias use_shared_rel_pos_bias use_fc_norm", _FLAG),
-        **_known("swiglu_mlp scale_mlp scale_attn_inner qkv_fused", _FLAG),
-        **_known("use_rot_pos_emb rope_rotate_half", _FLAG),
-        "swiglu_align_to": _whole(0, MOST_WIDTH),
-        "num_reg_tokens": _whole(0, MOST_REGISTERS),
-        "rope_type": _word("cat", "dinov3"),
-        "rope_temperature": _number(1, 1e6),
-        "ref_feat_shape": _PIXELS,
+        "img_size": rules.PIXELS,
+        "patch_size": rules.PIXELS,
+        "in_chans": rules.whole(1, rules.MOST_CHANNELS),
+        "num_classes": rules.LABELS,
+        "global_pool": rules.word("", *_POOLS),
+        "embed_dim": rules.WIDTH,
+        "depth": rules.whole(1, rules.MOST_BLOCKS),
+        "num_heads": rules.either(rules.whole(1, rules.MOST_HEADS), rules.STAGES),
+        "mlp_ratio": rules.RATIO,
+        "depths": rules.DEPTHS,
+        "window_size": rules.either(rules.whole(1, rules.MOST_WINDOW), rules.SIDES),
+        "pretrained_window_sizes": rules.TRAINED,
+        "head_dim": rules.NULL,
+        "always_partition": rules.UNSET,
+        "strict_img_size": rules.FLAG,
+        "init_values": rules.number(0, 1e6),
+        "pos_embed": rules.word("", "none", "learn"),
+        "reg_tokens": rules.whole(0, rules.MOST_REGISTERS),
+        "norm_layer": rules.word("layernorm"),
+        "act_layer": rules.word("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swish"),
+        **_known(
+            "qkv_bias qk_norm scale_attn_norm scale_mlp_norm proj_bias class_token", rules.FLAG
+        ),
+        **_known("no_embed_class pre_norm final_norm fc_norm pool_include_prefix", rules.FLAG),
+        **_known("dynamic_img_size dynamic_img_pad", rules.FLAG),
+        **_known(
+            "use_abs_pos_emb use_rel_pos_bias use_shared_rel_pos_bias use_fc_norm", rules.FLAG
+        ),
+        **_known("swiglu_mlp scale_mlp scale_attn_inner qkv_fused", rules.FLAG),
+        **_known("use_rot_pos_emb rope_rotate_half", rules.FLAG),
+        "swiglu_align_to": rules.whole(0, rules.MOST_WIDTH),
+        "num_reg_tokens": rules.whole(0, rules.MOST_REGISTERS),
+        "rope_type": rules.word("cat", "dinov3"),
+        "rope_temperature": rules.number(1, 1e6),
+        "ref_feat_shape": rules.PIXELS,
     }
 )
 # Training only: of no effect on an encoder whose weights are given.
-_TIMM_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
+_TIMM_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
     {
-        **_known("drop_rate pos_drop_rate patch_drop_rate proj_drop_rate", _SHARE),
-        **_known("attn_drop_rate drop_path_rate", _SHARE),
-        "fix_init": _FLAG,
-        "head_init_scale": _number(0, 1e6),
-        "weight_init": _word("", "skip", "reset", "jax", "jax_nlhb", "moco"),
+        **_known("drop_rate pos_drop_rate patch_drop_rate proj_drop_rate", rules.SHARE),
+        **_known("attn_drop_rate drop_path_rate", rules.SHARE),
+        "fix_init": rules.FLAG,
+        "head_init_scale": rules.number(0, 1e6),
+        "weight_init": rules.word("", "skip", "reset", "jax", "jax_nlhb", "moco"),
     }
 )
-_CFG_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
-    {"input_size": _INPUT, "fixed_input_size": _FLAG, "num_classes": _whole(-1, MOST_LABELS)}
-)
-_CFG_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
+_CFG_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
     {
-        **_known("file state_dict", _NULL),
+        "input_size": rules.INPUT,
+        "fixed_input_size": rules.FLAG,
+        "num_classes": rules.whole(-1, rules.MOST_LABELS),
+    }
+)
+_CFG_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
+    {
+        **_known("file state_dict", rules.NULL),
         **_known("url hf_hub_id hf_hub_filename source architecture tag custom_load"),
         **_known("test_input_size min_input_size interpolation crop_pct test_crop_pct crop_mode"),
         **_known("mean std label_offset pool_size test_pool_size first_conv classifier license"),
         **_known("description origin_url paper_name paper_ids notes"),
-        **_known("label_names label_descriptions", _at_most(MOST_LABELS)),
+        **_known("label_names label_descriptions", rules.at_most(rules.MOST_LABELS)),
     }
 )
 
-_ATTENTION = _word("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
-_DTYPE = _word("auto", *(p + t for p in ("", "torch.") for t in DTYPES))
+_ATTENTION = rules.word("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+_DTYPE = rules.word("auto", *(p + t for p in ("", "torch.") for t in DTYPES))
 # What transformers writes into the config of any model, from release 4 on.
-_COMMON: Mapping[str, _Rule] = MappingProxyType(
+_COMMON: Mapping[str, rules.Rule] = MappingProxyType(
     {
-        "num_labels": _LABELS,
-        **_known("id2label label2id label_names", _or_null(_at_most(MOST_LABELS))),
-        **_known("dtype torch_dtype", _or_null(_DTYPE)),
-        **_known("attn_implementation _attn_implementation", _or_null(_ATTENTION)),
-        "_attn_implementation_internal": _or_null(_ATTENTION),
-        **_known("auto_map custom_pipelines quantization_config", _NULL),
+        "num_labels": rules.LABELS,
+        **_known("id2label label2id label_names", rules.or_null(rules.at_most(rules.MOST_LABELS))),
+        **_known("dtype torch_dtype", rules.or_null(_DTYPE)),
+        **_known("attn_implementation _attn_implementation", rules.or_null(_ATTENTION)),
+        "_attn_implementation_internal": rules.or_null(_ATTENTION),
+        **_known("auto_map custom_pipelines quantization_config", rules.NULL),
         **_known("_name_or_path _commit_hash _auto_class _attn_implementation_autoset"),
         **_known("_experts_implementation_internal _output_attentions _num_labels"),
         **_known("_out_features _out_indices"),
@@ -245,45 +127,45 @@ _COMMON: Mapping[str, _Rule] = MappingProxyType(
         **_known("license license_name license_link tags language library_name pipeline_tag"),
     }
 )
-_ENCODER: Mapping[str, _Rule] = MappingProxyType(
+_ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
     {
-        "hidden_size": _WIDTH,
-        "intermediate_size": _WIDTH,
-        "num_hidden_layers": _whole(1, MOST_BLOCKS),
-        "num_attention_heads": _whole(1, MOST_HEADS),
-        "num_channels": _whole(1, MOST_CHANNELS),
-        "image_size": _PIXELS,
-        "patch_size": _PIXELS,
-        "layer_norm_eps": _EPSILON,
-        "hidden_act": _word(*sorted(ACTIVATION_NAMES)),
-        "mlp_ratio": _RATIO,
-        "num_register_tokens": _whole(0, MOST_REGISTERS),
-        "layer_scale_init_value": _number(0, 1e6),
-        **_known("qkv_bias use_swiglu_ffn use_mean_pooling", _FLAG),
-        **_known("use_relative_position_bias use_shared_relative_position_bias", _FLAG),
-        "use_absolute_position_embeddings": _FLAG,
-        "rope_theta": _number(1, 1e6),
-        **_known("query_bias key_bias value_bias proj_bias mlp_bias use_gated_mlp", _FLAG),
-        "embed_dim": _WIDTH,
-        "depths": _DEPTHS,
-        "num_heads": _STAGES,
-        "window_size": _whole(1, MOST_WINDOW),
-        "pretrained_window_sizes": _TRAINED,
-        "use_absolute_embeddings": _UNSET,
+        "hidden_size": rules.WIDTH,
+        "intermediate_size": rules.WIDTH,
+        "num_hidden_layers": rules.whole(1, rules.MOST_BLOCKS),
+        "num_attention_heads": rules.whole(1, rules.MOST_HEADS),
+        "num_channels": rules.whole(1, rules.MOST_CHANNELS),
+        "image_size": rules.PIXELS,
+        "patch_size": rules.PIXELS,
+        "layer_norm_eps": rules.EPSILON,
+        "hidden_act": rules.word(*sorted(ACTIVATION_NAMES)),
+        "mlp_ratio": rules.RATIO,
+        "num_register_tokens": rules.whole(0, rules.MOST_REGISTERS),
+        "layer_scale_init_value": rules.number(0, 1e6),
+        **_known("qkv_bias use_swiglu_ffn use_mean_pooling", rules.FLAG),
+        **_known("use_relative_position_bias use_shared_relative_position_bias", rules.FLAG),
+        "use_absolute_position_embeddings": rules.FLAG,
+        "rope_theta": rules.number(1, 1e6),
+        **_known("query_bias key_bias value_bias proj_bias mlp_bias use_gated_mlp", rules.FLAG),
+        "embed_dim": rules.WIDTH,
+        "depths": rules.DEPTHS,
+        "num_heads": rules.STAGES,
+        "window_size": rules.whole(1, rules.MOST_WINDOW),
+        "pretrained_window_sizes": rules.TRAINED,
+        "use_absolute_embeddings": rules.UNSET,
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
-_AROUND: Mapping[str, _Rule] = MappingProxyType(
+_AROUND: Mapping[str, rules.Rule] = MappingProxyType(
     {
         **_COMMON,
-        **_known("hidden_dropout_prob attention_probs_dropout_prob attention_dropout", _SHARE),
+        **_known("hidden_dropout_prob attention_probs_dropout_prob attention_dropout", rules.SHARE),
         **_known("dropout drop_path_rate classifier_dropout classifier_dropout_prob"),
         **_known("initializer_range initializer_factor layerscale_value encoder_stride num_layers"),
-        **_known("pooler_output_size projection_dim", _or_null(_WIDTH)),
-        "pooler_act": _word("tanh", *sorted(ACTIVATION_NAMES)),
-        **_known("decoder_hidden_size decoder_intermediate_size", _WIDTH),
-        "decoder_num_hidden_layers": _whole(0, MOST_BLOCKS),
-        "decoder_num_attention_heads": _whole(1, MOST_HEADS),
+        **_known("pooler_output_size projection_dim", rules.or_null(rules.WIDTH)),
+        "pooler_act": rules.word("tanh", *sorted(ACTIVATION_NAMES)),
+        **_known("decoder_hidden_size decoder_intermediate_size", rules.WIDTH),
+        "decoder_num_hidden_layers": rules.whole(0, rules.MOST_BLOCKS),
+        "decoder_num_attention_heads": rules.whole(1, rules.MOST_HEADS),
         **_known("mask_ratio norm_pix_loss vision_use_head use_mask_token apply_layernorm"),
         **_known("reshape_hidden_states out_features out_indices stage_names"),
         **_known("interpolate_antialias interpolate_offset semantic_loss_ignore_index"),
@@ -294,27 +176,29 @@ _AROUND: Mapping[str, _Rule] = MappingProxyType(
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")
-_TOWERS = _known("vision_config text_config vision_config_dict text_config_dict", _or_null(_OBJECT))
-_TIMM_TOP: Mapping[str, _Rule] = MappingProxyType(
+_TOWERS = _known(
+    "vision_config text_config vision_config_dict text_config_dict", rules.or_null(rules.OBJECT)
+)
+_TIMM_TOP: Mapping[str, rules.Rule] = MappingProxyType(
     {
         **_COMMON,
         **_CFG_LEFT_OUT,
         **_CFG_ADMITTED,
-        **_known("model_args pretrained_cfg", _or_null(_OBJECT)),
+        **_known("model_args pretrained_cfg", rules.or_null(rules.OBJECT)),
         **_known("architecture num_features global_pool do_pooling initializer_range"),
     }
 )
 # OpenCLIP's config: what it takes of its image tower's fields where that is timm's.
-_OPEN_CLIP_ADMITTED: Mapping[str, _Rule] = MappingProxyType(
+_OPEN_CLIP_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
     {
-        "timm_model_name": _NAME,
-        "timm_pool": _or_null(_word("", *_POOLS, "abs_attn", "rot_attn")),
-        "timm_proj": _or_null(_word("", "none", "linear", "mlp")),
-        "image_size": _or_null(_PIXELS),
+        "timm_model_name": rules.NAME,
+        "timm_pool": rules.or_null(rules.word("", *_POOLS, "abs_attn", "rot_attn")),
+        "timm_proj": rules.or_null(rules.word("", "none", "linear", "mlp")),
+        "image_size": rules.or_null(rules.PIXELS),
     }
 )
 # Of the projection, for training, or of OpenCLIP's own tower, which timm's name overrides.
-_OPEN_CLIP_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
+_OPEN_CLIP_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
     {
         **_known("timm_model_pretrained timm_proj_bias timm_drop timm_drop_path patch_dropout"),
         **_known("layers width head_width mlp_ratio patch_size ls_init_value no_ln_pre qk_norm"),
@@ -324,20 +208,20 @@ _OPEN_CLIP_LEFT_OUT: Mapping[str, _Rule] = MappingProxyType(
         **_known("scale_heads scale_attn_inner scale_attn scale_fc"),
     }
 )
-_OPEN_CLIP_AROUND: Mapping[str, _Rule] = MappingProxyType(
+_OPEN_CLIP_AROUND: Mapping[str, rules.Rule] = MappingProxyType(
     {
-        **_known("vision_cfg text_cfg", _OBJECT),
-        "multimodal_cfg": _or_null(_OBJECT),
+        **_known("vision_cfg text_cfg", rules.OBJECT),
+        "multimodal_cfg": rules.or_null(rules.OBJECT),
         **_known("embed_dim custom_text quick_gelu init_logit_scale init_logit_bias pad_id"),
         **_known("nonscalar_logit_scale cast_dtype output_dict"),
     }
 )
-_OPEN_CLIP_TOP: Mapping[str, _Rule] = MappingProxyType(
-    {"model_cfg": _OBJECT, "preprocess_cfg": _or_null(_OBJECT)}
+_OPEN_CLIP_TOP: Mapping[str, rules.Rule] = MappingProxyType(
+    {"model_cfg": rules.OBJECT, "preprocess_cfg": rules.or_null(rules.OBJECT)}
 )
-_OPEN_CLIP_FED: Mapping[str, _Rule] = MappingProxyType(
+_OPEN_CLIP_FED: Mapping[str, rules.Rule] = MappingProxyType(
     {
-        "mode": _or_null(_word("RGB")),
+        "mode": rules.or_null(rules.word("RGB")),
         **_known("size mean std interpolation resize_mode fill_color"),
     }
 )
@@ -419,8 +303,8 @@ def _without_null(fields: Fields) -> dict[str, Any]:
 def _admit(
     section: str,
     fields: Fields,
-    admitted: Mapping[str, _Rule],
-    left_out: Mapping[str, _Rule],
+    admitted: Mapping[str, rules.Rule],
+    left_out: Mapping[str, rules.Rule],
     file: str = "config.json",
 ) -> dict[str, Any]:
     """The admitted fields, all of them checked.
