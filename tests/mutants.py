@@ -70,9 +70,12 @@ copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.g
 @@ inflate_zoo/networks/beit/config.py | networks/beit/test_config.py
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
+@@ inflate_zoo/networks/layers/attention.py | networks/layers/test_rotary.py
+== rotary-key-bias: the key has the query's bias
+[q_bias, torch.zeros_like(q_bias) ==> [q_bias, q_bias
 @@ inflate_zoo/networks/layers/attention.py | whole/test_beit_conversion.py
 == key-bias: the key has the query's bias, the query none
-self.q_bias, torch.zeros_like(self.q_bias), self ==> torch.zeros_like(self.q_bias), self.q_bias, self
+q_bias, torch.zeros_like(q_bias), v ==> torch.zeros_like(q_bias), q_bias, v
 @@ inflate_zoo/naming/readers/beit.py | naming/readers/test_beit.py
 == bias-grid-square: transformers' tables of no square are taken for height first
 if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
@@ -96,8 +99,6 @@ torch.cat(two, dim=-1) for two in ((cosine, cosine), (-sine, sine)) ==> torch.ca
 for axis in (rotation.height, rotation.width) ==> for axis in (rotation.width, rotation.height)
 == rotary-rounded: angles are computed in the tokens' own type
 0, channels, 4, dtype=torch.float32 ==> 0, channels, 4, dtype=dtype
-== rotary-key-bias: the key has the query's bias
-torch.zeros_like(self.q_bias) ==> self.q_bias
 @@ inflate_zoo/networks/dinov3/network.py | networks/dinov3/test_network.py
 == centres-jointly: both axes are normalised by the longer one
 -            centres(height),
@@ -285,8 +286,8 @@ permute(0, 2, 4, 6, 1, 3, 5, 7) ==> permute(0, 4, 2, 6, 1, 3, 5, 7)
 == qkv-bias-off: the query, key and value have no bias
 bias=qkv_bias ==> bias=False
 == qkv-unbound: value, key and query are taken in another order than they are packed
--        query, key, value = _heads(self.qkv(x), self.heads)
-+        value, key, query = _heads(self.qkv(x), self.heads)
+-        query, key, value = heads_of(self.qkv(x), self.heads)
++        value, key, query = heads_of(self.qkv(x), self.heads)
 @@ inflate_zoo/networks/layers/parts.py | networks/layers/test_parts.py networks/vit/test_network.py
 == quick-gelu-is-gelu: quick_gelu is computed as gelu
 "quick_gelu": quick_gelu ==> "quick_gelu": F.gelu

@@ -112,8 +112,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, prefix: int, copies: int) -> Tensor:
         """(B, L, E) to (B, L, E)."""
-        query, key, value = _heads(self.qkv(x), self.heads)
-        return self.proj(_joined(attend(query, key, value, prefix, copies)))  # type: ignore[no-any-return]
+        query, key, value = heads_of(self.qkv(x), self.heads)
+        return self.proj(joined(attend(query, key, value, prefix, copies)))  # type: ignore[no-any-return]
 
 
 class BiasedAttention(nn.Module):
@@ -129,20 +129,25 @@ class BiasedAttention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """(B, L, E) to (B, L, E); the bias as `attend_biased` takes it."""
-        added = None
-        if self.q_bias is not None and self.v_bias is not None:
-            added = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        query, key, value = _heads(F.linear(x, self.qkv.weight, added), self.heads)
-        return self.proj(_joined(attend_biased(query, key, value, bias)))  # type: ignore[no-any-return]
+        packed = with_qv_bias(x, self.qkv, self.q_bias, self.v_bias)
+        query, key, value = heads_of(packed, self.heads)
+        return self.proj(joined(attend_biased(query, key, value, bias)))  # type: ignore[no-any-return]
 
 
-def _heads(packed: Tensor, heads: int) -> tuple[Tensor, ...]:
+def with_qv_bias(x: Tensor, qkv: nn.Linear, q_bias: Tensor | None, v_bias: Tensor | None) -> Tensor:
+    """Query, key and value side by side, (B, L, 3 E), of tokens (B, L, E); the key has no bias."""
+    if q_bias is None or v_bias is None:
+        return F.linear(x, qkv.weight)
+    return F.linear(x, qkv.weight, torch.cat([q_bias, torch.zeros_like(q_bias), v_bias]))
+
+
+def heads_of(packed: Tensor, heads: int) -> tuple[Tensor, ...]:
     """(B, L, 3 E) to query, key and value, each (B, heads, L, E / heads)."""
     batch, length, width = packed.shape
     parts = packed.view(batch, length, 3, heads, width // 3 // heads)
     return parts.permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def _joined(mixed: Tensor) -> Tensor:
+def joined(mixed: Tensor) -> Tensor:
     """(B, heads, L, E / heads) to (B, L, E)."""
     return mixed.transpose(1, 2).flatten(2)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
-from inflate_zoo.networks.layers.attention import attend
+from inflate_zoo.networks.layers.attention import attend, heads_of, joined, with_qv_bias
 from inflate_zoo.networks.layers.constants import made_once
 
 
@@ -124,11 +124,8 @@ class RotaryAttention(nn.Module):
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
         """(B, L, E) to (B, L, E)."""
-        bias = None
-        if self.q_bias is not None and self.v_bias is not None:
-            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        packed = F.linear(x, self.qkv.weight, bias).view(*x.shape[:2], 3, self.heads, -1)
-        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        packed = with_qv_bias(x, self.qkv, self.q_bias, self.v_bias)
+        query, key, value = heads_of(packed, self.heads)
         query, key = rotation.turn(query), rotation.turn(key)
         mixed = attend(query, key, value, rotation.prefix, rotation.depth)
-        return self.proj(self.norm(mixed.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
+        return self.proj(self.norm(joined(mixed)))  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import Triple
+from inflate_zoo.networks.layers.attention import heads_of, joined
 from inflate_zoo.networks.layers.grids import Placement, place, stage_grids
 from inflate_zoo.networks.layers.parts import Mlp, PatchEmbed, initialise
 from inflate_zoo.networks.layers.residual import ResidualBlock
@@ -78,13 +79,12 @@ class WindowAttention(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """(B n, N, E), same shape."""
-        packed = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = packed.unbind(0)
+        query, key, value = heads_of(self.qkv(windows), self.heads)
         rows = table_rows(self.placement.window, self.table, windows.device)
         bias = self.relative_position_bias_table[rows].permute(2, 0, 1)
         mask = window_mask(self.placement, query.dtype, windows.device)
         mixed = attend_in_windows(query, key, value, bias, mask)
-        return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.proj(joined(mixed))  # type: ignore[no-any-return]
 
 
 class Block(ResidualBlock):

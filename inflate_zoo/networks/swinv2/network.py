@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import Triple
+from inflate_zoo.networks.layers.attention import heads_of, joined, with_qv_bias
 from inflate_zoo.networks.layers.constants import made_once
 from inflate_zoo.networks.layers.grids import Placement, place, stage_grids
 from inflate_zoo.networks.layers.parts import Mlp, PatchEmbed, initialise
@@ -123,17 +124,13 @@ class CosineAttention(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """(B n, N, E), same shape."""
-        added = None
-        if self.q_bias is not None and self.v_bias is not None:
-            added = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        packed = F.linear(windows, self.qkv.weight, added)
-        packed = packed.view(*windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query, key, value = packed.unbind(0)
+        packed = with_qv_bias(windows, self.qkv, self.q_bias, self.v_bias)
+        query, key, value = heads_of(packed, self.heads)
         scale = self.logit_scale.clamp(max=_MOST_SCALE).exp()
         query, key = F.normalize(query, dim=-1) * scale, F.normalize(key, dim=-1)
         mask = window_mask(self.placement, query.dtype, windows.device)
         mixed = attend_in_windows(query, key, value, self._bias(), mask, scale=1.0)
-        return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.proj(joined(mixed))  # type: ignore[no-any-return]
 
     def _bias(self) -> Tensor:
         """Of every pair of a window, shape (heads, N, N)."""

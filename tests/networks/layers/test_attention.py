@@ -81,3 +81,18 @@ def test_both_ways_of_attention_in_bfloat16(monkeypatch, prefix, plain_tokens):
     assert got.dtype == torch.bfloat16
     expected = attention_by_hand(*(x.double() for x in qkv), prefix, 4)
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_query_and_value_have_biases_and_the_key_has_none(biased):
+    qkv, x = torch.nn.Linear(6, 18, bias=False), torch.randn(2, 5, 6)
+    q_bias, v_bias = (torch.randn(6) if biased else None for _ in range(2))
+    query, key, value = (
+        heads.transpose(1, 2).flatten(2)
+        for heads in attention.heads_of(attention.with_qv_bias(x, qkv, q_bias, v_bias), 3)
+    )
+    weights = qkv.weight.split(6)
+    torch.testing.assert_close(query, x @ weights[0].T + (q_bias if biased else 0))
+    torch.testing.assert_close(key, x @ weights[1].T)
+    torch.testing.assert_close(value, x @ weights[2].T + (v_bias if biased else 0))
+    assert torch.equal(attention.joined(attention.heads_of(x.repeat(1, 1, 3), 3)[0]), x)
