@@ -19,6 +19,7 @@ from tests.support.checkpoints import (
     TIMM_STAGED,
     TRANSFORMERS,
     beit_original,
+    build_swin3d,
     build_timm,
     dinov2_original,
     moco_v3,
@@ -26,6 +27,7 @@ from tests.support.checkpoints import (
     save_timm,
     save_transformers,
     swin_original,
+    video_swin_original,
 )
 
 KEYS = Path(__file__).parents[1] / "keys"
@@ -91,7 +93,8 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin"]
+    own = ["dino", "moco_v3", "beit", "swin", "torchvision_swin3d", "video_swin"]
+    return [*SCHEMES, *TIMM_KINDS, *own]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -112,6 +115,11 @@ def record(definition: str) -> dict[str, Any]:
         ]
     elif definition == "swin":
         cases = [_pickled_case("swin_original", swin_original(), "Swin's main.py")]
+    elif definition == "torchvision_swin3d":
+        case = _pickled_case("swin3d", dict(build_swin3d().state_dict()), "torchvision's swin3d_t")
+        cases = [case]
+    elif definition == "video_swin":
+        cases = [_pickled_case("video_swin", video_swin_original(), "Video-Swin's mmaction")]
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
         cases += [
