@@ -27,6 +27,7 @@ from tests.support.checkpoints import (
     save_timm,
     save_transformers,
     swin_original,
+    swinv2_original,
     video_swin_original,
 )
 
@@ -93,7 +94,7 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    own = ["dino", "moco_v3", "beit", "swin", "torchvision_swin3d", "video_swin"]
+    own = ["dino", "moco_v3", "beit", "swin", "swinv2", "torchvision_swin3d", "video_swin"]
     return [*SCHEMES, *TIMM_KINDS, *own]
 
 
@@ -115,6 +116,8 @@ def record(definition: str) -> dict[str, Any]:
         ]
     elif definition == "swin":
         cases = [_pickled_case("swin_original", swin_original(), "Swin's main.py")]
+    elif definition == "swinv2":
+        cases = [_pickled_case("swinv2_original", swinv2_original(), "SwinV2's main.py")]
     elif definition == "torchvision_swin3d":
         case = _pickled_case("swin3d", dict(build_swin3d().state_dict()), "torchvision's swin3d_t")
         cases = [case]
