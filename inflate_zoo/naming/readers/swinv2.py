@@ -77,7 +77,7 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Sw
     """
     known = {name: value for name, value in facts.values.items() if name != "tokens"}
     stages, claimed = len(known["depths"]), claims.values.get("windows")
-    image = claims.values.get("image_size")
+    image: Any = claims.values.get("image_size")
     if claimed is None:
         claimed = _indexed_windows(facts)
     elif isinstance(claimed, int):  # transformers' windows, which follow the height of the grid
