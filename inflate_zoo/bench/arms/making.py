@@ -206,8 +206,7 @@ class _Maker:
             depth = self.patch_depth(form.patch_size)
             return [self._made(source, "inflated", scheme, depth, self._channels)]
         stated = None
-        if (found.folder / RECIPE).exists():
-            recipe = read_conversion(found.folder, found.name).recipe
+        if recipe := self._sources.recipe(source):
             stated = scheme_text(recipe.scheme)
             wanted = self._protocol.network.fold_normalization
             if wanted and not recipe.fold_normalization:

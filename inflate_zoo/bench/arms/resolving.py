@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from inflate_zoo.bench.arms.arm_sources import ArmSource
-from inflate_zoo.bench.arms.sources import find_any
+from inflate_zoo.bench.arms.sources import RECIPE, find_any
 from inflate_zoo.conversion.converting import Planned, plan_source
 from inflate_zoo.conversion.inspection import understand_source
+from inflate_zoo.conversion.record import RecordedRecipe, read_conversion
 from inflate_zoo.conversion.sources import Source
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError
 from inflate_zoo.files.locations import data_folder
@@ -43,6 +44,17 @@ class FoundSources:
     def converted(self, source: ArmSource) -> bool:
         """Whether a source is converted already."""
         return (self.find(source).config or {}).get("model_type") in CONFIGS
+
+    def recipe(self, source: ArmSource) -> RecordedRecipe | None:
+        """How weights that are converted already were, as far as they say.
+
+        Raises:
+            UsageError: Their record is incomplete.
+        """
+        found = self.find(source)
+        if not (found.folder / RECIPE).exists():
+            return None
+        return read_conversion(found.folder, found.name).recipe
 
     def is_3d(self, source: ArmSource) -> bool:
         """Whether a source that is to be converted is 3D already."""
@@ -81,8 +93,11 @@ class FoundSources:
     def backbone(self, source: ArmSource, channels: int) -> BackboneConfig:
         """The backbone of a source, as deep as a patch where it is not converted yet."""
         if self.converted(source):
-            found = self.find(source)
-            return read_backbone_config(found.folder, found.name)
+            found, recipe = self.find(source), self.recipe(source)
+            config = read_backbone_config(found.folder, found.name)
+            # What was 3D already kept its colours; a trial sums them.
+            own = recipe is not None and recipe.scheme is None
+            return config.model_copy(update={"in_channels": channels}) if own else config
         form = self.form(source)
         windows = None
         if form.window is not None and form.own_depth is None:

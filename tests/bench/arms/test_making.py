@@ -477,6 +477,9 @@ def test_its_weights_that_are_converted_already_are_taken_likewise(make, tmp_pat
     ready = convert(video, tmp_path / "mine", fold_normalization=True)
     arms = make(ready, slices=True)
     assert list(arms) == ["mine as it is"]
+    wanted = ArmRequest((str(ready), str(video)), ("center",), random=True)
+    found = resolve_arms(wanted, tiny_protocol(), "sum", make.cache)
+    assert found.count == 3  # two sources, one random network
     spec = arms["mine as it is"].spec
     assert (spec.scheme, spec.config.in_channels) == ("as it is", 1)
     assert arms["mine as it is"].weights == ready
