@@ -354,6 +354,14 @@ def _beit(asked: Asked) -> Reference | None:
     )
 
 
+def _pixio(asked: Asked) -> Reference | None:
+    """Pixio of transformers; `None` where images are no squares, for which it reads its table."""
+    count = asked.understood.raw.get("n_cls_tokens", 8)
+    if asked.size[0] != asked.size[1]:
+        return None
+    return _encoder(asked, pooled=lambda tokens: tokens[:, :count].mean(dim=1))
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Transformers tells what it leaves out, and shows bars."""
@@ -377,6 +385,7 @@ _encoder = partial(_transformers, unused=_UNUSED)
 ORIGINALS: dict[str, Build] = {
     "Beit": _timm_beit,
     "BeitModel": _beit,
+    "BlipVisionModel": _encoder,
     "CLIPVisionModel": partial(_encoder, tokens=_all_normed),
     "Data2VecVisionModel": _beit,
     "DINOv3ViTModel": _encoder,
@@ -385,6 +394,8 @@ ORIGINALS: dict[str, Build] = {
     "Dinov2WithRegistersModel": _encoder,
     "Eva": _timm_eva,
     "IJepaModel": _encoder,
+    "MetaClip2VisionModel": partial(_encoder, tokens=_all_normed),
+    "PixioModel": _pixio,
     "SiglipVisionModel": _encoder,
     "ViTMAEModel": partial(_encoder, tokens=_unmasked),
     "ViTMSNModel": _encoder,

@@ -50,6 +50,9 @@ SCHEMES: dict[str, list[str]] = {
     "hf_clip": ["clip", "clip_vision", "clip_vision_projection", "clip_gelu"],
     "hf_siglip": ["siglip", "siglip_vision"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],
+    "hf_metaclip_2": ["metaclip_2", "metaclip_2_vision"],
+    "hf_blip": ["blip", "blip_retrieval", "blip_vision"],
+    "hf_pixio": ["pixio", "pixio_backbone"],
     "hf_beit": [
         "beit",
         "beit_bare",
