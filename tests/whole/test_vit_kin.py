@@ -1,4 +1,4 @@
-"""Kin of the plain ViT: proved by their libraries, the same file from two, and one whole trial."""
+"""Kin of the plain ViT: proved by their libraries, and the same file from two of them."""
 
 import json
 
@@ -11,9 +11,6 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import nn
 
 import inflate_zoo
-from inflate_zoo.bench.training.devices import Resources
-from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.conversion import originals
 from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.conversion.inspection import inspect_source
@@ -26,8 +23,6 @@ from tests.support.checkpoints import (
     save_timm,
     save_transformers,
 )
-from tests.support.datasets import write_decathlon
-from tests.support.trials import SHAPE, VIT, one_thread, tiny_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 4}
@@ -291,18 +286,3 @@ def test_tips_v2_is_told_by_timms_name(tmp_path):
     assert record["recipe"]["normalization"] == {"mean": [0.0] * 3, "std": [1.0] * 3}
     made = json.loads((out / "config.json").read_text())
     assert (made["reg_tokens"], made["position_prefix"], made["pool"]) == (1, 0, "cls")
-
-
-def test_several_class_tokens_are_trained_and_written(tmp_path):
-    """One whole trial for the group, which shares its network."""
-    write_decathlon(tmp_path / "data", 10, SHAPE, ("MRI",))
-    small_vit = {k: v for k, v in VIT.items() if k != "intermediate_size"}
-    save_transformers("pixio", tmp_path / "vit", **small_vit)
-    with one_thread():
-        run = tiny_run(tmp_path, "train.learning_rate=1e-2", kinds=("inflated", "random"))
-        for trial in run.trials:
-            assert run_trial(trial, Resources("cpu", 0), Silent()) == "done"
-        config = run.trial().spec.arm.config
-        assert (config.reg_tokens, config.cls_token, config.num_prefix_tokens) == (8, False, 8)
-        backbone = inflate_zoo.load(run.trial().folder).backbone
-    assert backbone.reg_token.shape == (1, 8, config.embed_dim)
