@@ -1,4 +1,4 @@
-"""Several class tokens in a whole trial, one for all kin of the plain ViT: they share its network."""
+"""Several class tokens in a whole trial, for all kin of the plain ViT: they share its network."""
 
 import inflate_zoo
 from inflate_zoo.bench.training.devices import Resources
