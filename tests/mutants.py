@@ -313,6 +313,12 @@ ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else 
 @@ inflate_zoo/inflation/schemes.py | inflation/test_schemes.py
 == law-of-average: the mean is said to be a sum
 (1 / depth,) * depth ==> (1.0,) * depth
+== taper-unnormalised: the Gaussian's weights do not sum to 1
+float(height / whole) ==> float(height)
+== taper-early: the Gaussian stands half a slice before the middle
+2 * index + 1 - depth ==> 2 * index + 2 - depth
+== taper-wide: the standard deviation is half the depth
+(-2 * step * step) ==> (-step * step / 2)
 == law-of-center: the slice before the midpoint is said to count
 index == depth // 2 ==> index == (depth - 1) // 2
 @@ inflate_zoo/inflation/roles.py | inflation/test_tensors.py
