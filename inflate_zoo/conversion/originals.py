@@ -138,13 +138,28 @@ def _timm_vit(asked: Asked) -> Reference | None:
                 num_heads=form.num_heads, mlp_ratio=form.mlp_dim / form.embed_dim,
                 qkv_bias=form.qkv_bias, norm_layer=norm, reg_tokens=form.reg_tokens,
                 no_embed_class=form.reg_tokens > 0, init_values=1.0 if form.layer_scale else None,
+                pre_norm=form.pre_norm, act_layer=form.activation,
+                global_pool="avg" if form.pool == "mean" else "token", fc_norm=False,
             )  # fmt: skip
     wanted = model.state_dict()
-    state = _folded(asked.state, wanted)
+    state = _folded(_as_timm_reads(asked.state, model), wanted)
     if any(name not in state for name in wanted):
         return None
     model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
     return _of_timm(model.eval(), asked)
+
+
+def _as_timm_reads(state: State, model: Any) -> State:
+    """Tensors under OpenCLIP's names as timm itself reads such files; all others as they are."""
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    if "class_embedding" not in state:
+        return state
+    # The table is at the grid already: timm, which goes by published grids, might resize it.
+    table = "positional_embedding"
+    others = {f"visual.{name}": held for name, held in state.items() if name != table}
+    read: State = checkpoint_filter_fn(others, model)
+    return {**read, "pos_embed": state[table].unsqueeze(0)}
 
 
 def _folded(state: State, wanted: State) -> State:

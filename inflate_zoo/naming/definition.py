@@ -76,6 +76,7 @@ class Family(_Strict):
         reference: Class of that library which the proof compares with; of timm's and of originals'
             it also says how timm describes and builds the network.
         modules: Of `timm.models`, where timm registers the architectures of this kind.
+        bare: What to do about a file that nothing states an architecture of; for timm's.
         model_types: `model_type` values of config.json that choose this family.
         sections: Model type to the part of config.json that describes the image tower.
         wrappers: Parts of the path under which files of this kind keep the tower, by which they
@@ -99,6 +100,7 @@ class Family(_Strict):
     library: Literal["transformers", "timm", "original"]
     reference: str
     modules: tuple[str, ...] = ()
+    bare: str = "name it, e.g. --arch vit_base_patch16_224"
     model_types: tuple[str, ...] = ()
     sections: Mapping[str, str] = Field(default_factory=dict)
     wrappers: tuple[str, ...] = ("*",)

@@ -27,6 +27,7 @@ from tests.support.checkpoints import (
     save_transformers,
     swin_original,
 )
+from tests.support.clip_towers import clip_state, clip_tower, clip_training
 
 KEYS = Path(__file__).parents[1] / "keys"
 
@@ -91,7 +92,7 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin"]
+    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin", "open_clip"]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -112,6 +113,11 @@ def record(definition: str) -> dict[str, Any]:
         ]
     elif definition == "swin":
         cases = [_pickled_case("swin_original", swin_original(), "Swin's main.py")]
+    elif definition == "open_clip":
+        cases = [
+            _pickled_case("open_clip", clip_state(clip_tower(layers=2)), "OpenAI's clip"),
+            _pickled_case("open_clip_training", clip_training(layers=2), "OpenCLIP's main.py"),
+        ]
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
         cases += [
