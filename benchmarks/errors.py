@@ -30,6 +30,8 @@ _VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
 _384 = {"image_size": 384}
 _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
+_NAFLEX = {name: size for name, size in _VIT.items() if name != "image_size"} | {"num_patches": 256}
+_TIMM_NAFLEX = _TIMM | {"mlp_ratio": 4.0, "pos_embed_grid_size": (16, 16)}
 _EVA02 = _TIMM | {"patch_size": 14, "mlp_ratio": 4 * 2 / 3}
 _SWIN = {
     "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "patch_size": 4,
@@ -47,6 +49,7 @@ SOURCES = {
     "hf_dinov2_with_registers": ("DINOv2-B/14 + 4 registers", "dinov2_with_registers", _DINOV2),
     "hf_clip": ("CLIP-B/16 inside a full CLIP", "clip", _VIT),
     "hf_siglip": ("SigLIP-B/16", "siglip_vision", _VIT),
+    "hf_siglip2": ("SigLIP 2 NaFlex B/16", "siglip2_vision", _NAFLEX),
     "hf_beit": ("BEiT-B/16, a table per block", "beit", _VIT),
     "hf_beit, shared": ("BEiT-B/16, a shared table", "beit_cls", _VIT),
     "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit", _VIT | _384),
@@ -60,6 +63,7 @@ SOURCES = {
     "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
     "timm_vit, dinov2": ("DINOv2-B/14 + 4 registers", "dinov2_reg4", _TIMM | {"patch_size": 14}),
     "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
+    "timm_naflex": ("SigLIP 2 NaFlex B/16", "naflex_timm", _TIMM_NAFLEX),
     "timm_beit": ("BEiT-B/16", "beit_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_beit, v2": ("BEiT v2 B/16", "beitv2_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_dinov3": ("DINOv3-B/16", "dinov3_timm", _TIMM | {"mlp_ratio": 4.0}),

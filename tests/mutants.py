@@ -33,7 +33,9 @@ plane = table[:, prefix:].float() ==> plane = table[:, : table.shape[1] - prefix
 == table-nearest: the table is resized by nearest neighbours
 mode="bicubic", antialias=True ==> mode="nearest"
 == table-aliased: bicubic without antialiasing
-antialias=True ==> antialias=False
+mode="bicubic", antialias=True ==> mode="bicubic", antialias=False
+== table-naflex-aliased: bilinear without antialiasing
+mode="bilinear", antialias=True ==> mode="bilinear"
 == table-whole: the prefix rows are resized with the plane, as one line
 -    return torch.cat([table[:, :prefix], plane], dim=1)
 +    rows = prefix + target[0] * target[1]
@@ -119,6 +121,12 @@ self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
 Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
 == rotary-only: the position table beside the rotary positions is left out
 positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== table-naflex-bicubic: every table is resized as timm does
+target.position_grid, self.position_resizing) ==> target.position_grid)
+@@ converters/hf_siglip2.toml | whole/test_naflex.py
+== stem-channels-first: a matrix over patches is read channel first
+"channels_last" ==> "channels_first"
 @@ converters/timm_eva02_split.toml | naming/readers/test_eva02.py
 == gate-joined-second: the value is put before the gate
 {fc1_g,fc1_x} ==> {fc1_x,fc1_g}

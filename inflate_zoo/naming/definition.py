@@ -83,6 +83,8 @@ class Family(_Strict):
             are known among kinds with the same names; `*` is any path, or none.
         drop: Tensors of the tower that are left out.
         pooling_head: Those of the dropped that pooled the tokens in the original.
+        linear_stem: Where the stem is a matrix over patches instead of a kernel: whether a patch
+            runs over channel, height, width or over height, width, channel.
         optional: Our names that may be absent, from every block or from none.
         rename: Source pattern to our name.
         join: Our name to the source pattern whose alternatives are stacked along dimension 0.
@@ -106,6 +108,7 @@ class Family(_Strict):
     wrappers: tuple[str, ...] = ("*",)
     drop: tuple[str, ...] = ()
     pooling_head: tuple[str, ...] = ()
+    linear_stem: Literal["channels_first", "channels_last"] | None = None
     optional: tuple[str, ...] = ()
     rename: Mapping[str, str]
     join: Mapping[str, str] = Field(default_factory=dict)

@@ -14,11 +14,6 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
         "aimv2_vision_model": ("AIMv2 (RMSNorm, gated), not yet supported", _CLIP),
-        "siglip2": ("SigLIP 2 NaFlex (variable resolution), not yet supported", "hf_siglip"),
-        "siglip2_vision_model": (
-            "SigLIP 2 NaFlex (variable resolution), not yet supported",
-            "hf_siglip",
-        ),
         "segformer": ("SegFormer (hierarchical), not yet supported", _VIT),
         "pvt": ("a pyramid vision transformer, not yet supported", _VIT),
         "resnet": ("a CNN (ResNet); only plain vision transformers are converted", _VIT),

@@ -81,6 +81,10 @@ WORDS = _options(vocab_size=60, max_position_embeddings=12, bos_token_id=57, eos
 # As wide as the vision tower: only the prefix tells the two apart.
 TEXT = SIZES | WORDS | {"intermediate_size": 96, "num_hidden_layers": 1}
 TOWERS = {"vision_config": PLAIN, "text_config": TEXT}
+# Its images have no size: the table has rows for so many patches.
+NAFLEX = {name: value for name, value in PLAIN.items() if name != "image_size"} | {
+    "num_patches": 16
+}
 
 # The last grid is one window: 4 x 4.
 SWIN = _options(
@@ -151,6 +155,9 @@ TRANSFORMERS: dict[str, Kind] = {
     "clip_gelu": Kind(hf.CLIPVisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
     "siglip": Kind(hf.SiglipModel, HALF, TOWERS),
     "siglip_vision": Kind(hf.SiglipVisionModel, HALF),
+    "siglip2": Kind(hf.Siglip2Model, HALF, TOWERS | {"vision_config": NAFLEX}),
+    "siglip2_vision": Kind(hf.Siglip2VisionModel, HALF, NAFLEX),
+    "siglip2_no_head": Kind(hf.Siglip2VisionModel, HALF, NAFLEX | {"vision_use_head": False}),
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
@@ -228,7 +235,7 @@ def _rewrite_as_bin(folder: Path) -> None:
 
 
 def _write_preprocessor(folder: Path, statistics: Statistics, vision: dict[str, Any]) -> None:
-    size, channels = vision["image_size"], vision["num_channels"]
+    size, channels = vision.get("image_size", 32), vision["num_channels"]
     height, width = size if isinstance(size, list) else (size, size)
     mean, std = [(values * channels)[:channels] for values in statistics]
     content = {
@@ -248,6 +255,7 @@ TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size
 NO_HEAD = {"num_classes": 0}
 HEAD = {"num_classes": 5}
 AUGREG = "vit_base_patch16_224.augreg_in21k"
+NAFLEX_TIMM = {"pos_embed_grid_size": (4, 4)}
 BEIT = "beit_base_patch16_224.in22k_ft_in22k_in1k"
 # Kind -> (architecture, arguments on top of TIMM_BASE).
 TIMM: dict[str, tuple[str, dict[str, Any]]] = {
@@ -272,6 +280,12 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "naflex_timm": ("naflexvit_base_patch16_siglip.v2_webli", NO_HEAD | NAFLEX_TIMM),
+    "naflex_timm_gap": ("naflexvit_base_patch16_gap.e300_s576_in1k", HEAD | NAFLEX_TIMM),
+    "naflex_timm_rectangular": (
+        "naflexvit_base_patch16_siglip.v2_webli",
+        NO_HEAD | {"pos_embed_grid_size": (4, 6), "patch_size": (8, 4)},
+    ),
     "dinov3_timm": ("vit_small_patch16_dinov3.lvd1689m", NO_HEAD),
     "dinov3_timm_qkvb": ("vit_small_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
     "dinov3_timm_gated": ("vit_small_plus_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
