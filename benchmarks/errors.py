@@ -1,7 +1,8 @@
 """Measured conversion errors at real size: `python benchmarks/errors.py`, from the checkout.
 
 Each family's checkpoint is saved by its own library with the real dimensions and RANDOM
-weights, converted with `center` and `average`, and proved against that library. Prints Markdown.
+weights, converted with `center` and `average` (what is 3D already as it is), and proved against
+that library. Prints Markdown.
 """
 
 import argparse
@@ -20,9 +21,11 @@ from tests.support.checkpoints import (
     beit_original,
     moco_v3,
     save_dino_pth,
+    save_swin3d,
     save_timm,
     save_transformers,
     swin_original,
+    video_swin_original,
 )
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
@@ -39,6 +42,11 @@ _SWIN = {
 }  # fmt: skip
 _WINDOW_7, _WINDOW_8 = ({"window_size": n, "image_size": 32 * n} for n in (7, 8))
 _TIMM_7, _TIMM_8 = ({"window_size": n, "img_size": 32 * n} for n in (7, 8))
+_VIDEO_SWIN = {
+    "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32],
+    "window_size": [8, 7, 7], "mlp_ratio": 4.0,
+}  # fmt: skip
+_SCHEMES, _OWN_DEPTH = ("center", "average"), ("torchvision_swin3d", "video_swin")
 SOURCES = {
     "hf_vit": ("ViT-B/16", "vit", _VIT),
     "hf_vit_mae": ("ViT-MAE-B/16", "vit_mae", _VIT),
@@ -74,6 +82,8 @@ SOURCES = {
     "timm_swin": ("Swin-B, windows 7", "swin_timm", _SWIN | _TIMM_7),
     "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
     "swin": ("Swin's .pth, width 16 (small)", "", {}),
+    "torchvision_swin3d": ("Video-Swin-B, windows 8x7x7", "", _VIDEO_SWIN),
+    "video_swin": ("Video-Swin's .pth, width 16 (small)", "", {}),
     "beit": ("BEiT's .pth, width 128 (small)", "", {}),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
     "moco_v3": ("MoCo v3's .pth.tar, width 48 (small)", "", {}),
@@ -88,6 +98,11 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     if name == "swin":
         torch.save(swin_original(), folder / "swin_base_patch4_window7_224.pth")
         return folder / "swin_base_patch4_window7_224.pth"
+    if name == "torchvision_swin3d":
+        return save_swin3d(folder, **options)
+    if name == "video_swin":
+        torch.save(video_swin_original(), folder / "swin_tiny_patch244_window877.pth")
+        return folder / "swin_tiny_patch244_window877.pth"
     if name == "beit":
         torch.save(beit_original(), folder / "beit_base_patch16_224_pt22k.pth")
         return folder / "beit_base_patch16_224_pt22k.pth"
@@ -111,10 +126,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             source = _save(name, kind, options, Path(folder) / "source")
             errors = []
-            for scheme in ("center", "average"):
-                made = convert(source, Path(folder) / scheme, scheme=scheme)
+            for scheme in (None,) if name in _OWN_DEPTH else _SCHEMES:
+                made = convert(source, Path(folder) / (scheme or "out"), scheme=scheme)
                 proof = json.loads((made / "conversion.json").read_text())["verification"]
                 errors.append(f"{proof['max_error_over_rms']:.1e}")
+            errors += ["as it is"] * (len(_SCHEMES) - len(errors))
         print(f"| {name} | {label} | {' | '.join(errors)} | {proof['reference']} |", flush=True)
 
 

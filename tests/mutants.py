@@ -340,17 +340,18 @@ tensors[0].double() ==> tensors[0].double() * recipe.patch_depth
 -= _folded(kernel, recipe, recipe.normalization)
 += fold_scale(kernel[:, :, None].double(), recipe.normalization.std)
 == fold-summed: the channels are summed before they are divided by their deviations
-_folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
+return to_channels(_folded(kernel, recipe, ==> return to_channels(_folded(to_channels(to_channels(kernel, 1), 3), recipe,
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == inflated-again: a stem that is already 3D is taken
 "patch_embed.weight": 4, "pos ==> "patch_embed.weight": 0, "pos
-@@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
+@@ inflate_zoo/conversion/measuring.py | conversion/test_measuring.py
 == proof-signed: the error has no absolute value
 (got - expected).abs().max() ==> (got - expected).max()
-== proof-inverted: what exceeds the tolerance passes
-worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-nan: NaN goes through
 return worst if worst == worst else float("inf") ==> return worst if worst == worst else 0.0
+@@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
+== proof-inverted: what exceeds the tolerance passes
+worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-unheeded: a failed proof is only noted
 if verification.passed: ==> if verification:
 @@ converters/hf_vit.toml | naming/test_plan.py

@@ -20,6 +20,7 @@ from inflate_zoo.conversion.references import (
     library_name,
     named_by_timm,
 )
+from inflate_zoo.conversion.volume_originals import torchvision_swin3d
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
@@ -410,6 +411,7 @@ ORIGINALS: dict[str, Build] = {
     "ViTModel": _encoder,
     "SwinTransformer": partial(_timm_staged, build=staged_originals.timm_swin),
     "SwinTransformerV2": partial(_timm_staged, build=staged_originals.timm_swinv2),
+    "SwinTransformer3d": torchvision_swin3d,
     "Swinv2Model": partial(_encoder, pooled=_mean),
     "SwinModel": partial(_encoder, pooled=_mean),
     "VisionTransformer": _timm_vit,

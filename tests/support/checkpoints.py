@@ -20,6 +20,7 @@ from timm.models._hub import save_for_hf
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torchvision.models.video.swin_transformer import SwinTransformer3d
 from transformers.utils import logging as hf_logging
 
 from tests.support.once import made_once
@@ -333,6 +334,13 @@ TIMM_STAGED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+# The last grid is one window of 4 x 4 in the plane; windows are less deep than they are high.
+VIDEO_SWIN = _options(
+    patch_size=[2, 4, 4], embed_dim=16, depths=[2, 2, 2], num_heads=[2, 4, 4],
+    window_size=[3, 4, 4], mlp_ratio=2.0, num_classes=5,
+)  # fmt: skip
+
+
 def build_timm(kind: str, seed: int = 0, **overrides: Any) -> nn.Module:
     """Build the random timm model that `save_timm` writes: the reference network."""
     architecture, options = _timm_options(kind)
@@ -542,6 +550,41 @@ def swin_original(seed: int = 0) -> dict[str, Any]:
     state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16, dtype=torch.int64)
     state["layers.0.blocks.1.attn_mask"] = torch.zeros(16, 16, 16)
     return {"model": state}
+
+
+def build_swin3d(seed: int = 0, **overrides: Any) -> nn.Module:
+    """The random torchvision model that `save_swin3d` writes: the reference network."""
+    options = VIDEO_SWIN | overrides
+    with torch.random.fork_rng():
+        return randomize(SwinTransformer3d(**options), seed)
+
+
+def save_swin3d(
+    folder: Path, *, dtype: torch.dtype | None = None, seed: int = 0, **overrides: Any
+) -> Path:
+    """Save a small Video-Swin of torchvision's as it publishes them: one bare .pth file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = build_swin3d(seed, **overrides).to(dtype or torch.float32)
+    torch.save(model.state_dict(), folder / "swin3d_t-7615ae03.pth")
+    return folder / "swin3d_t-7615ae03.pth"
+
+
+def video_swin_original(seed: int = 0) -> dict[str, Any]:
+    """Video-Swin's own .pth, as mmaction writes it, of the same weights as torchvision's.
+
+    Its names are those of Swin's own file under `backbone.`, a head and words on the training
+    beside it.
+    """
+    state = {}
+    for name, tensor in build_swin3d(seed).state_dict().items():
+        parts = name.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.").split(".")
+        if parts[0] == "features":
+            stage, merges = divmod(int(parts[1]), 2)
+            inner = ["downsample"] if merges else ["blocks"]
+            parts = ["layers", str(stage), *inner, *parts[2:]]
+        prefix = "cls_head.fc_cls." if parts[0] == "head" else "backbone."
+        state[prefix + ".".join(parts).removeprefix("head.")] = tensor
+    return {"meta": {"epoch": 30, "mmaction_version": "0.15.0"}, "state_dict": state}
 
 
 def moco_v3(seed: int = 0) -> dict[str, Any]:

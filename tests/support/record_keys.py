@@ -19,6 +19,7 @@ from tests.support.checkpoints import (
     TIMM_STAGED,
     TRANSFORMERS,
     beit_original,
+    build_swin3d,
     build_timm,
     dinov2_original,
     moco_v3,
@@ -26,6 +27,7 @@ from tests.support.checkpoints import (
     save_timm,
     save_transformers,
     swin_original,
+    video_swin_original,
 )
 from tests.support.clip_towers import clip_state, clip_tower, clip_training
 
@@ -96,7 +98,8 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin", "open_clip"]
+    own = ["dino", "moco_v3", "beit", "swin", "torchvision_swin3d", "video_swin", "open_clip"]
+    return [*SCHEMES, *TIMM_KINDS, *own]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -122,6 +125,11 @@ def record(definition: str) -> dict[str, Any]:
             _pickled_case("open_clip", clip_state(clip_tower(layers=2)), "OpenAI's clip"),
             _pickled_case("open_clip_training", clip_training(layers=2), "OpenCLIP's main.py"),
         ]
+    elif definition == "torchvision_swin3d":
+        case = _pickled_case("swin3d", dict(build_swin3d().state_dict()), "torchvision's swin3d_t")
+        cases = [case]
+    elif definition == "video_swin":
+        cases = [_pickled_case("video_swin", video_swin_original(), "Video-Swin's mmaction")]
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
         cases += [
