@@ -363,6 +363,29 @@ default = 1e-12 ==> default = 1e-6
 == activation-of-family: CLIP is quick_gelu whatever the config says
 -activation = { path = "hidden_act", default = "quick_gelu" }
 +activation = { default = "quick_gelu" }
+@@ inflate_zoo/naming/configs/open_clip.py | naming/configs/test_open_clip.py
+== open-clip-quick-swapped: what says quick_gelu gets GELU, what does not the quick one
+"quick_gelu" if fields["quick_gelu"] else "gelu" ==> "gelu" if fields["quick_gelu"] else "quick_gelu"
+== open-clip-cls-rowless: the cls token has no row in OpenCLIP's table
+"position_prefix": 1, ==> "position_prefix": 0,
+== open-clip-heads-of-64: heads are 64 wide whatever the config says
+"num_heads": width // head_width, ==> "num_heads": width // 64,
+== open-clip-norm-moves: every network of timm's calls its pooled norm fc_norm
+if norm := TIMM_NETWORKS[family.reference].pooled_norm: ==> if norm := "fc_norm":
+@@ inflate_zoo/networks/layers/attention.py | whole/test_clip_names.py
+== in-proj-order: the parts of in_proj_weight are taken as key, query, value
+-        query, key, value = heads_of(self.qkv(x), self.heads)
++        key, query, value = heads_of(self.qkv(x), self.heads)
+@@ inflate_zoo/networks/vit/network.py | whole/test_clip_names.py
+== clip-cls-row-last: the cls token's row of the table is taken for the last
+plane = self.pos_embed[:, own:] ==> plane = self.pos_embed[:, :-own]
+front[:, :own] + self.pos_embed[:, :own] ==> front[:, :own] + self.pos_embed[:, -own:]
+@@ inflate_zoo/networks/vit/network.py | whole/test_vit_kin.py
+== pixio-one-cls: of several class tokens the first one is pooled
+tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
+@@ converters/hf_pixio.toml | whole/test_vit_kin.py
+== pixio-patches: Pixio is pooled by the mean of its patches
+pool = { default = "prefix" } ==> pool = { default = "mean" }
 @@ inflate_zoo/naming/towers.py | naming/test_towers.py
 == average-taken: the average of a training is taken like the network itself
 left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named ==> left = named

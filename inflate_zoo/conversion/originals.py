@@ -372,6 +372,14 @@ def _beit(asked: Asked) -> Reference | None:
     )
 
 
+def _pixio(asked: Asked) -> Reference | None:
+    """Pixio of transformers; `None` where images are no squares, for which it reads its table."""
+    count = asked.understood.raw.get("n_cls_tokens", 8)
+    if asked.size[0] != asked.size[1]:
+        return None
+    return _encoder(asked, pooled=lambda tokens: tokens[:, :count].mean(dim=1))
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Transformers tells what it leaves out, and shows bars."""
@@ -395,6 +403,7 @@ _encoder = partial(_transformers, unused=_UNUSED)
 ORIGINALS: dict[str, Build] = {
     "Beit": _timm_beit,
     "BeitModel": _beit,
+    "BlipVisionModel": _encoder,
     "CLIPVisionModel": partial(_encoder, tokens=_all_normed),
     "Data2VecVisionModel": _beit,
     "DINOv3ViTModel": _encoder,
@@ -405,6 +414,8 @@ ORIGINALS: dict[str, Build] = {
     "IJepaModel": _encoder,
     "NaFlexVit": _timm_as_named,
     "Siglip2VisionModel": partial(_encoder, tokens=_patched),
+    "MetaClip2VisionModel": partial(_encoder, tokens=_all_normed),
+    "PixioModel": _pixio,
     "SiglipVisionModel": _encoder,
     "ViTMAEModel": partial(_encoder, tokens=_unmasked),
     "ViTMSNModel": _encoder,

@@ -14,6 +14,10 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
         "aimv2_vision_model": ("AIMv2 (RMSNorm, gated), not yet supported", _CLIP),
+        **dict.fromkeys(
+            ("mlcd", "mlcd_vision_model"),
+            ("MLCD (rotary positions, one of them learned), not yet supported", _CLIP),
+        ),
         "segformer": ("SegFormer (hierarchical), not yet supported", _VIT),
         "pvt": ("a pyramid vision transformer, not yet supported", _VIT),
         "resnet": ("a CNN (ResNet); only plain vision transformers are converted", _VIT),
@@ -50,6 +54,14 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "a DINOv3 under Meta's own names",
             "take the same weights as transformers or timm hold them, e.g. "
             "facebook/dinov3-vitb16-pretrain-lvd1689m or timm/vit_base_patch16_dinov3.lvd1689m",
+        ),
+        **dict.fromkeys(
+            ("tipsv2", "tipsv2_vision_model"),
+            (
+                "a TIPS v2 as transformers saves it",
+                "take the same weights as timm holds them, e.g. "
+                "timm/vit_base_patch14_reg1_tipsv2.webli",
+            ),
         ),
         "eva02_original": (
             "an EVA-02 under its authors' own names",

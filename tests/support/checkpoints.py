@@ -86,6 +86,7 @@ TOWERS = {"vision_config": PLAIN, "text_config": TEXT}
 NAFLEX = {name: value for name, value in PLAIN.items() if name != "image_size"} | {
     "num_patches": 16
 }
+BLIP = TOWERS | {"text_config": TEXT | {"pad_token_id": 0, "sep_token_id": 59}}
 
 # The last grid is one window: 4 x 4.
 SWIN = _options(
@@ -159,6 +160,13 @@ TRANSFORMERS: dict[str, Kind] = {
     "siglip2": Kind(hf.Siglip2Model, HALF, TOWERS | {"vision_config": NAFLEX}),
     "siglip2_vision": Kind(hf.Siglip2VisionModel, HALF, NAFLEX),
     "siglip2_no_head": Kind(hf.Siglip2VisionModel, HALF, NAFLEX | {"vision_use_head": False}),
+    "metaclip_2": Kind(hf.MetaClip2Model, CLIP, TOWERS | {"projection_dim": 24}),
+    "metaclip_2_vision": Kind(hf.MetaClip2VisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
+    "blip": Kind(hf.BlipForConditionalGeneration, CLIP, BLIP),
+    "blip_retrieval": Kind(hf.BlipForImageTextRetrieval, CLIP, BLIP),
+    "blip_vision": Kind(hf.BlipVisionModel, CLIP),
+    "pixio": Kind(hf.PixioModel, IMAGENET, DINO_V2),
+    "pixio_backbone": Kind(hf.PixioBackbone, IMAGENET, DINO_V2 | {"n_cls_tokens": 3}),
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
@@ -236,7 +244,7 @@ def _rewrite_as_bin(folder: Path) -> None:
 
 
 def _write_preprocessor(folder: Path, statistics: Statistics, vision: dict[str, Any]) -> None:
-    size, channels = vision.get("image_size", 32), vision["num_channels"]
+    size, channels = vision.get("image_size", 32), vision.get("num_channels", 3)  # BLIP has three
     height, width = size if isinstance(size, list) else (size, size)
     mean, std = [(values * channels)[:channels] for values in statistics]
     content = {
@@ -272,6 +280,8 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "siglip": ("vit_base_patch16_siglip_224.webli", NO_HEAD),
     # As published: no class token, no qkv bias, final norm on all tokens, then the mean.
     "gap": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD),
+    "ijepa_timm": ("vit_huge_patch14_gap_224.in1k_ijepa", NO_HEAD),
+    "reg1": ("vit_small_patch14_reg4_dinov2.lvd142m", NO_HEAD | {"reg_tokens": 1}),  # as TIPS v2
     "gap_fc_norm": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD | {"fc_norm": True}),
     "avg_with_class_token": (AUGREG, HEAD | {"global_pool": "avg"}),
     "deit3": ("deit3_small_patch16_224.fb_in1k", HEAD),
@@ -508,6 +518,31 @@ def dinov2_original(*, registers: bool = True, seed: int = 0) -> dict[str, torch
         state["pos_embed"] = torch.cat([row, state["pos_embed"]], dim=1)
         state["register_tokens"] = state.pop("reg_token")
     return state | {"mask_token": torch.zeros(1, 128)}
+
+
+def deit3_original(seed: int = 0) -> dict[str, Any]:
+    """DeiT III's own .pth: timm's names but for its layer scale, a table without a cls row."""
+    state = build_timm("deit3", seed).state_dict()
+    scales = {f"ls{number}.gamma": f"gamma_{number}" for number in (1, 2)}
+    for old, new in scales.items():
+        state = {name.replace(old, new): held for name, held in state.items()}
+    return {"model": state}
+
+
+def ijepa_original(seed: int = 0) -> dict[str, Any]:
+    """I-JEPA's own .pth.tar: the encoder beside its average, and the predictor's own blocks."""
+
+    def encoder(seed: int) -> dict[str, Any]:
+        model = build_timm("ijepa_timm", seed)
+        return {f"module.{name}": held for name, held in model.state_dict().items()}
+
+    predictor = {"module.predictor_blocks.0.norm1.weight": torch.ones(24)}
+    predictor["module.mask_token"] = torch.zeros(1, 1, 24)
+    return {
+        "encoder": encoder(seed), "target_encoder": encoder(seed + 1), "predictor": predictor,
+        "opt": {"state": {0: {"exp_avg": torch.zeros(4)}}, "param_groups": [{"params": [0]}]},
+        "epoch": 300, "loss": 0.1, "batch_size": 128, "world_size": 16, "lr": 1e-6,
+    }  # fmt: skip
 
 
 def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -> dict[str, Any]:

@@ -53,6 +53,9 @@ SCHEMES: dict[str, list[str]] = {
     "hf_siglip": ["siglip", "siglip_vision"],
     "hf_siglip2": ["siglip2", "siglip2_vision", "siglip2_no_head"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],
+    "hf_metaclip_2": ["metaclip_2", "metaclip_2_vision"],
+    "hf_blip": ["blip", "blip_retrieval", "blip_vision"],
+    "hf_pixio": ["pixio", "pixio_backbone"],
     "hf_beit": [
         "beit",
         "beit_bare",

@@ -13,6 +13,10 @@ from inflate_zoo.registry.listing import find_card, zoo
 
 HUGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16}
 GIANT = {"hidden_size": 1536, "num_hidden_layers": 40, "num_attention_heads": 24}
+LARGE = {
+    "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}  # fmt: skip
 SMALL = {"hidden_size": 384, "num_attention_heads": 6}
 DINO_V2 = {"patch_size": 14, "image_size": 518}
 CLIP_B32 = hf.CLIPVisionConfig()
@@ -75,6 +79,23 @@ NETWORKS = {
     "swinv2-base-patch4-window12-192-22k-3d-center": lambda: hf.Swinv2Model(
         hf.Swinv2Config(**SWIN_B, image_size=192, window_size=12)
     ),
+    "deit3-small-patch16-224.fb-in1k-3d-center": lambda: timm.create_model(
+        "deit3_small_patch16_224.fb_in1k", num_classes=0
+    ),
+    "dfn2b-clip-vit-b-16-3d-center": lambda: timm.create_model(
+        "vit_base_patch16_clip_quickgelu_224", num_classes=0
+    ),
+    "metaclip-2-worldwide-l14-3d-center": lambda: hf.MetaClip2VisionModel(
+        hf.MetaClip2VisionConfig(**LARGE, patch_size=14)
+    ),
+    "blip-image-captioning-base-3d-center": lambda: hf.BlipVisionModel(hf.BlipVisionConfig()),
+    "blip-image-captioning-large-3d-center": lambda: hf.BlipVisionModel(
+        hf.BlipVisionConfig(**LARGE)
+    ),
+    "pixio-vitb16-3d-center": lambda: hf.PixioModel(
+        hf.PixioConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12)
+    ),
+    "pixio-vith16-3d-center": lambda: hf.PixioModel(hf.PixioConfig()),
     "deit3-base-patch16-224.fb-in1k-3d-center": lambda: timm.create_model(
         "deit3_base_patch16_224.fb_in1k", num_classes=0
     ),

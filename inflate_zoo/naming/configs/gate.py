@@ -144,6 +144,7 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "hidden_act": rules.word(*sorted(ACTIVATION_NAMES)),
         "mlp_ratio": rules.RATIO,
         "num_register_tokens": rules.whole(0, rules.MOST_REGISTERS),
+        "n_cls_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "layer_scale_init_value": rules.number(0, 1e6),
         **_known("qkv_bias use_swiglu_ffn use_mean_pooling", rules.FLAG),
         **_known("use_relative_position_bias use_shared_relative_position_bias", rules.FLAG),
@@ -178,6 +179,7 @@ _AROUND: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("pool_scales use_auxiliary_head auxiliary_loss_weight auxiliary_channels"),
         **_known("auxiliary_num_convs auxiliary_concat_input add_fpn segmentation_indices"),
         **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale"),
+        **_known("image_text_hidden_size label_smoothing"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")

@@ -26,7 +26,7 @@ from inflate_zoo.networks.columns import TableConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pool = Literal["cls", "mean", "cls_dist"]
+Pool = Literal["cls", "mean", "cls_dist", "prefix"]
 
 MODEL_TYPE: Final = "inflated_vit"
 
@@ -43,11 +43,12 @@ class VitForm(Form2D):
         norm_eps: Epsilon of every LayerNorm.
         position_grid: Grid (height, width) of the position table in the file, in tokens.
         position_prefix: Leading rows of the position table that belong to prefix tokens.
+        reg_tokens: Learned tokens after those: registers, or class tokens where there are several.
         position_resizing: How the table is resized for another grid, as the original does: a name
             in `positions.RESIZINGS`.
         final_norm: Norm on all `tokens`, on the `pooled` vector, or `none`.
-        pool: What `forward` returns: the cls token, the mean of the patch tokens, or the mean of
-            the cls and the distillation token.
+        pool: What `forward` returns: the cls token, the mean of the patch tokens, that of the cls
+            and the distillation token, or that of all prefix tokens.
     """
 
     embed_dim: Width
@@ -84,6 +85,8 @@ class VitForm(Form2D):
             raise ValueError("pool 'cls' needs cls_token")
         if self.pool == "cls_dist" and not (self.cls_token and self.dist_token):
             raise ValueError("pool 'cls_dist' needs cls_token and dist_token")
+        if self.pool == "prefix" and not self.num_prefix_tokens:
+            raise ValueError("pool 'prefix' needs prefix tokens")
         if self.position_prefix > self.num_prefix_tokens:
             raise ValueError(
                 f"position_prefix {self.position_prefix} exceeds the {self.num_prefix_tokens} "

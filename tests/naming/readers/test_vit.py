@@ -37,7 +37,7 @@ def test_the_architecture_is_that_of_the_config(recorded):
     assert form.patch_size == patch
     assert form.native_grid == (image[0] // patch[0], image[1] // patch[1])
     if SCHEMES[recorded.definition].network == "vit":
-        assert form.reg_tokens == raw.get("num_register_tokens", 0)
+        assert form.reg_tokens == raw.get("num_register_tokens", raw.get("n_cls_tokens", 0))
         assert form.qkv_bias is raw.get("qkv_bias", True)
 
 
@@ -56,6 +56,11 @@ def test_the_architecture_is_that_of_the_config(recorded):
         ("dinov2_swiglu", {"mlp": "swiglu", "activation": "silu", "mlp_dim": 64}),
         ("dinov2_with_registers", {"reg_tokens": 4, "position_prefix": 1}),
         ("ijepa", {"cls_token": False, "position_prefix": 0, "pool": "mean"}),
+        ("metaclip_2", {"pre_norm": True, "stem_bias": False, "activation": "quick_gelu"}),
+        ("metaclip_2_vision", {"activation": "gelu", "position_prefix": 1}),
+        ("blip", {"pre_norm": False, "stem_bias": True, "activation": "gelu", "pool": "cls"}),
+        ("pixio", {"cls_token": False, "reg_tokens": 8, "position_prefix": 8, "pool": "prefix"}),
+        ("pixio_backbone", {"reg_tokens": 3, "position_prefix": 3, "mlp_dim": 96}),
         ("vit_no_qkv_bias", {"qkv_bias": False, "layer_scale": False}),
         ("vit_rectangular", {"position_grid": (4, 6)}),
         ("vit_rectangular_patch", {"position_grid": (4, 8), "patch_size": (8, 4)}),

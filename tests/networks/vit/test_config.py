@@ -18,6 +18,10 @@ FORM = {name: value for name, value in config() if name in VitForm.model_fields}
         ({"num_heads": 3}, "embed_dim 16 is not divisible by num_heads 3"),
         ({"cls_token": False}, "pool 'cls' needs cls_token"),
         ({"pool": "cls_dist"}, "pool 'cls_dist' needs cls_token and dist_token"),
+        (
+            {"pool": "prefix", "cls_token": False, "position_prefix": 0},
+            "pool 'prefix' needs prefix tokens",
+        ),
         ({"position_prefix": 2}, "position_prefix 2 exceeds the 1 prefix tokens"),
         ({"position_grid": (1 << 13, 1 << 12)}, "position_grid has more than 16,777,216 places"),
         ({"depth": 1001}, "less than or equal to 1000"),
