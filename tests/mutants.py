@@ -222,7 +222,7 @@ strict=True, assign=True ==> strict=False, assign=True
 == prefix-late: names are looked up before the prefix is stripped
 elif match := match_name(family, bare): ==> elif match := match_name(family, name):
 == chunks-unknown: the number of a chunk before the block's is not understood
-if len(offsets) == 1 else "" ==> if len(offsets) == 3 else ""
+if len(steps) == 1 else "" ==> if len(steps) == 3 else ""
 == wrappers-unknown: torch's wrappers inside a tower hide its names
 part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 == unknown-dropped: tensors nobody knows are dropped silently
