@@ -25,6 +25,7 @@ from tests.support.checkpoints import (
     save_timm,
     save_transformers,
     swin_original,
+    swinv2_original,
     video_swin_original,
 )
 from tests.support.clip_towers import QUICK, save_clip
@@ -92,6 +93,7 @@ SOURCES = {
     "timm_swin": ("Swin-B, windows 7", "swin_timm", _SWIN | _TIMM_7),
     "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
     "swin": ("Swin's .pth, width 16 (small)", "", {}),
+    "swinv2": ("SwinV2's .pth, width 16 (small)", "", {}),
     "torchvision_swin3d": ("Video-Swin-B, windows 8x7x7", "", _VIDEO_SWIN),
     "video_swin": ("Video-Swin's .pth, width 16 (small)", "", {}),
     "beit": ("BEiT's .pth, width 128 (small)", "", {}),
@@ -108,6 +110,9 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     if name == "swin":
         torch.save(swin_original(), folder / "swin_base_patch4_window7_224.pth")
         return folder / "swin_base_patch4_window7_224.pth"
+    if name == "swinv2":
+        torch.save(swinv2_original(), folder / "swinv2_tiny_patch4_window8_256.pth")
+        return folder / "swinv2_tiny_patch4_window8_256.pth"
     if name == "torchvision_swin3d":
         return save_swin3d(folder, **options)
     if name == "video_swin":

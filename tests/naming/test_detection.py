@@ -193,6 +193,7 @@ def test_an_architecture_for_transformers_names_says_whose_they_are():
 def test_of_two_kinds_of_the_same_names_the_rank_of_the_stem_tells():
     flat, deep = case("swin_original").header, case("video_swin").header
     assert choose(flat).name == "swin"
+    assert choose(case("swinv2_original").header).name == "swinv2"
     assert choose(deep).name == "video_swin"
     bare = {name.removeprefix("state_dict.backbone."): info for name, info in deep.items()}
     assert choose(bare).name == "video_swin"

@@ -570,18 +570,28 @@ def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -
     return {"model": state}
 
 
-def swin_original(seed: int = 0) -> dict[str, Any]:
-    """Swin's own .pth, as its main.py writes it: timm's names, merging at the end of a stage.
-
-    Masks and indices of positions stand in the file too.
-    """
-    model = build_timm("swin_timm", seed)
-    state = {
+def _own_swin_names(model: nn.Module) -> dict[str, Tensor]:
+    """A state of timm's as Swin's main.py writes it: merging at the end of a stage."""
+    return {
         re.sub(
             r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name
         ).replace("head.fc.", "head."): tensor
         for name, tensor in model.state_dict().items()
     }
+
+
+def swinv2_original(kind: str = "swinv2_timm", seed: int = 0) -> dict[str, Any]:
+    """SwinV2's own .pth: Swin's names, masks, indices and coordinates of positions in the file."""
+    model = build_timm(kind, seed)
+    state = _own_swin_names(model)
+    held = ("relative_position_index", "relative_coords_table", "attn_mask")
+    state |= {name: each for name, each in model.named_buffers() if name.endswith(held)}
+    return {"model": state}
+
+
+def swin_original(seed: int = 0) -> dict[str, Any]:
+    """Swin's own .pth: masks and indices of positions stand in the file too."""
+    state = _own_swin_names(build_timm("swin_timm", seed))
     state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16, dtype=torch.int64)
     state["layers.0.blocks.1.attn_mask"] = torch.zeros(16, 16, 16)
     return {"model": state}

@@ -27,6 +27,7 @@ from tests.support.checkpoints import (
     save_timm,
     save_transformers,
     swin_original,
+    swinv2_original,
     video_swin_original,
 )
 from tests.support.clip_towers import clip_state, clip_tower, clip_training
@@ -101,8 +102,8 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    own = ["dino", "moco_v3", "beit", "swin", "torchvision_swin3d", "video_swin", "open_clip"]
-    return [*SCHEMES, *TIMM_KINDS, *own]
+    own = ["dino", "moco_v3", "beit", "swin", "swinv2", "open_clip"]
+    return [*SCHEMES, *TIMM_KINDS, *own, "torchvision_swin3d", "video_swin"]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -128,6 +129,8 @@ def record(definition: str) -> dict[str, Any]:
             _pickled_case("open_clip", clip_state(clip_tower(layers=2)), "OpenAI's clip"),
             _pickled_case("open_clip_training", clip_training(layers=2), "OpenCLIP's main.py"),
         ]
+    elif definition == "swinv2":
+        cases = [_pickled_case("swinv2_original", swinv2_original(), "SwinV2's main.py")]
     elif definition == "torchvision_swin3d":
         case = _pickled_case("swin3d", dict(build_swin3d().state_dict()), "torchvision's swin3d_t")
         cases = [case]

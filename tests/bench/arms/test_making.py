@@ -313,14 +313,21 @@ def test_hub_sources_and_random_alone(make, sources, tmp_path, monkeypatch):
     assert "hf_" not in json.dumps(arms["vit center"].spec.model_dump(mode="json"))
 
 
-@pytest.mark.parametrize("name", ["google/vit-base-patch16-224", "facebook/dino-vitb16"])
-def test_random_alone_asks_no_hub(make, name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("google/vit-base-patch16-224", "vit"),
+        ("facebook/dino-vitb16", "vit"),
+        ("microsoft/beit-base-patch16-224", "beit"),
+    ],
+)
+def test_random_alone_asks_no_hub(make, name, kind, tmp_path, monkeypatch):
     """Its network is that which the source's own files tell, here of one block to be quick."""
     large = {
         "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072,
         "patch_size": 16, "image_size": 224, "num_hidden_layers": 1,
     }  # fmt: skip
-    source = save_transformers("vit", tmp_path / "large", **large)
+    source = save_transformers(kind, tmp_path / "large", **large)
     with HubStandIn() as hub, use_hub(monkeypatch, hub, tmp_path / "home"):
         hub.fail(503, times=20)
 
