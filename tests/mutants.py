@@ -33,7 +33,9 @@ plane = table[:, prefix:].float() ==> plane = table[:, : table.shape[1] - prefix
 == table-nearest: the table is resized by nearest neighbours
 mode="bicubic", antialias=True ==> mode="nearest"
 == table-aliased: bicubic without antialiasing
-antialias=True ==> antialias=False
+mode="bicubic", antialias=True ==> mode="bicubic", antialias=False
+== table-naflex-aliased: bilinear without antialiasing
+mode="bilinear", antialias=True ==> mode="bilinear"
 == table-whole: the prefix rows are resized with the plane, as one line
 -    return torch.cat([table[:, :prefix], plane], dim=1)
 +    rows = prefix + target[0] * target[1]
@@ -119,6 +121,12 @@ self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
 Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
 == rotary-only: the position table beside the rotary positions is left out
 positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== table-naflex-bicubic: every table is resized as timm does
+target.position_grid, self.position_resizing) ==> target.position_grid)
+@@ converters/hf_siglip2.toml | whole/test_naflex.py
+== stem-channels-first: a matrix over patches is read channel first
+"channels_last" ==> "channels_first"
 @@ converters/timm_eva02_split.toml | naming/readers/test_eva02.py
 == gate-joined-second: the value is put before the gate
 {fc1_g,fc1_x} ==> {fc1_x,fc1_g}
@@ -214,7 +222,7 @@ strict=True, assign=True ==> strict=False, assign=True
 == prefix-late: names are looked up before the prefix is stripped
 elif match := match_name(family, bare): ==> elif match := match_name(family, name):
 == chunks-unknown: the number of a chunk before the block's is not understood
-if len(offsets) == 1 else "" ==> if len(offsets) == 3 else ""
+if len(steps) == 1 else "" ==> if len(steps) == 3 else ""
 == wrappers-unknown: torch's wrappers inside a tower hide its names
 part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 == unknown-dropped: tensors nobody knows are dropped silently
@@ -313,6 +321,12 @@ ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else 
 @@ inflate_zoo/inflation/schemes.py | inflation/test_schemes.py
 == law-of-average: the mean is said to be a sum
 (1 / depth,) * depth ==> (1.0,) * depth
+== taper-unnormalised: the Gaussian's weights do not sum to 1
+float(height / whole) ==> float(height)
+== taper-early: the Gaussian stands half a slice before the middle
+2 * index + 1 - depth ==> 2 * index + 2 - depth
+== taper-wide: the standard deviation is half the depth
+(-2 * step * step) ==> (-step * step / 2)
 == law-of-center: the slice before the midpoint is said to count
 index == depth // 2 ==> index == (depth - 1) // 2
 @@ inflate_zoo/inflation/roles.py | inflation/test_tensors.py
@@ -326,17 +340,18 @@ tensors[0].double() ==> tensors[0].double() * recipe.patch_depth
 -= _folded(kernel, recipe, recipe.normalization)
 += fold_scale(kernel[:, :, None].double(), recipe.normalization.std)
 == fold-summed: the channels are summed before they are divided by their deviations
-_folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
+return to_channels(_folded(kernel, recipe, ==> return to_channels(_folded(to_channels(to_channels(kernel, 1), 3), recipe,
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == inflated-again: a stem that is already 3D is taken
 "patch_embed.weight": 4, "pos ==> "patch_embed.weight": 0, "pos
-@@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
+@@ inflate_zoo/conversion/measuring.py | conversion/test_measuring.py
 == proof-signed: the error has no absolute value
 (got - expected).abs().max() ==> (got - expected).max()
-== proof-inverted: what exceeds the tolerance passes
-worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-nan: NaN goes through
 return worst if worst == worst else float("inf") ==> return worst if worst == worst else 0.0
+@@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
+== proof-inverted: what exceeds the tolerance passes
+worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-unheeded: a failed proof is only noted
 if verification.passed: ==> if verification:
 @@ converters/hf_vit.toml | naming/test_plan.py

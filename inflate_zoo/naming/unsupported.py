@@ -14,11 +14,6 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
         "aimv2_vision_model": ("AIMv2 (RMSNorm, gated), not yet supported", _CLIP),
-        "siglip2": ("SigLIP 2 NaFlex (variable resolution), not yet supported", "hf_siglip"),
-        "siglip2_vision_model": (
-            "SigLIP 2 NaFlex (variable resolution), not yet supported",
-            "hf_siglip",
-        ),
         **dict.fromkeys(
             ("mlcd", "mlcd_vision_model"),
             ("MLCD (rotary positions, one of them learned), not yet supported", _CLIP),

@@ -1,6 +1,7 @@
 import pytest
 
 from inflate_zoo.errors import (
+    AccountingError,
     AmbiguousSourceError,
     ConfigError,
     UnknownNameError,
@@ -188,3 +189,23 @@ def test_siglip_has_no_such_rule():
 def test_an_architecture_for_transformers_names_says_whose_they_are():
     with pytest.raises(UsageError, match="the tensors are those of hf_siglip"):
         choose_family(SCHEMES, case("siglip").header, None, arch="test_vit")
+
+
+def test_of_two_kinds_of_the_same_names_the_rank_of_the_stem_tells():
+    flat, deep = case("swin_original").header, case("video_swin").header
+    assert choose(flat).name == "swin"
+    assert choose(case("swinv2_original").header).name == "swinv2"
+    assert choose(deep).name == "video_swin"
+    bare = {name.removeprefix("state_dict.backbone."): info for name, info in deep.items()}
+    assert choose(bare).name == "video_swin"
+    assert choose(case("swin3d").header).name == "torchvision_swin3d"
+
+
+def test_a_3d_stem_of_a_kind_that_is_2d_alone_is_told_when_it_is_read():
+    recorded = case("vit")
+    name = "embeddings.patch_embeddings.projection.weight"
+    recorded.header[name] = TensorInfo("F32", (48, 3, 4, 8, 8))
+    assert choose(recorded.header, recorded.config).name == "hf_vit"
+    with pytest.raises(AccountingError) as caught:
+        plan_of(recorded)
+    assert "is this a 3D or a 1D model?" in caught.value.hint

@@ -49,6 +49,12 @@ NETWORKS = {
     ),
     "clip-vit-b-32-laion2b-s34b-b79k-3d-center": lambda: hf.CLIPVisionModel(CLIP_B32),
     "siglip2-so400m-patch14-384-3d-center": lambda: hf.SiglipVisionModel(SIGLIP_SO400M),
+    "siglip2-base-patch16-naflex-3d-center": lambda: hf.Siglip2VisionModel(
+        hf.Siglip2VisionConfig()
+    ),
+    "naflexvit-base-patch16-siglip.v2-webli-3d-center": lambda: timm.create_model(
+        "naflexvit_base_patch16_siglip.v2_webli", num_classes=0
+    ),
     "ijepa-vith16-1k-3d-center": lambda: hf.IJepaModel(
         hf.IJepaConfig(**HUGE, intermediate_size=5120, image_size=448), False
     ),
@@ -96,22 +102,32 @@ NETWORKS = {
 }
 
 
+def stem_of(network: nn.Module) -> tuple[int, int, bool]:
+    """Width of a 2D encoder's stem, pixels of its patch, and whether it has a bias."""
+    stems = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    if not stems:  # a matrix over patches of 3 channels
+        names = ("patch_embedding", "proj")
+        stem = next(m for n, m in network.named_modules() if n.split(".")[-1] in names)
+        return stem.out_features, stem.in_features // 3, stem.bias is not None
+    (stem,) = stems
+    assert (stem.in_channels, stem.kernel_size[1]) == (3, stem.stride[1])
+    return stem.out_channels, prod(stem.kernel_size), stem.bias is not None
+
+
 def inflated_count(network: nn.Module, entry) -> int:
     """Parameters of a 2D encoder with another stem, without what the encoder has no use for."""
     kept = sum(
         parameter.numel()
         for name, parameter in network.named_parameters()
-        if "mask_token" not in name and not name.startswith("head.")
+        if "mask_token" not in name and not name.startswith(("head.", "attn_pool."))
     )
-    (stem,) = (module for module in network.modules() if isinstance(module, nn.Conv2d))
-    area = prod(stem.kernel_size)
-    assert (stem.in_channels, stem.kernel_size[1]) == (3, stem.stride[1])
+    out, area, bias = stem_of(network)
     # The offsets of SwinV2 gain a third coordinate.
     kept += sum(
         p.shape[0] for _, p in network.named_parameters() if p.ndim == 2 and p.shape[1] == 2
     )
-    kept += stem.out_channels * area * (entry.channels * entry.patch_depth - stem.in_channels)
-    return kept + (stem.out_channels if stem.bias is None else 0)  # folding adds a bias
+    kept += out * area * (entry.channels * entry.patch_depth - 3)
+    return kept + (0 if bias else out)  # folding adds a bias
 
 
 def test_tables_of_windows_are_counted_over_depth():

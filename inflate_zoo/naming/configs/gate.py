@@ -47,7 +47,7 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "always_partition": rules.UNSET,
         "strict_img_size": rules.FLAG,
         "init_values": rules.number(0, 1e6),
-        "pos_embed": rules.word("", "none", "learn"),
+        "pos_embed": rules.word("", "none", "learn", "learned"),
         "reg_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "norm_layer": rules.word("layernorm"),
         "act_layer": rules.word("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swish"),
@@ -66,6 +66,10 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "rope_type": rules.word("cat", "dinov3"),
         "rope_temperature": rules.number(1, 1e6),
         "ref_feat_shape": rules.PIXELS,
+        "pos_embed_grid_size": rules.PIXELS,
+        "pos_embed_interp_mode": rules.word("bicubic", "bilinear"),
+        **_known("pos_embed_ar_preserving pos_embed_antialias", rules.FLAG),
+        "pos_embed_align_corners": rules.FLAG,
     }
 )
 # Training only: of no effect on an encoder whose weights are given.
@@ -153,6 +157,7 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "window_size": rules.whole(1, rules.MOST_WINDOW),
         "pretrained_window_sizes": rules.TRAINED,
         "use_absolute_embeddings": rules.UNSET,
+        "num_patches": rules.whole(1, rules.MOST_WIDTH),
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.

@@ -176,7 +176,7 @@ def equal_slices_error(scheme, **changes):
 REGISTERS = {"reg_tokens": 2, "position_prefix": 3}
 
 
-@pytest.mark.parametrize("scheme", ["average", "center"])
+@pytest.mark.parametrize("scheme", ["average", "center", "taper"])
 @pytest.mark.parametrize("changes", [{}, REGISTERS, {"patch_depth": 3}], ids=str)
 def test_equal_slices_give_the_2d_tokens_everywhere(scheme, changes):
     assert equal_slices_error(scheme, **changes) < 1e-10
