@@ -33,7 +33,9 @@ plane = table[:, prefix:].float() ==> plane = table[:, : table.shape[1] - prefix
 == table-nearest: the table is resized by nearest neighbours
 mode="bicubic", antialias=True ==> mode="nearest"
 == table-aliased: bicubic without antialiasing
-antialias=True ==> antialias=False
+mode="bicubic", antialias=True ==> mode="bicubic", antialias=False
+== table-naflex-aliased: bilinear without antialiasing
+mode="bilinear", antialias=True ==> mode="bilinear"
 == table-whole: the prefix rows are resized with the plane, as one line
 -    return torch.cat([table[:, :prefix], plane], dim=1)
 +    rows = prefix + target[0] * target[1]
@@ -119,6 +121,12 @@ self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
 Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
 == rotary-only: the position table beside the rotary positions is left out
 positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== table-naflex-bicubic: every table is resized as timm does
+target.position_grid, self.position_resizing) ==> target.position_grid)
+@@ converters/hf_siglip2.toml | whole/test_naflex.py
+== stem-channels-first: a matrix over patches is read channel first
+"channels_last" ==> "channels_first"
 @@ converters/timm_eva02_split.toml | naming/readers/test_eva02.py
 == gate-joined-second: the value is put before the gate
 {fc1_g,fc1_x} ==> {fc1_x,fc1_g}
@@ -346,6 +354,12 @@ ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else 
 @@ inflate_zoo/inflation/schemes.py | inflation/test_schemes.py
 == law-of-average: the mean is said to be a sum
 (1 / depth,) * depth ==> (1.0,) * depth
+== taper-unnormalised: the Gaussian's weights do not sum to 1
+float(height / whole) ==> float(height)
+== taper-early: the Gaussian stands half a slice before the middle
+2 * index + 1 - depth ==> 2 * index + 2 - depth
+== taper-wide: the standard deviation is half the depth
+(-2 * step * step) ==> (-step * step / 2)
 == law-of-center: the slice before the midpoint is said to count
 index == depth // 2 ==> index == (depth - 1) // 2
 @@ inflate_zoo/inflation/roles.py | inflation/test_tensors.py
@@ -382,6 +396,29 @@ default = 1e-12 ==> default = 1e-6
 == activation-of-family: CLIP is quick_gelu whatever the config says
 -activation = { path = "hidden_act", default = "quick_gelu" }
 +activation = { default = "quick_gelu" }
+@@ inflate_zoo/naming/configs/open_clip.py | naming/configs/test_open_clip.py
+== open-clip-quick-swapped: what says quick_gelu gets GELU, what does not the quick one
+"quick_gelu" if fields["quick_gelu"] else "gelu" ==> "gelu" if fields["quick_gelu"] else "quick_gelu"
+== open-clip-cls-rowless: the cls token has no row in OpenCLIP's table
+"position_prefix": 1, ==> "position_prefix": 0,
+== open-clip-heads-of-64: heads are 64 wide whatever the config says
+"num_heads": width // head_width, ==> "num_heads": width // 64,
+== open-clip-norm-moves: every network of timm's calls its pooled norm fc_norm
+if norm := TIMM_NETWORKS[family.reference].pooled_norm: ==> if norm := "fc_norm":
+@@ inflate_zoo/networks/layers/attention.py | whole/test_clip_names.py
+== in-proj-order: the parts of in_proj_weight are taken as key, query, value
+-        query, key, value = heads_of(self.qkv(x), self.heads)
++        key, query, value = heads_of(self.qkv(x), self.heads)
+@@ inflate_zoo/networks/vit/network.py | whole/test_clip_names.py
+== clip-cls-row-last: the cls token's row of the table is taken for the last
+plane = self.pos_embed[:, own:] ==> plane = self.pos_embed[:, :-own]
+front[:, :own] + self.pos_embed[:, :own] ==> front[:, :own] + self.pos_embed[:, -own:]
+@@ inflate_zoo/networks/vit/network.py | whole/test_vit_kin.py
+== pixio-one-cls: of several class tokens the first one is pooled
+tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
+@@ converters/hf_pixio.toml | whole/test_vit_kin.py
+== pixio-patches: Pixio is pooled by the mean of its patches
+pool = { default = "prefix" } ==> pool = { default = "mean" }
 @@ inflate_zoo/naming/towers.py | naming/test_towers.py
 == average-taken: the average of a training is taken like the network itself
 left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named ==> left = named

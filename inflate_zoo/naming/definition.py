@@ -79,12 +79,15 @@ class Family(_Strict):
         reference: Class of that library which the proof compares with; of timm's and of originals'
             it also says how timm describes and builds the network.
         modules: Of `timm.models`, where timm registers the architectures of this kind.
+        bare: What to do about a file that nothing states an architecture of; for timm's.
         model_types: `model_type` values of config.json that choose this family.
         sections: Model type to the part of config.json that describes the image tower.
         wrappers: Parts of the path under which files of this kind keep the tower, by which they
             are known among kinds with the same names; `*` is any path, or none.
         drop: Tensors of the tower that are left out.
         pooling_head: Those of the dropped that pooled the tokens in the original.
+        linear_stem: Where the stem is a matrix over patches instead of a kernel: whether a patch
+            runs over channel, height, width or over height, width, channel.
         optional: Our names that may be absent, from every block or from none.
         rename: Source pattern to our name.
         join: Our name to the source pattern whose alternatives are stacked along dimension 0.
@@ -103,11 +106,13 @@ class Family(_Strict):
     dimensions: Literal[2, 3] = 2
     reference: str
     modules: tuple[str, ...] = ()
+    bare: str = "name it, e.g. --arch vit_base_patch16_224"
     model_types: tuple[str, ...] = ()
     sections: Mapping[str, str] = Field(default_factory=dict)
     wrappers: tuple[str, ...] = ("*",)
     drop: tuple[str, ...] = ()
     pooling_head: tuple[str, ...] = ()
+    linear_stem: Literal["channels_first", "channels_last"] | None = None
     optional: tuple[str, ...] = ()
     rename: Mapping[str, str]
     join: Mapping[str, str] = Field(default_factory=dict)

@@ -23,8 +23,8 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
         key = next((part for part in family.sections.values() if part in config), None)
     if key is None:
         return config, ""
-    # CLIP's own rule: a vision_config_dict, where given, replaces the section.
-    if model_type == "clip" and config.get(f"{key}_dict") is not None:
+    # A rule of CLIP's and its heir's: a vision_config_dict, where given, replaces the section.
+    if model_type in ("clip", "metaclip_2") and config.get(f"{key}_dict") is not None:
         key = f"{key}_dict"
     part = config.get(key)
     if part is None:

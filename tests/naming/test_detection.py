@@ -164,16 +164,17 @@ def test_a_section_that_is_no_object_is_named(key, value):
         section_of(SCHEMES["hf_clip"], {"model_type": "clip", "vision_config": {}, key: value})
 
 
-def test_clips_vision_config_dict_wins_with_the_librarys_defaults():
-    from transformers import CLIPConfig
+@pytest.mark.parametrize("kind, theirs", [("clip", "CLIP"), ("metaclip_2", "MetaClip2")])
+def test_clips_vision_config_dict_wins_with_the_librarys_defaults(kind, theirs):
+    import transformers
 
-    recorded = case("clip")
+    recorded = case(kind)
     given = {key: recorded.config["vision_config"][key] for key in ("hidden_size", "patch_size")}
     given |= {"num_hidden_layers": 2, "intermediate_size": 96, "image_size": 32}
     stated = {"num_attention_heads": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-3}
     recorded.config["vision_config"] |= stated
     recorded.config["vision_config_dict"] = given
-    theirs = CLIPConfig.from_dict(recorded.config).vision_config
+    theirs = getattr(transformers, f"{theirs}Config").from_dict(recorded.config).vision_config
     ours = plan_of(recorded).architecture
     assert ours.num_heads == theirs.num_attention_heads == 12  # the default, not the stated 4
     assert ours.activation == theirs.hidden_act == "quick_gelu"

@@ -82,6 +82,11 @@ WORDS = _options(vocab_size=60, max_position_embeddings=12, bos_token_id=57, eos
 # As wide as the vision tower: only the prefix tells the two apart.
 TEXT = SIZES | WORDS | {"intermediate_size": 96, "num_hidden_layers": 1}
 TOWERS = {"vision_config": PLAIN, "text_config": TEXT}
+# Its images have no size: the table has rows for so many patches.
+NAFLEX = {name: value for name, value in PLAIN.items() if name != "image_size"} | {
+    "num_patches": 16
+}
+BLIP = TOWERS | {"text_config": TEXT | {"pad_token_id": 0, "sep_token_id": 59}}
 
 # The last grid is one window: 4 x 4.
 SWIN = _options(
@@ -152,6 +157,16 @@ TRANSFORMERS: dict[str, Kind] = {
     "clip_gelu": Kind(hf.CLIPVisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
     "siglip": Kind(hf.SiglipModel, HALF, TOWERS),
     "siglip_vision": Kind(hf.SiglipVisionModel, HALF),
+    "siglip2": Kind(hf.Siglip2Model, HALF, TOWERS | {"vision_config": NAFLEX}),
+    "siglip2_vision": Kind(hf.Siglip2VisionModel, HALF, NAFLEX),
+    "siglip2_no_head": Kind(hf.Siglip2VisionModel, HALF, NAFLEX | {"vision_use_head": False}),
+    "metaclip_2": Kind(hf.MetaClip2Model, CLIP, TOWERS | {"projection_dim": 24}),
+    "metaclip_2_vision": Kind(hf.MetaClip2VisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
+    "blip": Kind(hf.BlipForConditionalGeneration, CLIP, BLIP),
+    "blip_retrieval": Kind(hf.BlipForImageTextRetrieval, CLIP, BLIP),
+    "blip_vision": Kind(hf.BlipVisionModel, CLIP),
+    "pixio": Kind(hf.PixioModel, IMAGENET, DINO_V2),
+    "pixio_backbone": Kind(hf.PixioBackbone, IMAGENET, DINO_V2 | {"n_cls_tokens": 3}),
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
@@ -229,7 +244,7 @@ def _rewrite_as_bin(folder: Path) -> None:
 
 
 def _write_preprocessor(folder: Path, statistics: Statistics, vision: dict[str, Any]) -> None:
-    size, channels = vision["image_size"], vision["num_channels"]
+    size, channels = vision.get("image_size", 32), vision.get("num_channels", 3)  # BLIP has three
     height, width = size if isinstance(size, list) else (size, size)
     mean, std = [(values * channels)[:channels] for values in statistics]
     content = {
@@ -249,6 +264,7 @@ TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size
 NO_HEAD = {"num_classes": 0}
 HEAD = {"num_classes": 5}
 AUGREG = "vit_base_patch16_224.augreg_in21k"
+NAFLEX_TIMM = {"pos_embed_grid_size": (4, 4)}
 BEIT = "beit_base_patch16_224.in22k_ft_in22k_in1k"
 # Kind -> (architecture, arguments on top of TIMM_BASE).
 TIMM: dict[str, tuple[str, dict[str, Any]]] = {
@@ -264,6 +280,8 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "siglip": ("vit_base_patch16_siglip_224.webli", NO_HEAD),
     # As published: no class token, no qkv bias, final norm on all tokens, then the mean.
     "gap": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD),
+    "ijepa_timm": ("vit_huge_patch14_gap_224.in1k_ijepa", NO_HEAD),
+    "reg1": ("vit_small_patch14_reg4_dinov2.lvd142m", NO_HEAD | {"reg_tokens": 1}),  # as TIPS v2
     "gap_fc_norm": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD | {"fc_norm": True}),
     "avg_with_class_token": (AUGREG, HEAD | {"global_pool": "avg"}),
     "deit3": ("deit3_small_patch16_224.fb_in1k", HEAD),
@@ -273,6 +291,12 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "naflex_timm": ("naflexvit_base_patch16_siglip.v2_webli", NO_HEAD | NAFLEX_TIMM),
+    "naflex_timm_gap": ("naflexvit_base_patch16_gap.e300_s576_in1k", HEAD | NAFLEX_TIMM),
+    "naflex_timm_rectangular": (
+        "naflexvit_base_patch16_siglip.v2_webli",
+        NO_HEAD | {"pos_embed_grid_size": (4, 6), "patch_size": (8, 4)},
+    ),
     "dinov3_timm": ("vit_small_patch16_dinov3.lvd1689m", NO_HEAD),
     "dinov3_timm_qkvb": ("vit_small_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
     "dinov3_timm_gated": ("vit_small_plus_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
@@ -494,6 +518,31 @@ def dinov2_original(*, registers: bool = True, seed: int = 0) -> dict[str, torch
         state["pos_embed"] = torch.cat([row, state["pos_embed"]], dim=1)
         state["register_tokens"] = state.pop("reg_token")
     return state | {"mask_token": torch.zeros(1, 128)}
+
+
+def deit3_original(seed: int = 0) -> dict[str, Any]:
+    """DeiT III's own .pth: timm's names but for its layer scale, a table without a cls row."""
+    state = build_timm("deit3", seed).state_dict()
+    scales = {f"ls{number}.gamma": f"gamma_{number}" for number in (1, 2)}
+    for old, new in scales.items():
+        state = {name.replace(old, new): held for name, held in state.items()}
+    return {"model": state}
+
+
+def ijepa_original(seed: int = 0) -> dict[str, Any]:
+    """I-JEPA's own .pth.tar: the encoder beside its average, and the predictor's own blocks."""
+
+    def encoder(seed: int) -> dict[str, Any]:
+        model = build_timm("ijepa_timm", seed)
+        return {f"module.{name}": held for name, held in model.state_dict().items()}
+
+    predictor = {"module.predictor_blocks.0.norm1.weight": torch.ones(24)}
+    predictor["module.mask_token"] = torch.zeros(1, 1, 24)
+    return {
+        "encoder": encoder(seed), "target_encoder": encoder(seed + 1), "predictor": predictor,
+        "opt": {"state": {0: {"exp_avg": torch.zeros(4)}}, "param_groups": [{"params": [0]}]},
+        "epoch": 300, "loss": 0.1, "batch_size": 128, "world_size": 16, "lr": 1e-6,
+    }  # fmt: skip
 
 
 def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -> dict[str, Any]:
