@@ -46,11 +46,11 @@ class Local:
             UsageError: A folder is no trial, or there is no such device; before any trial starts.
             WorkError: A trial could not even fail, as its folder cannot be written.
         """
-        for trial in trials:
-            if not trial.done:
-                trial.require_ready()
+        waiting = [trial for trial in trials if not trial.done]
+        for trial in waiting:
+            trial.require_ready()
         most = len(self.devices)
-        needs = None if self.memory is None else Needs(trials, self.memory, most)
+        needs = None if self.memory is None else Needs(waiting, self.memory, most)
         shown.begin(trials, needs.at_once if needs else most)
         course = _Course(tuple(trials), self.devices, shown, needs)
         with self._workers(demands, shown) as workers:

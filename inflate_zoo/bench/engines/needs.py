@@ -34,7 +34,7 @@ class Needs:
     """Which trials memory holds beside each other.
 
     Args:
-        trials: All of them.
+        trials: Those that are to run.
         budget: Bytes that they may take together.
         most: Trials at a time that the cores are for.
     """
@@ -50,24 +50,30 @@ class Needs:
 
     def fits(self, trial: TrialFolder, running: Collection[Path]) -> bool:
         """Whether a trial may start beside those that run; alone it always may."""
-        taken = sum(self._bytes[self._kinds[folder]] for folder in running)
-        return not running or taken + self._bytes[self._kinds[trial.folder]] <= self._budget
+        return not running or sum(map(self._of, (*running, trial.folder))) <= self._budget
 
     def ended(self, trial: TrialFolder) -> str:
-        """Learn from a trial that is over.
+        """Learn from a trial that is over, also from one that was over before.
 
         Returns:
             What is to be said of it: another number of trials runs at a time from now on; or "".
         """
-        kind, before = self._kinds[trial.folder], self.at_once
-        self._left[kind] -= 1
-        if kind not in self._measured and (peak := _peak(trial)) is not None:
+        kind, before = self._kinds.pop(trial.folder, None), self.at_once
+        if kind is not None:
+            self._left[kind] -= 1
+        kind = kind or _kind(trial.spec)
+        if kind in self._bytes.keys() - self._measured and (peak := _peak(trial)) is not None:
             self._measured.add(kind)
             self._bytes[kind] = int(peak * _SPREAD)
         self.at_once = self._fitting()
         if self.at_once == before or not self._left.total():
             return ""
         return f"trials take up to {size(self._largest())} of memory: {self.at_once} at a time"
+
+    def _of(self, folder: Path) -> int:
+        """Bytes of a trial; nothing of one that is over already."""
+        kind = self._kinds.get(folder)
+        return 0 if kind is None else self._bytes[kind]
 
     def _largest(self) -> int:
         return max((self._bytes[kind] for kind, left in self._left.items() if left), default=1)
