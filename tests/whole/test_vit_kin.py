@@ -189,6 +189,7 @@ def test_what_the_config_states_is_followed(kind, stated, tmp_path):
     assert proof["max_error_over_rms"] < 2e-5
     assert proof["reference"].startswith("transformers ")
     assert verify(tmp_path / "out", source).passed
+    assert inspect_source(source)["family"] == f"hf_{kind.removesuffix('_vision')}"
 
 
 @pytest.mark.skipif(
