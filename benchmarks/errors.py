@@ -32,6 +32,14 @@ _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
 _NAFLEX = {name: size for name, size in _VIT.items() if name != "image_size"} | {"num_patches": 256}
 _TIMM_NAFLEX = _TIMM | {"mlp_ratio": 4.0, "pos_embed_grid_size": (16, 16)}
+_AIMV2 = {
+    "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 8,
+    "intermediate_size": 2816, "patch_size": 14, "image_size": 224,
+}  # fmt: skip
+_TIMM_AIMV2 = {
+    "embed_dim": 1024, "depth": 24, "num_heads": 8, "img_size": 224, "patch_size": 14,
+    "mlp_ratio": 2.75,
+}  # fmt: skip
 _EVA02 = _TIMM | {"patch_size": 14, "mlp_ratio": 4 * 2 / 3}
 _SWIN = {
     "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "patch_size": 4,
@@ -50,6 +58,8 @@ SOURCES = {
     "hf_clip": ("CLIP-B/16 inside a full CLIP", "clip", _VIT),
     "hf_siglip": ("SigLIP-B/16", "siglip_vision", _VIT),
     "hf_siglip2": ("SigLIP 2 NaFlex B/16", "siglip2_vision", _NAFLEX),
+    "hf_aimv2": ("AIMv2-L/14", "aimv2_vision", _AIMV2),
+    "hf_aimv2, native": ("AIMv2-L/14, native resolution", "aimv2_native", _AIMV2),
     "hf_beit": ("BEiT-B/16, a table per block", "beit", _VIT),
     "hf_beit, shared": ("BEiT-B/16, a shared table", "beit_cls", _VIT),
     "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit", _VIT | _384),
@@ -64,6 +74,7 @@ SOURCES = {
     "timm_vit, dinov2": ("DINOv2-B/14 + 4 registers", "dinov2_reg4", _TIMM | {"patch_size": 14}),
     "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
     "timm_naflex": ("SigLIP 2 NaFlex B/16", "naflex_timm", _TIMM_NAFLEX),
+    "timm_aimv2": ("AIMv2-L/14", "aimv2_timm", _TIMM_AIMV2),
     "timm_beit": ("BEiT-B/16", "beit_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_beit, v2": ("BEiT v2 B/16", "beitv2_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_dinov3": ("DINOv3-B/16", "dinov3_timm", _TIMM | {"mlp_ratio": 4.0}),

@@ -124,6 +124,20 @@ positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
 == table-naflex-bicubic: every table is resized as timm does
 target.position_grid, self.position_resizing) ==> target.position_grid)
+@@ inflate_zoo/networks/aimv2/network.py | networks/aimv2/test_network.py
+== norm-after-position: the patches are normed after the positions are added
+self.patch_norm(self.patch_embed(x)) + positions ==> self.patch_norm(self.patch_embed(x) + positions)
+== rms-is-layer-norm: the blocks' norms take the mean off
+-        self.norm1 = nn.RMSNorm(dim, eps=eps)
++        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=False)
+== aimv2-plane-only: a computed plane hides the table of depth
+self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> self._plane().unsqueeze(1) + 0 * self.depth_embed.unsqueeze(2)
+@@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
+== waves-height-first: computed positions begin with the row
+(columns.sin(), columns.cos(), rows.sin(), rows.cos()) ==> (rows.sin(), rows.cos(), columns.sin(), columns.cos())
+@@ converters/hf_aimv2.toml | naming/readers/test_aimv2.py whole/test_aimv2.py
+== aimv2-gate-second: the value is put before the gate
+{gate_proj,up_proj} ==> {up_proj,gate_proj}
 @@ converters/hf_siglip2.toml | whole/test_naflex.py
 == stem-channels-first: a matrix over patches is read channel first
 "channels_last" ==> "channels_first"

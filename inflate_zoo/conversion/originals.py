@@ -25,6 +25,7 @@ from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import network_in_memory, stacked
 from inflate_zoo.naming.patterns import bare_name, match_header
+from inflate_zoo.networks.aimv2.config import Aimv2Form
 from inflate_zoo.networks.base import Windows
 from inflate_zoo.networks.beit.config import BeitForm
 from inflate_zoo.networks.vit.config import VitForm
@@ -125,11 +126,13 @@ class _CannotError(Exception):
 
 
 def _timm_vit(asked: Asked) -> Reference | None:
-    """A plain vision transformer of timm's; `None` where timm cannot take its tensors."""
+    """A vision transformer of timm's; `None` where timm cannot take its tensors."""
     import torch
     from timm.models.vision_transformer import VisionTransformer
 
     form, arch = asked.plan.architecture, asked.understood.arch
+    if isinstance(form, Aimv2Form):
+        return _timm_as_named(asked)
     if not isinstance(form, VitForm):
         return None
     if arch:
@@ -285,6 +288,8 @@ def _transformers(
     tokens: Tokens = _last,
     unused: tuple[str, ...] = (),
     pooled: Callable[[Tensor], Tensor] | None = None,
+    *,
+    sized: bool = True,
 ) -> Reference | None:
     """A class of transformers; `None` where transformers cannot take its tensors.
 
@@ -293,9 +298,11 @@ def _transformers(
         tokens: From the model, images and the number of patches to the tokens.
         unused: What the names of tensors begin with that the tokens do not need.
         pooled: From tokens to the pooled vector, where the model pools without weights.
+        sized: Whether it takes images of the size alone that its config states.
     """
     size = asked.size
-    fields = {**asked.understood.raw, "image_size": size[0] if size[0] == size[1] else size}
+    told = {"image_size": size[0] if size[0] == size[1] else size} if sized else {}
+    fields = {**asked.understood.raw, **told}
     state = {name: held for name, held in asked.state.items() if not name.startswith(unused)}
     model = _model_of(asked, fields, state, unused)
     if model is None:
@@ -340,6 +347,13 @@ def _model_of(
     return model.eval()
 
 
+def _aimv2(asked: Asked) -> Reference | None:
+    """AIMv2 of transformers, whose computed positions follow the images."""
+    form = asked.plan.architecture
+    computed = isinstance(form, Aimv2Form) and form.positions == "sincos"
+    return _encoder(asked, sized=not computed)
+
+
 def _beit(asked: Asked) -> Reference | None:
     """BEiT or data2vec of transformers, which resizes its bias tables in every pass."""
     form = asked.plan.architecture
@@ -377,6 +391,7 @@ _UNUSED = ("pooler.", "head.", "embeddings.mask_token")
 _encoder = partial(_transformers, unused=_UNUSED)
 # What differs between the classes of the libraries, by what a definition's `reference` names.
 ORIGINALS: dict[str, Build] = {
+    "Aimv2VisionModel": _aimv2,
     "Beit": _timm_beit,
     "BeitModel": _beit,
     "CLIPVisionModel": partial(_encoder, tokens=_all_normed),

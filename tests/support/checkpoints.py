@@ -158,6 +158,10 @@ TRANSFORMERS: dict[str, Kind] = {
     "siglip2": Kind(hf.Siglip2Model, HALF, TOWERS | {"vision_config": NAFLEX}),
     "siglip2_vision": Kind(hf.Siglip2VisionModel, HALF, NAFLEX),
     "siglip2_no_head": Kind(hf.Siglip2VisionModel, HALF, NAFLEX | {"vision_use_head": False}),
+    "aimv2": Kind(hf.Aimv2Model, CLIP, TOWERS | {"projection_dim": 24}),
+    "aimv2_vision": Kind(hf.Aimv2VisionModel, CLIP),
+    "aimv2_native": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"is_native": True}),
+    "aimv2_no_head": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"use_head": False}),
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
@@ -255,6 +259,7 @@ TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size
 NO_HEAD = {"num_classes": 0}
 HEAD = {"num_classes": 5}
 AUGREG = "vit_base_patch16_224.augreg_in21k"
+AIMV2 = "aimv2_large_patch14_224.apple_pt"
 NAFLEX_TIMM = {"pos_embed_grid_size": (4, 4)}
 BEIT = "beit_base_patch16_224.in22k_ft_in22k_in1k"
 # Kind -> (architecture, arguments on top of TIMM_BASE).
@@ -280,6 +285,8 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "aimv2_timm": (AIMV2, NO_HEAD),
+    "aimv2_timm_rectangular": (AIMV2, HEAD | {"img_size": (32, 48), "patch_size": (8, 4)}),
     "naflex_timm": ("naflexvit_base_patch16_siglip.v2_webli", NO_HEAD | NAFLEX_TIMM),
     "naflex_timm_gap": ("naflexvit_base_patch16_gap.e300_s576_in1k", HEAD | NAFLEX_TIMM),
     "naflex_timm_rectangular": (

@@ -51,6 +51,12 @@ NETWORKS = {
     "naflexvit-base-patch16-siglip.v2-webli-3d-center": lambda: timm.create_model(
         "naflexvit_base_patch16_siglip.v2_webli", num_classes=0
     ),
+    "aimv2-large-patch14-native-3d-center": lambda: hf.Aimv2VisionModel(
+        hf.Aimv2VisionConfig(is_native=True)
+    ),
+    "aimv2-large-patch14-336.apple-pt-dist-3d-center": lambda: timm.create_model(
+        "aimv2_large_patch14_336.apple_pt_dist", num_classes=0
+    ),
     "ijepa-vith16-1k-3d-center": lambda: hf.IJepaModel(
         hf.IJepaConfig(**HUGE, intermediate_size=5120, image_size=448), False
     ),
