@@ -133,11 +133,22 @@ self.patch_norm(self.patch_embed(x)) + positions ==> self.patch_norm(self.patch_
 == aimv2-plane-only: a computed plane hides the table of depth
 self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> self._plane().unsqueeze(1) + 0 * self.depth_embed.unsqueeze(2)
 @@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
+== table-cropped-stretched: RADIO's table is stretched over the grid
+size=(max(size), max(size)), mode="bilinear") ==> size=size, mode="bilinear")
 == waves-height-first: computed positions begin with the row
 (columns.sin(), columns.cos(), rows.sin(), rows.cos()) ==> (rows.sin(), rows.cos(), columns.sin(), columns.cos())
 @@ converters/hf_aimv2.toml | naming/readers/test_aimv2.py whole/test_aimv2.py
 == aimv2-gate-second: the value is put before the gate
 {gate_proj,up_proj} ==> {up_proj,gate_proj}
+@@ converters/hf_radio.toml | whole/test_radio.py
+== radio-channels-last: a matrix over patches is read channel last
+"channels_first" ==> "channels_last"
+@@ inflate_zoo/naming/configs/normalization.py | whole/test_radio.py
+== conditioner-alone: what the processor does before the network's own normalisation is overlooked
+(m + s * n for m, s, n in ==> (n for m, s, n in
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== cropped-again: what was cropped is cropped again
+if self.position_resizing == "cropped" and ==> if False and
 @@ converters/hf_siglip2.toml | whole/test_naflex.py
 == stem-channels-first: a matrix over patches is read channel first
 "channels_last" ==> "channels_first"

@@ -118,7 +118,7 @@ def _own_reference(
 
 
 # Classes that resize their position table themselves, in every pass.
-_RESIZING = frozenset({"NaFlexVit", "Siglip2VisionModel"})
+_RESIZING = frozenset({"NaFlexVit", "RadioModel", "Siglip2VisionModel"})
 
 
 class _CannotError(Exception):
@@ -329,7 +329,9 @@ def _model_of(
     import torch
     import transformers
 
-    kind = getattr(transformers, asked.plan.family.reference)
+    kind = getattr(transformers, asked.plan.family.reference, None)
+    if kind is None:  # early releases have no RADIO
+        return None
     with _quiet():
         try:
             with parsing(lambda _: _CannotError()), warnings.catch_warnings():
@@ -352,6 +354,19 @@ def _aimv2(asked: Asked) -> Reference | None:
     form = asked.plan.architecture
     computed = isinstance(form, Aimv2Form) and form.positions == "sincos"
     return _encoder(asked, sized=not computed)
+
+
+def _radio(asked: Asked) -> Reference | None:
+    """RADIO of transformers, which normalises its input itself and resizes its table."""
+    fields = asked.understood.raw
+    model = _model_of(asked, fields, asked.state, ("summary_idxs",))
+    if model is None:
+        return None
+    conditioner = model.make_preprocessor_external()
+    tokens = partial(_last, model)
+    return Reference(
+        called(model, "transformers"), lambda images: tokens(images, 0), None, conditioner
+    )
 
 
 def _beit(asked: Asked) -> Reference | None:
@@ -403,6 +418,7 @@ ORIGINALS: dict[str, Build] = {
     "Eva": _timm_as_named,
     "IJepaModel": _encoder,
     "NaFlexVit": _timm_as_named,
+    "RadioModel": _radio,
     "Siglip2VisionModel": partial(_encoder, tokens=_patched),
     "SiglipVisionModel": _encoder,
     "ViTMAEModel": partial(_encoder, tokens=_unmasked),

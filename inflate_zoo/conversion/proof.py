@@ -8,6 +8,7 @@ equal slices every depth token equals the 2D network's, on the slice times the s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from inflate_zoo.files.checkpoints import Checkpoint
     from inflate_zoo.naming.configs.normalization import Feeding
+    from inflate_zoo.naming.definition import Normalization
     from inflate_zoo.naming.plan import TensorPlan
     from inflate_zoo.naming.understanding import Understood
 
@@ -91,7 +93,7 @@ def prove(
     narrowed = recipe.dtype in ("float16", "bfloat16")
     feeder = None
     if fed is not None and recipe.normalization is not None:
-        feeder = feeder_of(fed, recipe.normalization, form.in_channels)
+        feeder = _feeder(fed, recipe.normalization, form.in_channels, original)
 
     def measure(build: Callable[[tuple[int, int, int]], Backbone]) -> dict[str, float]:
         with torch.inference_mode():
@@ -123,6 +125,21 @@ def prove(
         fed_by=feeder.built_by if feeder else None,
         replayed=feeder.replayed if feeder else None,
     )
+
+
+def _feeder(
+    fed: Feeding, normalization: Normalization, channels: int, original: Reference
+) -> Feeder:
+    """What feeds the original, up to its stem."""
+    if not fed.conditioned:
+        return feeder_of(fed, normalization, channels)
+    own = original.conditioner
+    if own is None:  # of our own form: mean and std are replayed
+        return feeder_of(replace(fed, processor=None), normalization, channels)
+    feeder = feeder_of(fed, normalization, channels)
+    if feeder.built_by is None:
+        return feeder
+    return replace(feeder, images=lambda pixels: own(feeder.images(pixels)))
 
 
 def _tables_equal(

@@ -118,6 +118,19 @@ class Kind:
 REGISTERS = {**DINO_V2, "num_register_tokens": 4}
 # Every head of 12 channels is turned in 6 pairs, 3 of them along each axis.
 DINO_V3 = PLAIN | {"num_register_tokens": 4}
+# Its table is of larger images than it is trained on; early releases do not have it.
+RADIO = DINO_V2 | {"max_img_size": 64, "num_cls_tokens": 2, "num_registers": 3, "mlp_ratio": 2.0}
+RADIOS = (
+    {
+        "radio": Kind(hf.RadioModel, CLIP, RADIO),
+        "radio_video": Kind(hf.RadioModel, CLIP, RADIO | {"video_temporal_patch_size": 2}),
+        "radio_no_bias": Kind(
+            hf.RadioModel, CLIP, RADIO | {"qkv_bias": False, "norm_mean": [0.1, 0.2, 0.3]}
+        ),
+    }
+    if hasattr(hf, "RadioModel")
+    else {}
+)
 TRANSFORMERS: dict[str, Kind] = {
     "vit": Kind(hf.ViTModel, HALF),
     "vit_classifier": Kind(hf.ViTForImageClassification, HALF, PLAIN | LABELS),
@@ -162,6 +175,7 @@ TRANSFORMERS: dict[str, Kind] = {
     "aimv2_vision": Kind(hf.Aimv2VisionModel, CLIP),
     "aimv2_native": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"is_native": True}),
     "aimv2_no_head": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"use_head": False}),
+    **RADIOS,
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),

@@ -50,6 +50,7 @@ SCHEMES: dict[str, list[str]] = {
     "hf_siglip": ["siglip", "siglip_vision"],
     "hf_siglip2": ["siglip2", "siglip2_vision", "siglip2_no_head"],
     "hf_aimv2": ["aimv2", "aimv2_vision", "aimv2_native", "aimv2_no_head"],
+    "hf_radio": ["radio", "radio_video", "radio_no_bias"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],
     "hf_beit": [
         "beit",

@@ -1,5 +1,6 @@
 """The zoo's parameters and sizes, against counts of timm's and transformers' own networks."""
 
+from functools import partial
 from math import prod
 
 import pytest
@@ -85,6 +86,13 @@ NETWORKS = {
         "deit3_base_patch16_224.fb_in1k", num_classes=0
     ),
 }
+
+for _name, _arch in (
+    ("vit-base-patch16-radio-v3.c-radio-3d-center", "vit_base_patch16_radio_v3"),
+    ("naflexvit-large-patch16-radio-v3.c-radio-3d-center", "naflexvit_large_patch16_radio_v3"),
+):
+    if timm.is_model(_arch):  # of later releases
+        NETWORKS[_name] = partial(timm.create_model, _arch, num_classes=0)
 
 
 def stem_of(network: nn.Module) -> tuple[int, int, bool]:

@@ -157,6 +157,9 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "pretrained_window_sizes": rules.TRAINED,
         "use_absolute_embeddings": rules.UNSET,
         "num_patches": rules.whole(1, rules.MOST_WIDTH),
+        "max_img_size": rules.whole(1, rules.MOST_PIXELS),
+        **_known("num_cls_tokens num_registers", rules.whole(0, rules.MOST_REGISTERS)),
+        **_known("norm_mean norm_std", rules.PER_CHANNEL),
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -178,6 +181,7 @@ _AROUND: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("pool_scales use_auxiliary_head auxiliary_loss_weight auxiliary_channels"),
         **_known("auxiliary_num_convs auxiliary_concat_input add_fpn segmentation_indices"),
         **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale"),
+        **_known("summary_idxs patch_dim video_patch_dim video_temporal_patch_size"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")

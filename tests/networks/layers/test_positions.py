@@ -45,6 +45,19 @@ def test_bilinear_resizing_is_that_of_siglip_2_naflex(side, target, seed):
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("target", [(3, 5), (7, 2), (4, 4), (12, 9), (8, 8), (8, 5)])
+def test_cropped_resizing_is_that_of_radio(target):
+    radio = pytest.importorskip("transformers.models.radio.modeling_radio")
+    config = radio.RadioConfig(hidden_size=6, patch_size=2, max_img_size=16)
+    theirs = radio.RadioPatchEmbeddings(config)
+    table = random(1, 1, 64, 6)
+    with torch.no_grad():
+        theirs.position_embedding.copy_(table)
+        expected = theirs._interpolate_position_embedding(target, torch.float32)
+    got = resize_in_plane(table, 0, (8, 8), target, "cropped")
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
 def test_height_comes_before_width():
     table = torch.arange(2.0).repeat_interleave(7).view(1, 14, 1)  # (2, 7): two rows, 0 and 1
     plane = resize_in_plane(table, 0, (2, 7), (2, 3)).view(2, 3)
