@@ -38,6 +38,18 @@ _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
 _NAFLEX = {name: size for name, size in _VIT.items() if name != "image_size"} | {"num_patches": 256}
 _TIMM_NAFLEX = _TIMM | {"mlp_ratio": 4.0, "pos_embed_grid_size": (16, 16)}
+_RADIO = _BASE | {
+    "image_size": 512, "mlp_ratio": 4.0, "patch_size": 16, "max_img_size": 2048,
+    "num_cls_tokens": 3, "num_registers": 5,
+}  # fmt: skip
+_AIMV2 = {
+    "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 8,
+    "intermediate_size": 2816, "patch_size": 14, "image_size": 224,
+}  # fmt: skip
+_TIMM_AIMV2 = {
+    "embed_dim": 1024, "depth": 24, "num_heads": 8, "img_size": 224, "patch_size": 14,
+    "mlp_ratio": 2.75,
+}  # fmt: skip
 _EVA02 = _TIMM | {"patch_size": 14, "mlp_ratio": 4 * 2 / 3}
 _CLIP = {"width": 768, "layers": 12, "head_width": 64, "mlp_ratio": 4.0, "image_size": 224}
 _PIXIO = _BASE | {"mlp_ratio": 4, "patch_size": 16, "image_size": 256}
@@ -63,6 +75,9 @@ SOURCES = {
     "hf_clip": ("CLIP-B/16 inside a full CLIP", "clip", _VIT),
     "hf_siglip": ("SigLIP-B/16", "siglip_vision", _VIT),
     "hf_siglip2": ("SigLIP 2 NaFlex B/16", "siglip2_vision", _NAFLEX),
+    "hf_aimv2": ("AIMv2-L/14", "aimv2_vision", _AIMV2),
+    "hf_aimv2, native": ("AIMv2-L/14, native resolution", "aimv2_native", _AIMV2),
+    "hf_radio": ("RADIO B/16, 512 px", "radio", _RADIO),
     "hf_beit": ("BEiT-B/16, a table per block", "beit", _VIT),
     "hf_beit, shared": ("BEiT-B/16, a shared table", "beit_cls", _VIT),
     "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit_large_grid", _VIT_384),
@@ -84,6 +99,7 @@ SOURCES = {
     "timm_vit, deit3": ("DeiT III B/16", "deit3", _TIMM),
     "timm_vit, ijepa": ("I-JEPA-B/16", "ijepa_timm", _TIMM),
     "timm_vit, tips": ("TIPS v2 B/14, 1 register", "reg1", _TIMM | {"patch_size": 14}),
+    "timm_aimv2": ("AIMv2-L/14", "aimv2_timm", _TIMM_AIMV2),
     "timm_beit": ("BEiT-B/16", "beit_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_beit, v2": ("BEiT v2 B/16", "beitv2_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_dinov3": ("DINOv3-B/16", "dinov3_timm", _TIMM | {"mlp_ratio": 4.0}),

@@ -124,6 +124,31 @@ positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
 == table-naflex-bicubic: every table is resized as timm does
 target.position_grid, self.position_resizing) ==> target.position_grid)
+@@ inflate_zoo/networks/aimv2/network.py | networks/aimv2/test_network.py
+== norm-after-position: the patches are normed after the positions are added
+self.patch_norm(self.patch_embed(x)) + positions ==> self.patch_norm(self.patch_embed(x) + positions)
+== rms-is-layer-norm: the blocks' norms take the mean off
+-        self.norm1 = nn.RMSNorm(dim, eps=eps)
++        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=False)
+== aimv2-plane-only: a computed plane hides the table of depth
+self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> self._plane().unsqueeze(1) + 0 * self.depth_embed.unsqueeze(2)
+@@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
+== table-cropped-stretched: RADIO's table is stretched over the grid
+size=(max(size), max(size)), mode="bilinear") ==> size=size, mode="bilinear")
+== waves-height-first: computed positions begin with the row
+(columns.sin(), columns.cos(), rows.sin(), rows.cos()) ==> (rows.sin(), rows.cos(), columns.sin(), columns.cos())
+@@ converters/hf_aimv2.toml | naming/readers/test_aimv2.py whole/test_aimv2.py
+== aimv2-gate-second: the value is put before the gate
+{gate_proj,up_proj} ==> {up_proj,gate_proj}
+@@ converters/hf_radio.toml | whole/test_radio.py
+== radio-channels-last: a matrix over patches is read channel last
+"channels_first" ==> "channels_last"
+@@ inflate_zoo/naming/configs/normalization.py | whole/test_radio.py
+== conditioner-alone: what the processor does before the network's own normalisation is overlooked
+(m + s * n for m, s, n in ==> (n for m, s, n in
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== cropped-again: what was cropped is cropped again
+if self.position_resizing == "cropped" and ==> if False and
 @@ converters/hf_siglip2.toml | whole/test_naflex.py
 == stem-channels-first: a matrix over patches is read channel first
 "channels_last" ==> "channels_first"
@@ -196,7 +221,7 @@ deep = 0 if grid[0] <= window[0] or not shifted else window[0] // 2 ==> deep = 0
         _refuse_inflation(options) ==>         pass
 @@ inflate_zoo/naming/detection.py | naming/test_detection.py
 == rank-unheeded: of two kinds of the same names the stem's rank tells nothing
-!= (family.dimensions == 3) ==> != is_volume(family, header, prefix)
+rank = family.dimensions + 2 if ==> rank = len(next(header[name].shape for name in stems)) if
 @@ inflate_zoo/conversion/staged_originals.py | conversion/test_staged_originals.py
 == coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
 if not torch.allclose(held, buffer, atol=1e-4): ==> if False:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
+from inflate_zoo.networks.aimv2.network import Aimv2
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.beit.network import Beit
@@ -109,6 +111,10 @@ class SwinV2Backbone(Backbone, SwinTransformerV2):
     """A SwinV2 with its files."""
 
 
+class Aimv2Backbone(Backbone, Aimv2):
+    """An AIMv2 with its files."""
+
+
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
     BeitConfig.kind(): BeitBackbone,
@@ -116,6 +122,7 @@ KINDS: dict[str, type[Backbone]] = {
     Eva02Config.kind(): Eva02Backbone,
     SwinConfig.kind(): SwinBackbone,
     SwinV2Config.kind(): SwinV2Backbone,
+    Aimv2Config.kind(): Aimv2Backbone,
 }
 
 

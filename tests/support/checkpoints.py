@@ -120,6 +120,19 @@ class Kind:
 REGISTERS = {**DINO_V2, "num_register_tokens": 4}
 # Every head of 12 channels is turned in 6 pairs, 3 of them along each axis.
 DINO_V3 = PLAIN | {"num_register_tokens": 4}
+# Its table is of larger images than it is trained on; early releases do not have it.
+RADIO = DINO_V2 | {"max_img_size": 64, "num_cls_tokens": 2, "num_registers": 3, "mlp_ratio": 2.0}
+RADIOS = (
+    {
+        "radio": Kind(hf.RadioModel, CLIP, RADIO),
+        "radio_video": Kind(hf.RadioModel, CLIP, RADIO | {"video_temporal_patch_size": 2}),
+        "radio_no_bias": Kind(
+            hf.RadioModel, CLIP, RADIO | {"qkv_bias": False, "norm_mean": [0.1, 0.2, 0.3]}
+        ),
+    }
+    if hasattr(hf, "RadioModel")
+    else {}
+)
 TRANSFORMERS: dict[str, Kind] = {
     "vit": Kind(hf.ViTModel, HALF),
     "vit_classifier": Kind(hf.ViTForImageClassification, HALF, PLAIN | LABELS),
@@ -167,6 +180,11 @@ TRANSFORMERS: dict[str, Kind] = {
     "blip_vision": Kind(hf.BlipVisionModel, CLIP),
     "pixio": Kind(hf.PixioModel, IMAGENET, DINO_V2),
     "pixio_backbone": Kind(hf.PixioBackbone, IMAGENET, DINO_V2 | {"n_cls_tokens": 3}),
+    "aimv2": Kind(hf.Aimv2Model, CLIP, TOWERS | {"projection_dim": 24}),
+    "aimv2_vision": Kind(hf.Aimv2VisionModel, CLIP),
+    "aimv2_native": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"is_native": True}),
+    "aimv2_no_head": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"use_head": False}),
+    **RADIOS,
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
@@ -264,6 +282,7 @@ TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size
 NO_HEAD = {"num_classes": 0}
 HEAD = {"num_classes": 5}
 AUGREG = "vit_base_patch16_224.augreg_in21k"
+AIMV2 = "aimv2_large_patch14_224.apple_pt"
 NAFLEX_TIMM = {"pos_embed_grid_size": (4, 4)}
 BEIT = "beit_base_patch16_224.in22k_ft_in22k_in1k"
 # Kind -> (architecture, arguments on top of TIMM_BASE).
@@ -291,6 +310,8 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "aimv2_timm": (AIMV2, NO_HEAD),
+    "aimv2_timm_rectangular": (AIMV2, HEAD | {"img_size": (32, 48), "patch_size": (8, 4)}),
     "naflex_timm": ("naflexvit_base_patch16_siglip.v2_webli", NO_HEAD | NAFLEX_TIMM),
     "naflex_timm_gap": ("naflexvit_base_patch16_gap.e300_s576_in1k", HEAD | NAFLEX_TIMM),
     "naflex_timm_rectangular": (

@@ -53,6 +53,8 @@ SCHEMES: dict[str, list[str]] = {
     "hf_clip": ["clip", "clip_vision", "clip_vision_projection", "clip_gelu"],
     "hf_siglip": ["siglip", "siglip_vision"],
     "hf_siglip2": ["siglip2", "siglip2_vision", "siglip2_no_head"],
+    "hf_aimv2": ["aimv2", "aimv2_vision", "aimv2_native", "aimv2_no_head"],
+    "hf_radio": ["radio", "radio_video", "radio_no_bias"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],
     "hf_metaclip_2": ["metaclip_2", "metaclip_2_vision"],
     "hf_blip": ["blip", "blip_retrieval", "blip_vision"],
@@ -87,12 +89,13 @@ TIMM_KINDS = {
     "timm_vit": [
         kind
         for kind in TIMM
-        if not any(name in kind for name in ("beit", "dinov3", "eva02", "naflex"))
+        if not any(name in kind for name in ("beit", "dinov3", "eva02", "naflex", "aimv2"))
     ],
     "timm_dinov3": [kind for kind in TIMM if "dinov3" in kind],
     "timm_eva02": ["eva02_timm", "eva02_timm_rectangular"],
     "timm_eva02_split": ["eva02_timm_split", "eva02_timm_clip"],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
+    "timm_aimv2": [kind for kind in TIMM if "aimv2" in kind],
     "timm_naflex": [kind for kind in TIMM if "naflex" in kind],
     "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
     "timm_swinv2": [kind for kind in TIMM_STAGED if kind.startswith("swinv2_")],

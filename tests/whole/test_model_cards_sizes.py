@@ -1,5 +1,6 @@
 """The zoo's parameters and sizes, against counts of timm's and transformers' own networks."""
 
+from functools import partial
 from math import prod
 
 import pytest
@@ -55,6 +56,12 @@ NETWORKS = {
     "naflexvit-base-patch16-siglip.v2-webli-3d-center": lambda: timm.create_model(
         "naflexvit_base_patch16_siglip.v2_webli", num_classes=0
     ),
+    "aimv2-large-patch14-native-3d-center": lambda: hf.Aimv2VisionModel(
+        hf.Aimv2VisionConfig(is_native=True)
+    ),
+    "aimv2-large-patch14-336.apple-pt-dist-3d-center": lambda: timm.create_model(
+        "aimv2_large_patch14_336.apple_pt_dist", num_classes=0
+    ),
     "ijepa-vith16-1k-3d-center": lambda: hf.IJepaModel(
         hf.IJepaConfig(**HUGE, intermediate_size=5120, image_size=448), False
     ),
@@ -100,6 +107,13 @@ NETWORKS = {
         "deit3_base_patch16_224.fb_in1k", num_classes=0
     ),
 }
+
+for _name, _arch in (
+    ("vit-base-patch16-radio-v3.c-radio-3d-center", "vit_base_patch16_radio_v3"),
+    ("naflexvit-large-patch16-radio-v3.c-radio-3d-center", "naflexvit_large_patch16_radio_v3"),
+):
+    if timm.is_model(_arch):  # of later releases
+        NETWORKS[_name] = partial(timm.create_model, _arch, num_classes=0)
 
 
 def stem_of(network: nn.Module) -> tuple[int, int, bool]:

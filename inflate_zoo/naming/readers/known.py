@@ -1,5 +1,6 @@
 """The readers of all networks, by what a definition calls them: `network`."""
 
+from inflate_zoo.naming.readers.aimv2 import AIMV2
 from inflate_zoo.naming.readers.beit import BEIT
 from inflate_zoo.naming.readers.dinov3 import DINOV3
 from inflate_zoo.naming.readers.eva02 import EVA02
@@ -17,4 +18,5 @@ READERS: dict[str, Reader] = {
     "swin": SWIN,
     "swinv2": SWINV2,
     "video_swin": VIDEO_SWIN,
+    "aimv2": AIMV2,
 }

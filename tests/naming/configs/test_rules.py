@@ -21,6 +21,7 @@ STAGE = [1] * rules.MOST_STAGES
         (rules.INPUT, [[3, 224, 224]], [[224, 224], [0, 8, 8], [3, 0, 8], 3]),
         (rules.TRAINED, [[0, 12]], [[-1], [129], 12]),
         (rules.SIDES, [[7, 7], [[7, 9], [4]]], [[0], [[7, 129]], 7]),
+        (rules.PER_CHANNEL, [[0.5], (1, 2.0, -3)], [[], 0.5, ["a"], [[1]], [0.0] * 1025]),
         (rules.EPSILON, [1e-12, 0.5], [0, 1, True, "1e-6"]),
         (rules.RATIO, [64, 0.5], [0, 65, True]),
         (rules.UNSET, [None, False], [True, 0, ""]),
