@@ -143,6 +143,8 @@ def _canonical(role: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
         return (1, 1, *first)
     if role == "position_table" and len(first) == 2:
         return (1, *first)
+    if role == "position_table" and len(first) == 4:
+        return (1, first[1] * first[2], first[3])
     return first
 
 

@@ -10,8 +10,6 @@ _VIT, _CLIP = "hf_vit", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
-        "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
         "aimv2_vision_model": ("AIMv2 (RMSNorm, gated), not yet supported", _CLIP),
         "siglip2": ("SigLIP 2 NaFlex (variable resolution), not yet supported", "hf_siglip"),
@@ -79,7 +77,6 @@ _TENSOR_SIGNS = (
     (r"(^|\.)encoder\.layer\.\d+\.attention\.self\.(query|key|value)\.", "bert"),
     (r"(^|\.)h\.\d+\.attn\.c_attn\.", "gpt2"),
     (r"^(model\.)?layers\.\d+\.self_attn\.q_proj\.", "llama"),
-    (r"rel_pos_h$", "sam"),
 )
 
 

@@ -19,6 +19,8 @@ from inflate_zoo.networks.eva02.network import Eva02
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
+from inflate_zoo.networks.sam.config import SamConfig
+from inflate_zoo.networks.sam.network import Sam
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swin.network import SwinTransformer
 from inflate_zoo.networks.swinv2.config import SwinV2Config
@@ -109,6 +111,10 @@ class SwinV2Backbone(Backbone, SwinTransformerV2):
     """A SwinV2 with its files."""
 
 
+class SamBackbone(Backbone, Sam):
+    """SAM's image encoder with its files."""
+
+
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
     BeitConfig.kind(): BeitBackbone,
@@ -116,6 +122,7 @@ KINDS: dict[str, type[Backbone]] = {
     Eva02Config.kind(): Eva02Backbone,
     SwinConfig.kind(): SwinBackbone,
     SwinV2Config.kind(): SwinV2Backbone,
+    SamConfig.kind(): SamBackbone,
 }
 
 

@@ -88,6 +88,11 @@ class Form2D(BaseModel, ABC):
         """Height of the windows in which its tokens see one another; `None` where all see all."""
         return None
 
+    @property
+    def merges(self) -> bool:
+        """Whether its tokens are merged between stages."""
+        return False
+
     @abstractmethod
     def shapes(self) -> Shapes:
         """Names and shapes of all tensors, in the order of the forward pass."""
@@ -182,7 +187,12 @@ class BackboneConfig(NetworkConfig, ABC):
     @property
     @abstractmethod
     def levels(self) -> tuple[Level, ...]:
-        """What `forward_intermediates` gives, by its index; the last one is the final tokens'."""
+        """What `forward_intermediates` gives, by index; the last has the final tokens' stride."""
+
+    @property
+    def final_width(self) -> int:
+        """Width of the final tokens: that of the last level, unless overridden."""
+        return self.levels[-1].width
 
     @abstractmethod
     def shapes(self) -> Shapes:

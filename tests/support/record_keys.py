@@ -22,6 +22,7 @@ from tests.support.checkpoints import (
     build_timm,
     dinov2_original,
     moco_v3,
+    sam_original,
     save_dino_pth,
     save_timm,
     save_transformers,
@@ -74,15 +75,19 @@ SCHEMES: dict[str, list[str]] = {
         "swinv2_pretrained",
         "swinv2_rectangular",
     ],
+    "hf_sam": ["sam", "sam_vision", "sam_no_qkv_bias"],
 }
 TIMM_KINDS = {
     "timm_vit": [
-        kind for kind in TIMM if not any(name in kind for name in ("beit", "dinov3", "eva02"))
+        kind
+        for kind in TIMM
+        if not any(name in kind for name in ("beit", "dinov3", "eva02", "sam_"))
     ],
     "timm_dinov3": [kind for kind in TIMM if "dinov3" in kind],
     "timm_eva02": ["eva02_timm", "eva02_timm_rectangular"],
     "timm_eva02_split": ["eva02_timm_split", "eva02_timm_clip"],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
+    "timm_sam": [kind for kind in TIMM if kind.startswith("sam_")],
     "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
     "timm_swinv2": [kind for kind in TIMM_STAGED if kind.startswith("swinv2_")],
 }
@@ -91,7 +96,7 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin"]
+    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin", "sam"]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -112,6 +117,8 @@ def record(definition: str) -> dict[str, Any]:
         ]
     elif definition == "swin":
         cases = [_pickled_case("swin_original", swin_original(), "Swin's main.py")]
+    elif definition == "sam":
+        cases = [_pickled_case("sam_original", sam_original(), "SAM's build_sam")]
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
         cases += [
