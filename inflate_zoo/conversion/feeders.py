@@ -106,7 +106,7 @@ def _built(processor: Processor, channels: int) -> tuple[Callable[[Tensor], Tens
 def _of_transformers(processor: Processor, _: int) -> Callable[[Tensor], Tensor]:
     import torch
 
-    plain = {"do_resize": False, "do_center_crop": False, "do_convert_rgb": False}
+    plain = dict.fromkeys(("do_resize", "do_center_crop", "do_convert_rgb", "do_pad"), False)
     feed = _made(processor.kind, {**processor.settings, **plain})
 
     def images(pixels: Tensor) -> Tensor:

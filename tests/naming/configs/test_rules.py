@@ -23,6 +23,7 @@ STAGE = [1] * rules.MOST_STAGES
         (rules.SIDES, [[7, 7], [[7, 9], [4]]], [[0], [[7, 129]], 7]),
         (rules.EPSILON, [1e-12, 0.5], [0, 1, True, "1e-6"]),
         (rules.RATIO, [64, 0.5], [0, 65, True]),
+        (rules.INDICES, [[], [0, 11]], [[-1], [1001], [True], 3, [0] * 1001]),
         (rules.UNSET, [None, False], [True, 0, ""]),
         (rules.NULL, [None, {}], [[], 0, ""]),
     ],
