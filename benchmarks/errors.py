@@ -19,6 +19,7 @@ from inflate_zoo import convert
 from tests.support.checkpoints import (
     beit_original,
     moco_v3,
+    sam_original,
     save_dino_pth,
     save_timm,
     save_transformers,
@@ -35,8 +36,16 @@ _SWIN = {
     "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "patch_size": 4,
     "mlp_ratio": 4.0,
 }  # fmt: skip
+_SAM = {
+    "image_size": 1024,
+    "window_size": 14,
+    "global_attn_indexes": [2, 5, 8, 11],
+    "mlp_ratio": 4.0,
+}
 _WINDOW_7, _WINDOW_8 = ({"window_size": n, "image_size": 32 * n} for n in (7, 8))
 _TIMM_7, _TIMM_8 = ({"window_size": n, "img_size": 32 * n} for n in (7, 8))
+_TIMM_SAM = {"img_size": 1024, "window_size": 14, "global_attn_indexes": [2, 5, 8, 11]}
+_TIMM_SAM |= {"mlp_ratio": 4.0, "neck_chans": 256}
 SOURCES = {
     "hf_vit": ("ViT-B/16", "vit", _VIT),
     "hf_vit_mae": ("ViT-MAE-B/16", "vit_mae", _VIT),
@@ -55,6 +64,7 @@ SOURCES = {
     "hf_dinov3, gated": ("DINOv3-B/16 with a gate", "dinov3_gated", _VIT),
     "hf_swin": ("Swin-B, windows 7", "swin", _SWIN | _WINDOW_7),
     "hf_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2", _SWIN | _WINDOW_8),
+    "hf_sam": ("SAM-B, 1024 px", "sam_vision", _VIT | _SAM | {"output_channels": 256}),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "timm_vit, augreg": ("ViT-B/16", "augreg", _TIMM),
     "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
@@ -69,6 +79,8 @@ SOURCES = {
     "timm_eva02_split, clip": ("EVA-02-CLIP-B/16", "eva02_timm_clip", _EVA02 | {"patch_size": 16}),
     "timm_swin": ("Swin-B, windows 7", "swin_timm", _SWIN | _TIMM_7),
     "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
+    "timm_sam": ("SAM-B, 1024 px", "sam_timm", _TIMM | _TIMM_SAM),
+    "sam": ("SAM's .pth, width 48 (small)", "", {}),
     "swin": ("Swin's .pth, width 16 (small)", "", {}),
     "beit": ("BEiT's .pth, width 128 (small)", "", {}),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
@@ -81,6 +93,9 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     if name == "moco_v3":
         torch.save(moco_v3(), folder / "vit-s-300ep.pth.tar")
         return folder / "vit-s-300ep.pth.tar"
+    if name == "sam":
+        torch.save(sam_original(), folder / "sam_vit_b_01ec64.pth")
+        return folder / "sam_vit_b_01ec64.pth"
     if name == "swin":
         torch.save(swin_original(), folder / "swin_base_patch4_window7_224.pth")
         return folder / "swin_base_patch4_window7_224.pth"

@@ -104,7 +104,7 @@ class Block(ResidualBlock):
         if not self.placements:
             return self.attn(x, self.grid)  # type: ignore[no-any-return]
         depths = [placement.grid[0] for placement in self.placements]
-        parts = x.reshape(len(x), *self.grid, x.shape[-1]).split(depths, dim=1)
+        parts = torch.split(x.reshape(len(x), *self.grid, x.shape[-1]), depths, dim=1)
         mixed = [
             from_windows(self.attn(to_windows(part, at), at.window), at)
             for part, at in zip(parts, self.placements, strict=True)
