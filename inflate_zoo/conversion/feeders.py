@@ -106,7 +106,8 @@ def _built(processor: Processor, channels: int) -> tuple[Callable[[Tensor], Tens
 def _of_transformers(processor: Processor, _: int) -> Callable[[Tensor], Tensor]:
     import torch
 
-    plain = dict.fromkeys(("do_resize", "do_center_crop", "do_convert_rgb", "do_pad"), False)
+    plain = {"do_resize": False, "do_center_crop": False, "do_convert_rgb": False}
+    plain |= {"do_pad": False}  # SAM's processor pads to its own size
     feed = _made(processor.kind, {**processor.settings, **plain})
 
     def images(pixels: Tensor) -> Tensor:
