@@ -118,7 +118,8 @@ def finetuned(family: Family, matching: Matching) -> dict[str, Any]:
     return network_of(family).finetuned(matching)
 
 
-def _network(family: Family) -> TimmNetwork:
+def network_of(family: Family) -> TimmNetwork:
+    """How timm's network of a family is described and built."""
     return TIMM_NETWORKS[family.network, family.reference]
 
 
