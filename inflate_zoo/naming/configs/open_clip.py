@@ -192,7 +192,7 @@ def timm_tower(family: Family, tower: TimmTower) -> tuple[str, dict[str, Any], d
             arguments["img_size"] = tower.image_size
         if tower.pool and tower.projected:
             arguments["global_pool"] = tower.pool
-            if norm := TIMM_NETWORKS[family.reference].pooled_norm:
+            if norm := TIMM_NETWORKS[family.network, family.reference].pooled_norm:
                 arguments[norm] = describe_timm(family, arch, {})["final_norm"] == "pooled"
         elif tower.pool is not None and not tower.projected:
             arguments["global_pool"] = tower.pool
