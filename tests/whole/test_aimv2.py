@@ -1,4 +1,4 @@
-"""AIMv2 converted, loaded and proved; what its config states is followed, a wrong rule is noticed."""
+"""AIMv2 converted, loaded and proved: its config is followed, a wrong rule is noticed."""
 
 import json
 
