@@ -21,6 +21,7 @@ from inflate_zoo import convert
 from tests.support.checkpoints import (
     beit_original,
     moco_v3,
+    sam_original,
     save_dino_pth,
     save_swin3d,
     save_timm,
@@ -57,6 +58,12 @@ _SWIN = {
     "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "patch_size": 4,
     "mlp_ratio": 4.0,
 }  # fmt: skip
+_SAM = {
+    "image_size": 1024,
+    "window_size": 14,
+    "global_attn_indexes": [2, 5, 8, 11],
+    "mlp_ratio": 4.0,
+}
 _WINDOW_7, _WINDOW_8 = ({"window_size": n, "image_size": 32 * n} for n in (7, 8))
 _TIMM_7, _TIMM_8 = ({"window_size": n, "img_size": 32 * n} for n in (7, 8))
 _VIDEO_SWIN = {
@@ -64,6 +71,8 @@ _VIDEO_SWIN = {
     "window_size": [8, 7, 7], "mlp_ratio": 4.0,
 }  # fmt: skip
 _SCHEMES, _OWN_DEPTH = ("center", "average"), ("torchvision_swin3d", "video_swin")
+_TIMM_SAM = {"img_size": 1024, "window_size": 14, "global_attn_indexes": [2, 5, 8, 11]}
+_TIMM_SAM |= {"mlp_ratio": 4.0, "neck_chans": 256}
 SOURCES = {
     "hf_vit": ("ViT-B/16", "vit", _VIT),
     "hf_vit_mae": ("ViT-MAE-B/16", "vit_mae", _VIT),
@@ -86,6 +95,7 @@ SOURCES = {
     "hf_dinov3, gated": ("DINOv3-B/16 with a gate", "dinov3_gated", _VIT),
     "hf_swin": ("Swin-B, windows 7", "swin", _SWIN | _WINDOW_7),
     "hf_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2", _SWIN | _WINDOW_8),
+    "hf_sam": ("SAM-B, 1024 px", "sam_vision", _VIT | _SAM | {"output_channels": 256}),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "hf_metaclip_2": ("MetaCLIP 2 B/16 inside a full one", "metaclip_2", _VIT),
     "hf_blip": ("BLIP-B/16, 384 px", "blip", _VIT_384),
@@ -109,6 +119,8 @@ SOURCES = {
     "timm_eva02_split, clip": ("EVA-02-CLIP-B/16", "eva02_timm_clip", _EVA02 | {"patch_size": 16}),
     "timm_swin": ("Swin-B, windows 7", "swin_timm", _SWIN | _TIMM_7),
     "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
+    "timm_sam": ("SAM-B, 1024 px", "sam_timm", _TIMM | _TIMM_SAM),
+    "sam": ("SAM's .pth, width 48 (small)", "", {}),
     "swin": ("Swin's .pth, width 16 (small)", "", {}),
     "swinv2": ("SwinV2's .pth, width 16 (small)", "", {}),
     "torchvision_swin3d": ("Video-Swin-B, windows 8x7x7", "", _VIDEO_SWIN),
@@ -119,29 +131,29 @@ SOURCES = {
 }
 
 
+# Families of bare files: what its authors called one, and what makes it.
+_FILES = {
+    "beit": ("beit_base_patch16_224_pt22k.pth", beit_original),
+    "moco_v3": ("vit-s-300ep.pth.tar", moco_v3),
+    "sam": ("sam_vit_b_01ec64.pth", sam_original),
+    "swin": ("swin_base_patch4_window7_224.pth", swin_original),
+    "swinv2": ("swinv2_tiny_patch4_window8_256.pth", swinv2_original),
+    "video_swin": ("swin_tiny_patch244_window877.pth", video_swin_original),
+}
+
+
 def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     folder.mkdir()
-    if name == "moco_v3":
-        torch.save(moco_v3(), folder / "vit-s-300ep.pth.tar")
-        return folder / "vit-s-300ep.pth.tar"
-    if name == "swin":
-        torch.save(swin_original(), folder / "swin_base_patch4_window7_224.pth")
-        return folder / "swin_base_patch4_window7_224.pth"
-    if name == "swinv2":
-        torch.save(swinv2_original(), folder / "swinv2_tiny_patch4_window8_256.pth")
-        return folder / "swinv2_tiny_patch4_window8_256.pth"
+    if name in _FILES:
+        file, make = _FILES[name]
+        torch.save(make(), folder / file)
+        return folder / file
+    if name == "dino":
+        return save_dino_pth(folder)
     if name == "torchvision_swin3d":
         return save_swin3d(folder, **options)
-    if name == "video_swin":
-        torch.save(video_swin_original(), folder / "swin_tiny_patch244_window877.pth")
-        return folder / "swin_tiny_patch244_window877.pth"
-    if name == "beit":
-        torch.save(beit_original(), folder / "beit_base_patch16_224_pt22k.pth")
-        return folder / "beit_base_patch16_224_pt22k.pth"
     if name == "open_clip":
         return save_clip(folder, kind, **options)
-    if not kind:
-        return save_dino_pth(folder)
     if name.startswith("timm"):
         return save_timm(kind, folder, **options)
     return save_transformers(kind, folder, **options)

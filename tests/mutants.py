@@ -190,6 +190,36 @@ half = tensors[0] / 2 ==> half = tensors[0]
 table.repeat(2 * recipe.windows.depth - 1, 1) ==> table.repeat_interleave(2 * recipe.windows.depth - 1, 0)
 == offset-depth-last: the coordinate of depth is taken for the width's
 new_tensor([1, 2]) ==> new_tensor([0, 1])
+@@ inflate_zoo/networks/layers/decomposed.py | networks/layers/test_decomposed.py
+== offsets-of-scaled: offsets are multiplied with the scaled query
+products = products_by_axis(query, tables, grid) ==> products = products_by_axis(query * channels**-0.5, tables, grid)
+== offsets-turned: a table's rows are read key minus query
+(places.unsqueeze(1) - places + made_for - 1) ==> (places - places.unsqueeze(1) + made_for - 1)
+== offsets-axes-swapped: height's table is read for the width
+made.append(product.view ==> made.insert(axis % 2, product.view
+== offsets-from-first: a table of a larger grid is read from its first row
+places + made_for - 1 ==> places + side - 1
+@@ inflate_zoo/networks/layers/grids.py | networks/layers/test_grids.py networks/sam/test_network.py
+== depth-padding-seen: the last windows are padded to the depth of the others, and see it
+parts = [(whole, window[0]), (depth - whole, depth - whole)] ==> parts = [(whole, window[0]), (depth - whole, window[0])]
+== plane-unpadded: windows reach no further than the plane
+Placement((slab, height, width), (deep, *window[1:]), ==> Placement((slab, height, width), (deep, min(height, window[1]), min(width, window[2])),
+@@ inflate_zoo/networks/sam/network.py | networks/sam/test_network.py
+== neck-unnormed: the neck's first norm is left out
+narrow = self.norm1(F.linear(x, self.conv1.weight.flatten(1))) ==> narrow = F.linear(x, self.conv1.weight.flatten(1))
+== neck-in-maps: decoders that read blocks train the neck
+return (self.neck,) if maps else () ==> return ()
+@@ inflate_zoo/networks/sam/config.py | networks/sam/test_config.py whole/test_sam_conversion.py
+== depth-table-random: depth's table is that of the height at first
+held = None if line is None else line.unsqueeze(0) ==> held = like.unsqueeze(0) if line is None else line.unsqueeze(0)
+== offsets-stay: tables of the whole grid are not resized
+for axis, side in zip(_AXES, target.table_sides(index), strict=True): ==> for axis, side in zip(_AXES, self.table_sides(index), strict=True):
+@@ inflate_zoo/inflation/roles.py | inflation/test_roles.py
+== neck-averaged: the neck's kernel follows the scheme
+SCHEMES["center"].inflate(kernel, kernel.shape[2]) ==> SCHEMES["average"].inflate(kernel, kernel.shape[2])
+@@ converters/timm_sam.toml | whole/test_sam_conversion.py
+== epsilon-of-meta: timm's blocks have the original's epsilon
+norm_eps = { path = "norm_eps" } ==> norm_eps = { default = 1e-6 }
 @@ converters/timm_swin.toml | whole/test_swin_conversion.py
 == timm-pads-first: timm pads a plane before it shifts it
 padding = { default = "after_shift" } ==> padding = { default = "before_shift" }

@@ -9,7 +9,7 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion import staged_originals
+from inflate_zoo.conversion import sam_originals, staged_originals
 from inflate_zoo.conversion.references import (
     Asked,
     Build,
@@ -96,6 +96,8 @@ def _resized_by_timm(table: Tensor, old: tuple[int, int], new: tuple[int, int]) 
     flat = table.reshape(1, -1, table.shape[-1])
     prefix = flat.shape[1] - prod(old)
     resized: Tensor = resample_abs_pos_embed(flat, list(new), list(old), num_prefix_tokens=prefix)
+    if table.ndim == 4:  # height and width apart
+        return resized.reshape(1, *new, table.shape[-1])
     return resized.reshape(*table.shape[:-2], -1, table.shape[-1])
 
 
@@ -409,6 +411,39 @@ def _pixio(asked: Asked) -> Reference | None:
     return _encoder(asked, pooled=lambda tokens: tokens[:, :count].mean(dim=1))
 
 
+def _sam(asked: Asked) -> Reference | None:
+    """SAM's encoder of transformers, built at its own size and then told to take another."""
+    from torch import nn
+
+    table = "vision_encoder.pos_embed"
+    state = {f"vision_encoder.{name}": held for name, held in asked.state.items()}
+    positions = state.pop(table)
+    model = _model_of(asked, asked.understood.raw, state, (table,))
+    if model is None:
+        return None
+    encoder = model.vision_encoder
+    encoder.patch_embed.image_size = asked.size
+    encoder.pos_embed = nn.Parameter(positions, requires_grad=False)
+    return Reference(
+        called(model, "transformers"),
+        lambda images: sam_originals.tokens_of(model(images).last_hidden_state),
+        None,
+    )
+
+
+def _timm_sam(asked: Asked) -> Reference | None:
+    """SAM's encoder of timm, which pools by a mean; `None` where it cannot take its tensors."""
+    model = sam_originals.timm_sam(asked)
+    if model is None:
+        return None
+    by_timm = asked.plan.family.library == "timm" and not asked.plan.repooled
+    return Reference(
+        called(model, "timm"),
+        lambda images: sam_originals.tokens_of(model.forward_features(images)),
+        _mean if by_timm else None,
+    )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Transformers tells what it leaves out, and shows bars."""
@@ -456,5 +491,7 @@ ORIGINALS: dict[str, Build] = {
     "SwinTransformer3d": torchvision_swin3d,
     "Swinv2Model": partial(_encoder, pooled=_mean),
     "SwinModel": partial(_encoder, pooled=_mean),
+    "SamVisionModel": _sam,
     "VisionTransformer": _timm_vit,
+    "VisionTransformerSAM": _timm_sam,
 }

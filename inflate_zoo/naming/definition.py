@@ -14,6 +14,7 @@ Role = Literal[
     "offset_kernel",
     "merge_norm",
     "merge_kernel",
+    "neck_kernel",
     "token",
 ]
 # Beyond these a fold leaves what float32 can hold.

@@ -10,8 +10,6 @@ _VIT, _CLIP = "hf_vit", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
-        "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
         **dict.fromkeys(
             ("mlcd", "mlcd_vision_model"),
@@ -85,7 +83,6 @@ _TENSOR_SIGNS = (
     (r"(^|\.)encoder\.layer\.\d+\.attention\.self\.(query|key|value)\.", "bert"),
     (r"(^|\.)h\.\d+\.attn\.c_attn\.", "gpt2"),
     (r"^(model\.)?layers\.\d+\.self_attn\.q_proj\.", "llama"),
-    (r"rel_pos_h$", "sam"),
     (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
 )
 

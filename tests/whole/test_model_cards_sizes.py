@@ -152,6 +152,17 @@ def test_tables_of_windows_are_counted_over_depth():
     assert entry.parameters == inflated_count(network, entry) + (2 * 12 - 2) * tables
 
 
+@pytest.mark.parametrize("name", ["sam-vit-base-3d-center", "medsam-vit-base-3d-center"])
+def test_a_necks_kernel_is_counted_over_depth(name):
+    entry, _ = find_card(name)
+    with torch.device("meta"):
+        network = hf.SamVisionModel(hf.SamVisionConfig()).vision_encoder
+    stem, kernel = network.patch_embed.projection, network.neck.conv2.weight
+    kept = sum(parameter.numel() for parameter in network.parameters()) + 2 * kernel.numel()
+    depth = entry.channels * entry.patch_depth
+    assert entry.parameters == kept + stem.weight[:, 0].numel() * (depth - 3)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_parameters_are_those_of_the_librarys_network_with_a_3d_stem(name):
     entry, _ = find_card(name)

@@ -108,6 +108,7 @@ PROCESSORS: Mapping[str, _Defaults] = MappingProxyType(
         "DeiTImageProcessor": _Defaults(*_HALF),
         "LevitImageProcessor": _Defaults(*_IMAGENET),
         "Siglip2ImageProcessor": _Defaults(*_HALF),
+        "SamImageProcessor": _Defaults(*_IMAGENET),
         "SiglipImageProcessor": _Defaults(*_HALF),
         "ViTImageProcessor": _Defaults(*_HALF),
         "VivitImageProcessor": _Defaults(*_HALF, 1 / 127.5, "offset", shifted=True),

@@ -80,4 +80,4 @@ def _finetuned(_: Matching) -> dict[str, Any]:
     return {}
 
 
-AIMV2 = TimmNetwork({"weight_init": "skip"}, _describe, _finetuned, NEAREST)
+AIMV2 = TimmNetwork({"weight_init": "skip"}, _describe, _finetuned, NEAREST, "fc_norm")

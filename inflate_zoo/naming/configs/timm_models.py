@@ -15,6 +15,7 @@ from inflate_zoo.naming.configs.timm_beit import BEIT
 from inflate_zoo.naming.configs.timm_eva import EVA
 from inflate_zoo.naming.configs.timm_naflex import NAFLEX
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
+from inflate_zoo.naming.configs.timm_sam import SAM
 from inflate_zoo.naming.configs.timm_swin import SWIN, SWINV2
 from inflate_zoo.naming.configs.timm_vit import VIT
 
@@ -33,6 +34,7 @@ TIMM_NETWORKS: Mapping[tuple[str, str], TimmNetwork] = MappingProxyType(
         ("eva02", "Eva"): EVA,
         ("swin", "SwinTransformer"): SWIN,
         ("swinv2", "SwinTransformerV2"): SWINV2,
+        ("sam", "VisionTransformerSAM"): SAM,
     }
 )
 _LONGEST_NAME = 200  # characters
@@ -58,7 +60,7 @@ def timm_arguments(
         raise UnsupportedModelError(
             f"'{base}' is of timm's {model_entrypoint(base).__module__.rpartition('.')[2]}, "
             f"not a plain {family.reference}",
-            hint=_network(family).nearest,
+            hint=network_of(family).nearest,
         )
     return base, gate.timm_arguments(config)
 
@@ -83,7 +85,7 @@ def create_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> Any:
             hint="correct model_args in config.json, or name another --arch",
         )
 
-    building = _network(family).building
+    building = network_of(family).building
     with parsing(refused), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return timm.create_model(arch, pretrained=False, **building, **arguments)
@@ -107,16 +109,17 @@ def describe_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> di
     # All blocks are alike, and a thousand take nine seconds: one stands for as many as are stated.
     one = {"depth": 1} if "depth" in arguments else {}
     model = create_timm(family, arch, {**arguments, **one})
-    described = _network(family).describe(arch, model)
+    described = network_of(family).describe(arch, model)
     return {**described, "depth": arguments["depth"]} if one else described
 
 
 def finetuned(family: Family, matching: Matching) -> dict[str, Any]:
     """What the names in a file say that fine-tuning changed of a bare architecture."""
-    return _network(family).finetuned(matching)
+    return network_of(family).finetuned(matching)
 
 
-def _network(family: Family) -> TimmNetwork:
+def network_of(family: Family) -> TimmNetwork:
+    """How timm's network of a family is described and built."""
     return TIMM_NETWORKS[family.network, family.reference]
 
 

@@ -103,4 +103,4 @@ def _finetuned(matching: Matching) -> dict[str, Any]:
     return {"global_pool": "avg", "fc_norm": True} if pooled else {}
 
 
-NAFLEX = TimmNetwork({}, _describe, _finetuned, NEAREST, pooled_norm="fc_norm")
+NAFLEX = TimmNetwork({}, _describe, _finetuned, NEAREST, "fc_norm")

@@ -24,6 +24,7 @@ STAGE = [1] * rules.MOST_STAGES
         (rules.PER_CHANNEL, [[0.5], (1, 2.0, -3)], [[], 0.5, ["a"], [[1]], [0.0] * 1025]),
         (rules.EPSILON, [1e-12, 0.5], [0, 1, True, "1e-6"]),
         (rules.RATIO, [64, 0.5], [0, 65, True]),
+        (rules.INDICES, [[], [0, 11]], [[-1], [1001], [True], 3, [0] * 1001]),
         (rules.UNSET, [None, False], [True, 0, ""]),
         (rules.NULL, [None, {}], [[], 0, ""]),
     ],
