@@ -43,18 +43,23 @@ def _copied(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
 
 
 def _stem_kernel(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
-    (kernel_oihw,) = tensors
+    (kernel,) = tensors
     if recipe.normalization is None:
         # Schemes are linear: fewer channels first is the smaller tensor.
-        summed = to_channels(kernel_oihw.double(), recipe.channels)
-        return SCHEMES[recipe.scheme].inflate(summed, recipe.patch_depth)
-    return to_channels(_folded(kernel_oihw, recipe, recipe.normalization), recipe.channels)
+        return _inflated(to_channels(kernel.double(), recipe.channels), recipe)
+    return to_channels(_folded(kernel, recipe, recipe.normalization), recipe.channels)
 
 
-def _folded(kernel_oihw: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
+def _inflated(kernel: Tensor, recipe: Recipe) -> Tensor:
+    """A kernel (O, I, H, W), or (O, I, D, H, W) of a source that is 3D already, as the latter."""
+    if recipe.scheme is None:
+        return kernel
+    return SCHEMES[recipe.scheme].inflate(kernel, recipe.patch_depth)
+
+
+def _folded(kernel: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
     # The shift is taken after inflation: with `repeat` every slice adds its own.
-    inflated = SCHEMES[recipe.scheme].inflate(kernel_oihw.double(), recipe.patch_depth)
-    return fold_scale(inflated, normalization.std)
+    return fold_scale(_inflated(kernel.double(), recipe), normalization.std)
 
 
 def _stem_bias(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
+from inflate_zoo.networks.aimv2.network import Aimv2
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.beit.network import Beit
@@ -111,6 +113,10 @@ class SwinV2Backbone(Backbone, SwinTransformerV2):
     """A SwinV2 with its files."""
 
 
+class Aimv2Backbone(Backbone, Aimv2):
+    """An AIMv2 with its files."""
+
+
 class SamBackbone(Backbone, Sam):
     """SAM's image encoder with its files."""
 
@@ -122,6 +128,7 @@ KINDS: dict[str, type[Backbone]] = {
     Eva02Config.kind(): Eva02Backbone,
     SwinConfig.kind(): SwinBackbone,
     SwinV2Config.kind(): SwinV2Backbone,
+    Aimv2Config.kind(): Aimv2Backbone,
     SamConfig.kind(): SamBackbone,
 }
 

@@ -49,7 +49,8 @@ class ColumnConfig(BackboneConfig):
     def without_weights(self) -> Self:
         """Without what weights alone bring, and what a segmenter does not use."""
         free = {"depth_positions": 0, "volume": self.patch, "pool": "mean", "norm_eps": 1e-6}
-        return self.model_copy(update=free)
+        own = free.keys() & type(self).model_fields.keys()
+        return self.model_copy(update={field: free[field] for field in own})
 
 
 class TableConfig(ColumnConfig):

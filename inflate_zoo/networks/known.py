@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
@@ -24,6 +25,7 @@ CONFIGS: dict[str, type[BackboneConfig]] = {
     Eva02Config.kind(): Eva02Config,
     SwinConfig.kind(): SwinConfig,
     SwinV2Config.kind(): SwinV2Config,
+    Aimv2Config.kind(): Aimv2Config,
     SamConfig.kind(): SamConfig,
 }
 

@@ -135,6 +135,14 @@ SIDES = Rule(
         ),
     ),
 )
+PER_CHANNEL = Rule(
+    f"a list of at most {MOST_CHANNELS:,} numbers",
+    lambda value: (
+        isinstance(value, list | tuple)
+        and 1 <= len(value) <= MOST_CHANNELS
+        and all(map(number(-1e6, 1e6).holds, value))
+    ),
+)
 INDICES = Rule(f"a list of at most {MOST_BLOCKS:,} block indices", _is_indices)
 UNSET = Rule("false or absent", lambda value: value is False or value is None)
 LABELS = whole(0, MOST_LABELS)
