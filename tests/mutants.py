@@ -459,7 +459,7 @@ default = 1e-12 ==> default = 1e-6
 == open-clip-heads-of-64: heads are 64 wide whatever the config says
 "num_heads": width // head_width, ==> "num_heads": width // 64,
 == open-clip-norm-moves: every network of timm's calls its pooled norm fc_norm
-if norm := TIMM_NETWORKS[family.reference].pooled_norm: ==> if norm := "fc_norm":
+if norm := network_of(family).pooled_norm: ==> if norm := "fc_norm":
 @@ inflate_zoo/networks/layers/attention.py | whole/test_clip_names.py
 == in-proj-order: the parts of in_proj_weight are taken as key, query, value
 -        query, key, value = heads_of(self.qkv(x), self.heads)
