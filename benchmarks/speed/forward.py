@@ -2,9 +2,9 @@
 
 ViT-B/16 against MONAI's `ViT`; BEiT-B/16 against timm's own blocks on the same tokens, their tables
 tiled over depth and the cls key's log D in the rows; DINOv3-B/16 likewise, its rotary table tiled
-over depth and the prefix keys' log D in a mask; SAM-B, one token deep, against timm's own blocks and
-neck (`--extent 448` is two windows a side); Swin-T, patch 2, against MONAI's
-`SwinTransformer` (merging over depth too) or torchvision's `SwinTransformer3d` (in the plane); take
+over depth and the prefix keys' log D in a mask; SAM-B, one token deep, against timm's own blocks
+and neck (`--extent 448` is two windows a side); Swin-T, patch 2, against MONAI's `SwinTransformer`
+ (merging over depth too) or torchvision's `SwinTransformer3d` (in the plane); take
 `--extent 112`, which is whole windows at every stage: both let padding along depth leak.
 
 Rounds are interleaved: each round times every arm once, in rotating order, and the ratio is taken
