@@ -26,6 +26,7 @@ from tests.networks.eva02.test_network import PLAIN as EVA02
 from tests.networks.sam.test_config import FORM as SAM
 from tests.networks.swin.test_config import FORM as SWIN
 from tests.networks.swinv2.test_config import FORM as SWINV2
+from tests.networks.vit.test_network import CLS_REG
 from tests.networks.vit.test_network import PLAIN as VIT
 from tests.support.checkpoints import randomize, save_timm, save_transformers
 from tests.support.trials import VIT as TINY_VIT
@@ -69,7 +70,7 @@ class Small:
 
 SMALL: dict[str, Small] = {
     "inflated_vit": Small(
-        VitConfig(**VIT), lambda folder: save_transformers("vit", folder, **TINY_VIT)
+        VitConfig(**VIT | CLS_REG), lambda folder: save_transformers("vit", folder, **TINY_VIT)
     ),
     "inflated_beit": Small(
         BeitConfig(**BEIT), lambda folder: save_transformers("beit", folder, **TINY_VIT)
