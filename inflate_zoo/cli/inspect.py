@@ -14,6 +14,7 @@ from inflate_zoo.cli.common import (
     MergeDepth,
     OutputFormat,
     PatchDepth,
+    PatchSize,
     Revision,
     Scheme,
     Volume,
@@ -37,6 +38,7 @@ def command(
     patch_depth: PatchDepth = None,
     depth_window: DepthWindow = None,
     merge_depth: MergeDepth = False,
+    patch_size: PatchSize = None,
     volume: Volume = None,
     channels: Channels = 1,
     spacing: Annotated[
@@ -64,6 +66,7 @@ def command(
         patch_depth=patch_depth,
         depth_window=depth_window,
         merge_depth=merge_depth,
+        patch_size=patch_size,
         volume=volume,
         channels=channels,
         spacing=spacing,
@@ -88,6 +91,7 @@ def _report(found: dict[str, Any]) -> None:
     fed = found["normalization"]
     mean, std = (", ".join(f"{value:g}" for value in fed[name]) for name in ("mean", "std"))
     guessed = "a guess, " if fed["basis"] == "guessed" else ""
+    resized = "" if made["patch_size"] == form["patch_size"] else ", its patch resized"
     commit = f" at {found['commit'][:12]}" if found["commit"] else ""
     rows = [
         ("source", f"{found['source']}{commit} ({found['weights']})"),
@@ -105,7 +109,7 @@ def _report(found: dict[str, Any]) -> None:
         ("parameters", f"{found['parameters_2d']:,} (2D), {made['parameters']:,} (3D)"),
         ("normalised", f"mean {mean}; std {std} ({guessed}{fed['from']})"),
         ("dropped", dropped_text(found["taken"], found["dropped"])),
-        ("3D stem", f"{_times(made['stem'])}, {made['scheme']}"),
+        ("3D stem", f"{_times(made['stem'])}, {made['scheme']}{resized}"),
         (
             "volume",
             f"{_times(made['volume'])} voxels: grid {_times(made['grid'])}, "

@@ -14,12 +14,13 @@ import torch
 
 from inflate_zoo.conversion.feeders import Feeder, feeder_of
 from inflate_zoo.conversion.originals import original_of, tables_of
+from inflate_zoo.conversion.patched import original_with_patch
 from inflate_zoo.conversion.record import Verification
 from inflate_zoo.conversion.references import Reference
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.files.dtypes import torch_dtype
-from inflate_zoo.inflation.recipe import Recipe, backbone_config
+from inflate_zoo.inflation.recipe import Recipe, backbone_config, form_with_patch
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
 from inflate_zoo.networks.backbone import Backbone
@@ -80,14 +81,14 @@ def prove(
     Returns:
         What was measured; nothing is raised for a failed proof.
     """
-    form = understood.plan.architecture
+    form = form_with_patch(understood.plan, recipe.patch_size)
     step = backbone_config(understood.plan, recipe).levels[-1].stride[0]
     merged = step // recipe.patch_depth
     depth, *plane = _proof_grid(form.native_grid, recipe.windows, merged)
     grid = (plane[0], plane[1])
     size = tuple(n * step for n, step in zip(grid, form.stride, strict=True))
     volumes = [(n * step, size[0], size[1]) for n in (depth, 1)]
-    original = original_of(understood, checkpoint, grid)
+    original = _original(understood, checkpoint, recipe, grid)
     narrowed = recipe.dtype in ("float16", "bfloat16")
     feeder = None
     if fed is not None and recipe.normalization is not None:
@@ -123,6 +124,14 @@ def prove(
         fed_by=feeder.built_by if feeder else None,
         replayed=feeder.replayed if feeder else None,
     )
+
+
+def _original(
+    understood: Understood, checkpoint: Checkpoint, recipe: Recipe, grid: tuple[int, int]
+) -> Reference:
+    if recipe.patch_size is None:
+        return original_of(understood, checkpoint, grid)
+    return original_with_patch(understood, checkpoint, recipe.patch_size, grid)
 
 
 def _tables_equal(

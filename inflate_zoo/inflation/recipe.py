@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _LARGEST_PATCH_DEPTH, _LARGEST_CHANNELS = 1024, 1024
+_FARTHEST_PATCH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Options:
     normalization: Normalization | None = None
     depth_window: int | None = None
     merge_depth: bool = False
+    patch_size: tuple[int, int] | None = None
 
 
 def checked_options(
@@ -54,6 +56,7 @@ def checked_options(
     std: Sequence[float] | None = None,
     depth_window: int | None = None,
     merge_depth: bool = False,
+    patch_size: Sequence[int] | None = None,
 ) -> Options:
     """Check what can be checked before the source is touched.
 
@@ -69,6 +72,11 @@ def checked_options(
         raise UsageError(
             f"patch depth {patch_depth} is not in 1 to {_LARGEST_PATCH_DEPTH}",
             hint="give the depth of a patch in voxels, e.g. --patch-depth 16",
+        )
+    if patch_size is not None and (len(patch_size) != 2 or min(patch_size) < 1):
+        raise UsageError(
+            f"patch size {','.join(map(str, patch_size))} is not two positive numbers",
+            hint="give height and width in pixels, e.g. --patch-size 16,16",
         )
     if depth_window is not None and not 1 <= depth_window <= MOST_WINDOW:
         raise UsageError(
@@ -93,7 +101,8 @@ def checked_options(
             hint="add --fold-normalization, or leave them out",
         )
     recipe = (scheme, patch_depth, size, channels, fold_normalization, dtype, given)
-    return Options(*recipe, depth_window, merge_depth)
+    patch = None if patch_size is None else (patch_size[0], patch_size[1])
+    return Options(*recipe, depth_window, merge_depth, patch)
 
 
 def make_recipe(
@@ -108,11 +117,11 @@ def make_recipe(
         The recipe, and how the original is fed where that is folded.
 
     Raises:
-        UsageError: The patch does not divide the volume, or the normalisation has values for
-            another number of channels.
+        UsageError: The patch cannot be taken, or does not divide the volume, or the normalisation
+            has values for another number of channels.
         ConfigError: The source states a normalisation that is malformed.
     """
-    form = understood.plan.architecture
+    form = form_with_patch(understood.plan, options.patch_size)
     patch_depth = options.patch_depth or form.patch_size[0]
     grid, step, windows = form.native_grid, form.stride, _windows(options, form)
     merged = step[0] // form.patch_size[0] if options.merge_depth else 1
@@ -128,7 +137,39 @@ def make_recipe(
     fed = _folded(options, understood, config, preprocessor) if options.fold_normalization else None
     folded = normalization.for_channels(fed.normalization, form.in_channels) if fed else None
     made = (options.scheme, patch_depth, volume, options.channels, folded, options.dtype)
-    return Recipe(*made, windows), fed
+    own = form.patch_size == understood.plan.architecture.patch_size
+    return Recipe(*made, windows, None if own else form.patch_size), fed
+
+
+def form_with_patch(plan: Plan, patch: tuple[int, int] | None) -> Form2D:
+    """The 2D architecture of a source with the patch that is asked for.
+
+    Args:
+        plan: The source.
+        patch: Height and width in pixels; `None` is its own.
+
+    Raises:
+        UsageError: The stem is none that takes another, or the patch is far from its own.
+    """
+    form, network = plan.architecture, plan.family.network
+    own = "x".join(map(str, form.patch_size))
+    if patch in (None, form.patch_size):
+        return form
+    why = form.patch_fixed
+    if not why and all(kept.role != "stem_kernel" for kept in plan.kept):
+        why = "its stem is no kernel in the file"
+    if why:
+        raise UsageError(
+            f"the patch of network '{network}' stays {own}: {why}", hint="leave out the patch size"
+        )
+    most, pairs = _FARTHEST_PATCH, zip(form.patch_size, patch, strict=True)
+    if any(max(old, new) > most * min(old, new) for old, new in pairs):
+        raise UsageError(
+            f"patch size {patch[0]}x{patch[1]} is far from the source's {own}: a side may become "
+            f"at most {most} times as long or as short",
+            hint="give height and width that are nearer to it",
+        )
+    return form.with_patch(patch)
 
 
 def _windows(options: Options, form: Form2D) -> Windows | None:
@@ -182,6 +223,7 @@ class Recipe:
         dtype: Type of every tensor (`float32`, `float16`, `bfloat16`); `None` keeps the type of
             copied tensors and writes computed ones, the stem and its bias, in float32.
         windows: Windows over depth; `None` where the network has none.
+        patch_size: In-plane patch (height, width) that the stem is resized to; `None` for its own.
     """
 
     scheme: str
@@ -191,11 +233,12 @@ class Recipe:
     normalization: Normalization | None = None
     dtype: str | None = None
     windows: Windows | None = None
+    patch_size: tuple[int, int] | None = None
 
 
 def backbone_config(plan: Plan, recipe: Recipe) -> BackboneConfig:
     """The 3D architecture that a plan and a recipe give."""
-    config = plan.architecture.inflated(
+    config = form_with_patch(plan, recipe.patch_size).inflated(
         channels=recipe.channels,
         patch_depth=recipe.patch_depth,
         volume=recipe.volume,

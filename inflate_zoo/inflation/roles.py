@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from inflate_zoo.inflation.channels import fold_scale, fold_shift, to_channels
+from inflate_zoo.inflation.patches import resize_patch
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.definition import Role
 
@@ -42,18 +43,25 @@ def _copied(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
     return tensors[0]
 
 
+def _plane_kernel(kernel_oihw: Tensor, recipe: Recipe) -> Tensor:
+    """The stem's 2D kernel in float64, of the patch that the recipe asks for."""
+    kernel = kernel_oihw.double()
+    return kernel if recipe.patch_size is None else resize_patch(kernel, recipe.patch_size)
+
+
 def _stem_kernel(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
     (kernel_oihw,) = tensors
     if recipe.normalization is None:
         # Schemes are linear: fewer channels first is the smaller tensor.
-        summed = to_channels(kernel_oihw.double(), recipe.channels)
+        summed = to_channels(_plane_kernel(kernel_oihw, recipe), recipe.channels)
         return SCHEMES[recipe.scheme].inflate(summed, recipe.patch_depth)
     return to_channels(_folded(kernel_oihw, recipe, recipe.normalization), recipe.channels)
 
 
 def _folded(kernel_oihw: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
     # The shift is taken after inflation: with `repeat` every slice adds its own.
-    inflated = SCHEMES[recipe.scheme].inflate(kernel_oihw.double(), recipe.patch_depth)
+    kernel = _plane_kernel(kernel_oihw, recipe)
+    inflated = SCHEMES[recipe.scheme].inflate(kernel, recipe.patch_depth)
     return fold_scale(inflated, normalization.std)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.hub.addresses import is_local
 from inflate_zoo.inflation.schemes import SCHEMES
 
 RANDOM, SLICES = "random", "2d"
-_KEYS = ("family", "arch", "weights")
+_KEYS = ("family", "arch", "weights", "patch")
 _ARMS = (SLICES, *SCHEMES)
 
 
@@ -24,6 +26,7 @@ class ArmSource:
         family: As `convert --family`; likewise the others.
         arch: timm architecture of a bare file.
         weights: Which copy in a training file.
+        patch: Height and width in pixels that the stem is resized to, as `convert --patch-size`.
     """
 
     plain: str
@@ -31,6 +34,13 @@ class ArmSource:
     family: str | None = None
     arch: str | None = None
     weights: str | None = None
+    patch: tuple[int, int] | None = None
+
+    @property
+    def told_apart(self) -> tuple[str, ...]:
+        """What tells it from other arms of its source, in words."""
+        patch = f"patch {self.patch[0]}x{self.patch[1]}" if self.patch else ""
+        return tuple(filter(None, (self.weights, patch)))
 
 
 def parse_arm(text: str) -> ArmSource:
@@ -57,8 +67,19 @@ def parse_arm(text: str) -> ArmSource:
                 f"'{text}' says two things: ':{ending}' and another",
                 hint="name the source twice, once with each",
             )
-        found = replace(found, plain=plain, **{field: value})
+        said: Any = _patch(text, value) if field == "patch" else value
+        found = replace(found, plain=plain, **{field: said})
     return found
+
+
+def _patch(text: str, value: str) -> tuple[int, int]:
+    sides = value.replace("x", ",").split(",")
+    if len(sides) != 2 or not all(re.fullmatch("[1-9][0-9]{0,3}", side) for side in sides):
+        raise UsageError(
+            f"'{text}': patch '{value}' is not two numbers H,W",
+            hint="give height and width in pixels: patch=16,16",
+        )
+    return int(sides[0]), int(sides[1])
 
 
 def _refuse_misspelt(text: str, plain: str, ending: str) -> None:

@@ -147,6 +147,11 @@ def resolve_arms(
                 "checkpoint",
                 hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
             )
+        if source.patch is not None and found.converted(source):
+            raise UsageError(
+                f"'{Path(source.plain).name}' holds converted weights, whose patch is what it is",
+                hint="name the 2D source, or convert it again with --patch-size",
+            )
         backbones.append(found.backbone(source, channels))
         count += len(_arms_of(source, wanted, named, found))
     if _random_too(wanted):
@@ -213,7 +218,7 @@ class _Maker:
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
                 )
-        return [self._described(found, found.folder, "inflated", stated, source.weights)]
+        return [self._described(found, found.folder, "inflated", stated, source.told_apart)]
 
     def slices(self, source: ArmSource) -> list[Arm]:
         """The slice-by-slice baseline of a source."""
@@ -231,9 +236,10 @@ class _Maker:
             self._channels,
             fold_normalization=fold,
             normalization=self._normalization,
+            patch_size=source.patch,
         )
         folder = self._convert(source, found, options)
-        return self._described(found, folder, kind, scheme, source.weights)
+        return self._described(found, folder, kind, scheme, source.told_apart)
 
     def _described(
         self,
@@ -241,12 +247,12 @@ class _Maker:
         folder: Path,
         kind: Literal["inflated", "2d"],
         scheme: str | None,
-        weights: str | None,
+        told_apart: tuple[str, ...],
     ) -> Arm:
         config = read_backbone_config(folder, found.name)
         origin = f"{found.address}@{found.commit}" if found.repo else found.name
         arm = "2d" if kind == "2d" else scheme or "converted"
-        label = " ".join(filter(None, (found.name, weights, arm)))
+        label = " ".join((found.name, *told_apart, arm))
         spec = ArmSpec(
             label=label,
             kind=kind,
