@@ -1,7 +1,8 @@
 """Measured conversion errors at real size: `python benchmarks/errors.py`, from the checkout.
 
 Each family's checkpoint is saved by its own library with the real dimensions and RANDOM
-weights, converted with `center` and `average`, and proved against that library. Prints Markdown.
+weights, converted with `center` and `average` (what is 3D already as it is), and proved against
+that library. Prints Markdown.
 """
 
 import argparse
@@ -20,23 +21,36 @@ from tests.support.checkpoints import (
     beit_original,
     moco_v3,
     save_dino_pth,
+    save_swin3d,
     save_timm,
     save_transformers,
     swin_original,
+    swinv2_original,
+    video_swin_original,
 )
+from tests.support.clip_towers import QUICK, save_clip
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
 _VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
 _384 = {"image_size": 384}
 _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
+_NAFLEX = {name: size for name, size in _VIT.items() if name != "image_size"} | {"num_patches": 256}
+_TIMM_NAFLEX = _TIMM | {"mlp_ratio": 4.0, "pos_embed_grid_size": (16, 16)}
 _EVA02 = _TIMM | {"patch_size": 14, "mlp_ratio": 4 * 2 / 3}
+_CLIP = {"width": 768, "layers": 12, "head_width": 64, "mlp_ratio": 4.0, "image_size": 224}
+_PIXIO = _BASE | {"mlp_ratio": 4, "patch_size": 16, "image_size": 256}
 _SWIN = {
     "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "patch_size": 4,
     "mlp_ratio": 4.0,
 }  # fmt: skip
 _WINDOW_7, _WINDOW_8 = ({"window_size": n, "image_size": 32 * n} for n in (7, 8))
 _TIMM_7, _TIMM_8 = ({"window_size": n, "img_size": 32 * n} for n in (7, 8))
+_VIDEO_SWIN = {
+    "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32],
+    "window_size": [8, 7, 7], "mlp_ratio": 4.0,
+}  # fmt: skip
+_SCHEMES, _OWN_DEPTH = ("center", "average"), ("torchvision_swin3d", "video_swin")
 SOURCES = {
     "hf_vit": ("ViT-B/16", "vit", _VIT),
     "hf_vit_mae": ("ViT-MAE-B/16", "vit_mae", _VIT),
@@ -47,6 +61,7 @@ SOURCES = {
     "hf_dinov2_with_registers": ("DINOv2-B/14 + 4 registers", "dinov2_with_registers", _DINOV2),
     "hf_clip": ("CLIP-B/16 inside a full CLIP", "clip", _VIT),
     "hf_siglip": ("SigLIP-B/16", "siglip_vision", _VIT),
+    "hf_siglip2": ("SigLIP 2 NaFlex B/16", "siglip2_vision", _NAFLEX),
     "hf_beit": ("BEiT-B/16, a table per block", "beit", _VIT),
     "hf_beit, shared": ("BEiT-B/16, a shared table", "beit_cls", _VIT),
     "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit", _VIT | _384),
@@ -56,10 +71,18 @@ SOURCES = {
     "hf_swin": ("Swin-B, windows 7", "swin", _SWIN | _WINDOW_7),
     "hf_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2", _SWIN | _WINDOW_8),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
+    "hf_metaclip_2": ("MetaCLIP 2 B/16 inside a full one", "metaclip_2", _VIT),
+    "hf_blip": ("BLIP-B/16, 384 px", "blip", _VIT | _384),
+    "hf_pixio": ("Pixio-B/16, 256 px, 8 class tokens", "pixio", _PIXIO),
+    "open_clip": ("CLIP-B/16, quick GELU", QUICK, _CLIP | {"patch_size": 16}),
     "timm_vit, augreg": ("ViT-B/16", "augreg", _TIMM),
     "timm_vit, clip": ("CLIP-B/16, quick GELU", "clip_quickgelu", _TIMM),
     "timm_vit, dinov2": ("DINOv2-B/14 + 4 registers", "dinov2_reg4", _TIMM | {"patch_size": 14}),
     "timm_vit, siglip": ("SigLIP-B/16", "siglip", _TIMM),
+    "timm_naflex": ("SigLIP 2 NaFlex B/16", "naflex_timm", _TIMM_NAFLEX),
+    "timm_vit, deit3": ("DeiT III B/16", "deit3", _TIMM),
+    "timm_vit, ijepa": ("I-JEPA-B/16", "ijepa_timm", _TIMM),
+    "timm_vit, tips": ("TIPS v2 B/14, 1 register", "reg1", _TIMM | {"patch_size": 14}),
     "timm_beit": ("BEiT-B/16", "beit_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_beit, v2": ("BEiT v2 B/16", "beitv2_timm", _TIMM | {"mlp_ratio": 4.0}),
     "timm_dinov3": ("DINOv3-B/16", "dinov3_timm", _TIMM | {"mlp_ratio": 4.0}),
@@ -70,6 +93,9 @@ SOURCES = {
     "timm_swin": ("Swin-B, windows 7", "swin_timm", _SWIN | _TIMM_7),
     "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
     "swin": ("Swin's .pth, width 16 (small)", "", {}),
+    "swinv2": ("SwinV2's .pth, width 16 (small)", "", {}),
+    "torchvision_swin3d": ("Video-Swin-B, windows 8x7x7", "", _VIDEO_SWIN),
+    "video_swin": ("Video-Swin's .pth, width 16 (small)", "", {}),
     "beit": ("BEiT's .pth, width 128 (small)", "", {}),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
     "moco_v3": ("MoCo v3's .pth.tar, width 48 (small)", "", {}),
@@ -84,9 +110,19 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     if name == "swin":
         torch.save(swin_original(), folder / "swin_base_patch4_window7_224.pth")
         return folder / "swin_base_patch4_window7_224.pth"
+    if name == "swinv2":
+        torch.save(swinv2_original(), folder / "swinv2_tiny_patch4_window8_256.pth")
+        return folder / "swinv2_tiny_patch4_window8_256.pth"
+    if name == "torchvision_swin3d":
+        return save_swin3d(folder, **options)
+    if name == "video_swin":
+        torch.save(video_swin_original(), folder / "swin_tiny_patch244_window877.pth")
+        return folder / "swin_tiny_patch244_window877.pth"
     if name == "beit":
         torch.save(beit_original(), folder / "beit_base_patch16_224_pt22k.pth")
         return folder / "beit_base_patch16_224_pt22k.pth"
+    if name == "open_clip":
+        return save_clip(folder, kind, **options)
     if not kind:
         return save_dino_pth(folder)
     if name.startswith("timm"):
@@ -107,10 +143,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             source = _save(name, kind, options, Path(folder) / "source")
             errors = []
-            for scheme in ("center", "average"):
-                made = convert(source, Path(folder) / scheme, scheme=scheme)
+            for scheme in (None,) if name in _OWN_DEPTH else _SCHEMES:
+                made = convert(source, Path(folder) / (scheme or "out"), scheme=scheme)
                 proof = json.loads((made / "conversion.json").read_text())["verification"]
                 errors.append(f"{proof['max_error_over_rms']:.1e}")
+            errors += ["as it is"] * (len(_SCHEMES) - len(errors))
         print(f"| {name} | {label} | {' | '.join(errors)} | {proof['reference']} |", flush=True)
 
 

@@ -33,7 +33,9 @@ plane = table[:, prefix:].float() ==> plane = table[:, : table.shape[1] - prefix
 == table-nearest: the table is resized by nearest neighbours
 mode="bicubic", antialias=True ==> mode="nearest"
 == table-aliased: bicubic without antialiasing
-antialias=True ==> antialias=False
+mode="bicubic", antialias=True ==> mode="bicubic", antialias=False
+== table-naflex-aliased: bilinear without antialiasing
+mode="bilinear", antialias=True ==> mode="bilinear"
 == table-whole: the prefix rows are resized with the plane, as one line
 -    return torch.cat([table[:, :prefix], plane], dim=1)
 +    rows = prefix + target[0] * target[1]
@@ -119,6 +121,12 @@ self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
 Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
 == rotary-only: the position table beside the rotary positions is left out
 positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== table-naflex-bicubic: every table is resized as timm does
+target.position_grid, self.position_resizing) ==> target.position_grid)
+@@ converters/hf_siglip2.toml | whole/test_naflex.py
+== stem-channels-first: a matrix over patches is read channel first
+"channels_last" ==> "channels_first"
 @@ converters/timm_eva02_split.toml | naming/readers/test_eva02.py
 == gate-joined-second: the value is put before the gate
 {fc1_g,fc1_x} ==> {fc1_x,fc1_g}
@@ -214,7 +222,7 @@ strict=True, assign=True ==> strict=False, assign=True
 == prefix-late: names are looked up before the prefix is stripped
 elif match := match_name(family, bare): ==> elif match := match_name(family, name):
 == chunks-unknown: the number of a chunk before the block's is not understood
-if len(offsets) == 1 else "" ==> if len(offsets) == 3 else ""
+if len(steps) == 1 else "" ==> if len(steps) == 3 else ""
 == wrappers-unknown: torch's wrappers inside a tower hide its names
 part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 == unknown-dropped: tensors nobody knows are dropped silently
@@ -316,10 +324,7 @@ pseudo_inverse(kernel.shape[axis], new) ==> [[*map(float, row)] for row in _resi
 scale = max(decimal.Decimal(old) / new, decimal.Decimal(1)) ==> scale = decimal.Decimal(1)
 @@ inflate_zoo/inflation/roles.py | conversion/test_patched.py
 == patch-unfolded: a stem that normalises keeps the source's patch
--    kernel = _plane_kernel(kernel_oihw, recipe)
--    inflated
-+    kernel = kernel_oihw.double()
-+    inflated
+fold_scale(_inflated(_own_kernel(kernel, recipe), recipe) ==> fold_scale(_inflated(kernel.double(), recipe)
 @@ inflate_zoo/conversion/patched.py | conversion/test_patched.py
 == patch-image-size: the original's own image size stays as it was
 ("image_size", image) ==> ("image_size", plan.architecture.native_grid)
@@ -348,17 +353,18 @@ tensors[0].double() ==> tensors[0].double() * recipe.patch_depth
 -= _folded(kernel, recipe, recipe.normalization)
 += fold_scale(kernel[:, :, None].double(), recipe.normalization.std)
 == fold-summed: the channels are summed before they are divided by their deviations
-_folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
+return to_channels(_folded(kernel, recipe, ==> return to_channels(_folded(to_channels(to_channels(kernel, 1), 3), recipe,
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == inflated-again: a stem that is already 3D is taken
 "patch_embed.weight": 4, "pos ==> "patch_embed.weight": 0, "pos
-@@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
+@@ inflate_zoo/conversion/measuring.py | conversion/test_measuring.py
 == proof-signed: the error has no absolute value
 (got - expected).abs().max() ==> (got - expected).max()
-== proof-inverted: what exceeds the tolerance passes
-worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-nan: NaN goes through
 return worst if worst == worst else float("inf") ==> return worst if worst == worst else 0.0
+@@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
+== proof-inverted: what exceeds the tolerance passes
+worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-unheeded: a failed proof is only noted
 if verification.passed: ==> if verification:
 @@ converters/hf_vit.toml | naming/test_plan.py
@@ -370,6 +376,29 @@ default = 1e-12 ==> default = 1e-6
 == activation-of-family: CLIP is quick_gelu whatever the config says
 -activation = { path = "hidden_act", default = "quick_gelu" }
 +activation = { default = "quick_gelu" }
+@@ inflate_zoo/naming/configs/open_clip.py | naming/configs/test_open_clip.py
+== open-clip-quick-swapped: what says quick_gelu gets GELU, what does not the quick one
+"quick_gelu" if fields["quick_gelu"] else "gelu" ==> "gelu" if fields["quick_gelu"] else "quick_gelu"
+== open-clip-cls-rowless: the cls token has no row in OpenCLIP's table
+"position_prefix": 1, ==> "position_prefix": 0,
+== open-clip-heads-of-64: heads are 64 wide whatever the config says
+"num_heads": width // head_width, ==> "num_heads": width // 64,
+== open-clip-norm-moves: every network of timm's calls its pooled norm fc_norm
+if norm := TIMM_NETWORKS[family.reference].pooled_norm: ==> if norm := "fc_norm":
+@@ inflate_zoo/networks/layers/attention.py | whole/test_clip_names.py
+== in-proj-order: the parts of in_proj_weight are taken as key, query, value
+-        query, key, value = heads_of(self.qkv(x), self.heads)
++        key, query, value = heads_of(self.qkv(x), self.heads)
+@@ inflate_zoo/networks/vit/network.py | whole/test_clip_names.py
+== clip-cls-row-last: the cls token's row of the table is taken for the last
+plane = self.pos_embed[:, own:] ==> plane = self.pos_embed[:, :-own]
+front[:, :own] + self.pos_embed[:, :own] ==> front[:, :own] + self.pos_embed[:, -own:]
+@@ inflate_zoo/networks/vit/network.py | whole/test_vit_kin.py
+== pixio-one-cls: of several class tokens the first one is pooled
+tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
+@@ converters/hf_pixio.toml | whole/test_vit_kin.py
+== pixio-patches: Pixio is pooled by the mean of its patches
+pool = { default = "prefix" } ==> pool = { default = "mean" }
 @@ inflate_zoo/naming/towers.py | naming/test_towers.py
 == average-taken: the average of a training is taken like the network itself
 left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named ==> left = named

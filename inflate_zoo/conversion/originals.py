@@ -20,6 +20,7 @@ from inflate_zoo.conversion.references import (
     library_name,
     named_by_timm,
 )
+from inflate_zoo.conversion.volume_originals import torchvision_swin3d
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int]) -> Reference:
     """The 2D original of a source at a grid.
 
-    Position tables are resized by timm, whose rule ours is; bias tables by the original itself.
+    Position tables are resized by timm, whose rule ours is, unless the original does it itself, as
+    with bias tables.
 
     Args:
         understood: The source, understood.
@@ -54,7 +56,7 @@ def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int,
     plan = understood.plan
     state, native = _state(plan, checkpoint), plan.architecture.native_grid
     for kept in plan.kept:
-        if kept.role == "position_table":
+        if kept.role == "position_table" and plan.family.reference not in _RESIZING:
             name = library_name(plan, kept)
             state[name] = _resized_by_timm(state[name], native, grid)
     built = ORIGINALS[plan.family.reference](Asked(understood, state, grid))
@@ -115,6 +117,10 @@ def _own_reference(
     )
 
 
+# Classes that resize their position table themselves, in every pass.
+_RESIZING = frozenset({"NaFlexVit", "Siglip2VisionModel"})
+
+
 class _CannotError(Exception):
     """A library cannot take tensors and fields that are in order."""
 
@@ -138,13 +144,28 @@ def _timm_vit(asked: Asked) -> Reference | None:
                 num_heads=form.num_heads, mlp_ratio=form.mlp_dim / form.embed_dim,
                 qkv_bias=form.qkv_bias, norm_layer=norm, reg_tokens=form.reg_tokens,
                 no_embed_class=form.reg_tokens > 0, init_values=1.0 if form.layer_scale else None,
+                pre_norm=form.pre_norm, act_layer=form.activation,
+                global_pool="avg" if form.pool == "mean" else "token", fc_norm=False,
             )  # fmt: skip
     wanted = model.state_dict()
-    state = _folded(asked.state, wanted)
+    state = _folded(_as_timm_reads(asked.state, model), wanted)
     if any(name not in state for name in wanted):
         return None
     model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
     return _of_timm(model.eval(), asked)
+
+
+def _as_timm_reads(state: State, model: Any) -> State:
+    """Tensors under OpenCLIP's names as timm itself reads such files; all others as they are."""
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    if "class_embedding" not in state:
+        return state
+    # The table is at the grid already: timm, which goes by published grids, might resize it.
+    table = "positional_embedding"
+    others = {f"visual.{name}": held for name, held in state.items() if name != table}
+    read: State = checkpoint_filter_fn(others, model)
+    return {**read, "pos_embed": state[table].unsqueeze(0)}
 
 
 def _folded(state: State, wanted: State) -> State:
@@ -184,8 +205,8 @@ def _timm_beit(asked: Asked) -> Reference | None:
     return _of_timm(filled(model, {name: state[name] for name in wanted}), asked)
 
 
-def _timm_eva(asked: Asked) -> Reference | None:
-    """DINOv3 or EVA-02 of timm's; `None` where it cannot take its tensors."""
+def _timm_as_named(asked: Asked) -> Reference | None:
+    """A model of timm's that the source names; `None` where it cannot take its tensors."""
     model = named_by_timm(asked)
     wanted = model.state_dict()
     if any(name not in asked.state for name in wanted):
@@ -240,6 +261,18 @@ def _unmasked(model: Any, images: Tensor, patches: int) -> Tensor:
     model.config.mask_ratio = 0.0
     noise = torch.arange(float(patches)).expand(images.shape[0], -1)
     tokens: Tensor = model(images, noise=noise).last_hidden_state
+    return tokens
+
+
+def _patched(model: Any, images: Tensor, patches: int) -> Tensor:
+    """SigLIP 2 NaFlex takes patches, all of them valid, and the grid they are of."""
+    import torch
+
+    size, batch = model.config.patch_size, images.shape[0]
+    grid = torch.tensor([[side // size for side in images.shape[2:]]] * batch)
+    values = images.unfold(2, size, size).unfold(3, size, size).permute(0, 2, 3, 4, 5, 1)
+    mask = torch.ones(batch, patches, dtype=torch.long)
+    tokens: Tensor = model(values.reshape(batch, patches, -1), mask, grid).last_hidden_state
     return tokens
 
 
@@ -339,6 +372,14 @@ def _beit(asked: Asked) -> Reference | None:
     )
 
 
+def _pixio(asked: Asked) -> Reference | None:
+    """Pixio of transformers; `None` where images are no squares, for which it reads its table."""
+    count = asked.understood.raw.get("n_cls_tokens", 8)
+    if asked.size[0] != asked.size[1]:
+        return None
+    return _encoder(asked, pooled=lambda tokens: tokens[:, :count].mean(dim=1))
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Transformers tells what it leaves out, and shows bars."""
@@ -362,20 +403,26 @@ _encoder = partial(_transformers, unused=_UNUSED)
 ORIGINALS: dict[str, Build] = {
     "Beit": _timm_beit,
     "BeitModel": _beit,
+    "BlipVisionModel": _encoder,
     "CLIPVisionModel": partial(_encoder, tokens=_all_normed),
     "Data2VecVisionModel": _beit,
     "DINOv3ViTModel": _encoder,
     "DeiTModel": _encoder,
     "Dinov2Model": _encoder,
     "Dinov2WithRegistersModel": _encoder,
-    "Eva": _timm_eva,
+    "Eva": _timm_as_named,
     "IJepaModel": _encoder,
+    "NaFlexVit": _timm_as_named,
+    "Siglip2VisionModel": partial(_encoder, tokens=_patched),
+    "MetaClip2VisionModel": partial(_encoder, tokens=_all_normed),
+    "PixioModel": _pixio,
     "SiglipVisionModel": _encoder,
     "ViTMAEModel": partial(_encoder, tokens=_unmasked),
     "ViTMSNModel": _encoder,
     "ViTModel": _encoder,
     "SwinTransformer": partial(_timm_staged, build=staged_originals.timm_swin),
     "SwinTransformerV2": partial(_timm_staged, build=staged_originals.timm_swinv2),
+    "SwinTransformer3d": torchvision_swin3d,
     "Swinv2Model": partial(_encoder, pooled=_mean),
     "SwinModel": partial(_encoder, pooled=_mean),
     "VisionTransformer": _timm_vit,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import version
+from math import prod
 from typing import TYPE_CHECKING
 
 from inflate_zoo.conversion.originals import original_of
 from inflate_zoo.files.header import Header, TensorInfo
+from inflate_zoo.inflation.tensors import stacked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +44,9 @@ class _Patched:
     def __init__(self, checkpoint: Checkpoint, stem: TensorPlan, patch: tuple[int, int]) -> None:
         self._checkpoint, self._stem, self._patch = checkpoint, stem, patch
         (self._name,) = stem.sources
-        info = TensorInfo("F32", (*stem.shape[:2], *patch))
+        shape = (*stem.shape[:2], *patch)
+        self._matrix = len(checkpoint.header[self._name].shape) == 2
+        info = TensorInfo("F32", (shape[0], prod(shape[1:])) if self._matrix else shape)
         self.header: Header = {**checkpoint.header, self._name: info}
 
     def read(self, name: str) -> Tensor:
@@ -52,9 +56,11 @@ class _Patched:
         found = self._checkpoint.read(name)
         if name != self._name:
             return found
-        kernel = found.float().reshape(self._stem.shape)
+        kernel = stacked(self._stem, [found.float()])
         resized: Tensor = resample_patch_embed(kernel, list(self._patch))
-        return resized
+        if self._stem.channels_last:
+            resized = resized.permute(0, 2, 3, 1)
+        return resized.flatten(1) if self._matrix else resized
 
 
 def _told(understood: Understood, stem: TensorPlan, patch: tuple[int, int]) -> Understood:

@@ -44,6 +44,14 @@ FILES = (*WRITTEN, RECORD)
 _PACKAGES = ("torch", "safetensors", "huggingface_hub", "transformers", "timm")
 
 
+_OWN_DEPTH = (
+    "The source is 3D already: nothing was inflated, its weights are as they were.",
+    "Depths that windows do not divide are padded, and what is padded is masked; the original lets "
+    "it take part. In the plane, windows larger than the grid keep the biases of their places; the "
+    "original takes others. On such volumes the two differ; on all others they are equal.",
+)
+
+
 def _one_of(kind: str, known: Callable[[], Mapping[str, object]]) -> AfterValidator:
     def check(name: str) -> str:
         if name not in known():
@@ -154,7 +162,7 @@ class RecordedRecipe(_Recorded):
     """How a source was converted.
 
     Attributes:
-        scheme: How the stem gained depth.
+        scheme: How the stem gained depth; `None` where the source was 3D already.
         patch_depth: Patch size along depth, in voxels.
         volume: Default volume (depth, height, width) in voxels.
         channels: Input channels of the 3D network.
@@ -169,7 +177,7 @@ class RecordedRecipe(_Recorded):
         patch_size: In-plane patch (height, width) that the stem was resized to; `None` for its own.
     """
 
-    scheme: SchemeName
+    scheme: SchemeName | None
     patch_depth: Count
     volume: Triple
     channels: Count
@@ -264,6 +272,8 @@ class Conversion:
     def notes(self) -> list[str]:
         """What a user should know, one sentence each."""
         notes = [*self.plan.notes, *(self.fed.notes if self.fed else ())]
+        if self.recipe.scheme is None:
+            notes += _OWN_DEPTH
         if self.recipe.patch_size is not None:
             own, made = self.plan.architecture.patch_size, self.recipe.patch_size
             notes.append(

@@ -43,26 +43,31 @@ def _copied(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
     return tensors[0]
 
 
-def _plane_kernel(kernel_oihw: Tensor, recipe: Recipe) -> Tensor:
-    """The stem's 2D kernel in float64, of the patch that the recipe asks for."""
-    kernel = kernel_oihw.double()
-    return kernel if recipe.patch_size is None else resize_patch(kernel, recipe.patch_size)
+def _own_kernel(kernel: Tensor, recipe: Recipe) -> Tensor:
+    """The source's kernel in float64; a 2D one of the patch that the recipe asks for."""
+    exact = kernel.double()
+    return exact if recipe.patch_size is None else resize_patch(exact, recipe.patch_size)
 
 
 def _stem_kernel(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
-    (kernel_oihw,) = tensors
+    (kernel,) = tensors
     if recipe.normalization is None:
         # Schemes are linear: fewer channels first is the smaller tensor.
-        summed = to_channels(_plane_kernel(kernel_oihw, recipe), recipe.channels)
-        return SCHEMES[recipe.scheme].inflate(summed, recipe.patch_depth)
-    return to_channels(_folded(kernel_oihw, recipe, recipe.normalization), recipe.channels)
+        summed = to_channels(_own_kernel(kernel, recipe), recipe.channels)
+        return _inflated(summed, recipe)
+    return to_channels(_folded(kernel, recipe, recipe.normalization), recipe.channels)
 
 
-def _folded(kernel_oihw: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
+def _inflated(kernel: Tensor, recipe: Recipe) -> Tensor:
+    """A kernel (O, I, H, W), or (O, I, D, H, W) of a source that is 3D already, as the latter."""
+    if recipe.scheme is None:
+        return kernel
+    return SCHEMES[recipe.scheme].inflate(kernel, recipe.patch_depth)
+
+
+def _folded(kernel: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
     # The shift is taken after inflation: with `repeat` every slice adds its own.
-    kernel = _plane_kernel(kernel_oihw, recipe)
-    inflated = SCHEMES[recipe.scheme].inflate(kernel, recipe.patch_depth)
-    return fold_scale(inflated, normalization.std)
+    return fold_scale(_inflated(_own_kernel(kernel, recipe), recipe), normalization.std)
 
 
 def _stem_bias(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+AS_IT_IS = "as it is"
+
+
 def center(kernel_oihw: Tensor, depth: int) -> Tensor:
     """Put the 2D kernel into the middle slice, zeros elsewhere: equal slices give the 2D response.
 
@@ -100,6 +103,11 @@ class Scheme:
     def __call__(self, kernel_oihw: Tensor, depth: int) -> Tensor:
         """Inflate a kernel: `inflate` with its arguments and result."""
         return self.inflate(kernel_oihw, depth)
+
+
+def scheme_text(scheme: str | None) -> str:
+    """How a stem gained depth, for people; `None` of a source that is 3D already."""
+    return scheme or AS_IT_IS
 
 
 def _middle(depth: int) -> tuple[float, ...]:

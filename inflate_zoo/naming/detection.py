@@ -7,7 +7,7 @@ from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameErr
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.patterns import match_header
-from inflate_zoo.naming.towers import complete_towers
+from inflate_zoo.naming.towers import complete_towers, is_volume
 from inflate_zoo.naming.unsupported import is_known, unfinished, unsupported
 
 
@@ -23,8 +23,8 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
         key = next((part for part in family.sections.values() if part in config), None)
     if key is None:
         return config, ""
-    # CLIP's own rule: a vision_config_dict, where given, replaces the section.
-    if model_type == "clip" and config.get(f"{key}_dict") is not None:
+    # A rule of CLIP's and its heir's: a vision_config_dict, where given, replaces the section.
+    if model_type in ("clip", "metaclip_2") and config.get(f"{key}_dict") is not None:
         key = f"{key}_dict"
     part = config.get(key)
     if part is None:
@@ -44,14 +44,15 @@ def known_by_wrapper(families: Mapping[str, Family], prefix: str) -> list[Family
 
 
 def _fitting(families: Mapping[str, Family], header: Header) -> list[Family]:
-    """The families that cover the file best: known by a wrapper, fewest names left over."""
-    ranks: dict[str, tuple[int, int]] = {}
+    """The families that cover the file best: of its dimensions, known by a wrapper, fewest left."""
+    ranks: dict[str, tuple[bool, int, int]] = {}
     for name, family in families.items():
         towers = complete_towers(family, header)
         for prefix in towers:
             told = bool(known_by_wrapper({name: family}, prefix))
             if told or "*" in family.wrappers:
-                rank = (0 if told else 1, _unknown(family, prefix, header, towers))
+                other = is_volume(family, header, prefix) != (family.dimensions == 3)
+                rank = (other, 0 if told else 1, _unknown(family, prefix, header, towers))
                 ranks[name] = min(rank, ranks.get(name, rank))
     best = min(ranks.values(), default=None)
     return [families[name] for name, rank in ranks.items() if rank == best]

@@ -59,8 +59,22 @@ class Windows(NamedTuple):
     merge_depth: bool
 
 
+class Depth(NamedTuple):
+    """What a 3D network has along depth.
+
+    Attributes:
+        patch: Depth of its stem's kernel, in voxels.
+        volume: Depth of its default volume, in voxels.
+        windows: Its windows over depth; `None` where it has none.
+    """
+
+    patch: int
+    volume: int
+    windows: Windows | None
+
+
 class Form2D(BaseModel, ABC):
-    """A 2D encoder, as it is read off a header and a config.
+    """A 2D encoder, as it is read off a header and a config; or one that is 3D already.
 
     Attributes:
         in_channels: Channels of the input.
@@ -88,6 +102,11 @@ class Form2D(BaseModel, ABC):
     @property
     def window(self) -> int | None:
         """Height of the windows in which its tokens see one another; `None` where all see all."""
+        return None
+
+    @property
+    def own_depth(self) -> Depth | None:
+        """What it has along depth, where it is 3D already; `None` of a 2D encoder."""
         return None
 
     @abstractmethod

@@ -13,16 +13,19 @@ from inflate_zoo import convert, load, verify
 from inflate_zoo.cli import app
 from inflate_zoo.conversion import originals, patched
 from inflate_zoo.conversion.inspection import inspect_source
-from inflate_zoo.errors import VerificationError
+from inflate_zoo.errors import UsageError, VerificationError
 from inflate_zoo.inflation import roles, tensors
 from inflate_zoo.inflation.roles import ROLES
 from tests.support.checkpoints import (
     beit_original,
     build_transformers,
+    moco_v3,
     save_dino_pth,
+    save_swin3d,
     save_timm,
     save_transformers,
 )
+from tests.support.clip_towers import save_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
 BY = "its stem resized by timm"
@@ -50,7 +53,9 @@ def test_transformers_models_are_proved_behind_another_patch(kind, patch, tmp_pa
     assert BY in found["reference"]
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip", "beit", "beit_rectangular", "data2vec"])
+@pytest.mark.parametrize(
+    "kind", ["clip", "siglip", "siglip2_vision", "pixio", "beit", "beit_rectangular", "data2vec"]
+)
 def test_those_of_square_patches_are_proved_behind_another_square_one(kind, tmp_path):
     source = save_transformers(kind, tmp_path / "source")
     square = proof_of(convert(source, tmp_path / "square", patch_size=(6, 6), scheme="average"))
@@ -64,7 +69,16 @@ def test_those_of_square_patches_are_proved_behind_another_square_one(kind, tmp_
 
 @pytest.mark.parametrize("patch", [(6, 6), (6, 12)])
 @pytest.mark.parametrize(
-    "kind", ["augreg", "deit_distilled", "clip", "beit_timm", "dinov3_timm", "eva02_timm_split"]
+    "kind",
+    [
+        "augreg",
+        "deit_distilled",
+        "clip",
+        "naflex_timm",
+        "beit_timm",
+        "dinov3_timm",
+        "eva02_timm_split",
+    ],
 )
 def test_timm_models_are_proved_behind_another_patch(kind, patch, tmp_path):
     source = save_timm(kind, tmp_path / "source")
@@ -80,7 +94,9 @@ def test_timm_models_are_proved_behind_another_patch(kind, patch, tmp_path):
 def test_original_files_are_proved_behind_another_patch(tmp_path):
     torch.save(beit_original(), tmp_path / "beit_base_patch16_224_pt22k.pth")
     (tmp_path / "dino").mkdir()
-    for source in (tmp_path / "beit_base_patch16_224_pt22k.pth", save_dino_pth(tmp_path / "dino")):
+    torch.save(moco_v3(), tmp_path / "vit-s-300ep.pth.tar")
+    files = [tmp_path / "beit_base_patch16_224_pt22k.pth", tmp_path / "vit-s-300ep.pth.tar"]
+    for source in [*files, save_dino_pth(tmp_path / "dino"), save_clip(tmp_path / "clip")]:
         out = tmp_path / f"{source.stem}-out"
         found = proof_of(convert(source, out, patch_size=(12, 12), fold_normalization=True))
         assert found["passed"]
@@ -178,6 +194,12 @@ def test_the_sources_own_patch_changes_not_a_byte(tmp_path):
     for file in sorted(plain.iterdir()):
         assert file.read_bytes() == (named / file.name).read_bytes(), file.name
     assert "patch_size" not in record_of(plain)["recipe"]
+
+
+def test_a_source_that_is_3d_already_takes_no_other_patch(tmp_path):
+    source = save_swin3d(tmp_path / "source")
+    with pytest.raises(UsageError, match="nothing is inflated, --patch-size has no use"):
+        convert(source, tmp_path / "out", patch_size=(8, 8))
 
 
 def test_inspect_foretells_it(tmp_path):

@@ -20,6 +20,7 @@ from timm.models._hub import save_for_hf
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torchvision.models.video.swin_transformer import SwinTransformer3d
 from transformers.utils import logging as hf_logging
 
 from tests.support.once import made_once
@@ -81,6 +82,11 @@ WORDS = _options(vocab_size=60, max_position_embeddings=12, bos_token_id=57, eos
 # As wide as the vision tower: only the prefix tells the two apart.
 TEXT = SIZES | WORDS | {"intermediate_size": 96, "num_hidden_layers": 1}
 TOWERS = {"vision_config": PLAIN, "text_config": TEXT}
+# Its images have no size: the table has rows for so many patches.
+NAFLEX = {name: value for name, value in PLAIN.items() if name != "image_size"} | {
+    "num_patches": 16
+}
+BLIP = TOWERS | {"text_config": TEXT | {"pad_token_id": 0, "sep_token_id": 59}}
 
 # The last grid is one window: 4 x 4.
 SWIN = _options(
@@ -151,6 +157,16 @@ TRANSFORMERS: dict[str, Kind] = {
     "clip_gelu": Kind(hf.CLIPVisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
     "siglip": Kind(hf.SiglipModel, HALF, TOWERS),
     "siglip_vision": Kind(hf.SiglipVisionModel, HALF),
+    "siglip2": Kind(hf.Siglip2Model, HALF, TOWERS | {"vision_config": NAFLEX}),
+    "siglip2_vision": Kind(hf.Siglip2VisionModel, HALF, NAFLEX),
+    "siglip2_no_head": Kind(hf.Siglip2VisionModel, HALF, NAFLEX | {"vision_use_head": False}),
+    "metaclip_2": Kind(hf.MetaClip2Model, CLIP, TOWERS | {"projection_dim": 24}),
+    "metaclip_2_vision": Kind(hf.MetaClip2VisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
+    "blip": Kind(hf.BlipForConditionalGeneration, CLIP, BLIP),
+    "blip_retrieval": Kind(hf.BlipForImageTextRetrieval, CLIP, BLIP),
+    "blip_vision": Kind(hf.BlipVisionModel, CLIP),
+    "pixio": Kind(hf.PixioModel, IMAGENET, DINO_V2),
+    "pixio_backbone": Kind(hf.PixioBackbone, IMAGENET, DINO_V2 | {"n_cls_tokens": 3}),
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
@@ -228,7 +244,7 @@ def _rewrite_as_bin(folder: Path) -> None:
 
 
 def _write_preprocessor(folder: Path, statistics: Statistics, vision: dict[str, Any]) -> None:
-    size, channels = vision["image_size"], vision["num_channels"]
+    size, channels = vision.get("image_size", 32), vision.get("num_channels", 3)  # BLIP has three
     height, width = size if isinstance(size, list) else (size, size)
     mean, std = [(values * channels)[:channels] for values in statistics]
     content = {
@@ -248,6 +264,7 @@ TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size
 NO_HEAD = {"num_classes": 0}
 HEAD = {"num_classes": 5}
 AUGREG = "vit_base_patch16_224.augreg_in21k"
+NAFLEX_TIMM = {"pos_embed_grid_size": (4, 4)}
 BEIT = "beit_base_patch16_224.in22k_ft_in22k_in1k"
 # Kind -> (architecture, arguments on top of TIMM_BASE).
 TIMM: dict[str, tuple[str, dict[str, Any]]] = {
@@ -263,6 +280,8 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "siglip": ("vit_base_patch16_siglip_224.webli", NO_HEAD),
     # As published: no class token, no qkv bias, final norm on all tokens, then the mean.
     "gap": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD),
+    "ijepa_timm": ("vit_huge_patch14_gap_224.in1k_ijepa", NO_HEAD),
+    "reg1": ("vit_small_patch14_reg4_dinov2.lvd142m", NO_HEAD | {"reg_tokens": 1}),  # as TIPS v2
     "gap_fc_norm": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD | {"fc_norm": True}),
     "avg_with_class_token": (AUGREG, HEAD | {"global_pool": "avg"}),
     "deit3": ("deit3_small_patch16_224.fb_in1k", HEAD),
@@ -272,6 +291,12 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "naflex_timm": ("naflexvit_base_patch16_siglip.v2_webli", NO_HEAD | NAFLEX_TIMM),
+    "naflex_timm_gap": ("naflexvit_base_patch16_gap.e300_s576_in1k", HEAD | NAFLEX_TIMM),
+    "naflex_timm_rectangular": (
+        "naflexvit_base_patch16_siglip.v2_webli",
+        NO_HEAD | {"pos_embed_grid_size": (4, 6), "patch_size": (8, 4)},
+    ),
     "dinov3_timm": ("vit_small_patch16_dinov3.lvd1689m", NO_HEAD),
     "dinov3_timm_qkvb": ("vit_small_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
     "dinov3_timm_gated": ("vit_small_plus_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
@@ -317,6 +342,13 @@ TIMM_STAGED: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_timm_clipped": (SWIN_ARCH, NO_HEAD | {"img_size": (48, 96)}),
     "swin_timm_padded": (SWIN_ARCH, NO_HEAD | {"img_size": (80, 112)}),
 }
+
+
+# The last grid is one window of 4 x 4 in the plane; windows are less deep than they are high.
+VIDEO_SWIN = _options(
+    patch_size=[2, 4, 4], embed_dim=16, depths=[2, 2, 2], num_heads=[2, 4, 4],
+    window_size=[3, 4, 4], mlp_ratio=2.0, num_classes=5,
+)  # fmt: skip
 
 
 def build_timm(kind: str, seed: int = 0, **overrides: Any) -> nn.Module:
@@ -488,6 +520,31 @@ def dinov2_original(*, registers: bool = True, seed: int = 0) -> dict[str, torch
     return state | {"mask_token": torch.zeros(1, 128)}
 
 
+def deit3_original(seed: int = 0) -> dict[str, Any]:
+    """DeiT III's own .pth: timm's names but for its layer scale, a table without a cls row."""
+    state = build_timm("deit3", seed).state_dict()
+    scales = {f"ls{number}.gamma": f"gamma_{number}" for number in (1, 2)}
+    for old, new in scales.items():
+        state = {name.replace(old, new): held for name, held in state.items()}
+    return {"model": state}
+
+
+def ijepa_original(seed: int = 0) -> dict[str, Any]:
+    """I-JEPA's own .pth.tar: the encoder beside its average, and the predictor's own blocks."""
+
+    def encoder(seed: int) -> dict[str, Any]:
+        model = build_timm("ijepa_timm", seed)
+        return {f"module.{name}": held for name, held in model.state_dict().items()}
+
+    predictor = {"module.predictor_blocks.0.norm1.weight": torch.ones(24)}
+    predictor["module.mask_token"] = torch.zeros(1, 1, 24)
+    return {
+        "encoder": encoder(seed), "target_encoder": encoder(seed + 1), "predictor": predictor,
+        "opt": {"state": {0: {"exp_avg": torch.zeros(4)}}, "param_groups": [{"params": [0]}]},
+        "epoch": 300, "loss": 0.1, "batch_size": 128, "world_size": 16, "lr": 1e-6,
+    }  # fmt: skip
+
+
 def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -> dict[str, Any]:
     """BEiT's own .pth: pre-trained, with a table for all blocks, or fine-tuned, with one in each.
 
@@ -513,21 +570,66 @@ def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -
     return {"model": state}
 
 
-def swin_original(seed: int = 0) -> dict[str, Any]:
-    """Swin's own .pth, as its main.py writes it: timm's names, merging at the end of a stage.
-
-    Masks and indices of positions stand in the file too.
-    """
-    model = build_timm("swin_timm", seed)
-    state = {
+def _own_swin_names(model: nn.Module) -> dict[str, Tensor]:
+    """A state of timm's as Swin's main.py writes it: merging at the end of a stage."""
+    return {
         re.sub(
             r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name
         ).replace("head.fc.", "head."): tensor
         for name, tensor in model.state_dict().items()
     }
+
+
+def swinv2_original(kind: str = "swinv2_timm", seed: int = 0) -> dict[str, Any]:
+    """SwinV2's own .pth: Swin's names, masks, indices and coordinates of positions in the file."""
+    model = build_timm(kind, seed)
+    state = _own_swin_names(model)
+    held = ("relative_position_index", "relative_coords_table", "attn_mask")
+    state |= {name: each for name, each in model.named_buffers() if name.endswith(held)}
+    return {"model": state}
+
+
+def swin_original(seed: int = 0) -> dict[str, Any]:
+    """Swin's own .pth: masks and indices of positions stand in the file too."""
+    state = _own_swin_names(build_timm("swin_timm", seed))
     state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16, dtype=torch.int64)
     state["layers.0.blocks.1.attn_mask"] = torch.zeros(16, 16, 16)
     return {"model": state}
+
+
+def build_swin3d(seed: int = 0, **overrides: Any) -> nn.Module:
+    """The random torchvision model that `save_swin3d` writes: the reference network."""
+    options = VIDEO_SWIN | overrides
+    with torch.random.fork_rng():
+        return randomize(SwinTransformer3d(**options), seed)
+
+
+def save_swin3d(
+    folder: Path, *, dtype: torch.dtype | None = None, seed: int = 0, **overrides: Any
+) -> Path:
+    """Save a small Video-Swin of torchvision's as it publishes them: one bare .pth file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = build_swin3d(seed, **overrides).to(dtype or torch.float32)
+    torch.save(model.state_dict(), folder / "swin3d_t-7615ae03.pth")
+    return folder / "swin3d_t-7615ae03.pth"
+
+
+def video_swin_original(seed: int = 0) -> dict[str, Any]:
+    """Video-Swin's own .pth, as mmaction writes it, of the same weights as torchvision's.
+
+    Its names are those of Swin's own file under `backbone.`, a head and words on the training
+    beside it.
+    """
+    state = {}
+    for name, tensor in build_swin3d(seed).state_dict().items():
+        parts = name.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.").split(".")
+        if parts[0] == "features":
+            stage, merges = divmod(int(parts[1]), 2)
+            inner = ["downsample"] if merges else ["blocks"]
+            parts = ["layers", str(stage), *inner, *parts[2:]]
+        prefix = "cls_head.fc_cls." if parts[0] == "head" else "backbone."
+        state[prefix + ".".join(parts).removeprefix("head.")] = tensor
+    return {"meta": {"epoch": 30, "mmaction_version": "0.15.0"}, "state_dict": state}
 
 
 def moco_v3(seed: int = 0) -> dict[str, Any]:

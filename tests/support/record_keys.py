@@ -19,6 +19,7 @@ from tests.support.checkpoints import (
     TIMM_STAGED,
     TRANSFORMERS,
     beit_original,
+    build_swin3d,
     build_timm,
     dinov2_original,
     moco_v3,
@@ -26,7 +27,10 @@ from tests.support.checkpoints import (
     save_timm,
     save_transformers,
     swin_original,
+    swinv2_original,
+    video_swin_original,
 )
+from tests.support.clip_towers import clip_state, clip_tower, clip_training
 
 KEYS = Path(__file__).parents[1] / "keys"
 
@@ -48,7 +52,11 @@ SCHEMES: dict[str, list[str]] = {
     "hf_dinov3": ["dinov3", "dinov3_gated", "dinov3_rectangular", "dinov3_no_bias"],
     "hf_clip": ["clip", "clip_vision", "clip_vision_projection", "clip_gelu"],
     "hf_siglip": ["siglip", "siglip_vision"],
+    "hf_siglip2": ["siglip2", "siglip2_vision", "siglip2_no_head"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],
+    "hf_metaclip_2": ["metaclip_2", "metaclip_2_vision"],
+    "hf_blip": ["blip", "blip_retrieval", "blip_vision"],
+    "hf_pixio": ["pixio", "pixio_backbone"],
     "hf_beit": [
         "beit",
         "beit_bare",
@@ -77,12 +85,15 @@ SCHEMES: dict[str, list[str]] = {
 }
 TIMM_KINDS = {
     "timm_vit": [
-        kind for kind in TIMM if not any(name in kind for name in ("beit", "dinov3", "eva02"))
+        kind
+        for kind in TIMM
+        if not any(name in kind for name in ("beit", "dinov3", "eva02", "naflex"))
     ],
     "timm_dinov3": [kind for kind in TIMM if "dinov3" in kind],
     "timm_eva02": ["eva02_timm", "eva02_timm_rectangular"],
     "timm_eva02_split": ["eva02_timm_split", "eva02_timm_clip"],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
+    "timm_naflex": [kind for kind in TIMM if "naflex" in kind],
     "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
     "timm_swinv2": [kind for kind in TIMM_STAGED if kind.startswith("swinv2_")],
 }
@@ -91,7 +102,8 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin"]
+    own = ["dino", "moco_v3", "beit", "swin", "swinv2", "open_clip"]
+    return [*SCHEMES, *TIMM_KINDS, *own, "torchvision_swin3d", "video_swin"]
 
 
 def record(definition: str) -> dict[str, Any]:
@@ -112,6 +124,18 @@ def record(definition: str) -> dict[str, Any]:
         ]
     elif definition == "swin":
         cases = [_pickled_case("swin_original", swin_original(), "Swin's main.py")]
+    elif definition == "open_clip":
+        cases = [
+            _pickled_case("open_clip", clip_state(clip_tower(layers=2)), "OpenAI's clip"),
+            _pickled_case("open_clip_training", clip_training(layers=2), "OpenCLIP's main.py"),
+        ]
+    elif definition == "swinv2":
+        cases = [_pickled_case("swinv2_original", swinv2_original(), "SwinV2's main.py")]
+    elif definition == "torchvision_swin3d":
+        case = _pickled_case("swin3d", dict(build_swin3d().state_dict()), "torchvision's swin3d_t")
+        cases = [case]
+    elif definition == "video_swin":
+        cases = [_pickled_case("video_swin", video_swin_original(), "Video-Swin's mmaction")]
     elif definition == "dino":
         cases = [_dino_case(full=True), _dino_case(full=False)]
         cases += [

@@ -12,7 +12,7 @@ from inflate_zoo.hub.addresses import is_local
 from inflate_zoo.inflation.schemes import SCHEMES
 
 RANDOM, SLICES = "random", "2d"
-_KEYS = ("family", "arch", "weights", "patch")
+_KEYS = ("family", "arch", "weights", "patch_size")
 _ARMS = (SLICES, *SCHEMES)
 
 
@@ -26,7 +26,7 @@ class ArmSource:
         family: As `convert --family`; likewise the others.
         arch: timm architecture of a bare file.
         weights: Which copy in a training file.
-        patch: Height and width in pixels that the stem is resized to, as `convert --patch-size`.
+        patch_size: As `convert --patch-size`: height and width in pixels.
     """
 
     plain: str
@@ -34,12 +34,12 @@ class ArmSource:
     family: str | None = None
     arch: str | None = None
     weights: str | None = None
-    patch: tuple[int, int] | None = None
+    patch_size: tuple[int, int] | None = None
 
     @property
     def told_apart(self) -> tuple[str, ...]:
         """What tells it from other arms of its source, in words."""
-        patch = f"patch {self.patch[0]}x{self.patch[1]}" if self.patch else ""
+        patch = "" if self.patch_size is None else "patch {}x{}".format(*self.patch_size)
         return tuple(filter(None, (self.weights, patch)))
 
 
@@ -67,7 +67,7 @@ def parse_arm(text: str) -> ArmSource:
                 f"'{text}' says two things: ':{ending}' and another",
                 hint="name the source twice, once with each",
             )
-        said: Any = _patch(text, value) if field == "patch" else value
+        said: Any = _patch(text, value) if field == "patch_size" else value
         found = replace(found, plain=plain, **{field: said})
     return found
 
@@ -76,8 +76,8 @@ def _patch(text: str, value: str) -> tuple[int, int]:
     sides = value.replace("x", ",").split(",")
     if len(sides) != 2 or not all(re.fullmatch("[1-9][0-9]{0,3}", side) for side in sides):
         raise UsageError(
-            f"'{text}': patch '{value}' is not two numbers H,W",
-            hint="give height and width in pixels: patch=16,16",
+            f"'{text}': patch size '{value}' is not two numbers H,W",
+            hint="give height and width in pixels: patch_size=16,16",
         )
     return int(sides[0]), int(sides[1])
 

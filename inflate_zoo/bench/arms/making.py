@@ -24,7 +24,7 @@ from inflate_zoo.errors import UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
-from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.inflation.schemes import AS_IT_IS, SCHEMES, scheme_text
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.networks.backbone import read_backbone_config
 from inflate_zoo.networks.base import BackboneConfig
@@ -147,10 +147,16 @@ def resolve_arms(
                 "checkpoint",
                 hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
             )
-        if source.patch is not None and found.converted(source):
+        if source.patch_size is not None and found.converted(source):
             raise UsageError(
                 f"'{Path(source.plain).name}' holds converted weights, whose patch is what it is",
                 hint="name the 2D source, or convert it again with --patch-size",
+            )
+        if source.arm and found.is_3d(source):
+            raise UsageError(
+                f"'{Path(source.plain).name}' is 3D already and has one arm, {AS_IT_IS}: "
+                f"':{source.arm}' has no use",
+                hint=f"leave out ':{source.arm}'",
             )
         backbones.append(found.backbone(source, channels))
         count += len(_arms_of(source, wanted, named, found))
@@ -171,8 +177,8 @@ def _random_too(wanted: ArmRequest) -> bool:
 def _arms_of(
     source: ArmSource, wanted: ArmRequest, named: Sequence[ArmSource], found: FoundSources
 ) -> list[str]:
-    """Schemes and `2d` of a source; converted weights are one arm, whatever their scheme is."""
-    if found.converted(source):
+    """Schemes and `2d` of a source; weights that are 3D are one arm, whatever their scheme is."""
+    if found.converted(source) or found.is_3d(source):
         return [""]
     if source.arm:
         return [source.arm]
@@ -206,12 +212,15 @@ class _Maker:
         """The arm of a source and scheme; of converted weights, whatever theirs is."""
         found = self._sources.find(source)
         if not self._sources.converted(source):
-            patch = self._sources.form(source).patch_size
-            return [self._made(source, "inflated", scheme, self.patch_depth(patch))]
+            form = self._sources.form(source)
+            if form.own_depth is not None:
+                return [self._made(source, "inflated", AS_IT_IS)]
+            depth = self.patch_depth(form.patch_size)
+            return [self._made(source, "inflated", scheme, depth, self._channels)]
         stated = None
         if (found.folder / RECIPE).exists():
             recipe = read_conversion(found.folder, found.name).recipe
-            stated = recipe.scheme
+            stated = scheme_text(recipe.scheme)
             wanted = self._protocol.network.fold_normalization
             if wanted and not recipe.fold_normalization:
                 self._say(
@@ -222,21 +231,27 @@ class _Maker:
 
     def slices(self, source: ArmSource) -> list[Arm]:
         """The slice-by-slice baseline of a source."""
-        return [self._made(source, "2d", "center", 1)]
+        return [self._made(source, "2d", "center", 1, self._channels)]
 
     def _made(
-        self, source: ArmSource, kind: Literal["inflated", "2d"], scheme: str, depth: int
+        self,
+        source: ArmSource,
+        kind: Literal["inflated", "2d"],
+        scheme: str,
+        depth: int | None = None,
+        channels: int | None = None,
     ) -> Arm:
+        """A source converted; one that is 3D already as it is, without depth and channels."""
         found = self._sources.find(source)
         fold = self._protocol.network.fold_normalization
         options = Options(
-            scheme,
+            None if scheme == AS_IT_IS else scheme,
             depth,
             None,
-            self._channels,
+            channels,
             fold_normalization=fold,
             normalization=self._normalization,
-            patch_size=source.patch,
+            patch_size=source.patch_size,
         )
         folder = self._convert(source, found, options)
         return self._described(found, folder, kind, scheme, source.told_apart)
@@ -250,6 +265,8 @@ class _Maker:
         told_apart: tuple[str, ...],
     ) -> Arm:
         config = read_backbone_config(folder, found.name)
+        if scheme == AS_IT_IS:  # channels are summed when a trial is built, as others' were before
+            config = config.model_copy(update={"in_channels": self._channels})
         origin = f"{found.address}@{found.commit}" if found.repo else found.name
         arm = "2d" if kind == "2d" else scheme or "converted"
         label = " ".join((found.name, *told_apart, arm))
@@ -275,9 +292,8 @@ class _Maker:
         def make() -> None:
             nonlocal told
             told = True  # the conversion itself says what it guesses
-            self._say(
-                f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
-            )
+            deep = f", patch depth {options.patch_depth}" if options.patch_depth else ""
+            self._say(f"converting {found.name}, {scheme_text(options.scheme)}{deep}")
             convert_source(self._sources.planned(source), folder, Request(options))
             if self._sources.digests(found) != files:
                 raise UsageError(

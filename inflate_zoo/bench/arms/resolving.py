@@ -46,6 +46,10 @@ class FoundSources:
         """Whether a source is converted already."""
         return (self.find(source).config or {}).get("model_type") in CONFIGS
 
+    def is_3d(self, source: ArmSource) -> bool:
+        """Whether a source that is to be converted is 3D already."""
+        return not self.converted(source) and self.form(source).own_depth is not None
+
     def form(self, source: ArmSource) -> Form2D:
         """The architecture of a source that is to be converted, its patch as it is asked for.
 
@@ -55,7 +59,7 @@ class FoundSources:
         plain = replace(source, arm="")
         if plain not in self._forms:
             plan = self.planned(source).understood.plan
-            self._forms[plain] = form_with_patch(plan, source.patch)
+            self._forms[plain] = form_with_patch(plan, source.patch_size)
         return self._forms[plain]
 
     def planned(self, source: ArmSource) -> Planned:
@@ -111,8 +115,9 @@ def lone_backbone(name: str, channels: int) -> BackboneConfig:
 
 def sketch(form: Form2D, channels: int) -> BackboneConfig:
     """A backbone of an architecture; how deep its patches are to be, the data will say."""
-    depth = form.patch_size[0]
+    own, side = form.own_depth, form.patch_size[0]
+    patch, depth = (side, side) if own is None else (own.patch, own.volume)
     height, width = (n * step for n, step in zip(form.native_grid, form.stride, strict=True))
     return form.inflated(
-        channels=channels, patch_depth=depth, volume=(depth, height, width), stem_bias=True
+        channels=channels, patch_depth=patch, volume=(depth, height, width), stem_bias=True
     )

@@ -12,6 +12,7 @@ from typing import Protocol
 from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.engines.engine import Ended, Shown, Tally, reason
+from inflate_zoo.bench.engines.needs import Needs
 from inflate_zoo.bench.engines.processes import Processes
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.trials.leases import holder
@@ -26,9 +27,12 @@ class Local:
 
     Attributes:
         devices: One entry for each trial at a time, its device; `None` is the best there is.
+        memory: Bytes of main memory that trials may take together: fewer run at a time where it
+            does not hold more. `None` does not count.
     """
 
     devices: tuple[str | None, ...]
+    memory: int | None = None
 
     def run(self, trials: Sequence[TrialFolder], demands: Resources, shown: Shown) -> Tally:
         """Run trials, wait for those that other processes hold, and say how all ended.
@@ -42,11 +46,13 @@ class Local:
             UsageError: A folder is no trial, or there is no such device; before any trial starts.
             WorkError: A trial could not even fail, as its folder cannot be written.
         """
-        for trial in trials:
-            if not trial.done:
-                trial.require_ready()
-        shown.begin(trials, len(self.devices))
-        course = _Course(tuple(trials), self.devices, shown)
+        waiting = [trial for trial in trials if not trial.done]
+        for trial in waiting:
+            trial.require_ready()
+        most = len(self.devices)
+        needs = None if self.memory is None else Needs(waiting, self.memory, most)
+        shown.begin(trials, needs.at_once if needs else most)
+        course = _Course(tuple(trials), self.devices, shown, needs)
         with self._workers(demands, shown) as workers:
             try:
                 while not course.over:
@@ -103,9 +109,14 @@ class _Course:
     """Which trials wait, run and have ended; each that runs has a slot, and so a device."""
 
     def __init__(
-        self, trials: Sequence[TrialFolder], devices: tuple[str | None, ...], shown: Shown
+        self,
+        trials: Sequence[TrialFolder],
+        devices: tuple[str | None, ...],
+        shown: Shown,
+        needs: Needs | None = None,
     ) -> None:
         self._trials, self._devices, self._shown = trials, devices, shown
+        self._needs = needs
         self._began = time.time()
         self._waiting = {trial.folder: trial for trial in trials}
         self._running: dict[Path, int] = {}
@@ -127,6 +138,8 @@ class _Course:
             slot = self._slot(folder) if self._due(folder) else None
             if slot is None:
                 continue
+            if self._needs and not self._needs.fits(trial, self._running):
+                return  # nor may a smaller one go first: this one would wait for ever
             del self._waiting[folder]
             if others := self._on(self._devices[slot]):
                 self._beside.update((folder, *others))
@@ -161,6 +174,7 @@ class _Course:
             if how == "failed":
                 say(f"trial {folder.name} failed: {reason(trial)}")
             self._shown.ended(trial, how)
+            self._learn(trial)
 
     def tally(self) -> Tally:
         """How all ended."""
@@ -168,6 +182,13 @@ class _Course:
             tuple(trial for trial in self._trials if self._ended[trial.folder] == "done"),
             tuple((t, reason(t)) for t in self._trials if self._ended[t.folder] == "failed"),
         )
+
+    def _learn(self, trial: TrialFolder) -> None:
+        """What a trial took tells how many fit beside each other."""
+        if self._needs is None or not (told := self._needs.ended(trial)):
+            return
+        self._shown.say(told)
+        self._shown.change(self._needs.at_once)
 
     def _due(self, folder: Path) -> bool:
         seen = self._held.get(folder)

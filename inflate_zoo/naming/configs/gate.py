@@ -47,7 +47,7 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "always_partition": rules.UNSET,
         "strict_img_size": rules.FLAG,
         "init_values": rules.number(0, 1e6),
-        "pos_embed": rules.word("", "none", "learn"),
+        "pos_embed": rules.word("", "none", "learn", "learned"),
         "reg_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "norm_layer": rules.word("layernorm"),
         "act_layer": rules.word("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swish"),
@@ -66,6 +66,10 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "rope_type": rules.word("cat", "dinov3"),
         "rope_temperature": rules.number(1, 1e6),
         "ref_feat_shape": rules.PIXELS,
+        "pos_embed_grid_size": rules.PIXELS,
+        "pos_embed_interp_mode": rules.word("bicubic", "bilinear"),
+        **_known("pos_embed_ar_preserving pos_embed_antialias", rules.FLAG),
+        "pos_embed_align_corners": rules.FLAG,
     }
 )
 # Training only: of no effect on an encoder whose weights are given.
@@ -140,6 +144,7 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "hidden_act": rules.word(*sorted(ACTIVATION_NAMES)),
         "mlp_ratio": rules.RATIO,
         "num_register_tokens": rules.whole(0, rules.MOST_REGISTERS),
+        "n_cls_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "layer_scale_init_value": rules.number(0, 1e6),
         **_known("qkv_bias use_swiglu_ffn use_mean_pooling", rules.FLAG),
         **_known("use_relative_position_bias use_shared_relative_position_bias", rules.FLAG),
@@ -152,6 +157,7 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "window_size": rules.whole(1, rules.MOST_WINDOW),
         "pretrained_window_sizes": rules.TRAINED,
         "use_absolute_embeddings": rules.UNSET,
+        "num_patches": rules.whole(1, rules.MOST_WIDTH),
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -173,6 +179,7 @@ _AROUND: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("pool_scales use_auxiliary_head auxiliary_loss_weight auxiliary_channels"),
         **_known("auxiliary_num_convs auxiliary_concat_input add_fpn segmentation_indices"),
         **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale"),
+        **_known("image_text_hidden_size label_smoothing"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")
@@ -197,7 +204,7 @@ _OPEN_CLIP_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "image_size": rules.or_null(rules.PIXELS),
     }
 )
-# Of the projection, for training, or of OpenCLIP's own tower, which timm's name overrides.
+# Of the projection, for training, or of a tower of OpenCLIP's own, which timm's name overrides.
 _OPEN_CLIP_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
     {
         **_known("timm_model_pretrained timm_proj_bias timm_drop timm_drop_path patch_dropout"),
@@ -208,11 +215,36 @@ _OPEN_CLIP_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("scale_heads scale_attn_inner scale_attn scale_fc"),
     }
 )
+# What a tower of OpenCLIP's own takes of the same fields; no family has what is to be unset.
+_OPEN_CLIP_OWN: Mapping[str, rules.Rule] = MappingProxyType(
+    {
+        "layers": rules.whole(1, rules.MOST_BLOCKS),
+        **_known("width head_width", rules.WIDTH),
+        **_known("patch_size image_size", rules.PIXELS),
+        "mlp_ratio": rules.RATIO,
+        "ls_init_value": rules.or_null(rules.number(0, 1e6)),
+        "pool_type": rules.word("tok", "avg"),
+        **_known("no_ln_pre global_average_pool final_ln_after_pool", rules.FLAG),
+    }
+)
+_OPEN_CLIP_OWN_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
+    {
+        **_known("timm_model_name timm_model_pretrained timm_pool timm_proj timm_proj_bias"),
+        **_known("timm_drop timm_drop_path patch_dropout output_tokens n_queries"),
+        **_known("attn_pooler_queries attn_pooler_heads"),
+        "pos_embed_type": rules.word("learnable", "sin_cos_2d"),  # both stand in the file
+        **_known("attentional_pool input_patchnorm qk_norm scaled_cosine_attn", rules.UNSET),
+        **_known("scale_heads scale_attn_inner scale_attn scale_fc", rules.UNSET),
+        "block_type": rules.or_null(rules.word("default")),
+        **_known("act_kwargs norm_kwargs", rules.NULL),
+    }
+)
 _OPEN_CLIP_AROUND: Mapping[str, rules.Rule] = MappingProxyType(
     {
         **_known("vision_cfg text_cfg", rules.OBJECT),
         "multimodal_cfg": rules.or_null(rules.OBJECT),
-        **_known("embed_dim custom_text quick_gelu init_logit_scale init_logit_bias pad_id"),
+        "quick_gelu": rules.or_null(rules.FLAG),
+        **_known("embed_dim custom_text init_logit_scale init_logit_bias pad_id"),
         **_known("nonscalar_logit_scale cast_dtype output_dict"),
     }
 )
@@ -271,13 +303,14 @@ def transformers_fields(config: Fields, part: Fields, section: str) -> dict[str,
 
 
 def open_clip_fields(config: Fields) -> dict[str, Any]:
-    """What of an OpenCLIP config says which timm network its image tower is.
+    """What of an OpenCLIP config says what its image tower is, timm's or one of OpenCLIP's own.
 
     Args:
         config: open_clip_config.json, of which `model_cfg.vision_cfg` is there.
 
     Returns:
-        The fields of its image tower that shape an encoder.
+        The fields of its image tower that shape an encoder; `quick_gelu` among them where that is
+        OpenCLIP's own.
 
     Raises:
         ConfigError: A field is unknown, of the wrong type or out of its range.
@@ -288,7 +321,10 @@ def open_clip_fields(config: Fields) -> dict[str, Any]:
     _admit("model_cfg.", model, {}, _OPEN_CLIP_AROUND, file)
     _admit("preprocess_cfg.", fed, {}, _OPEN_CLIP_FED, file)
     section, vision = "model_cfg.vision_cfg.", model["vision_cfg"]
-    return _admit(section, vision, _OPEN_CLIP_ADMITTED, _OPEN_CLIP_LEFT_OUT, file)
+    if vision.get("timm_model_name"):
+        return _admit(section, vision, _OPEN_CLIP_ADMITTED, _OPEN_CLIP_LEFT_OUT, file)
+    fields = _admit(section, vision, _OPEN_CLIP_OWN, _OPEN_CLIP_OWN_LEFT_OUT, file)
+    return {**fields, "quick_gelu": model.get("quick_gelu") is True}
 
 
 def correct(file: str) -> str:

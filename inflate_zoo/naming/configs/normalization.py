@@ -105,6 +105,7 @@ PROCESSORS: Mapping[str, _Defaults] = MappingProxyType(
         "DINOv3ViTImageProcessor": _Defaults(*_IMAGENET),
         "DeiTImageProcessor": _Defaults(*_HALF),
         "LevitImageProcessor": _Defaults(*_IMAGENET),
+        "Siglip2ImageProcessor": _Defaults(*_HALF),
         "SiglipImageProcessor": _Defaults(*_HALF),
         "ViTImageProcessor": _Defaults(*_HALF),
         "VivitImageProcessor": _Defaults(*_HALF, 1 / 127.5, "offset", shifted=True),

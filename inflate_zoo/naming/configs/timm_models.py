@@ -12,6 +12,7 @@ from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.timm_beit import BEIT
 from inflate_zoo.naming.configs.timm_eva import EVA
+from inflate_zoo.naming.configs.timm_naflex import NAFLEX
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
 from inflate_zoo.naming.configs.timm_swin import SWIN, SWINV2
 from inflate_zoo.naming.configs.timm_vit import VIT
@@ -28,6 +29,7 @@ TIMM_NETWORKS: Mapping[str, TimmNetwork] = MappingProxyType(
         "Eva": EVA,
         "SwinTransformer": SWIN,
         "SwinTransformerV2": SWINV2,
+        "NaFlexVit": NAFLEX,
     }
 )
 _LONGEST_NAME = 200  # characters

@@ -6,6 +6,7 @@ from inflate_zoo.naming.readers.eva02 import EVA02
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.swin import SWIN
 from inflate_zoo.naming.readers.swinv2 import SWINV2
+from inflate_zoo.naming.readers.video_swin import VIDEO_SWIN
 from inflate_zoo.naming.readers.vit import VIT
 
 READERS: dict[str, Reader] = {
@@ -15,4 +16,5 @@ READERS: dict[str, Reader] = {
     "eva02": EVA02,
     "swin": SWIN,
     "swinv2": SWINV2,
+    "video_swin": VIDEO_SWIN,
 }

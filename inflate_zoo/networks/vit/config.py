@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import (
@@ -26,7 +26,7 @@ from inflate_zoo.networks.columns import TableConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pool = Literal["cls", "mean", "cls_dist"]
+Pool = Literal["cls", "mean", "cls_dist", "prefix"]
 
 MODEL_TYPE: Final = "inflated_vit"
 
@@ -43,9 +43,12 @@ class VitForm(Form2D):
         norm_eps: Epsilon of every LayerNorm.
         position_grid: Grid (height, width) of the position table in the file, in tokens.
         position_prefix: Leading rows of the position table that belong to prefix tokens.
+        reg_tokens: Learned tokens after those: registers, or class tokens where there are several.
+        position_resizing: How the table is resized for another grid, as the original does: a name
+            in `positions.RESIZINGS`.
         final_norm: Norm on all `tokens`, on the `pooled` vector, or `none`.
-        pool: What `forward` returns: the cls token, the mean of the patch tokens, or the mean of
-            the cls and the distillation token.
+        pool: What `forward` returns: the cls token, the mean of the patch tokens, that of the cls
+            and the distillation token, or that of all prefix tokens.
     """
 
     patch_fixed: ClassVar[str] = ""
@@ -61,6 +64,7 @@ class VitForm(Form2D):
     patch_size: Pair = Field(strict=False)
     position_grid: Pair = Field(strict=False)
     position_prefix: Count
+    position_resizing: Literal["bicubic", "bilinear"] = "bicubic"
     cls_token: bool
     dist_token: bool
     reg_tokens: Count
@@ -83,12 +87,22 @@ class VitForm(Form2D):
             raise ValueError("pool 'cls' needs cls_token")
         if self.pool == "cls_dist" and not (self.cls_token and self.dist_token):
             raise ValueError("pool 'cls_dist' needs cls_token and dist_token")
+        if self.pool == "prefix" and not self.num_prefix_tokens:
+            raise ValueError("pool 'prefix' needs prefix tokens")
         if self.position_prefix > self.num_prefix_tokens:
             raise ValueError(
                 f"position_prefix {self.position_prefix} exceeds the {self.num_prefix_tokens} "
                 "prefix tokens"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The usual resizing is not said, as it was not when there was no other."""
+        said: dict[str, Any] = dump(self)
+        if self.position_resizing == "bicubic":
+            said.pop("position_resizing", None)
+        return said
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -145,8 +159,12 @@ class VitConfig(TableConfig, VitForm):
         prefix, grid = self.position_prefix, self.position_grid
         depth = target.grid_size[0]
         fitted = depth_table(line, depth, table)
-        plane = resize_in_plane(table, prefix, grid, target.position_grid)
+        plane = resize_in_plane(table, prefix, grid, target.position_grid, self.position_resizing)
         return {**tensors, "pos_embed": plane, "depth_embed": fitted}
+
+    def without_weights(self) -> Self:
+        """Without what weights alone bring, and what a segmenter does not use."""
+        return super().without_weights().model_copy(update={"position_resizing": "bicubic"})
 
     def memory(self, tokens: int) -> tuple[int, int]:
         """Bytes of inference at its widest, and bytes that training keeps.

@@ -23,8 +23,8 @@ ARCH = "vit_base_patch16_224.mae"
         (f"a.pth:arch={ARCH}:2d", ArmSource("a.pth", "2d", arch=ARCH)),
         (f"a.pth:2d:arch={ARCH}", ArmSource("a.pth", "2d", arch=ARCH)),
         ("a.pth:family=dino:weights=student", ArmSource("a.pth", family="dino", weights="student")),
-        ("org/name:patch=16,12", ArmSource("org/name", patch=(16, 12))),
-        ("org/name:patch=8x8:2d", ArmSource("org/name", "2d", patch=(8, 8))),
+        ("org/name:patch_size=16,12", ArmSource("org/name", patch_size=(16, 12))),
+        ("org/name:patch_size=8x8:2d", ArmSource("org/name", "2d", patch_size=(8, 8))),
         ("hf-hub:org/name", ArmSource("hf-hub:org/name")),
         ("hf-hub:org/name:2d", ArmSource("hf-hub:org/name", "2d")),
         ("https://huggingface.co/org/name:average",
@@ -43,7 +43,7 @@ def test_a_source_and_what_it_says(text, expected):
         ("org/name:Center", "org/name:center"),
         ("a.pth:archi=x", "a.pth:arch=x"),
         ("a.pth:weight=ema", "a.pth:weights=ema"),
-        ("org/name:path=8,8", "org/name:patch=8,8"),
+        ("org/name:patchsize=8,8", "org/name:patch_size=8,8"),
     ],
 )
 def test_a_misspelt_ending_is_answered(text, meant):
@@ -60,12 +60,12 @@ def test_an_option_without_a_value_is_refused():
 @pytest.mark.parametrize("value", ["8", "8,8,8", "8,", "0,8", "8,-8", "a,b", "8.5,8", "8,99999"])
 def test_a_patch_is_two_numbers(value):
     with pytest.raises(UsageError, match="is not two numbers H,W"):
-        parse_arm(f"org/name:patch={value}")
+        parse_arm(f"org/name:patch_size={value}")
 
 
 def test_what_tells_arms_of_one_source_apart_is_said_in_words():
     assert parse_arm("org/name:2d").told_apart == ()
-    assert parse_arm("a.pth:patch=8,4:weights=ema").told_apart == ("ema", "patch 8x4")
+    assert parse_arm("a.pth:patch_size=8,4:weights=ema").told_apart == ("ema", "patch 8x4")
 
 
 def test_a_file_that_is_called_so_is_no_misspelling(tmp_path, monkeypatch):
@@ -74,7 +74,9 @@ def test_a_file_that_is_called_so_is_no_misspelling(tmp_path, monkeypatch):
     assert parse_arm("run:averge") == ArmSource("run:averge")
 
 
-@pytest.mark.parametrize("text", ["a:2d:average", "a:arch=x:arch=y", "a:patch=8,8:patch=4,4"])
+@pytest.mark.parametrize(
+    "text", ["a:2d:average", "a:arch=x:arch=y", "a:patch_size=8,8:patch_size=4,4"]
+)
 def test_what_is_said_twice_is_refused(text):
     with pytest.raises(UsageError, match="says two things"):
         parse_arm(text)

@@ -84,14 +84,14 @@ def test_the_backbone_of_converted_weights_is_their_own_and_another_is_a_sketch(
 
 def test_another_patch_is_another_form_of_one_source(vit, tmp_path, counted):
     found = FoundSources(tmp_path / "cache")
-    own, coarse = found.form(parse_arm(str(vit))), found.form(parse_arm(f"{vit}:patch=8,6"))
+    own, coarse = found.form(parse_arm(str(vit))), found.form(parse_arm(f"{vit}:patch_size=8,6"))
     assert (own.patch_size, coarse.patch_size) == ((4, 4), (8, 6))
     assert coarse.native_grid == own.native_grid
-    drawn = found.backbone(parse_arm(f"{vit}:patch=8,6"), 1)
+    drawn = found.backbone(parse_arm(f"{vit}:patch_size=8,6"), 1)
     assert (drawn.patch_size, drawn.volume) == ((8, 6), (8, 16, 12))
     assert counted["find_any"] == [str(vit)]
     with pytest.raises(UsageError, match="patch size 32x32 is far from the source's 4x4"):
-        found.form(parse_arm(f"{vit}:patch=32,32"))
+        found.form(parse_arm(f"{vit}:patch_size=32,32"))
 
 
 def test_what_a_bare_file_lacks_is_told_as_an_ending_of_its_source(tmp_path):

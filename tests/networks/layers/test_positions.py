@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import resample_abs_pos_embed
+from transformers.models.siglip2.modeling_siglip2 import Siglip2VisionEmbeddings
 
 from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane
 
@@ -29,6 +30,18 @@ def test_resizing_is_timms(dtype, prefix, grid, target, seed):
     assert torch.equal(got, expected)
     assert torch.equal(got[:, :prefix], before[:, :prefix])
     assert torch.equal(table, before)
+
+
+@few
+@given(side=sides, target=st.tuples(sides, sides), seed=st.integers(0, 99))
+def test_bilinear_resizing_is_that_of_siglip_2_naflex(side, target, seed):
+    table = random(seed, 1, side * side, 6)
+    got = resize_in_plane(table, 0, (side, side), target, "bilinear")
+    plane, rows = table.view(side, side, 6), target[0] * target[1]
+    expected = Siglip2VisionEmbeddings.resize_positional_embeddings(
+        plane, torch.tensor([target]), max_length=rows
+    )
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 
 
 def test_height_comes_before_width():
