@@ -1,8 +1,9 @@
-"""Measured conversion errors at real size: `python benchmarks/errors.py`, from the checkout.
+"""Measured errors of conversions: `python benchmarks/errors.py [--tiny] [--only FAMILY]`.
 
 Each family's checkpoint is saved by its own library with the real dimensions and RANDOM
 weights, converted with `center` and `average` (what is 3D already as it is), and proved against
-that library. Prints Markdown.
+that library; and again with the small dimensions that the tests have, where the greater of the
+errors counts. Prints Markdown.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from tests.support.clip_towers import QUICK, save_clip
 
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
 _VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
-_384 = {"image_size": 384}
+_VIT_384 = _VIT | {"image_size": 384}
 _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
 _NAFLEX = {name: size for name, size in _VIT.items() if name != "image_size"} | {"num_patches": 256}
@@ -64,7 +65,7 @@ SOURCES = {
     "hf_siglip2": ("SigLIP 2 NaFlex B/16", "siglip2_vision", _NAFLEX),
     "hf_beit": ("BEiT-B/16, a table per block", "beit", _VIT),
     "hf_beit, shared": ("BEiT-B/16, a shared table", "beit_cls", _VIT),
-    "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit", _VIT | _384),
+    "hf_beit, larger": ("BEiT-B/16, 384 px, resized for the proof", "beit_large_grid", _VIT_384),
     "hf_data2vec_vision": ("data2vec-B/16", "data2vec_classifier", _VIT),
     "hf_dinov3": ("DINOv3-B/16", "dinov3", _VIT),
     "hf_dinov3, gated": ("DINOv3-B/16 with a gate", "dinov3_gated", _VIT),
@@ -72,7 +73,7 @@ SOURCES = {
     "hf_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2", _SWIN | _WINDOW_8),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "hf_metaclip_2": ("MetaCLIP 2 B/16 inside a full one", "metaclip_2", _VIT),
-    "hf_blip": ("BLIP-B/16, 384 px", "blip", _VIT | _384),
+    "hf_blip": ("BLIP-B/16, 384 px", "blip", _VIT_384),
     "hf_pixio": ("Pixio-B/16, 256 px, 8 class tokens", "pixio", _PIXIO),
     "open_clip": ("CLIP-B/16, quick GELU", QUICK, _CLIP | {"patch_size": 16}),
     "timm_vit, augreg": ("ViT-B/16", "augreg", _TIMM),
@@ -130,25 +131,42 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     return save_transformers(kind, folder, **options)
 
 
+def measured(name: str, kind: str, options: dict[str, object]) -> tuple[list[float], str]:
+    """Errors over the root mean square of the original's tokens, by scheme, and what was asked."""
+    errors, reference = [], ""
+    with tempfile.TemporaryDirectory() as folder:
+        source = _save(name, kind, options, Path(folder) / "source")
+        for scheme in (None,) if name in _OWN_DEPTH else _SCHEMES:
+            made = convert(source, Path(folder) / (scheme or "out"), scheme=scheme)
+            proof = json.loads((made / "conversion.json").read_text())["verification"]
+            errors.append(proof["max_error_over_rms"])
+            reference = proof["reference"]
+    return errors, reference
+
+
+def tiny(name: str) -> float:
+    """The greatest error of the schemes, at the size of the tests."""
+    return max(measured(name, SOURCES[name][1], {})[0])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="one family")
-    only = parser.parse_args().only
+    parser.add_argument("--tiny", action="store_true", help="that column alone: a minute")
+    asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    print("| family | source (random weights) | center | average | compared with |")
-    print("| --- | --- | --- | --- | --- |")
+    large = [] if asked.tiny else ["center", "average"]
+    head = ["family", "source (random weights)", *large, "tiny"]
+    head += [] if asked.tiny else ["compared with"]
+    print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
     for name, (label, kind, options) in SOURCES.items():
-        if only and only != name.split(",")[0]:
+        if asked.only and asked.only != name.split(",")[0]:
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            source = _save(name, kind, options, Path(folder) / "source")
-            errors = []
-            for scheme in (None,) if name in _OWN_DEPTH else _SCHEMES:
-                made = convert(source, Path(folder) / (scheme or "out"), scheme=scheme)
-                proof = json.loads((made / "conversion.json").read_text())["verification"]
-                errors.append(f"{proof['max_error_over_rms']:.1e}")
-            errors += ["as it is"] * (len(_SCHEMES) - len(errors))
-        print(f"| {name} | {label} | {' | '.join(errors)} | {proof['reference']} |", flush=True)
+        errors, reference = ([], "") if asked.tiny else measured(name, kind, options)
+        told = [f"{error:.1e}" for error in errors]
+        told += ["as it is"] * (len(errors) == 1)
+        row = [name, label, *told, f"{tiny(name):.1e}"]
+        print(f"| {' | '.join(row + [reference] * bool(reference))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,39 @@ new_tensor([1, 2]) ==> new_tensor([0, 1])
 padding = { default = "after_shift" } ==> padding = { default = "before_shift" }
 == timm-clips-whole: timm clips both sides of a plane
 clipping = { default = "axis" } ==> clipping = { default = "plane" }
+@@ inflate_zoo/networks/layers/windows.py | conversion/test_volumes.py
+== video-depth-last: a row of a 3D table counts depth innermost
+rows: Tensor = (depth * (2 * table[1] - 1) + height) * (2 * table[2] - 1) + width ==> rows: Tensor = (width * (2 * table[1] - 1) + height) * (2 * table[0] - 1) + depth
+@@ inflate_zoo/networks/swin/network.py | conversion/test_volumes.py
+== video-bias-transposed: the bias of query and key is that of key and query
+[rows].permute(2, 0, 1) ==> [rows].permute(2, 1, 0)
+== video-shift-first: the first block of each pair is shifted
+shifted=i % 2 == 1 ==> shifted=i % 2 == 0
+@@ inflate_zoo/networks/layers/grids.py | conversion/test_volumes.py
+== video-depth-unshifted: windows stand still along depth
+deep = 0 if grid[0] <= window[0] or not shifted else window[0] // 2 ==> deep = 0
+@@ inflate_zoo/conversion/volumes.py | conversion/test_volumes.py
+== video-one-window: the proof never sees windows shifted over depth
+"any volume": 2 * windows.depth ==> "any volume": windows.depth
+@@ converters/video_swin.toml | naming/readers/test_video_swin.py
+== video-table-repeated: a table that has depth is repeated over it once more
+-"patch_embed.bias" = "stem_bias"
++"patch_embed.bias" = "stem_bias"
++"stages.{}.blocks.{}.attn.relative_position_bias_table" = "window_table"
+@@ inflate_zoo/inflation/recipe.py | inflation/test_recipe.py
+== video-one-channel: the colours of what is 3D already are summed
+(options.channels or 1) if own is None else form.in_channels ==> options.channels or 1
+== video-inflated: what says how to inflate is passed over in silence
+        _refuse_inflation(options) ==>         pass
+@@ inflate_zoo/naming/detection.py | naming/test_detection.py
+== rank-unheeded: of two kinds of the same names the stem's rank tells nothing
+!= (family.dimensions == 3) ==> != is_volume(family, header, prefix)
+@@ inflate_zoo/conversion/staged_originals.py | conversion/test_staged_originals.py
+== coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
+if not torch.allclose(held, buffer, atol=1e-4): ==> if False:
+@@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
+== upernet-first-token: of several tokens along depth the first is read
+config.volume[0] // 2 // tap.stride[0] ==> 0 // tap.stride[0]
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config

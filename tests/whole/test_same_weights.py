@@ -45,6 +45,11 @@ CLIP: Renamings = {
     r"\.layer_norm(\d)\.": r".norm\1.",
     r"^pre_layrnorm\.": "norm_pre.",
 }
+BLIP: Renamings = {
+    r"\.self_attn\.qkv\.": ".attn.qkv.",
+    r"\.self_attn\.projection\.": ".attn.proj.",
+}
+PIXIO: Renamings = {r"^embeddings\.cls_token$": "reg_token"}  # eight of them
 BEIT: Renamings = {
     r"\.attention\.attention\.relative_position_bias\.": ".attn.",
     r"\.lambda_(\d)$": r".gamma_\1",
@@ -113,6 +118,12 @@ PAIRS = {
         "siglip_vision", "siglip", CLIP,
         stated={"hidden_act": "gelu"}, left="head", more="attn_pool",
     ),
+    "hf_metaclip_2": Pair("metaclip_2_vision", "clip", CLIP, more="head"),
+    "hf_blip": Pair("blip_vision", "augreg", CLIP | BLIP, stated=EPS, more="head"),
+    "hf_ijepa": Pair("ijepa", "ijepa_timm", stated=EPS, left="pooler"),
+    "hf_pixio": Pair(
+        "pixio", "ijepa_timm", PIXIO, arguments={"reg_tokens": 8}, apart=("pool",)
+    ),
     "hf_beit": Pair(
         "beit_bare", "beit_timm", BEIT,
         stated=EPS, arguments={"num_classes": 0}, apart=("table_resizing",),
@@ -136,7 +147,7 @@ OTHERWISE = {
     "hf_dinov2_with_registers": "timm adds the cls token's position to the token: other tensors",
     "hf_vit_msn": "timm has no such architecture",
     "hf_data2vec_vision": "timm has no such architecture",
-    "hf_ijepa": "timm's has another pooling",
+    "hf_siglip2": "its stem is a matrix in both files: test_naflex.py has the pair",
 }
 
 
@@ -156,7 +167,7 @@ def as_timm(state, pair, expected):
             name = re.sub(pattern, new, name)
         found[name] = tensor
     for name in expected:
-        if name.endswith((".attn.qkv.weight", ".attn.qkv.bias")):
+        if name.endswith((".attn.qkv.weight", ".attn.qkv.bias")) and name not in found:
             parts = [found.pop(name.replace("qkv", part)) for part in "qkv"]
             found[name] = torch.cat(parts)
         if name.endswith((".attn.q_bias", ".attn.v_bias")):

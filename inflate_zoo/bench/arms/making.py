@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from inflate_zoo.bench.arms.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
+from inflate_zoo.bench.arms.checking import require_arm, require_one_use
 from inflate_zoo.bench.arms.resolving import FoundSources, lone_backbone
 from inflate_zoo.bench.arms.sources import RECIPE
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
@@ -138,26 +139,10 @@ def resolve_arms(
     names = dict.fromkeys(wanted.sources)
     named = tuple(parse_arm(source) for source in names if source != RANDOM)
     found, channels = FoundSources(cache), 3 if rule == "rgb" else 1
-    _require_one_use(wanted, named, protocol, found)
+    require_one_use(wanted.normalization, named, protocol, found)
     backbones, count = [], 0
     for source in named:
-        if source.arm == SLICES and found.converted(source):
-            raise UsageError(
-                f"'{Path(source.plain).name}' holds converted weights; '2d' needs the 2D "
-                "checkpoint",
-                hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
-            )
-        if source.patch_size is not None and found.converted(source):
-            raise UsageError(
-                f"'{Path(source.plain).name}' holds converted weights, whose patch is what it is",
-                hint="name the 2D source, or convert it again with --patch-size",
-            )
-        if source.arm and found.is_3d(source):
-            raise UsageError(
-                f"'{Path(source.plain).name}' is 3D already and has one arm, {AS_IT_IS}: "
-                f"':{source.arm}' has no use",
-                hint=f"leave out ':{source.arm}'",
-            )
+        require_arm(source, found)
         backbones.append(found.backbone(source, channels))
         count += len(_arms_of(source, wanted, named, found))
     if _random_too(wanted):
@@ -182,7 +167,10 @@ def _arms_of(
         return [""]
     if source.arm:
         return [source.arm]
-    beside = wanted.slices and replace(source, arm=SLICES) not in named
+    # Whatever its windows over depth, slice by slice a source is one network.
+    alike = [other for other in named if other.bare == source.bare]
+    beside = wanted.slices and not any(other.arm == SLICES for other in alike)
+    beside = beside and next(other for other in alike if not other.arm) is source
     return [*wanted.schemes, *[SLICES] * beside]
 
 
@@ -218,8 +206,7 @@ class _Maker:
             depth = self.patch_depth(form.patch_size)
             return [self._made(source, "inflated", scheme, depth, self._channels)]
         stated = None
-        if (found.folder / RECIPE).exists():
-            recipe = read_conversion(found.folder, found.name).recipe
+        if recipe := self._sources.recipe(source):
             stated = scheme_text(recipe.scheme)
             wanted = self._protocol.network.fold_normalization
             if wanted and not recipe.fold_normalization:
@@ -227,11 +214,11 @@ class _Maker:
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
                 )
-        return [self._described(found, found.folder, "inflated", stated, source.told_apart)]
+        return [self._described(found, found.folder, "inflated", stated, source.words)]
 
     def slices(self, source: ArmSource) -> list[Arm]:
         """The slice-by-slice baseline of a source."""
-        return [self._made(source, "2d", "center", 1, self._channels)]
+        return [self._made(source.bare, "2d", "center", 1, self._channels)]
 
     def _made(
         self,
@@ -251,10 +238,12 @@ class _Maker:
             channels,
             fold_normalization=fold,
             normalization=self._normalization,
+            depth_window=source.depth_window,
+            merge_depth=source.merge_depth,
             patch_size=source.patch_size,
         )
         folder = self._convert(source, found, options)
-        return self._described(found, folder, kind, scheme, source.told_apart)
+        return self._described(found, folder, kind, scheme, source.words)
 
     def _described(
         self,
@@ -262,14 +251,14 @@ class _Maker:
         folder: Path,
         kind: Literal["inflated", "2d"],
         scheme: str | None,
-        told_apart: tuple[str, ...],
+        words: tuple[str, ...],
     ) -> Arm:
         config = read_backbone_config(folder, found.name)
         if scheme == AS_IT_IS:  # channels are summed when a trial is built, as others' were before
             config = config.model_copy(update={"in_channels": self._channels})
         origin = f"{found.address}@{found.commit}" if found.repo else found.name
         arm = "2d" if kind == "2d" else scheme or "converted"
-        label = " ".join((found.name, *told_apart, arm))
+        label = " ".join((found.name, *words, arm))
         spec = ArmSpec(
             label=label,
             kind=kind,
@@ -320,36 +309,6 @@ def _fed(folder: Path) -> Fed:
         return "unknown"
     recipe = read_conversion(folder).recipe
     return (recipe.normalization_basis or "unknown") if recipe.fold_normalization else "unfolded"
-
-
-def _require_one_use(
-    wanted: ArmRequest, named: Sequence[ArmSource], protocol: Protocol, found: FoundSources
-) -> None:
-    """Refuse a normalisation that is not that of the one source whose weights are made here.
-
-    Raises:
-        UsageError: It would be folded nowhere, or into weights of different origin.
-    """
-    if wanted.normalization is None:
-        return
-    what = "--mean and --std"
-    sources = {source.plain: source for source in named}
-    if not protocol.network.fold_normalization:
-        raise UsageError(
-            f"{what} have no use: protocol '{protocol.name}' folds no normalisation",
-            hint="leave them out, or add --set network.fold_normalization=true",
-        )
-    if len(sources) != 1:
-        raise UsageError(
-            f"{what} are those of one source, and {len(sources)} are compared",
-            hint=f"convert each with its own {what} and --fold-normalization, and name the folders",
-        )
-    (source,) = sources.values()
-    if found.converted(source):
-        raise UsageError(
-            f"{what} have no use: '{Path(source.plain).name}' holds converted weights",
-            hint="name the 2D source, or convert it again with them",
-        )
 
 
 def _random(arms: Sequence[Arm], maker: _Maker, alone: Sequence[BackboneConfig]) -> list[Arm]:

@@ -153,7 +153,7 @@ def _trained(
     logits = voxels * 4 * classes * _LOGITS
     if settings.freeze:  # one window at a time, and nothing kept of it
         return _BARE_BYTES + parameters * 4 + widest * copies + logits * train.dice_group
-    whole = (kept * copies + maps + logits) * train.dice_group
+    whole = ((kept + widest) * copies + maps + logits) * train.dice_group
     return _BARE_BYTES + parameters * _TRAINED + whole
 
 

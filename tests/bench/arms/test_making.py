@@ -135,13 +135,13 @@ def test_a_source_with_another_patch_is_an_arm_of_its_own(make, sources):
     patches = {label: arm.spec.config.patch for label, arm in arms.items()}
     line = "random 3 blocks of width 16, patch"
     assert patches == {
-        "vit patch 8x8 center": (2, 8, 8),
-        "vit patch 8x8 2d": (1, 8, 8),
+        "vit patch_size=8,8 center": (2, 8, 8),
+        "vit patch_size=8,8 2d": (1, 8, 8),
         "vit average": (2, 4, 4),
         f"{line} 2x8x8": (2, 8, 8),
         f"{line} 2x4x4": (2, 4, 4),
     }
-    recipe = read_conversion(arms["vit patch 8x8 center"].weights).recipe
+    recipe = read_conversion(arms["vit patch_size=8,8 center"].weights).recipe
     assert recipe.patch_size == (8, 8)
     assert read_conversion(arms["vit average"].weights).recipe.patch_size is None
 
@@ -515,6 +515,9 @@ def test_its_weights_that_are_converted_already_are_taken_likewise(make, tmp_pat
     ready = convert(video, tmp_path / "mine", fold_normalization=True)
     arms = make(ready, slices=True)
     assert list(arms) == ["mine as it is"]
+    wanted = ArmRequest((str(ready), str(video)), ("center",), random=True)
+    found = resolve_arms(wanted, tiny_protocol(), "sum", make.cache)
+    assert found.count == 3  # two sources, one random network
     spec = arms["mine as it is"].spec
     assert (spec.scheme, spec.config.in_channels) == ("as it is", 1)
     assert arms["mine as it is"].weights == ready
@@ -537,3 +540,37 @@ def test_it_has_no_other_arm(make, tmp_path, arm):
     video = save_swin3d(tmp_path / "video", **VIDEO_SWIN)
     with pytest.raises(UsageError, match=f"has one arm, as it is: ':{arm}' has no use"):
         make(f"{video}:{arm}")
+
+
+SMALL_SWIN = {
+    "image_size": 16, "patch_size": 2, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4,
+    "embed_dim": 8,
+}  # fmt: skip
+
+
+def test_windows_over_depth_are_arms_of_their_own(make, tmp_path):
+    swin = save_transformers("swin", tmp_path / "swin", **SMALL_SWIN)
+    plain, window, merged = f"{swin}", f"{swin}:depth_window=2", f"{swin}:merge_depth:average"
+    arms = make(plain, window, merged, random=True, slices=True)
+    labels = [label for label in arms if not label.startswith("random")]
+    assert labels == [
+        "swin center", "swin 2d", "swin depth_window=2 center", "swin merge_depth average",
+    ]  # fmt: skip
+    configs = {label: arms[label].spec.config for label in labels}
+    told = {label: (c.depth_window, c.merge_depth) for label, c in configs.items()}
+    assert list(told.values()) == [(4, False), (4, False), (2, False), (4, True)]
+    assert configs["swin merge_depth average"].levels[-1].stride == (4, 4, 4)
+    assert len({arm.spec.weights for arm in arms.values()} - {""}) == 4
+    randoms = {label for label in arms if label.startswith("random")}
+    assert len(randoms) == 3
+    wanted = ArmRequest((plain, window, merged), ("center",), random=True, slices=True)
+    assert resolve_arms(wanted, tiny_protocol(), "sum", make.cache).count == len(arms)
+
+
+def test_an_arm_without_windows_of_its_own_is_what_it_was(make, tmp_path):
+    """The default is said nowhere: neither its label nor its trial's name knows of it."""
+    swin = save_transformers("swin", tmp_path / "swin", **SMALL_SWIN)
+    spec = make(swin)["swin center"].spec
+    same = make(f"{swin}:depth_window=4")["swin depth_window=4 center"].spec
+    assert spec.weights == same.weights
+    assert spec.model_copy(update={"label": ""}) == same.model_copy(update={"label": ""})
