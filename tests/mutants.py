@@ -124,6 +124,31 @@ positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
 == table-naflex-bicubic: every table is resized as timm does
 target.position_grid, self.position_resizing) ==> target.position_grid)
+@@ inflate_zoo/networks/aimv2/network.py | networks/aimv2/test_network.py
+== norm-after-position: the patches are normed after the positions are added
+self.patch_norm(self.patch_embed(x)) + positions ==> self.patch_norm(self.patch_embed(x) + positions)
+== rms-is-layer-norm: the blocks' norms take the mean off
+-        self.norm1 = nn.RMSNorm(dim, eps=eps)
++        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=False)
+== aimv2-plane-only: a computed plane hides the table of depth
+self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> self._plane().unsqueeze(1) + 0 * self.depth_embed.unsqueeze(2)
+@@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
+== table-cropped-stretched: RADIO's table is stretched over the grid
+size=(max(size), max(size)), mode="bilinear") ==> size=size, mode="bilinear")
+== waves-height-first: computed positions begin with the row
+(columns.sin(), columns.cos(), rows.sin(), rows.cos()) ==> (rows.sin(), rows.cos(), columns.sin(), columns.cos())
+@@ converters/hf_aimv2.toml | naming/readers/test_aimv2.py whole/test_aimv2.py
+== aimv2-gate-second: the value is put before the gate
+{gate_proj,up_proj} ==> {up_proj,gate_proj}
+@@ converters/hf_radio.toml | whole/test_radio.py
+== radio-channels-last: a matrix over patches is read channel last
+"channels_first" ==> "channels_last"
+@@ inflate_zoo/naming/configs/normalization.py | whole/test_radio.py
+== conditioner-alone: what the processor does before the network's own normalisation is overlooked
+(m + s * n for m, s, n in ==> (n for m, s, n in
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== cropped-again: what was cropped is cropped again
+if self.position_resizing == "cropped" and ==> if False and
 @@ converters/hf_siglip2.toml | whole/test_naflex.py
 == stem-channels-first: a matrix over patches is read channel first
 "channels_last" ==> "channels_first"
@@ -165,6 +190,36 @@ half = tensors[0] / 2 ==> half = tensors[0]
 table.repeat(2 * recipe.windows.depth - 1, 1) ==> table.repeat_interleave(2 * recipe.windows.depth - 1, 0)
 == offset-depth-last: the coordinate of depth is taken for the width's
 new_tensor([1, 2]) ==> new_tensor([0, 1])
+@@ inflate_zoo/networks/layers/decomposed.py | networks/layers/test_decomposed.py
+== offsets-of-scaled: offsets are multiplied with the scaled query
+products = products_by_axis(query, tables, grid) ==> products = products_by_axis(query * channels**-0.5, tables, grid)
+== offsets-turned: a table's rows are read key minus query
+(places.unsqueeze(1) - places + made_for - 1) ==> (places - places.unsqueeze(1) + made_for - 1)
+== offsets-axes-swapped: height's table is read for the width
+made.append(product.view ==> made.insert(axis % 2, product.view
+== offsets-from-first: a table of a larger grid is read from its first row
+places + made_for - 1 ==> places + side - 1
+@@ inflate_zoo/networks/layers/grids.py | networks/layers/test_grids.py networks/sam/test_network.py
+== depth-padding-seen: the last windows are padded to the depth of the others, and see it
+parts = [(whole, window[0]), (depth - whole, depth - whole)] ==> parts = [(whole, window[0]), (depth - whole, window[0])]
+== plane-unpadded: windows reach no further than the plane
+Placement((slab, height, width), (deep, *window[1:]), ==> Placement((slab, height, width), (deep, min(height, window[1]), min(width, window[2])),
+@@ inflate_zoo/networks/sam/network.py | networks/sam/test_network.py
+== neck-unnormed: the neck's first norm is left out
+narrow = self.norm1(F.linear(x, self.conv1.weight.flatten(1))) ==> narrow = F.linear(x, self.conv1.weight.flatten(1))
+== neck-in-maps: decoders that read blocks train the neck
+return (self.neck,) if maps else () ==> return ()
+@@ inflate_zoo/networks/sam/config.py | networks/sam/test_config.py whole/test_sam_conversion.py
+== depth-table-random: depth's table is that of the height at first
+held = None if line is None else line.unsqueeze(0) ==> held = like.unsqueeze(0) if line is None else line.unsqueeze(0)
+== offsets-stay: tables of the whole grid are not resized
+for axis, side in zip(_AXES, target.table_sides(index), strict=True): ==> for axis, side in zip(_AXES, self.table_sides(index), strict=True):
+@@ inflate_zoo/inflation/roles.py | inflation/test_roles.py
+== neck-averaged: the neck's kernel follows the scheme
+SCHEMES["center"].inflate(kernel, kernel.shape[2]) ==> SCHEMES["average"].inflate(kernel, kernel.shape[2])
+@@ converters/timm_sam.toml | whole/test_sam_conversion.py
+== epsilon-of-meta: timm's blocks have the original's epsilon
+norm_eps = { path = "norm_eps" } ==> norm_eps = { default = 1e-6 }
 @@ converters/timm_swin.toml | whole/test_swin_conversion.py
 == timm-pads-first: timm pads a plane before it shifts it
 padding = { default = "after_shift" } ==> padding = { default = "before_shift" }
@@ -196,7 +251,7 @@ deep = 0 if grid[0] <= window[0] or not shifted else window[0] // 2 ==> deep = 0
         _refuse_inflation(options) ==>         pass
 @@ inflate_zoo/naming/detection.py | naming/test_detection.py
 == rank-unheeded: of two kinds of the same names the stem's rank tells nothing
-!= (family.dimensions == 3) ==> != is_volume(family, header, prefix)
+rank = family.dimensions + 2 if ==> rank = len(next(header[name].shape for name in stems)) if
 @@ inflate_zoo/conversion/staged_originals.py | conversion/test_staged_originals.py
 == coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
 if not torch.allclose(held, buffer, atol=1e-4): ==> if False:
@@ -360,7 +415,7 @@ scale = max(decimal.Decimal(old) / new, decimal.Decimal(1)) ==> scale = decimal.
 fold_scale(_inflated(_own_kernel(kernel, recipe), recipe) ==> fold_scale(_inflated(kernel.double(), recipe)
 @@ inflate_zoo/conversion/patched.py | conversion/test_patched.py
 == patch-image-size: the original's own image size stays as it was
-("image_size", image) ==> ("image_size", plan.architecture.native_grid)
+("patch_size", "image_size", "table_size") ==> ("patch_size",)
 @@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
 == role-by-rank: any 4-D tensor is inflated
 ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else output.role].make(

@@ -109,6 +109,7 @@ def _of_transformers(processor: Processor, _: int) -> Callable[[Tensor], Tensor]
     import torch
 
     plain = {"do_resize": False, "do_center_crop": False, "do_convert_rgb": False}
+    plain |= {"do_pad": False}  # SAM's processor pads to its own size
     feed = _made(processor.kind, {**processor.settings, **plain})
     patched = processor.kind in _PATCHED
 

@@ -9,7 +9,7 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion import staged_originals
+from inflate_zoo.conversion import sam_originals, staged_originals
 from inflate_zoo.conversion.references import (
     Asked,
     Build,
@@ -26,6 +26,7 @@ from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import network_in_memory, stacked
 from inflate_zoo.naming.patterns import bare_name, match_header
+from inflate_zoo.networks.aimv2.config import Aimv2Form
 from inflate_zoo.networks.base import Windows
 from inflate_zoo.networks.beit.config import BeitForm
 from inflate_zoo.networks.vit.config import VitForm
@@ -95,6 +96,8 @@ def _resized_by_timm(table: Tensor, old: tuple[int, int], new: tuple[int, int]) 
     flat = table.reshape(1, -1, table.shape[-1])
     prefix = flat.shape[1] - prod(old)
     resized: Tensor = resample_abs_pos_embed(flat, list(new), list(old), num_prefix_tokens=prefix)
+    if table.ndim == 4:  # height and width apart
+        return resized.reshape(1, *new, table.shape[-1])
     return resized.reshape(*table.shape[:-2], -1, table.shape[-1])
 
 
@@ -118,7 +121,7 @@ def _own_reference(
 
 
 # Classes that resize their position table themselves, in every pass.
-_RESIZING = frozenset({"NaFlexVit", "Siglip2VisionModel"})
+_RESIZING = frozenset({"NaFlexVit", "RadioModel", "Siglip2VisionModel"})
 
 
 class _CannotError(Exception):
@@ -126,11 +129,13 @@ class _CannotError(Exception):
 
 
 def _timm_vit(asked: Asked) -> Reference | None:
-    """A plain vision transformer of timm's; `None` where timm cannot take its tensors."""
+    """A vision transformer of timm's; `None` where timm cannot take its tensors."""
     import torch
     from timm.models.vision_transformer import VisionTransformer
 
     form, arch = asked.plan.architecture, asked.understood.arch
+    if isinstance(form, Aimv2Form):
+        return _timm_as_named(asked)
     if not isinstance(form, VitForm):
         return None
     if arch:
@@ -301,6 +306,8 @@ def _transformers(
     tokens: Tokens = _last,
     unused: tuple[str, ...] = (),
     pooled: Callable[[Tensor], Tensor] | None = None,
+    *,
+    sized: bool = True,
 ) -> Reference | None:
     """A class of transformers; `None` where transformers cannot take its tensors.
 
@@ -309,9 +316,11 @@ def _transformers(
         tokens: From the model, images and the number of patches to the tokens.
         unused: What the names of tensors begin with that the tokens do not need.
         pooled: From tokens to the pooled vector, where the model pools without weights.
+        sized: Whether it takes images of the size alone that its config states.
     """
     size = asked.size
-    fields = {**asked.understood.raw, "image_size": size[0] if size[0] == size[1] else size}
+    told = {"image_size": size[0] if size[0] == size[1] else size} if sized else {}
+    fields = {**asked.understood.raw, **told}
     state = {name: held for name, held in asked.state.items() if not name.startswith(unused)}
     model = _model_of(asked, fields, state, unused)
     if model is None:
@@ -338,7 +347,9 @@ def _model_of(
     import torch
     import transformers
 
-    kind = getattr(transformers, asked.plan.family.reference)
+    kind = getattr(transformers, asked.plan.family.reference, None)
+    if kind is None:  # early releases have no RADIO
+        return None
     with _quiet():
         try:
             with parsing(lambda _: _CannotError()), warnings.catch_warnings():
@@ -354,6 +365,26 @@ def _model_of(
     if lacking or info["mismatched_keys"] or info.get("error_msgs"):
         return None
     return model.eval()
+
+
+def _aimv2(asked: Asked) -> Reference | None:
+    """AIMv2 of transformers, whose computed positions follow the images."""
+    form = asked.plan.architecture
+    computed = isinstance(form, Aimv2Form) and form.positions == "sincos"
+    return _encoder(asked, sized=not computed)
+
+
+def _radio(asked: Asked) -> Reference | None:
+    """RADIO of transformers, which normalises its input itself and resizes its table."""
+    fields = asked.understood.raw
+    model = _model_of(asked, fields, asked.state, ("summary_idxs",))
+    if model is None:
+        return None
+    conditioner = model.make_preprocessor_external()
+    tokens = partial(_last, model)
+    return Reference(
+        called(model, "transformers"), lambda images: tokens(images, 0), None, conditioner
+    )
 
 
 def _beit(asked: Asked) -> Reference | None:
@@ -380,6 +411,39 @@ def _pixio(asked: Asked) -> Reference | None:
     return _encoder(asked, pooled=lambda tokens: tokens[:, :count].mean(dim=1))
 
 
+def _sam(asked: Asked) -> Reference | None:
+    """SAM's encoder of transformers, built at its own size and then told to take another."""
+    from torch import nn
+
+    table = "vision_encoder.pos_embed"
+    state = {f"vision_encoder.{name}": held for name, held in asked.state.items()}
+    positions = state.pop(table)
+    model = _model_of(asked, asked.understood.raw, state, (table,))
+    if model is None:
+        return None
+    encoder = model.vision_encoder
+    encoder.patch_embed.image_size = asked.size
+    encoder.pos_embed = nn.Parameter(positions, requires_grad=False)
+    return Reference(
+        called(model, "transformers"),
+        lambda images: sam_originals.tokens_of(model(images).last_hidden_state),
+        None,
+    )
+
+
+def _timm_sam(asked: Asked) -> Reference | None:
+    """SAM's encoder of timm, which pools by a mean; `None` where it cannot take its tensors."""
+    model = sam_originals.timm_sam(asked)
+    if model is None:
+        return None
+    by_timm = asked.plan.family.library == "timm" and not asked.plan.repooled
+    return Reference(
+        called(model, "timm"),
+        lambda images: sam_originals.tokens_of(model.forward_features(images)),
+        _mean if by_timm else None,
+    )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Transformers tells what it leaves out, and shows bars."""
@@ -401,6 +465,7 @@ _UNUSED = ("pooler.", "head.", "embeddings.mask_token")
 _encoder = partial(_transformers, unused=_UNUSED)
 # What differs between the classes of the libraries, by what a definition's `reference` names.
 ORIGINALS: dict[str, Build] = {
+    "Aimv2VisionModel": _aimv2,
     "Beit": _timm_beit,
     "BeitModel": _beit,
     "BlipVisionModel": _encoder,
@@ -413,6 +478,7 @@ ORIGINALS: dict[str, Build] = {
     "Eva": _timm_as_named,
     "IJepaModel": _encoder,
     "NaFlexVit": _timm_as_named,
+    "RadioModel": _radio,
     "Siglip2VisionModel": partial(_encoder, tokens=_patched),
     "MetaClip2VisionModel": partial(_encoder, tokens=_all_normed),
     "PixioModel": _pixio,
@@ -425,5 +491,7 @@ ORIGINALS: dict[str, Build] = {
     "SwinTransformer3d": torchvision_swin3d,
     "Swinv2Model": partial(_encoder, pooled=_mean),
     "SwinModel": partial(_encoder, pooled=_mean),
+    "SamVisionModel": _sam,
     "VisionTransformer": _timm_vit,
+    "VisionTransformerSAM": _timm_sam,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import version
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.conversion.originals import original_of
 from inflate_zoo.files.header import Header, TensorInfo
@@ -71,11 +71,20 @@ def _told(understood: Understood, stem: TensorPlan, patch: tuple[int, int]) -> U
     changed = replace(plan, architecture=plan.architecture.with_patch(patch), kept=kept)
     raw, arguments = dict(understood.raw), dict(understood.arguments)
     if plan.family.library == "transformers":
-        image = [n * side for n, side in zip(plan.architecture.native_grid, patch, strict=True)]
-        for field, sides in (("patch_size", patch), ("image_size", image)):
+        own = plan.architecture.patch_size
+        for field in ("patch_size", "image_size", "table_size"):  # in pixels
             entry = plan.family.config.get(field)
-            if entry is not None and entry.path is not None:
-                raw[entry.path] = sides[0] if sides[0] == sides[1] else list(sides)
+            if entry is None or entry.path is None:
+                continue
+            if (size := raw.get(entry.path, entry.default)) is not None:
+                raw[entry.path] = _resized(size, own, patch)
     if plan.family.library == "timm":
         arguments["patch_size"] = patch
     return replace(understood, plan=changed, raw=raw, arguments=arguments)
+
+
+def _resized(size: Any, old: tuple[int, int], new: tuple[int, int]) -> int | list[int]:
+    """A size of a config, one number or two, of as many patches as it was."""
+    sides = size if isinstance(size, list | tuple) else (size, size)
+    height, width = (n // p * q for n, p, q in zip(sides, old, new, strict=True))
+    return height if height == width else [height, width]

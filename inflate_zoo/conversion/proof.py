@@ -8,6 +8,7 @@ equal slices every depth token equals the 2D network's, on the slice times the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from inflate_zoo.files.checkpoints import Checkpoint
     from inflate_zoo.naming.configs.normalization import Feeding
+    from inflate_zoo.naming.definition import Normalization
     from inflate_zoo.naming.plan import TensorPlan
     from inflate_zoo.naming.understanding import Understood
 
@@ -93,12 +95,23 @@ def prove(
     Raises:
         UsageError: What builds the original of a source that is 3D already is missing.
     """
-    form = understood.plan.architecture
+    form = form_with_patch(understood.plan, recipe.patch_size)
+    sliced = form.own_depth is None
+    step = backbone_config(understood.plan, recipe).levels[-1].stride[0]
+    grid = (
+        _proof_grid(form.native_grid, recipe.windows, step // recipe.patch_depth)
+        if sliced
+        else (1, *form.native_grid)
+    )
+    original = _original(understood, checkpoint, recipe, grid[1:])
     feeder = None
     if fed is not None and recipe.normalization is not None:
-        feeder = feeder_of(fed, recipe.normalization, form.in_channels)
-    comparison = _on_slices if form.own_depth is None else on_volumes
-    compared = comparison(understood, checkpoint, recipe, feeder)
+        feeder = _feeder(fed, recipe.normalization, form.in_channels, original)
+    compared = (
+        _on_slices(understood, original, recipe, feeder, grid)
+        if sliced
+        else on_volumes(understood, original, recipe, feeder)
+    )
     narrowed = recipe.dtype in ("float16", "bfloat16")
 
     def measure(build: Build) -> dict[str, float]:
@@ -132,24 +145,39 @@ def prove(
 
 
 def _on_slices(
-    understood: Understood, checkpoint: Checkpoint, recipe: Recipe, feeder: Feeder | None
+    understood: Understood,
+    original: Reference,
+    recipe: Recipe,
+    feeder: Feeder | None,
+    grid: tuple[int, int, int],
 ) -> Compared:
     """The 3D network against its 2D original: stacks of equal slices, and a patch of any slices."""
-    form = form_with_patch(understood.plan, recipe.patch_size)
     step = backbone_config(understood.plan, recipe).levels[-1].stride[0]
-    merged = step // recipe.patch_depth
-    depth, *plane = _proof_grid(form.native_grid, recipe.windows, merged)
-    grid = (plane[0], plane[1])
-    size = tuple(n * step for n, step in zip(grid, form.stride, strict=True))
-    volumes = [(n * step, size[0], size[1]) for n in (depth, 1)]
-    original = _original(understood, checkpoint, recipe, grid)
+    strides = form_with_patch(understood.plan, recipe.patch_size).stride
+    size = tuple(n * stride for n, stride in zip(grid[1:], strides, strict=True))
+    volumes = [(n * step, size[0], size[1]) for n in (grid[0], 1)]
 
     def measure(build: Build) -> dict[str, float]:
         stack = _equal_slices(build(volumes[0]).eval(), original, recipe, understood, feeder)
         single = _any_volume(build(volumes[1]).eval(), original, recipe, understood, feeder)
         return {**stack, **single}
 
-    return Compared(original.built_by, (depth, *grid), measure)
+    return Compared(original.built_by, grid, measure)
+
+
+def _feeder(
+    fed: Feeding, normalization: Normalization, channels: int, original: Reference
+) -> Feeder:
+    """What feeds the original, up to its stem."""
+    if not fed.conditioned:
+        return feeder_of(fed, normalization, channels)
+    own = original.conditioner
+    if own is None:  # of our own form: mean and std are replayed
+        return feeder_of(replace(fed, processor=None), normalization, channels)
+    feeder = feeder_of(fed, normalization, channels)
+    if feeder.built_by is None:
+        return feeder
+    return replace(feeder, images=lambda pixels: own(feeder.images(pixels)))
 
 
 def _original(

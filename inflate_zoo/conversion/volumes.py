@@ -17,14 +17,12 @@ from inflate_zoo.conversion.measuring import (
     random_values,
     rms,
 )
-from inflate_zoo.conversion.originals import original_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.conversion.feeders import Feeder
     from inflate_zoo.conversion.references import Reference
-    from inflate_zoo.files.checkpoints import Checkpoint
     from inflate_zoo.inflation.recipe import Recipe
     from inflate_zoo.naming.understanding import Understood
     from inflate_zoo.networks.backbone import Backbone
@@ -32,25 +30,20 @@ if TYPE_CHECKING:
 
 
 def on_volumes(
-    understood: Understood, checkpoint: Checkpoint, recipe: Recipe, feeder: Feeder | None
+    understood: Understood, original: Reference, recipe: Recipe, feeder: Feeder | None
 ) -> Compared:
     """Our network against the 3D original, on random volumes.
 
     Args:
         understood: The source, understood; its network is 3D.
-        checkpoint: The source's tensors.
+        original: Its own library's network, at the plane it was trained on.
         recipe: The recipe of the conversion.
         feeder: Pixels to what the original takes, or `None` where nothing is folded.
-
-    Raises:
-        UsageError: What builds the original is missing.
-        VerificationError: It builds no such network.
     """
     form = understood.plan.architecture
     grid = form.native_grid
     height, width = (n * step for n, step in zip(grid, form.stride, strict=True))
     depths = depth_tokens(recipe.windows)
-    original = original_of(understood, checkpoint, grid)
 
     def measure(build: Build) -> dict[str, float]:
         errors: dict[str, float] = {}

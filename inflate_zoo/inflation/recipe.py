@@ -230,17 +230,18 @@ def _windows(options: Options, form: Form2D) -> Windows | None:
     Raises:
         UsageError: Some are asked for of a network that has none.
     """
-    if form.window is not None:
-        return Windows(options.depth_window or form.window, options.merge_depth)
-    given = {"--depth-window": options.depth_window is not None}
-    given |= {"--merge-depth": options.merge_depth}
-    if any(given.values()):
-        names = " and ".join(name for name, there in given.items() if there)
+    useless = {"--depth-window": options.depth_window is not None and form.window is None}
+    useless |= {"--merge-depth": options.merge_depth and not form.merges}
+    if any(useless.values()):
+        lacks = "merges" if form.window is not None else "has no windows and merges"
+        names = " and ".join(name for name, there in useless.items() if there)
         raise UsageError(
-            f"the network has no windows and merges no tokens: {names} has no use for it",
+            f"the network {lacks} no tokens: {names} has no use for it",
             hint=f"leave out {names}",
         )
-    return None
+    if form.window is None:
+        return None
+    return Windows(options.depth_window or form.window, options.merge_depth)
 
 
 def _folded(

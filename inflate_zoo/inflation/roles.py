@@ -104,6 +104,13 @@ def _offset_kernel(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
     return kernel.new_zeros(len(kernel), 3).index_copy_(1, kernel.new_tensor([1, 2]).long(), kernel)
 
 
+def _neck_kernel(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
+    # As deep as it is high, and `center` whatever the scheme: where depth ends there are zeros, of
+    # which an average would take its share.
+    (kernel,) = tensors
+    return SCHEMES["center"].inflate(kernel, kernel.shape[2])
+
+
 _COPY = Fate(_copied, computed=False)
 ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
     {
@@ -115,6 +122,7 @@ ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
         "offset_kernel": Fate(_offset_kernel, computed=False),
         "merge_norm": Fate(_merge_norm, computed=False),
         "merge_kernel": Fate(_merge_kernel, computed=False),
+        "neck_kernel": Fate(_neck_kernel, computed=False),
         "stem_kernel": Fate(_stem_kernel, computed=True),
         "stem_bias": Fate(_stem_bias, computed=True),
     }

@@ -14,6 +14,7 @@ Role = Literal[
     "offset_kernel",
     "merge_norm",
     "merge_kernel",
+    "neck_kernel",
     "token",
 ]
 # Beyond these a fold leaves what float32 can hold.
@@ -95,6 +96,8 @@ class Family(_Strict):
         config: Field of the architecture to where it comes from.
         processor: Image processor of transformers that feeds these models; its defaults are what
             a source's file leaves out.
+        conditioner: Fields of config.json, mean and std, by which the network itself normalises
+            what its processor gives; `normalization` is what it does where they are left out.
         normalization: The guess where the source states none.
         examples: Well-known checkpoints of this family.
     """
@@ -119,6 +122,7 @@ class Family(_Strict):
     roles: Mapping[str, Role]
     config: Mapping[str, ConfigEntry]
     processor: str | None = None
+    conditioner: tuple[str, str] | None = None
     normalization: RgbNormalization
     examples: tuple[str, ...] = ()
 

@@ -6,8 +6,8 @@ from typing import Any
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.patterns import match_header
-from inflate_zoo.naming.towers import complete_towers, is_volume
+from inflate_zoo.naming.patterns import match_header, sources_of
+from inflate_zoo.naming.towers import complete_towers
 from inflate_zoo.naming.unsupported import is_known, unfinished, unsupported
 
 
@@ -44,18 +44,25 @@ def known_by_wrapper(families: Mapping[str, Family], prefix: str) -> list[Family
 
 
 def _fitting(families: Mapping[str, Family], header: Header) -> list[Family]:
-    """The families that cover the file best: of its dimensions, known by a wrapper, fewest left."""
-    ranks: dict[str, tuple[bool, int, int]] = {}
+    """The families that cover the file best: by the stem, by a wrapper, by names left over."""
+    ranks: dict[str, tuple[int, int, int]] = {}
     for name, family in families.items():
         towers = complete_towers(family, header)
         for prefix in towers:
             told = bool(known_by_wrapper({name: family}, prefix))
             if told or "*" in family.wrappers:
-                other = is_volume(family, header, prefix) != (family.dimensions == 3)
-                rank = (other, 0 if told else 1, _unknown(family, prefix, header, towers))
+                unknown = _unknown(family, prefix, header, towers)
+                rank = (_misshapen(family, prefix, header), 0 if told else 1, unknown)
                 ranks[name] = min(rank, ranks.get(name, rank))
     best = min(ranks.values(), default=None)
     return [families[name] for name, rank in ranks.items() if rank == best]
+
+
+def _misshapen(family: Family, prefix: str, header: Header) -> int:
+    """1 where the stem is a matrix, or a kernel of two or three sides, and the family's is not."""
+    stems = (name for name in sources_of(family, prefix, family.stem) if name in header)
+    rank = family.dimensions + 2 if family.linear_stem is None else 2
+    return int(any(len(header[name].shape) != rank for name in stems))
 
 
 def _unknown(family: Family, prefix: str, header: Header, towers: Sequence[str]) -> int:

@@ -147,7 +147,7 @@ def _canonical(
         return (len(shapes) * first[0], *first[1:])
     if role == "token" and len(first) == 1:
         return (1, 1, *first)
-    if role == "position_table" and len(first) == 2:
+    if role in ("position_table", "token") and len(first) == 2:
         return (1, *first)
     if role == "position_table" and len(first) == 4:
         return (first[0], first[1] * first[2], first[3])

@@ -174,11 +174,6 @@ def _width(family: Family, header: Header, prefix: str) -> int | None:
     return shape[0] if shape else None
 
 
-def is_volume(family: Family, header: Header, prefix: str) -> bool:
-    """Whether a tower takes volumes: its stem's kernel has three sides."""
-    return len(_stem_shape(family, header, prefix)) == 5
-
-
 def _stem_shape(family: Family, header: Header, prefix: str) -> tuple[int, ...]:
     patterns = [ending_in(source) for source in sources_of(family, "", family.stem)]
     found = (

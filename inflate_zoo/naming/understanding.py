@@ -185,6 +185,10 @@ def find_feeding(
     if preprocessor is not None and (of_timm is None or family.library != "timm"):
         of_processor = normalization.from_preprocessor(preprocessor, family.processor)
     found = of_processor or of_timm or _published(understood, config or {})
+    if family.conditioner is not None:
+        return normalization.conditioned(
+            found, understood.raw, family.conditioner, family.normalization, family.processor
+        )
     if found is not None:
         return found
     return Feeding(family.normalization, "guessed", f"default of {family.name}")

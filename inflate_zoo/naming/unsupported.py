@@ -10,10 +10,7 @@ _VIT, _CLIP = "hf_vit", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
-        "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
-        "aimv2_vision_model": ("AIMv2 (RMSNorm, gated), not yet supported", _CLIP),
         **dict.fromkeys(
             ("mlcd", "mlcd_vision_model"),
             ("MLCD (rotary positions, one of them learned), not yet supported", _CLIP),
@@ -67,12 +64,18 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "an EVA-02 under its authors' own names",
             "take the same weights as timm holds them, e.g. timm/eva02_base_patch14_224.mim_in22k",
         ),
+        "aimv2_original": (
+            "an AIMv2 under Apple's own names",
+            "take the same weights as transformers or timm hold them, e.g. "
+            "timm/aimv2_large_patch14_224.apple_pt",
+        ),
     }
 )
 
 _TENSOR_SIGNS = (
     (r"(^|\.)storage_tokens$", "dinov3_original"),
     (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
+    (r"(^|\.)preprocessor\.patchifier\.", "aimv2_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
     (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),
@@ -80,7 +83,6 @@ _TENSOR_SIGNS = (
     (r"(^|\.)encoder\.layer\.\d+\.attention\.self\.(query|key|value)\.", "bert"),
     (r"(^|\.)h\.\d+\.attn\.c_attn\.", "gpt2"),
     (r"^(model\.)?layers\.\d+\.self_attn\.q_proj\.", "llama"),
-    (r"rel_pos_h$", "sam"),
     (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
 )
 

@@ -109,6 +109,11 @@ class Form2D(BaseModel, ABC):
         """What it has along depth, where it is 3D already; `None` of a 2D encoder."""
         return None
 
+    @property
+    def merges(self) -> bool:
+        """Whether its tokens are merged between stages."""
+        return False
+
     @abstractmethod
     def shapes(self) -> Shapes:
         """Names and shapes of all tensors, in the order of the forward pass."""
@@ -210,7 +215,12 @@ class BackboneConfig(NetworkConfig, ABC):
     @property
     @abstractmethod
     def levels(self) -> tuple[Level, ...]:
-        """What `forward_intermediates` gives, by its index; the last one is the final tokens'."""
+        """What `forward_intermediates` gives, by index; the last has the final tokens' stride."""
+
+    @property
+    def final_width(self) -> int:
+        """Width of the final tokens: that of the last level, unless overridden."""
+        return self.levels[-1].width
 
     @abstractmethod
     def shapes(self) -> Shapes:

@@ -54,7 +54,18 @@ def test_transformers_models_are_proved_behind_another_patch(kind, patch, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "kind", ["clip", "siglip", "siglip2_vision", "pixio", "beit", "beit_rectangular", "data2vec"]
+    "kind",
+    [
+        "clip",
+        "siglip",
+        "siglip2_vision",
+        "pixio",
+        "aimv2_native",
+        "radio",
+        "beit",
+        "beit_rectangular",
+        "data2vec",
+    ],
 )
 def test_those_of_square_patches_are_proved_behind_another_square_one(kind, tmp_path):
     source = save_transformers(kind, tmp_path / "source")

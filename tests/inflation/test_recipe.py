@@ -105,13 +105,16 @@ def test_four_times_as_long_or_as_short_is_near_enough(patch):
     assert form_with_patch(plan_of(case("vit")), patch).patch_size == patch
 
 
-@pytest.mark.parametrize("kind", ["swin", "swinv2"])
-def test_a_stem_that_takes_no_other_patch_is_refused_by_name(kind):
+@pytest.mark.parametrize(
+    "kind, own, why",
+    [("swin", 4, "its stages count"), ("swinv2", 4, "its stages count"), ("sam", 8, "its neck")],
+)
+def test_a_stem_that_takes_no_other_patch_is_refused_by_name(kind, own, why):
     plan = plan_of(case(kind))
-    why = f"the patch of network '{kind}' stays 4x4: its stages count"
-    with pytest.raises(UsageError, match=why):
-        form_with_patch(plan, (8, 8))
-    assert form_with_patch(plan, (4, 4)) is plan.architecture
+    told = f"the patch of network '{kind}' stays {own}x{own}: {why}"
+    with pytest.raises(UsageError, match=told):
+        form_with_patch(plan, (6, 6))
+    assert form_with_patch(plan, (own, own)) is plan.architecture
 
 
 @pytest.mark.parametrize("patch", [(8,), (8, 8, 8), (0, 8), (8, -1)])

@@ -105,6 +105,13 @@ def test_a_config_without_model_type_leaves_it_to_the_names():
     assert choose(recorded.header, recorded.config).name == "hf_siglip"
 
 
+def test_a_stem_that_is_a_matrix_tells_what_names_do_not():
+    for kind, family in (("siglip2", "hf_siglip2"), ("siglip_vision", "hf_siglip")):
+        recorded = case(kind)
+        del recorded.config["model_type"]
+        assert choose(recorded.header, recorded.config).name == family
+
+
 def test_a_mistyped_family_is_answered_with_the_right_one():
     with pytest.raises(UnknownNameError) as caught:
         choose({}, family="hf_dinvo2")

@@ -40,7 +40,7 @@ def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_typ
         ("layer1.0.conv1.weight", r"CNN \(ResNet\)"),
         ("encoder.stages.0.layers.0.layer.0.convolution.weight", r"CNN \(ResNet\)"),
         ("stages.0.blocks.0.conv_dw.weight", r"CNN \(ConvNeXt\)"),
-        ("vision_encoder.layers.0.attn.rel_pos_h", "SAM"),
+        ("preprocessor.patchifier.proj.weight", "AIMv2 under Apple's own names"),
         ("something.else", "no family knows"),
     ],
 )

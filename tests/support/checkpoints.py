@@ -94,6 +94,20 @@ SWIN = _options(
     window_size=4, mlp_ratio=2.0,
 )  # fmt: skip
 
+# A grid of 4 x 4, padded to windows of 3; the second block is global.
+SAM = _options(
+    **BASE, mlp_ratio=2.0, window_size=3, global_attn_indexes=[1], output_channels=24,
+    num_pos_feats=8,
+)  # fmt: skip
+SAM_WHOLE = _options(
+    vision_config=SAM,
+    prompt_encoder_config={"hidden_size": 24, "image_size": 32, "patch_size": 8},
+    mask_decoder_config=_options(
+        hidden_size=24, mlp_dim=32, num_hidden_layers=1, num_attention_heads=4, iou_head_depth=1,
+        iou_head_hidden_dim=24,
+    ),
+)  # fmt: skip
+
 # Windows of 8 in the first two stages, of 4 in the last, whose grid is no larger.
 SWIN_V2 = _options(window_size=8, pretrained_window_sizes=[6, 6, 3])
 
@@ -120,6 +134,19 @@ class Kind:
 REGISTERS = {**DINO_V2, "num_register_tokens": 4}
 # Every head of 12 channels is turned in 6 pairs, 3 of them along each axis.
 DINO_V3 = PLAIN | {"num_register_tokens": 4}
+# Its table is of larger images than it is trained on; early releases do not have it.
+RADIO = DINO_V2 | {"max_img_size": 64, "num_cls_tokens": 2, "num_registers": 3, "mlp_ratio": 2.0}
+RADIOS = (
+    {
+        "radio": Kind(hf.RadioModel, CLIP, RADIO),
+        "radio_video": Kind(hf.RadioModel, CLIP, RADIO | {"video_temporal_patch_size": 2}),
+        "radio_no_bias": Kind(
+            hf.RadioModel, CLIP, RADIO | {"qkv_bias": False, "norm_mean": [0.1, 0.2, 0.3]}
+        ),
+    }
+    if hasattr(hf, "RadioModel")
+    else {}
+)
 TRANSFORMERS: dict[str, Kind] = {
     "vit": Kind(hf.ViTModel, HALF),
     "vit_classifier": Kind(hf.ViTForImageClassification, HALF, PLAIN | LABELS),
@@ -167,6 +194,11 @@ TRANSFORMERS: dict[str, Kind] = {
     "blip_vision": Kind(hf.BlipVisionModel, CLIP),
     "pixio": Kind(hf.PixioModel, IMAGENET, DINO_V2),
     "pixio_backbone": Kind(hf.PixioBackbone, IMAGENET, DINO_V2 | {"n_cls_tokens": 3}),
+    "aimv2": Kind(hf.Aimv2Model, CLIP, TOWERS | {"projection_dim": 24}),
+    "aimv2_vision": Kind(hf.Aimv2VisionModel, CLIP),
+    "aimv2_native": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"is_native": True}),
+    "aimv2_no_head": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"use_head": False}),
+    **RADIOS,
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
@@ -177,6 +209,9 @@ TRANSFORMERS: dict[str, Kind] = {
     "swinv2_no_bias": Kind(hf.Swinv2Model, IMAGENET, SWIN | {"qkv_bias": False}),
     "swinv2_pretrained": Kind(hf.Swinv2Model, IMAGENET, SWIN | SWIN_V2),
     "swinv2_rectangular": Kind(hf.Swinv2Model, IMAGENET, SWIN | {"image_size": (96, 64)}),
+    "sam": Kind(hf.SamModel, IMAGENET, SAM_WHOLE),
+    "sam_vision": Kind(hf.SamVisionModel, IMAGENET, SAM),
+    "sam_no_qkv_bias": Kind(hf.SamVisionModel, IMAGENET, SAM | {"qkv_bias": False, "mlp_dim": 80}),
     "ijepa": Kind(hf.IJepaModel),
     "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
     "beit": Kind(hf.BeitForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS),
@@ -264,8 +299,11 @@ TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size
 NO_HEAD = {"num_classes": 0}
 HEAD = {"num_classes": 5}
 AUGREG = "vit_base_patch16_224.augreg_in21k"
+AIMV2 = "aimv2_large_patch14_224.apple_pt"
 NAFLEX_TIMM = {"pos_embed_grid_size": (4, 4)}
 BEIT = "beit_base_patch16_224.in22k_ft_in22k_in1k"
+SAM_ARCH = "samvit_base_patch16.sa1b"
+SAM_TIMM = _options(window_size=3, global_attn_indexes=[1], neck_chans=24)
 # Kind -> (architecture, arguments on top of TIMM_BASE).
 TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "augreg": (AUGREG, HEAD),
@@ -291,6 +329,8 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "aimv2_timm": (AIMV2, NO_HEAD),
+    "aimv2_timm_rectangular": (AIMV2, HEAD | {"img_size": (32, 48), "patch_size": (8, 4)}),
     "naflex_timm": ("naflexvit_base_patch16_siglip.v2_webli", NO_HEAD | NAFLEX_TIMM),
     "naflex_timm_gap": ("naflexvit_base_patch16_gap.e300_s576_in1k", HEAD | NAFLEX_TIMM),
     "naflex_timm_rectangular": (
@@ -320,6 +360,13 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "beit_timm_no_bias": (BEIT, NO_HEAD | {"qkv_bias": False}),
     "beit_timm_rectangular": (BEIT, NO_HEAD | {"img_size": (32, 48), "patch_size": (8, 4)}),
     "beit_timm_large_grid": (BEIT, NO_HEAD | {"img_size": 160}),
+    "sam_timm": (SAM_ARCH, NO_HEAD | SAM_TIMM),
+    "sam_timm_classifier": (SAM_ARCH, HEAD | SAM_TIMM | {"global_pool": "max"}),
+    "sam_timm_no_bias": (SAM_ARCH, NO_HEAD | SAM_TIMM | {"qkv_bias": False}),
+    "sam_timm_rectangular": (
+        SAM_ARCH,
+        NO_HEAD | SAM_TIMM | {"img_size": (32, 48), "patch_size": (8, 4)},
+    ),
 }
 
 
@@ -630,6 +677,16 @@ def video_swin_original(seed: int = 0) -> dict[str, Any]:
         prefix = "cls_head.fc_cls." if parts[0] == "head" else "backbone."
         state[prefix + ".".join(parts).removeprefix("head.")] = tensor
     return {"meta": {"epoch": 30, "mmaction_version": "0.15.0"}, "state_dict": state}
+
+
+def sam_original(seed: int = 0) -> dict[str, Any]:
+    """SAM's own .pth: timm's names, but for the feed-forward part, beside decoder and prompts."""
+    state = {
+        f"image_encoder.{name.replace('mlp.fc', 'mlp.lin')}": tensor
+        for name, tensor in build_timm("sam_timm", seed).state_dict().items()
+    }
+    state["prompt_encoder.not_a_point_embed.weight"] = torch.zeros(1, 24)
+    return state | {"mask_decoder.iou_token.weight": torch.zeros(1, 24)}
 
 
 def moco_v3(seed: int = 0) -> dict[str, Any]:

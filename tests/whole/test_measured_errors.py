@@ -13,8 +13,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:Use
 PAGE = Path(__file__).parents[2] / "converters" / "README.md"
 NUMBER = r"\d\.\de-\d\d"
 ROW = re.compile(
-    rf"^\| (?P<name>[^|]+) \| (?P<source>[^|]+) \| (?P<center>{NUMBER}) \| (?P<average>{NUMBER}|as it is) "
-    rf"\| (?P<tiny>{NUMBER}) \| (?P<reference>[^|]+) \|$",
+    rf"^\| (?P<name>[^|]+) \| (?P<source>[^|]+) \| (?P<center>{NUMBER}) "
+    rf"\| (?P<average>{NUMBER}|as it is) \| (?P<tiny>{NUMBER}) \| (?P<reference>[^|]+) \|$",
     flags=re.MULTILINE,
 )
 ROWS = {row["name"]: row for row in ROW.finditer(PAGE.read_text(encoding="utf-8"))}

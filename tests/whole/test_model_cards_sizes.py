@@ -1,5 +1,6 @@
 """The zoo's parameters and sizes, against counts of timm's and transformers' own networks."""
 
+from functools import partial
 from math import prod
 
 import pytest
@@ -55,6 +56,12 @@ NETWORKS = {
     "naflexvit-base-patch16-siglip.v2-webli-3d-center": lambda: timm.create_model(
         "naflexvit_base_patch16_siglip.v2_webli", num_classes=0
     ),
+    "aimv2-large-patch14-native-3d-center": lambda: hf.Aimv2VisionModel(
+        hf.Aimv2VisionConfig(is_native=True)
+    ),
+    "aimv2-large-patch14-336.apple-pt-dist-3d-center": lambda: timm.create_model(
+        "aimv2_large_patch14_336.apple_pt_dist", num_classes=0
+    ),
     "ijepa-vith16-1k-3d-center": lambda: hf.IJepaModel(
         hf.IJepaConfig(**HUGE, intermediate_size=5120, image_size=448), False
     ),
@@ -101,6 +108,13 @@ NETWORKS = {
     ),
 }
 
+for _name, _arch in (
+    ("vit-base-patch16-radio-v3.c-radio-3d-center", "vit_base_patch16_radio_v3"),
+    ("naflexvit-large-patch16-radio-v3.c-radio-3d-center", "naflexvit_large_patch16_radio_v3"),
+):
+    if timm.is_model(_arch):  # of later releases
+        NETWORKS[_name] = partial(timm.create_model, _arch, num_classes=0)
+
 
 def stem_of(network: nn.Module) -> tuple[int, int, bool]:
     """Width of a 2D encoder's stem, pixels of its patch, and whether it has a bias."""
@@ -136,6 +150,17 @@ def test_tables_of_windows_are_counted_over_depth():
         network = hf.SwinModel(hf.SwinConfig(**SWIN_B, image_size=384, window_size=12))
     tables = sum(p.numel() for name, p in network.named_parameters() if name.endswith("_table"))
     assert entry.parameters == inflated_count(network, entry) + (2 * 12 - 2) * tables
+
+
+@pytest.mark.parametrize("name", ["sam-vit-base-3d-center", "medsam-vit-base-3d-center"])
+def test_a_necks_kernel_is_counted_over_depth(name):
+    entry, _ = find_card(name)
+    with torch.device("meta"):
+        network = hf.SamVisionModel(hf.SamVisionConfig()).vision_encoder
+    stem, kernel = network.patch_embed.projection, network.neck.conv2.weight
+    kept = sum(parameter.numel() for parameter in network.parameters()) + 2 * kernel.numel()
+    depth = entry.channels * entry.patch_depth
+    assert entry.parameters == kept + stem.weight[:, 0].numel() * (depth - 3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

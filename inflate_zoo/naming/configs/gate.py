@@ -64,6 +64,11 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "swiglu_align_to": rules.whole(0, rules.MOST_WIDTH),
         "num_reg_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "rope_type": rules.word("cat", "dinov3"),
+        **_known("use_abs_pos use_rel_pos", rules.FLAG),
+        "use_rope": rules.UNSET,
+        "global_attn_indexes": rules.INDICES,
+        "neck_chans": rules.WIDTH,
+        "head_hidden_size": rules.NULL,
         "rope_temperature": rules.number(1, 1e6),
         "ref_feat_shape": rules.PIXELS,
         "pos_embed_grid_size": rules.PIXELS,
@@ -140,13 +145,13 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "num_channels": rules.whole(1, rules.MOST_CHANNELS),
         "image_size": rules.PIXELS,
         "patch_size": rules.PIXELS,
-        "layer_norm_eps": rules.EPSILON,
+        **_known("layer_norm_eps rms_norm_eps", rules.EPSILON),
         "hidden_act": rules.word(*sorted(ACTIVATION_NAMES)),
         "mlp_ratio": rules.RATIO,
         "num_register_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "n_cls_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "layer_scale_init_value": rules.number(0, 1e6),
-        **_known("qkv_bias use_swiglu_ffn use_mean_pooling", rules.FLAG),
+        **_known("qkv_bias use_swiglu_ffn use_mean_pooling is_native", rules.FLAG),
         **_known("use_relative_position_bias use_shared_relative_position_bias", rules.FLAG),
         "use_absolute_position_embeddings": rules.FLAG,
         "rope_theta": rules.number(1, 1e6),
@@ -158,6 +163,13 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "pretrained_window_sizes": rules.TRAINED,
         "use_absolute_embeddings": rules.UNSET,
         "num_patches": rules.whole(1, rules.MOST_WIDTH),
+        "max_img_size": rules.whole(1, rules.MOST_PIXELS),
+        **_known("num_cls_tokens num_registers", rules.whole(0, rules.MOST_REGISTERS)),
+        **_known("norm_mean norm_std", rules.PER_CHANNEL),
+        "output_channels": rules.WIDTH,
+        **_known("use_abs_pos use_rel_pos", rules.FLAG),
+        "global_attn_indexes": rules.INDICES,
+        "mlp_dim": rules.or_null(rules.WIDTH),
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -172,19 +184,22 @@ _AROUND: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("decoder_hidden_size decoder_intermediate_size", rules.WIDTH),
         "decoder_num_hidden_layers": rules.whole(0, rules.MOST_BLOCKS),
         "decoder_num_attention_heads": rules.whole(1, rules.MOST_HEADS),
-        **_known("mask_ratio norm_pix_loss vision_use_head use_mask_token apply_layernorm"),
-        **_known("reshape_hidden_states out_features out_indices stage_names"),
+        **_known("mask_ratio norm_pix_loss vision_use_head use_head use_mask_token"),
+        **_known("apply_layernorm reshape_hidden_states out_features out_indices stage_names"),
         **_known("interpolate_antialias interpolate_offset semantic_loss_ignore_index"),
-        **_known("logit_scale_init_value logit_bias_init_value vocab_size"),
+        **_known("logit_scale_init_value logit_bias_init_value max_logit_scale vocab_size"),
         **_known("pool_scales use_auxiliary_head auxiliary_loss_weight auxiliary_channels"),
         **_known("auxiliary_num_convs auxiliary_concat_input add_fpn segmentation_indices"),
-        **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale"),
+        **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale num_pos_feats scale"),
         **_known("image_text_hidden_size label_smoothing"),
+        **_known("summary_idxs patch_dim video_patch_dim video_temporal_patch_size"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")
 _TOWERS = _known(
-    "vision_config text_config vision_config_dict text_config_dict", rules.or_null(rules.OBJECT)
+    "vision_config text_config vision_config_dict text_config_dict prompt_encoder_config "
+    "mask_decoder_config",
+    rules.or_null(rules.OBJECT),
 )
 _TIMM_TOP: Mapping[str, rules.Rule] = MappingProxyType(
     {

@@ -18,7 +18,7 @@ from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelEr
 from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.from_config import Statement
 from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
-from inflate_zoo.naming.configs.timm_models import TIMM_NETWORKS, describe_timm, timm_arguments
+from inflate_zoo.naming.configs.timm_models import describe_timm, network_of, timm_arguments
 from inflate_zoo.naming.definition import Family
 
 OPEN_CLIP_FILE = Statement(OPEN_CLIP_CONFIG, "take both files from the same repo and revision")
@@ -192,7 +192,7 @@ def timm_tower(family: Family, tower: TimmTower) -> tuple[str, dict[str, Any], d
             arguments["img_size"] = tower.image_size
         if tower.pool and tower.projected:
             arguments["global_pool"] = tower.pool
-            if norm := TIMM_NETWORKS[family.reference].pooled_norm:
+            if norm := network_of(family).pooled_norm:
                 arguments[norm] = describe_timm(family, arch, {})["final_norm"] == "pooled"
         elif tower.pool is not None and not tower.projected:
             arguments["global_pool"] = tower.pool

@@ -58,12 +58,12 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
 def _resizing(embeds: Any) -> str | None:
     """Our name of how it resizes its table; `None` where we have none."""
     # What early releases do not tell they do not do otherwise.
-    if embeds.pos_embed_ar_preserving or getattr(embeds, "pos_embed_align_corners", False):
+    if getattr(embeds, "pos_embed_align_corners", False):
         return None
-    if not getattr(embeds, "pos_embed_antialias", True):
-        return None
-    mode: str = embeds.pos_embed_interp_mode
-    return mode if mode in ("bicubic", "bilinear") else None
+    smooth = getattr(embeds, "pos_embed_antialias", True)
+    told = (embeds.pos_embed_interp_mode, smooth, embeds.pos_embed_ar_preserving)
+    known = {("bicubic", True, False): "bicubic", ("bilinear", True, False): "bilinear"}
+    return {**known, ("bilinear", False, True): "cropped"}.get(told)
 
 
 def _odd(model: Any) -> list[str]:
@@ -103,4 +103,4 @@ def _finetuned(matching: Matching) -> dict[str, Any]:
     return {"global_pool": "avg", "fc_norm": True} if pooled else {}
 
 
-NAFLEX = TimmNetwork({}, _describe, _finetuned, NEAREST)
+NAFLEX = TimmNetwork({}, _describe, _finetuned, NEAREST, "fc_norm")

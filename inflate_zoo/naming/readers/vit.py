@@ -39,7 +39,7 @@ from inflate_zoo.naming.readers.pieces import (
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
-from inflate_zoo.networks.vit.config import VitForm
+from inflate_zoo.networks.vit.config import CroppedForm, VitForm
 
 _CORE = {"patch_embed.weight": 4, "pos_embed": 0, "blocks.0.mlp.fc1.weight": 2}
 # The same where the stem is a matrix over patches.
@@ -120,9 +120,14 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
     if pool == "cls" and not known["cls_token"]:
         pool = "mean"
     grid, prefix = _grid(facts, claims, known["patch_size"], statement)
+    kind: type[VitForm] = VitForm
+    own: dict[str, Any] = {}
+    if "table_size" in claims.values:
+        kind, own = CroppedForm, {"image_grid": _tokens(claims.values["image_size"], known)}
     with building("vision transformer", statement):
-        return VitForm(
+        return kind(
             **known,
+            **own,
             mlp=mlp,
             mlp_dim=facts.values["hidden"] // (2 if mlp == "swiglu" else 1),
             num_heads=claims.values["num_heads"],
@@ -133,6 +138,12 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
             position_resizing=claims.values.get("position_resizing", "bicubic"),
             pool=pool,
         )
+
+
+def _tokens(image: tuple[int, int], known: Mapping[str, Any]) -> tuple[int, int]:
+    """Grid of the tokens of an image."""
+    patch = known["patch_size"]
+    return (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
 
 
 def _patches(facts: FromHeader, claims: FromConfig, statement: Statement) -> dict[str, Any]:
@@ -169,7 +180,8 @@ def _grid(
         claimed = claims.values["position_prefix"]
         # timm adds the cls token's row of a DINOv2 with registers to the token: originals have it.
         owned = [claimed] if claimed else sorted({0, first}, reverse=True)
-    image = claims.values.get("image_size")
+    sized = "table_size" if "table_size" in claims.values else "image_size"
+    image = claims.values.get(sized)
     if image is None and "plane" in values:
         return values["plane"], 0
     if image is None:  # no config: published tables of that kind are square
@@ -181,10 +193,10 @@ def _grid(
             f"'{table}' has {facts.rows} rows, which is no square grid with {owned[0]} prefix rows",
             hint=statement.hint if claims.values.get("position_rows") else _NAME_IT,
         )
-    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    grid = _tokens(image, {"patch_size": patch})
     prefix = facts.rows - grid[0] * grid[1]
     if prefix not in owned or 0 in grid:
-        label = claims.labels["image_size"]
+        label = claims.labels[sized]
         expected = " or ".join(str(grid[0] * grid[1] + own) for own in owned)
         raise ConfigError(
             f"{statement.name} and the tensors disagree",
@@ -214,6 +226,12 @@ def _dinov2_activation(raw: Raw, embed_dim: int) -> Any:
     return "silu" if gated else raw.get("hidden_act", "gelu")
 
 
+def _radio_tokens(raw: Raw, _: int) -> int:
+    # Class tokens and registers stand in one table.
+    registers = count("num_registers", raw.get("num_registers", 7))
+    return count("num_cls_tokens", raw.get("num_cls_tokens", 3)) + registers
+
+
 def _settled(facts: FromHeader, claims: FromConfig) -> Mapping[str, Any]:
     """The facts, the width of the feed-forward part as a gated one has it among them."""
     gated = claims.values.get("mlp", "mlp") == "swiglu"
@@ -222,6 +240,11 @@ def _settled(facts: FromHeader, claims: FromConfig) -> Mapping[str, Any]:
 
 
 def _note(family: Family, form: Form2D) -> str:
+    if isinstance(form, CroppedForm):
+        return (
+            "The original's summary is several class tokens side by side; forward() returns the "
+            "mean of the patch tokens."
+        )
     if isinstance(form, VitForm) and form.pool == "mean" and family.config["pool"].default == "cls":
         return "There is no cls token; forward() returns the mean of the patch tokens."
     return ""
@@ -232,6 +255,7 @@ RULES: Mapping[str, ConfigRule] = MappingProxyType(
         "dinov2_activation": ConfigRule(_dinov2_activation, "hidden_act"),
         "dinov2_mlp": ConfigRule(_dinov2_mlp, "use_swiglu_ffn"),
         "dinov2_mlp_dim": ConfigRule(_dinov2_mlp_dim, "hidden_size * mlp_ratio, as a width,"),
+        "radio_tokens": ConfigRule(_radio_tokens, "num_cls_tokens + num_registers"),
         "heads_of_width_64": ConfigRule(heads_of_width_64, "the number of heads"),
     }
 )
@@ -243,6 +267,7 @@ FIELDS: Mapping[str, FieldType] = MappingProxyType(
         "in_channels": whole,
         "patch_size": pair,
         "image_size": pair,
+        "table_size": pair,
         "mlp": as_it_is,
         "mlp_dim": whole,
         "activation": activation,

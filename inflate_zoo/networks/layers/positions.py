@@ -22,9 +22,15 @@ def _bilinear(plane: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
 
 
+def _cropped(plane: Tensor, size: tuple[int, int]) -> Tensor:
+    """As RADIO does: a square of the longer side, of which the upper left corner is kept."""
+    square = F.interpolate(plane, size=(max(size), max(size)), mode="bilinear")
+    return square[..., : size[0], : size[1]]
+
+
 # From a plane (1, dim, height, width) in float32 to one of another size.
 RESIZINGS: Mapping[str, Callable[[Tensor, tuple[int, int]], Tensor]] = MappingProxyType(
-    {"bicubic": _bicubic, "bilinear": _bilinear}
+    {"bicubic": _bicubic, "bilinear": _bilinear, "cropped": _cropped}
 )
 
 

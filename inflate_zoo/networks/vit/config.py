@@ -5,7 +5,7 @@ Names follow timm. Dimensions in comments: O embed_dim, I channels, D depth, H h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
@@ -64,7 +64,7 @@ class VitForm(Form2D):
     patch_size: Pair = Field(strict=False)
     position_grid: Pair = Field(strict=False)
     position_prefix: Count
-    position_resizing: Literal["bicubic", "bilinear"] = "bicubic"
+    position_resizing: Literal["bicubic", "bilinear", "cropped"] = "bicubic"
     cls_token: bool
     dist_token: bool
     reg_tokens: Count
@@ -134,6 +134,30 @@ class VitForm(Form2D):
         )
 
 
+class CroppedForm(VitForm):
+    """One whose table is of larger images than those it was trained on.
+
+    Attributes:
+        image_grid: Grid (height, width) of the images it was trained on, in tokens.
+    """
+
+    image_grid: Pair = Field(strict=False)
+
+    @property
+    def native_grid(self) -> tuple[int, int]:
+        """Grid (height, width) of the images it was trained on."""
+        return self.image_grid
+
+    def inflated(
+        self, *, channels: int, patch_depth: int, volume: tuple[int, int, int], stem_bias: bool
+    ) -> VitConfig:
+        """The 3D backbone of this form; arguments as `Form2D` has them."""
+        form = VitForm(**{name: getattr(self, name) for name in VitForm.model_fields})
+        return form.inflated(
+            channels=channels, patch_depth=patch_depth, volume=volume, stem_bias=stem_bias
+        )
+
+
 class VitConfig(TableConfig, VitForm):
     """A plain 3D vision transformer: what `config.json` of a conversion holds."""
 
@@ -150,6 +174,18 @@ class VitConfig(TableConfig, VitForm):
         if self.depth_positions:
             shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
         return shapes
+
+    def for_volume(self, volume: Sequence[int] | None) -> Self:
+        """The config for a volume, its position grid equal to the volume's.
+
+        Raises:
+            UsageError: The patch does not divide the volume.
+        """
+        sized = super().for_volume(volume)
+        if self.position_resizing == "cropped" and sized.position_grid != self.position_grid:
+            # What was cropped is no table of the largest images any more, of which to crop again.
+            return sized.model_copy(update={"position_resizing": "bilinear"})
+        return sized
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, the depth table made."""

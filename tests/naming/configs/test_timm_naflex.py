@@ -4,7 +4,13 @@ import pytest
 
 from inflate_zoo.errors import UnsupportedModelError
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.naming.configs.timm_models import describe_timm, finetuned, timm_arguments
+from inflate_zoo.naming.configs import timm_naflex
+from inflate_zoo.naming.configs.timm_models import (
+    create_timm,
+    describe_timm,
+    finetuned,
+    timm_arguments,
+)
 from inflate_zoo.naming.towers import best_matching
 from tests.support.recorded import case
 
@@ -33,11 +39,8 @@ def test_published_architectures_are_described(arch, expected):
         ({"pos_embed": "factorized"}, "position table"),
         ({"pos_embed": "none"}, "position table"),
         ({"pos_embed_ar_preserving": True}, "resizing of positions"),
-        ({"pos_embed_antialias": False}, "resizing of positions"),
-        ({"pos_embed_align_corners": True}, "resizing of positions"),
         ({"rope_type": "axial"}, "position table"),
         ({"embed_proj_type": "conv"}, "stem"),
-        ({"patchify_channels_last": False}, "stem"),
         ({"qk_norm": True}, "norm inside"),
         ({"swiglu_mlp": True}, "blocks"),
     ],
@@ -45,6 +48,22 @@ def test_published_architectures_are_described(arch, expected):
 def test_what_is_special_is_refused_by_its_part(arguments, part):
     with pytest.raises(UnsupportedModelError, match=part):
         describe_timm(NAFLEX, "naflexvit_base_patch16_siglip", {"depth": 1, **arguments})
+
+
+@pytest.mark.parametrize(
+    "attribute, value, part",
+    [
+        ("pos_embed_antialias", False, "resizing of positions"),
+        ("pos_embed_align_corners", True, "resizing of positions"),
+        ("pos_embed_interp_mode", "nearest", "resizing of positions"),
+        ("channels_last", False, "stem"),
+    ],
+)
+def test_what_only_later_releases_of_timm_can_be_told_is_refused_too(attribute, value, part):
+    model = create_timm(NAFLEX, "naflexvit_base_patch16_siglip", {"depth": 1})
+    setattr(model.embeds, attribute, value)
+    with pytest.raises(UnsupportedModelError, match=part):
+        timm_naflex.NAFLEX.describe("naflexvit_base_patch16_siglip", model)
 
 
 def test_another_class_is_refused():

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from inflate_zoo.networks.base import Level
 from inflate_zoo.networks.layers.positions import resize_in_plane
-from inflate_zoo.networks.vit.config import VitConfig, VitForm, tensor_shapes
+from inflate_zoo.networks.vit.config import CroppedForm, VitConfig, VitForm, tensor_shapes
 from tests.segmentation.test_segmenter import config
 
 FORM = {name: value for name, value in config() if name in VitForm.model_fields}
@@ -149,3 +149,18 @@ def test_a_table_is_resized_as_the_config_says(resizing):
         table, form.position_prefix, form.position_grid, target.position_grid, resizing
     )
     assert torch.equal(form.fit({"pos_embed": table}, target)["pos_embed"], expected)
+
+
+def test_a_table_of_larger_images_is_kept_whole_and_the_network_is_for_its_own():
+    form = CroppedForm(**FORM, image_grid=(1, 2))
+    assert (form.native_grid, form.position_grid) == ((1, 2), (2, 2))
+    made = form.inflated(channels=2, patch_depth=2, volume=(6, 2, 6), stem_bias=False)
+    assert made == config(volume=(6, 2, 6))
+    assert (made.grid_size, made.position_grid) == ((3, 1, 2), (2, 2))
+
+
+def test_what_was_cropped_is_not_cropped_again():
+    form = config(position_resizing="cropped")
+    assert form.for_volume((2, 4, 6)).position_resizing == "cropped"  # of the table's own grid
+    sized = form.for_volume((2, 10, 6))
+    assert (sized.position_grid, sized.position_resizing) == ((5, 2), "bilinear")
