@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
@@ -17,6 +18,7 @@ from inflate_zoo.networks.eva02.config import Eva02Config
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
+from tests.networks.aimv2.test_network import PLAIN as AIMV2
 from tests.networks.beit.test_network import PLAIN as BEIT
 from tests.networks.dinov3.test_network import PLAIN as DINOV3
 from tests.networks.eva02.test_network import PLAIN as EVA02
@@ -79,5 +81,8 @@ SMALL: dict[str, Small] = {
     "inflated_swinv2": Small(
         SwinV2Config(**SWINV2 | {"volume": (10, 16, 24)}),
         lambda folder: save_transformers("swinv2", folder, **TINY_SWIN),
+    ),
+    "inflated_aimv2": Small(
+        Aimv2Config(**AIMV2), lambda folder: save_transformers("aimv2_native", folder, **TINY_VIT)
     ),
 }
