@@ -403,6 +403,19 @@ repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw, depth)
 == repeat-divided: repeat is an average
 return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
 .repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
+@@ inflate_zoo/inflation/patches.py | inflation/test_patches.py
+== patch-as-image: a kernel is resized like an image
+pseudo_inverse(kernel.shape[axis], new) ==> [[*map(float, row)] for row in _resizing(kernel.shape[axis], new)]
+== patch-axes: height and width of the new patch are swapped
+((2, patch[0]), (3, patch[1])) ==> ((2, patch[1]), (3, patch[0]))
+== patch-aliased: a smaller patch is taken without antialiasing
+scale = max(decimal.Decimal(old) / new, decimal.Decimal(1)) ==> scale = decimal.Decimal(1)
+@@ inflate_zoo/inflation/roles.py | conversion/test_patched.py
+== patch-unfolded: a stem that normalises keeps the source's patch
+fold_scale(_inflated(_own_kernel(kernel, recipe), recipe) ==> fold_scale(_inflated(kernel.double(), recipe)
+@@ inflate_zoo/conversion/patched.py | conversion/test_patched.py
+== patch-image-size: the original's own image size stays as it was
+("patch_size", "image_size", "table_size") ==> ("patch_size",)
 @@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
 == role-by-rank: any 4-D tensor is inflated
 ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else output.role].make(
