@@ -95,6 +95,8 @@ def _alive(pid: int, start: str) -> bool:
 
 def _read(folder: Path) -> _Lease | None:
     """The lease that stands; `None` where none does, or one that nobody wrote so."""
+    if not (folder / LEASE).exists():  # as most often: an error takes ten times as long
+        return None
     with suppress(UsageError):
         content = read_bytes(folder / LEASE, JSON_BYTES["note"], _HINT)
         return json_form(_Lease, content, lambda _: UsageError(f"{LEASE} is none", hint=_HINT))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder, read_plain
-from inflate_zoo.bench.definitions.trial_progress import TrialProgress
+from inflate_zoo.bench.definitions.trial_progress import PROGRESS, TrialProgress
 from inflate_zoo.bench.trials.leases import holder
 from inflate_zoo.bench.trials.run_plan import planned_trials
 from inflate_zoo.errors import visible
@@ -163,7 +163,7 @@ def _state(trial: TrialFolder) -> tuple[State, str | None]:
         return "running", by
     if trial.failure() is not None:
         return "failed", None
-    begun = trial.progress() is not None or any(trial.folder.glob("*.safetensors"))
+    begun = (trial.folder / PROGRESS).exists() or any(trial.folder.glob("*.safetensors"))
     return ("stopped" if begun else "waiting"), None
 
 
