@@ -53,10 +53,10 @@ MOMENTS = {
     "between two cases": """
         from inflate_zoo.bench.scoring import evaluation
         score = evaluation.score_case
-        def dies(predictor, case, task, folder, index):
+        def dies(predictor, case, task, folder, index, guard):
             if index == 1:
                 os._exit(9)
-            return score(predictor, case, task, folder, index)
+            return score(predictor, case, task, folder, index, guard)
         evaluation.score_case = dies
     """,
     "before the record": """
