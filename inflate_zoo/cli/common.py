@@ -74,7 +74,10 @@ Format = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Scheme = Annotated[str, typer.Option(help="How the stem gains depth: see 'inflate-zoo schemes'.")]
+Scheme = Annotated[
+    str | None,
+    typer.Option(help="How the stem gains depth: see 'inflate-zoo schemes' [default: center]."),
+]
 PatchDepth = Annotated[
     int | None, typer.Option(help="Patch size along depth in voxels [default: as in the plane].")
 ]
@@ -88,7 +91,9 @@ Volume = Annotated[
     Any,
     typer.Option(parser=parse_volume, metavar="D,H,W", help="Volume in voxels the network takes."),
 ]
-Channels = Annotated[int, typer.Option(help="Input channels of the 3D network.")]
+Channels = Annotated[
+    int | None, typer.Option(help="Input channels of the 3D network [default: 1].")
+]
 Mean = Annotated[
     Any,
     typer.Option(

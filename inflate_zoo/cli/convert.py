@@ -70,10 +70,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Output folder [default: <name>-3d-<scheme>].")
     ] = None,
-    scheme: Scheme = "center",
+    scheme: Scheme = None,
     patch_depth: PatchDepth = None,
     volume: Volume = None,
-    channels: Channels = 1,
+    channels: Channels = None,
     fold_normalization: Annotated[
         bool, typer.Option("--fold-normalization", help="Fold the input normalisation in.")
     ] = False,

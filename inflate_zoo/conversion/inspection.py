@@ -42,10 +42,10 @@ _Extras = tuple[Mapping[str, Any] | None, Preprocessor | None, OpenClip | None]
 def inspect_source(
     source: str | Path,
     *,
-    scheme: str = "center",
+    scheme: str | None = None,
     patch_depth: int | None = None,
     volume: Sequence[int] | None = None,
-    channels: int = 1,
+    channels: int | None = None,
     depth_window: int | None = None,
     merge_depth: bool = False,
     spacing: Sequence[float] | None = None,
@@ -91,7 +91,10 @@ def inspect_source(
     config, preprocessor, open_clip = extras
     understood = understand(header, config, family, arch, weights, open_clip)
     plan = understood.plan
-    proposed = propose_patch_depth(plan.architecture.patch_size, spacing) if spacing else None
+    inflates = plan.architecture.own_depth is None
+    proposed = (
+        propose_patch_depth(plan.architecture.patch_size, spacing) if spacing and inflates else None
+    )
     if proposed is not None and patch_depth is None and volume is None:
         options = asked(scheme, proposed, None)
     recipe, _ = make_recipe(options, understood, config, preprocessor)
@@ -105,7 +108,7 @@ def inspect_source(
         "described": plan.architecture.described(),
         "native_grid": list(plan.architecture.native_grid),
         "architecture": plan.architecture.model_dump(mode="json"),
-        "parameters_2d": _parameters(plan.architecture.shapes()),
+        "parameters_2d": _parameters(plan.architecture.shapes()) if inflates else None,
         "normalization": {
             **fed.normalization.model_dump(mode="json"),
             "from": fed.origin,
@@ -116,7 +119,7 @@ def inspect_source(
         "dropped": list(plan.dropped),
         "notes": [*plan.notes, *fed.notes],
         "proposed_patch_depth": proposed,
-        "conversion": _conversion(understood, inflated, scheme),
+        "conversion": _conversion(understood, inflated, recipe.scheme),
     }
 
 
@@ -146,7 +149,9 @@ def _parameters(shapes: Mapping[str, tuple[int, ...]]) -> int:
     return sum(prod(shape) for shape in shapes.values())
 
 
-def _conversion(understood: Understood, config: BackboneConfig, scheme: str) -> dict[str, Any]:
+def _conversion(
+    understood: Understood, config: BackboneConfig, scheme: str | None
+) -> dict[str, Any]:
     """What convert would write, and what a volume costs."""
     grid = config.grid_size
     patches = prod(grid)

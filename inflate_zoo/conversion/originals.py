@@ -9,7 +9,7 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion import staged_originals
+from inflate_zoo.conversion import sam_originals, staged_originals
 from inflate_zoo.conversion.references import (
     Asked,
     Build,
@@ -20,11 +20,13 @@ from inflate_zoo.conversion.references import (
     library_name,
     named_by_timm,
 )
+from inflate_zoo.conversion.volume_originals import torchvision_swin3d
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.tensors import network_in_memory, stacked
 from inflate_zoo.naming.patterns import bare_name, match_header
+from inflate_zoo.networks.aimv2.config import Aimv2Form
 from inflate_zoo.networks.base import Windows
 from inflate_zoo.networks.beit.config import BeitForm
 from inflate_zoo.networks.vit.config import VitForm
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int, int]) -> Reference:
     """The 2D original of a source at a grid.
 
-    Position tables are resized by timm, whose rule ours is; bias tables by the original itself.
+    Position tables are resized by timm, whose rule ours is, unless the original does it itself, as
+    with bias tables.
 
     Args:
         understood: The source, understood.
@@ -54,7 +57,7 @@ def original_of(understood: Understood, checkpoint: Checkpoint, grid: tuple[int,
     plan = understood.plan
     state, native = _state(plan, checkpoint), plan.architecture.native_grid
     for kept in plan.kept:
-        if kept.role == "position_table":
+        if kept.role == "position_table" and plan.family.reference not in _RESIZING:
             name = library_name(plan, kept)
             state[name] = _resized_by_timm(state[name], native, grid)
     built = ORIGINALS[plan.family.reference](Asked(understood, state, grid))
@@ -93,6 +96,8 @@ def _resized_by_timm(table: Tensor, old: tuple[int, int], new: tuple[int, int]) 
     flat = table.reshape(1, -1, table.shape[-1])
     prefix = flat.shape[1] - prod(old)
     resized: Tensor = resample_abs_pos_embed(flat, list(new), list(old), num_prefix_tokens=prefix)
+    if table.ndim == 4:  # height and width apart
+        return resized.reshape(1, *new, table.shape[-1])
     return resized.reshape(*table.shape[:-2], -1, table.shape[-1])
 
 
@@ -115,16 +120,22 @@ def _own_reference(
     )
 
 
+# Classes that resize their position table themselves, in every pass.
+_RESIZING = frozenset({"NaFlexVit", "RadioModel", "Siglip2VisionModel"})
+
+
 class _CannotError(Exception):
     """A library cannot take tensors and fields that are in order."""
 
 
 def _timm_vit(asked: Asked) -> Reference | None:
-    """A plain vision transformer of timm's; `None` where timm cannot take its tensors."""
+    """A vision transformer of timm's; `None` where timm cannot take its tensors."""
     import torch
     from timm.models.vision_transformer import VisionTransformer
 
     form, arch = asked.plan.architecture, asked.understood.arch
+    if isinstance(form, Aimv2Form):
+        return _timm_as_named(asked)
     if not isinstance(form, VitForm):
         return None
     if arch:
@@ -138,13 +149,32 @@ def _timm_vit(asked: Asked) -> Reference | None:
                 num_heads=form.num_heads, mlp_ratio=form.mlp_dim / form.embed_dim,
                 qkv_bias=form.qkv_bias, norm_layer=norm, reg_tokens=form.reg_tokens,
                 no_embed_class=form.reg_tokens > 0, init_values=1.0 if form.layer_scale else None,
+                pre_norm=form.pre_norm, act_layer=form.activation,
+                global_pool="avg" if form.pool == "mean" else "token", fc_norm=False,
             )  # fmt: skip
     wanted = model.state_dict()
-    state = _folded(asked.state, wanted)
+    state = _folded(_as_timm_reads(asked.state, model), wanted)
     if any(name not in state for name in wanted):
         return None
     model.load_state_dict({name: state[name] for name in wanted}, strict=True, assign=True)
     return _of_timm(model.eval(), asked)
+
+
+def _as_timm_reads(state: State, model: Any) -> State:
+    """Tensors under OpenCLIP's names as timm itself reads such files; all others as they are."""
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    if "class_embedding" not in state:
+        return state
+    # The table is at the grid already: timm, which goes by published grids, might resize it.
+    table = "positional_embedding"
+    others = {
+        f"visual.{name}".replace(".ls_", ".ls"): held  # layer scale, which timm does not rename
+        for name, held in state.items()
+        if name != table
+    }
+    read: State = checkpoint_filter_fn(others, model)
+    return {**read, "pos_embed": state[table].unsqueeze(0)}
 
 
 def _folded(state: State, wanted: State) -> State:
@@ -184,8 +214,8 @@ def _timm_beit(asked: Asked) -> Reference | None:
     return _of_timm(filled(model, {name: state[name] for name in wanted}), asked)
 
 
-def _timm_eva(asked: Asked) -> Reference | None:
-    """DINOv3 or EVA-02 of timm's; `None` where it cannot take its tensors."""
+def _timm_as_named(asked: Asked) -> Reference | None:
+    """A model of timm's that the source names; `None` where it cannot take its tensors."""
     model = named_by_timm(asked)
     wanted = model.state_dict()
     if any(name not in asked.state for name in wanted):
@@ -243,6 +273,18 @@ def _unmasked(model: Any, images: Tensor, patches: int) -> Tensor:
     return tokens
 
 
+def _patched(model: Any, images: Tensor, patches: int) -> Tensor:
+    """SigLIP 2 NaFlex takes patches, all of them valid, and the grid they are of."""
+    import torch
+
+    size, batch = model.config.patch_size, images.shape[0]
+    grid = torch.tensor([[side // size for side in images.shape[2:]]] * batch)
+    values = images.unfold(2, size, size).unfold(3, size, size).permute(0, 2, 3, 4, 5, 1)
+    mask = torch.ones(batch, patches, dtype=torch.long)
+    tokens: Tensor = model(values.reshape(batch, patches, -1), mask, grid).last_hidden_state
+    return tokens
+
+
 def _all_normed(model: Any, images: Tensor, _: int) -> Tensor:
     """CLIP's norms the pooled token only; ours norm all of them."""
     tokens = model(images).last_hidden_state
@@ -268,6 +310,8 @@ def _transformers(
     tokens: Tokens = _last,
     unused: tuple[str, ...] = (),
     pooled: Callable[[Tensor], Tensor] | None = None,
+    *,
+    sized: bool = True,
 ) -> Reference | None:
     """A class of transformers; `None` where transformers cannot take its tensors.
 
@@ -276,9 +320,11 @@ def _transformers(
         tokens: From the model, images and the number of patches to the tokens.
         unused: What the names of tensors begin with that the tokens do not need.
         pooled: From tokens to the pooled vector, where the model pools without weights.
+        sized: Whether it takes images of the size alone that its config states.
     """
     size = asked.size
-    fields = {**asked.understood.raw, "image_size": size[0] if size[0] == size[1] else size}
+    told = {"image_size": size[0] if size[0] == size[1] else size} if sized else {}
+    fields = {**asked.understood.raw, **told}
     state = {name: held for name, held in asked.state.items() if not name.startswith(unused)}
     model = _model_of(asked, fields, state, unused)
     if model is None:
@@ -305,7 +351,9 @@ def _model_of(
     import torch
     import transformers
 
-    kind = getattr(transformers, asked.plan.family.reference)
+    kind = getattr(transformers, asked.plan.family.reference, None)
+    if kind is None:  # early releases have no RADIO
+        return None
     with _quiet():
         try:
             with parsing(lambda _: _CannotError()), warnings.catch_warnings():
@@ -323,6 +371,26 @@ def _model_of(
     return model.eval()
 
 
+def _aimv2(asked: Asked) -> Reference | None:
+    """AIMv2 of transformers, whose computed positions follow the images."""
+    form = asked.plan.architecture
+    computed = isinstance(form, Aimv2Form) and form.positions == "sincos"
+    return _encoder(asked, sized=not computed)
+
+
+def _radio(asked: Asked) -> Reference | None:
+    """RADIO of transformers, which normalises its input itself and resizes its table."""
+    fields = asked.understood.raw
+    model = _model_of(asked, fields, asked.state, ("summary_idxs",))
+    if model is None:
+        return None
+    conditioner = model.make_preprocessor_external()
+    tokens = partial(_last, model)
+    return Reference(
+        called(model, "transformers"), lambda images: tokens(images, 0), None, conditioner
+    )
+
+
 def _beit(asked: Asked) -> Reference | None:
     """BEiT or data2vec of transformers, which resizes its bias tables in every pass."""
     form = asked.plan.architecture
@@ -336,6 +404,47 @@ def _beit(asked: Asked) -> Reference | None:
     pooled = None if asked.plan.repooled else model.pooler
     return Reference(
         called(model, "transformers"), lambda images: model(images).last_hidden_state, pooled
+    )
+
+
+def _pixio(asked: Asked) -> Reference | None:
+    """Pixio of transformers; `None` where images are no squares, for which it reads its table."""
+    count = asked.understood.raw.get("n_cls_tokens", 8)
+    if asked.size[0] != asked.size[1]:
+        return None
+    return _encoder(asked, pooled=lambda tokens: tokens[:, :count].mean(dim=1))
+
+
+def _sam(asked: Asked) -> Reference | None:
+    """SAM's encoder of transformers, built at its own size and then told to take another."""
+    from torch import nn
+
+    table = "vision_encoder.pos_embed"
+    state = {f"vision_encoder.{name}": held for name, held in asked.state.items()}
+    positions = state.pop(table)
+    model = _model_of(asked, asked.understood.raw, state, (table,))
+    if model is None:
+        return None
+    encoder = model.vision_encoder
+    encoder.patch_embed.image_size = asked.size
+    encoder.pos_embed = nn.Parameter(positions, requires_grad=False)
+    return Reference(
+        called(model, "transformers"),
+        lambda images: sam_originals.tokens_of(model(images).last_hidden_state),
+        None,
+    )
+
+
+def _timm_sam(asked: Asked) -> Reference | None:
+    """SAM's encoder of timm, which pools by a mean; `None` where it cannot take its tensors."""
+    model = sam_originals.timm_sam(asked)
+    if model is None:
+        return None
+    by_timm = asked.plan.family.library == "timm" and not asked.plan.repooled
+    return Reference(
+        called(model, "timm"),
+        lambda images: sam_originals.tokens_of(model.forward_features(images)),
+        _mean if by_timm else None,
     )
 
 
@@ -360,23 +469,33 @@ _UNUSED = ("pooler.", "head.", "embeddings.mask_token")
 _encoder = partial(_transformers, unused=_UNUSED)
 # What differs between the classes of the libraries, by what a definition's `reference` names.
 ORIGINALS: dict[str, Build] = {
+    "Aimv2VisionModel": _aimv2,
     "Beit": _timm_beit,
     "BeitModel": _beit,
+    "BlipVisionModel": _encoder,
     "CLIPVisionModel": partial(_encoder, tokens=_all_normed),
     "Data2VecVisionModel": _beit,
     "DINOv3ViTModel": _encoder,
     "DeiTModel": _encoder,
     "Dinov2Model": _encoder,
     "Dinov2WithRegistersModel": _encoder,
-    "Eva": _timm_eva,
+    "Eva": _timm_as_named,
     "IJepaModel": _encoder,
+    "NaFlexVit": _timm_as_named,
+    "RadioModel": _radio,
+    "Siglip2VisionModel": partial(_encoder, tokens=_patched),
+    "MetaClip2VisionModel": partial(_encoder, tokens=_all_normed),
+    "PixioModel": _pixio,
     "SiglipVisionModel": _encoder,
     "ViTMAEModel": partial(_encoder, tokens=_unmasked),
     "ViTMSNModel": _encoder,
     "ViTModel": _encoder,
     "SwinTransformer": partial(_timm_staged, build=staged_originals.timm_swin),
     "SwinTransformerV2": partial(_timm_staged, build=staged_originals.timm_swinv2),
+    "SwinTransformer3d": torchvision_swin3d,
     "Swinv2Model": partial(_encoder, pooled=_mean),
     "SwinModel": partial(_encoder, pooled=_mean),
+    "SamVisionModel": _sam,
     "VisionTransformer": _timm_vit,
+    "VisionTransformerSAM": _timm_sam,
 }

@@ -44,6 +44,14 @@ FILES = (*WRITTEN, RECORD)
 _PACKAGES = ("torch", "safetensors", "huggingface_hub", "transformers", "timm")
 
 
+_OWN_DEPTH = (
+    "The source is 3D already: nothing was inflated, its weights are as they were.",
+    "Depths that windows do not divide are padded, and what is padded is masked; the original lets "
+    "it take part. In the plane, windows larger than the grid keep the biases of their places; the "
+    "original takes others. On such volumes the two differ; on all others they are equal.",
+)
+
+
 def _one_of(kind: str, known: Callable[[], Mapping[str, object]]) -> AfterValidator:
     def check(name: str) -> str:
         if name not in known():
@@ -153,7 +161,7 @@ class RecordedRecipe(_Recorded):
     """How a source was converted.
 
     Attributes:
-        scheme: How the stem gained depth.
+        scheme: How the stem gained depth; `None` where the source was 3D already.
         patch_depth: Patch size along depth, in voxels.
         volume: Default volume (depth, height, width) in voxels.
         channels: Input channels of the 3D network.
@@ -167,7 +175,7 @@ class RecordedRecipe(_Recorded):
         merge_depth: Whether tokens are merged over depth too.
     """
 
-    scheme: SchemeName
+    scheme: SchemeName | None
     patch_depth: Count
     volume: Triple
     channels: Count
@@ -261,6 +269,8 @@ class Conversion:
     def notes(self) -> list[str]:
         """What a user should know, one sentence each."""
         notes = [*self.plan.notes, *(self.fed.notes if self.fed else ())]
+        if self.recipe.scheme is None:
+            notes += _OWN_DEPTH
         if self.fed is not None and self.fed.basis == "guessed":
             notes.append(
                 "The folded normalisation is a guess: the source states none. If you know it, "

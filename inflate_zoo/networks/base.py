@@ -59,8 +59,22 @@ class Windows(NamedTuple):
     merge_depth: bool
 
 
+class Depth(NamedTuple):
+    """What a 3D network has along depth.
+
+    Attributes:
+        patch: Depth of its stem's kernel, in voxels.
+        volume: Depth of its default volume, in voxels.
+        windows: Its windows over depth; `None` where it has none.
+    """
+
+    patch: int
+    volume: int
+    windows: Windows | None
+
+
 class Form2D(BaseModel, ABC):
-    """A 2D encoder, as it is read off a header and a config.
+    """A 2D encoder, as it is read off a header and a config; or one that is 3D already.
 
     Attributes:
         in_channels: Channels of the input.
@@ -87,6 +101,16 @@ class Form2D(BaseModel, ABC):
     def window(self) -> int | None:
         """Height of the windows in which its tokens see one another; `None` where all see all."""
         return None
+
+    @property
+    def own_depth(self) -> Depth | None:
+        """What it has along depth, where it is 3D already; `None` of a 2D encoder."""
+        return None
+
+    @property
+    def merges(self) -> bool:
+        """Whether its tokens are merged between stages."""
+        return False
 
     @abstractmethod
     def shapes(self) -> Shapes:
@@ -182,7 +206,12 @@ class BackboneConfig(NetworkConfig, ABC):
     @property
     @abstractmethod
     def levels(self) -> tuple[Level, ...]:
-        """What `forward_intermediates` gives, by its index; the last one is the final tokens'."""
+        """What `forward_intermediates` gives, by index; the last has the final tokens' stride."""
+
+    @property
+    def final_width(self) -> int:
+        """Width of the final tokens: that of the last level, unless overridden."""
+        return self.levels[-1].width
 
     @abstractmethod
     def shapes(self) -> Shapes:

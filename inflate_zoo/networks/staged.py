@@ -97,6 +97,11 @@ class StagedForm(Form2D):
         return height, width
 
     @property
+    def merges(self) -> bool:
+        """Between every two stages."""
+        return True
+
+    @property
     def window(self) -> int:
         """The window's height in the first stage, in tokens."""
         return self.windows[0][0]

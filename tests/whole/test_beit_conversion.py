@@ -4,14 +4,15 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from inflate_zoo import convert, load, verify
+from inflate_zoo.cli import app
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.networks.layers import bias_tables
 from tests.support.checkpoints import (
     beit_original,
-    build_timm,
     save_timm,
     save_transformers,
 )
@@ -21,23 +22,6 @@ ORIGINALS = {
     "pretrained": beit_original(),
     "finetuned": beit_original(finetuned=True),
     "v2": beit_original(version=2),
-}
-
-TIMM_NAMES = {  # to those of transformers' files
-    "cls_token": "embeddings.cls_token",
-    "patch_embed.proj": "embeddings.patch_embeddings.projection",
-    "fc_norm": "pooler.layernorm",
-    "blocks.": "encoder.layer.",
-    "norm1": "layernorm_before",
-    "norm2": "layernorm_after",
-    "gamma_": "lambda_",
-    "mlp.fc1": "intermediate.dense",
-    "mlp.fc2": "output.dense",
-    "attn.proj": "attention.output.dense",
-    "attn.q_bias": "attn.query.bias",
-    "attn.v_bias": "attn.value.bias",
-    "attn.relative": "attn.relative_position_bias.relative",
-    "attn.": "attention.attention.",
 }
 
 
@@ -109,30 +93,6 @@ def test_the_pooled_vector_is_compared_where_the_file_has_its_norm(tmp_path):
         assert proof["reference"].startswith("transformers ")
 
 
-def test_the_same_weights_saved_by_transformers_and_by_timm_become_the_same_file(tmp_path):
-    """Timm's names and packing, filled from a file of transformers."""
-    of_transformers = save_transformers("beit_bare", tmp_path / "transformers")
-    theirs = load_file(of_transformers / "model.safetensors")
-    state = {}
-    for name in build_timm("beit_timm", num_classes=0).state_dict():
-        own = name
-        for timm_name, replacement in TIMM_NAMES.items():
-            own = own.replace(timm_name, replacement)
-        if own.endswith("qkv.weight"):
-            parts = [own.replace("qkv", part) for part in ("query", "key", "value")]
-            state[name] = torch.cat([theirs[part] for part in parts])
-        else:
-            state[name] = theirs[own]
-    of_timm = save_timm("beit_timm", tmp_path / "timm", num_classes=0)
-    save_file(state, of_timm / "model.safetensors")
-    of_transformers = save_transformers("beit_bare", tmp_path / "transformers")
-    made = [
-        convert(source, tmp_path / f"out{source.name}") for source in (of_timm, of_transformers)
-    ]
-    one, other = ((folder / "model.safetensors").read_bytes() for folder in made)
-    assert one == other
-
-
 def test_tables_are_copied_bit_by_bit_and_loaded_at_another_grid(tmp_path):
     source = save_transformers("beit", tmp_path / "source")
     folder = convert(source, tmp_path / "out")
@@ -144,3 +104,10 @@ def test_tables_are_copied_bit_by_bit_and_loaded_at_another_grid(tmp_path):
     network = load(folder, volume=(16, 48, 40))
     expected = bias_tables.resize_table(table, (4, 4), (6, 5), "bilinear")
     assert torch.equal(network.blocks[1].position_bias.plane, expected)
+
+
+def test_it_is_inspected(tmp_path):
+    source = save_transformers("beit", tmp_path / "source")
+    result = CliRunner().invoke(app.app, ["inspect", str(source), "--volume", "16,32,32"])
+    assert result.exit_code == 0, result.output
+    assert "a table of relative positions per block" in result.output

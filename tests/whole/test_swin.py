@@ -1,4 +1,4 @@
-"""A Swin from its files through every command to a trained trial."""
+"""A Swin from its files through every command."""
 
 import json
 
@@ -7,17 +7,11 @@ import torch
 from typer.testing import CliRunner
 
 from inflate_zoo import convert, load, verify
-from inflate_zoo.bench.training.devices import Resources
-from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.cli import app
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.networks.backbone import SwinBackbone
 from inflate_zoo.networks.swin import network
-from inflate_zoo.networks.swin.config import SwinConfig
 from tests.support.checkpoints import save_transformers
-from tests.support.datasets import write_decathlon
-from tests.support.trials import SHAPE, one_thread, tiny_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
 
@@ -57,23 +51,3 @@ def test_a_wrong_table_fails_the_proof(source, tmp_path, monkeypatch):
     monkeypatch.setattr(network, "table_rows", alike)
     with pytest.raises(VerificationError):
         convert(source, tmp_path / "out")
-
-
-def test_it_is_trained_beside_random_weights_and_predicts(tmp_path):
-    write_decathlon(tmp_path / "data", 10, SHAPE, ("MRI",))
-    save_transformers(
-        "swin", tmp_path / "vit", image_size=8, patch_size=2, depths=[1, 2], num_heads=[2, 2],
-        window_size=2, embed_dim=8,
-    )  # fmt: skip
-    with one_thread():
-        run = tiny_run(tmp_path, "network.drop_path=0.2", kinds=("inflated", "2d", "random"))
-        for trial in run.trials:
-            assert run_trial(trial, Resources("cpu", 0), Silent()) == "done"
-        trial = run.trial()
-        assert isinstance(trial.spec.arm.config, SwinConfig)
-        name = trial.spec.cases.test[0]
-        image = run.data / "imagesTr" / f"{name}.nii.gz"
-        words = ["predict", str(trial.folder), str(image), "--out", str(tmp_path / "predicted")]
-        result = CliRunner().invoke(app.app, [*words, "--device", "cpu"])
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "predicted" / f"{name}.nii.gz").exists()

@@ -1,19 +1,24 @@
-"""Swin's files of timm and of its authors, and the same weights from two libraries."""
+"""Swin's files of timm and of its authors."""
 
 import json
 import re
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from inflate_zoo.conversion.converting import convert
-from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnsupportedModelError
+from inflate_zoo.errors import (
+    AmbiguousSourceError,
+    ConfigError,
+    UnsupportedModelError,
+    VerificationError,
+)
 from tests.support.checkpoints import (
     TIMM_STAGED,
     save_timm,
-    save_transformers,
     swin_original,
+    swinv2_original,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
@@ -49,36 +54,29 @@ def test_the_originals_pth_is_proved_and_gives_the_same_tensors(tmp_path):
     assert_same(folder, timm)
 
 
+def test_swinv2s_pth_is_proved_and_gives_the_same_tensors(tmp_path):
+    torch.save(swinv2_original(), tmp_path / "swinv2.pth")
+    folder = convert(tmp_path / "swinv2.pth", tmp_path / "out", patch_depth=3)
+    assert proof_of(folder)["max_error_over_rms"] < 2e-5
+    assert proof_of(folder)["reference"].endswith("SwinTransformerV2")
+    record = json.loads((folder / "conversion.json").read_text())
+    assert record["source"]["family"] == "swinv2"
+    timm = convert(save_timm("swinv2_timm", tmp_path / "timm"), tmp_path / "out2", patch_depth=3)
+    assert_same(folder, timm)
+
+
+def test_coordinates_of_other_windows_are_seen(tmp_path):
+    """A model that was fine-tuned at larger windows: no name and no shape tells it."""
+    torch.save(swinv2_original("swinv2_timm_pretrained"), tmp_path / "swinv2.pth")
+    with pytest.raises(VerificationError, match="measures offsets by other windows") as error:
+        convert(tmp_path / "swinv2.pth", tmp_path / "out")
+    assert "layers.0.blocks.0.attn.relative_coords_table" in error.value.details[0]
+
+
 def assert_same(folder, other):
     ours, theirs = (load_file(each / "model.safetensors") for each in (folder, other))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-
-def test_the_same_weights_of_transformers_and_timm_give_the_same_file(tmp_path):
-    source = save_transformers("swin_classifier", tmp_path / "transformers")
-    folder = convert(source, tmp_path / "out")
-    theirs = load_file(source / "model.safetensors")
-    names = {
-        "swin.embeddings.patch_embeddings.projection": "patch_embed.proj",
-        "swin.embeddings.norm": "patch_embed.norm", "swin.layernorm": "norm",
-        "swin.encoder.": "", "classifier": "head.fc", "attention.self": "attn",
-        "attention.output.dense": "attn.proj", "layernorm_before": "norm1",
-        "layernorm_after": "norm2", "intermediate.dense": "mlp.fc1", "output.dense": "mlp.fc2",
-    }  # fmt: skip
-    state = {}
-    for name, tensor in theirs.items():
-        for old, new in names.items():
-            name = name.replace(old, new)
-        name = re.sub(r"layers.(\d).down", lambda m: f"layers.{int(m[1]) + 1}.down", name)
-        state[name] = tensor
-    for name in [name for name in state if ".query." in name]:
-        parts = [state.pop(name.replace("query", part)) for part in ("query", "key", "value")]
-        state[name.replace("query", "qkv")] = torch.cat(parts)
-    made = save_timm("swin_timm", tmp_path / "timm")
-    assert state.keys() == load_file(made / "model.safetensors").keys()
-    save_file(state, made / "model.safetensors")
-    assert_same(folder, convert(made, tmp_path / "out2"))
 
 
 def test_a_bare_timm_file_takes_its_architectures_name(tmp_path):

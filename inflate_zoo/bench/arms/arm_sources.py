@@ -1,4 +1,7 @@
-"""How a source is written where networks are compared: `SOURCE:arch=NAME:weights=ema:2d`."""
+"""How a source is written where networks are compared: `SOURCE:arch=NAME:weights=ema:2d`.
+
+Of a network of windows also `SOURCE:depth_window=4` and `SOURCE:merge_depth`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from dataclasses import dataclass, replace
 from inflate_zoo.errors import UsageError
 from inflate_zoo.hub.addresses import is_local
 from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.networks.layers.grids import MOST_WINDOW
 
 RANDOM, SLICES = "random", "2d"
 _KEYS = ("family", "arch", "weights")
+_WINDOW, _MERGED = "depth_window", "merge_depth"
 _ARMS = (SLICES, *SCHEMES)
 
 
@@ -24,6 +29,8 @@ class ArmSource:
         family: As `convert --family`; likewise the others.
         arch: timm architecture of a bare file.
         weights: Which copy in a training file.
+        depth_window: As `convert --depth-window`.
+        merge_depth: As `convert --merge-depth`.
     """
 
     plain: str
@@ -31,23 +38,41 @@ class ArmSource:
     family: str | None = None
     arch: str | None = None
     weights: str | None = None
+    depth_window: int | None = None
+    merge_depth: bool = False
+
+    @property
+    def bare(self) -> ArmSource:
+        """The same source as a 2D network: no arm, and nothing of what it becomes over depth."""
+        return replace(self, arm="", depth_window=None, merge_depth=False)
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """What is said of its windows over depth, as it was written."""
+        window = () if self.depth_window is None else (f"{_WINDOW}={self.depth_window}",)
+        return (*window, *([_MERGED] if self.merge_depth else []))
 
 
 def parse_arm(text: str) -> ArmSource:
     """Split off what a source says behind its colons, in any order; nothing else is split off.
 
     Raises:
-        UsageError: Something is said twice, or is misspelt.
+        UsageError: Something is said twice, is misspelt, or is a window that cannot be.
     """
     found = ArmSource(text)
     while ":" in found.plain:
         plain, _, ending = found.plain.rpartition(":")
-        key, equals, value = ending.partition("=")
+        key, equals, written = ending.partition("=")
+        value: str | int | bool = written
         if not plain:
             break
         if ending in _ARMS:
             field, value = "arm", ending
-        elif equals and key in _KEYS and value:
+        elif ending == _MERGED:
+            field, value = ending, True
+        elif key == _WINDOW and written:
+            field, value = key, _window(text, written)
+        elif equals and key in _KEYS and written:
             field = key
         else:
             _refuse_misspelt(found.plain, plain, ending)
@@ -57,17 +82,31 @@ def parse_arm(text: str) -> ArmSource:
                 f"'{text}' says two things: ':{ending}' and another",
                 hint="name the source twice, once with each",
             )
-        found = replace(found, plain=plain, **{field: value})
+        found = replace(found, plain=plain, **{field: value})  # type: ignore[arg-type]
+    if found.arm == SLICES and found.windows:
+        raise UsageError(
+            f"'{text}' is taken slice by slice, without depth: ':{found.windows[0]}' has no use",
+            hint=f"leave out ':{':'.join(found.windows)}', or ':{SLICES}'",
+        )
     return found
+
+
+def _window(text: str, written: str) -> int:
+    if not (written.isascii() and written.isdigit() and 1 <= int(written[:9]) <= MOST_WINDOW):
+        raise UsageError(
+            f"'{text}' gives no depth of windows in 1 to {MOST_WINDOW}",
+            hint=f"write it in tokens, e.g. :{_WINDOW}=4",
+        )
+    return int(written)
 
 
 def _refuse_misspelt(text: str, plain: str, ending: str) -> None:
     if (is_local(text) and not is_local(plain)) or "/" in ending or "\\" in ending:
         return
     key, equals, value = ending.partition("=")
-    if equals and key in _KEYS:
+    if equals and key in (*_KEYS, _WINDOW):
         raise UsageError(f"'{text}' gives no {key}", hint=f"write it behind the sign: {key}=NAME")
-    known = _KEYS if equals else _ARMS
+    known = (*_KEYS, _WINDOW) if equals else (*_ARMS, _MERGED)
     close = difflib.get_close_matches(key.lower(), known, n=1)
     if close:
         meant = f"{plain}:{close[0]}{equals}{value}"

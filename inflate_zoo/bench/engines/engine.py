@@ -40,6 +40,9 @@ class Shown(Protocol):
     def begin(self, trials: Sequence[TrialFolder], at_once: int) -> None:
         """All trials, in the order in which they run, and how many run at a time."""
 
+    def change(self, at_once: int) -> None:
+        """Another number of trials runs at a time from now on."""
+
     def watch(self, trial: TrialFolder) -> Watcher:
         """The watcher of a trial that begins."""
 

@@ -13,6 +13,7 @@ from inflate_zoo import stops
 from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.engines.engine import Ended, Shown, Tally, reason
+from inflate_zoo.bench.engines.needs import Needs
 from inflate_zoo.bench.engines.processes import Processes
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.trials.leases import holder
@@ -27,6 +28,8 @@ class Local:
 
     Attributes:
         devices: One entry for each trial at a time, its device; `None` is the best there is.
+        memory: Bytes of main memory that trials may take together: fewer run at a time where it
+            does not hold more. `None` does not count.
         since: From when on failures of other processes count, as they would fail here as well, in
             seconds since 1970; `None` is from now on.
         wait: Whether trials that other processes hold are waited for; else they are left.
@@ -35,6 +38,7 @@ class Local:
     """
 
     devices: tuple[str | None, ...]
+    memory: int | None = None
     since: float | None = None
     wait: bool = True
     checked: bool = False
@@ -52,12 +56,16 @@ class Local:
                 unless the folders are taken as checked.
             WorkError: A trial could not even fail, as its folder cannot be written.
         """
-        for trial in () if self.checked else trials:
-            if not trial.done:
-                trial.require_ready()
-        shown.begin(trials, len(self.devices))
+        if not self.checked:
+            for trial in trials:
+                if not trial.done:
+                    trial.require_ready()
+        most, needs = len(self.devices), None
+        if self.memory is not None:
+            needs = Needs([trial for trial in trials if not trial.done], self.memory, most)
+        shown.begin(trials, needs.at_once if needs else most)
         since = time.time() if self.since is None else self.since
-        course = _Course(tuple(trials), self.devices, shown, since, wait=self.wait)
+        course = _Course(tuple(trials), self.devices, shown, since, needs, wait=self.wait)
         with self._workers(demands, shown) as workers:
             try:
                 while not course.over and not course.stopping:
@@ -119,11 +127,13 @@ class _Course:
         devices: tuple[str | None, ...],
         shown: Shown,
         since: float,
+        needs: Needs | None = None,
         *,
         wait: bool,
     ) -> None:
         self._trials, self._devices, self._shown = trials, devices, shown
         self._since, self._wait, self._stopped = since, wait, False
+        self._needs = needs
         self._waiting = {trial.folder: trial for trial in trials}
         self._running: dict[Path, int] = {}
         self._ended: dict[Path, Ended] = {}
@@ -150,6 +160,8 @@ class _Course:
             slot = self._slot(folder) if folder not in self._left and self._due(folder) else None
             if slot is None:
                 continue
+            if self._needs and not self._needs.fits(trial, self._running):
+                return  # nor may a smaller one go first: this one would wait for ever
             del self._waiting[folder]
             if others := self._on(self._devices[slot]):
                 self._beside.update((folder, *others))
@@ -193,6 +205,7 @@ class _Course:
             if how == "failed":
                 say(f"trial {folder.name} failed: {reason(trial)}")
             self._shown.ended(trial, how)
+            self._learn(trial)
 
     def tally(self) -> Tally:
         """How all ended."""
@@ -202,6 +215,13 @@ class _Course:
             tuple(trial for trial in self._trials if trial.folder not in self._ended),
             self.stopping,
         )
+
+    def _learn(self, trial: TrialFolder) -> None:
+        """What a trial took tells how many fit beside each other."""
+        if self._needs is None or not (told := self._needs.ended(trial)):
+            return
+        self._shown.say(told)
+        self._shown.change(self._needs.at_once)
 
     def _due(self, folder: Path) -> bool:
         seen = self._held.get(folder)

@@ -142,9 +142,12 @@ class Side:
 
     def divided(self, resolved: Resolved) -> Crew:
         """Who works on the trials."""
-        from inflate_zoo.bench.engines.capacity import crew, memory_bound
+        from inflate_zoo.bench.engines.capacity import crew
+        from inflate_zoo.bench.engines.needs import memory_bound
 
-        need = memory_bound(resolved.arms.backbones, resolved.asked.protocol)
+        protocol, task = resolved.asked.protocol, resolved.task
+        protocol = protocol.of_task(task.name) if task else protocol
+        need = memory_bound(resolved.arms.backbones, protocol, task)
         return crew(self.resources, resolved.trials, need, self.at_once, self.per_gpu)
 
 
@@ -175,7 +178,7 @@ def _bench(
         if until != "estimate":
             trials, began = _written(planned, shown)
         if until == "report":
-            Local(crew.devices, began, checked=True).run(trials, crew.demands, shown)
+            Local(crew.devices, crew.memory, began, checked=True).run(trials, crew.demands, shown)
     if until == "estimate":
         _tell_estimate(planned, crew, format)
     elif until == "planned":
@@ -191,7 +194,7 @@ def headline(resolved: Resolved, crew: Crew, out: Path) -> str:
     parts += [plural(folds, "fold")] if folds > 1 else []
     task = resolved.task.name if resolved.task else "a task derived from the data"
     threads = plural(crew.demands.threads or 1, "thread")
-    many = len(crew.devices)
+    many = crew.at_once
     how = f"{many} at a time, {threads} each" if many > 1 else f"one at a time, {threads}"
     return (
         f"{task}, protocol {asked.protocol.name}: {' x '.join(parts)}"
@@ -223,7 +226,7 @@ def _tell_estimate(planned: Planned, crew: Crew, format: OutputFormat) -> None: 
 
     with board() as shown:
         resources = replace(crew.demands, device=crew.devices[0])
-        estimated = estimate(planned, resources, len(crew.devices), shown.say, shown.count)
+        estimated = estimate(planned, resources, crew.at_once, shown.say, shown.count)
     if format is OutputFormat.json:
         print_json(estimated.plain())
         return

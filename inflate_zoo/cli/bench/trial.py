@@ -71,7 +71,7 @@ def _run(folders: list[Path], out: Path | None, resources: Resources, *, wait: b
     trials, since = _asked(folders, out)
     alone = crew(resources, len(trials), 1, 1, None)
     with board(ranked=False) as shown:
-        engine = Local(alone.devices, since, wait=wait, checked=out is not None)
+        engine = Local(alone.devices, since=since, wait=wait, checked=out is not None)
         return engine.run(trials, alone.demands, shown)
 
 

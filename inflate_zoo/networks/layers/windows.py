@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor
 
 from inflate_zoo.networks.base import Triple
+from inflate_zoo.networks.layers.attention import attend_by_products, learns_unfused
 from inflate_zoo.networks.layers.constants import made_once
 from inflate_zoo.networks.layers.grids import Placement
 
@@ -144,6 +145,12 @@ def attend_in_windows(
     """
     # It comes with the heads last in memory: a mask is added three times as fast to a copy.
     bias = bias.to(query.dtype).contiguous()
+    if learns_unfused(bias):
+        biases = (bias,) if mask is None else (bias, mask.unsqueeze(1))
+        count = 1 if mask is None else len(mask)
+        each = [part.reshape(-1, count, *part.shape[1:]) for part in (query, key, value)]
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        return attend_by_products(*each, *biases, scale=scale).flatten(0, 1)
     if mask is None:
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias.unsqueeze(0), scale=scale

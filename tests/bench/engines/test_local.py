@@ -13,7 +13,7 @@ import pytest
 from inflate_zoo import interrupts
 from inflate_zoo.bench.definitions.results import Failure, Run
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder, place_file
-from inflate_zoo.bench.engines import local
+from inflate_zoo.bench.engines import local, needs
 from inflate_zoo.bench.engines.engine import reason
 from inflate_zoo.bench.engines.local import Local, _Course
 from inflate_zoo.bench.training.devices import Resources
@@ -39,10 +39,13 @@ class Shown:
 
     def __init__(self, watcher=Silent):
         self.watcher, self.said, self.watched, self.over = watcher, [], [], []
-        self.begun, self.noted = None, []
+        self.begun, self.noted, self.changed = None, [], []
 
     def begin(self, trials, at_once):
         self.begun = (len(trials), at_once)
+
+    def change(self, at_once):
+        self.changed.append(at_once)
 
     def watch(self, trial):
         self.watched.append(trial.folder.name)
@@ -389,6 +392,43 @@ def test_one_at_a_time_is_never_beside_others(tmp_path):
     tally, seen, _ = course(tmp_path, ("cpu",), {0: ["out_of_memory"]})
     assert len(tally.failed) == 1
     assert all(len(names) == 1 for names in seen)
+
+
+def test_memory_decides_how_many_run_and_the_first_that_is_measured_tells(tmp_path, monkeypatch):
+    monkeypatch.setattr(needs, "trial_bound", lambda trial: 8 << 30)
+    run = tiny_run(tmp_path, "train.steps=2", "train.validate_every=0", seeds=4)
+    shown = Shown()
+    with one_thread():
+        tally = Local(TWO, 12 << 30).run(run.trials, CPU, shown)
+    assert tally.done == run.trials
+    assert shown.begun == (4, 1)
+    assert shown.changed == [2]
+    assert len(shown.said) == 1
+    assert shown.said[0].endswith(": 2 at a time")
+    spans = [trial.believed().run for trial in run.trials]
+    assert {each.threads for each in spans} == {1}
+
+
+def test_what_memory_does_not_hold_waits_for_its_turn(tmp_path):
+    class Halves:
+        """Memory holds two, but the third trial alone."""
+
+        at_once = 2
+
+        def fits(self, trial, running):
+            names = {path.name for path in running} | {trial.folder.name}
+            return len(names) == 1 or "2" not in names
+
+        def ended(self, trial):
+            return ""
+
+    trials = [Fake(tmp_path / str(number), ()) for number in range(6)]
+    planned, running, seen = _Course(trials, TWO, Shown(), 0.0, Halves(), wait=True), [], []
+    while not planned.over:
+        running += [trial for trial, _ in planned.startable()]
+        seen.append([trial.folder.name for trial in running])
+        planned.note(running[0], running.pop(0).run())
+    assert seen == [["0", "1"], ["1"], ["2"], ["3", "4"], ["4", "5"], ["5"]]
 
 
 def test_another_number_of_threads_is_noted_and_said(tmp_path):

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -64,8 +64,14 @@ def test_one_line_says_what_is_about_to_run_before_anything_is_read(here):
 
 
 def test_trials_side_by_side_are_those_of_one_after_another(here, monkeypatch):
-    module = ModuleType("inflate_zoo.bench.report.answers")
-    module.so_far = lambda folders, seeds: (f"after {len(seeds)} of 2 seeds: {folders[0].name}",)
+    def told(folders):
+        def after(seeds):
+            return (f"after {len(seeds)} of 2 seeds: {folders[0].name}",)
+
+        return SimpleNamespace(after=after)
+
+    module = ModuleType("inflate_zoo.bench.report.so_far")
+    module.SoFar = told
     monkeypatch.setitem(sys.modules, module.__name__, module)
     words = ("--source", "random", "--seeds", "2")
     one = bench("--out", "row", *words)

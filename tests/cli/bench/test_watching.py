@@ -2,7 +2,7 @@
 
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -24,15 +24,18 @@ def so_far(monkeypatch):
     """Stands in for what says how the ranking stands."""
     asked = []
 
-    def answer(folders, seeds):
-        asked.append((list(folders), list(seeds)))
-        if answer.error:
-            raise answer.error
-        return (f"after {len(seeds)} of 3 seeds: open",)
+    def answer(folders):
+        def after(seeds):
+            asked.append((list(folders), list(seeds)))
+            if answer.error:
+                raise answer.error
+            return (f"after {len(seeds)} of 3 seeds: open",)
+
+        return SimpleNamespace(after=after)
 
     answer.asked, answer.error = asked, None
-    module = ModuleType("inflate_zoo.bench.report.answers")
-    module.so_far = answer
+    module = ModuleType("inflate_zoo.bench.report.so_far")
+    module.SoFar = answer
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return answer
 

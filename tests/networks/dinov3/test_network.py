@@ -105,7 +105,7 @@ def ours_of(theirs, scheme, **changes):
     return net
 
 
-@pytest.mark.parametrize("scheme", ["average", "center"])
+@pytest.mark.parametrize("scheme", ["average", "center", "taper"])
 @pytest.mark.parametrize("case", CASES)
 def test_equal_slices_give_transformers_2d_tokens_at_every_depth(case, scheme):
     theirs_changes, ours_changes = CASES[case]
@@ -165,27 +165,14 @@ def test_maps_are_the_patch_tokens_after_a_block():
     torch.testing.assert_close(normed, tokens, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"gated": True, "qv_bias": False, "reg_tokens": 0}])
-def test_it_compiles_without_graph_breaks_and_is_exported(changes):
-    net, volume = build(**changes), torch.randn(1, 2, 6, 12, 10)
+def test_a_form_of_other_parts_compiles_without_graph_breaks_and_is_exported():
+    net, volume = build(gated=True, qv_bias=False, reg_tokens=0), torch.randn(1, 2, 6, 12, 10)
     with torch.no_grad():
         expected = net(volume)
         compiled = torch.compile(net, fullgraph=True, backend="aot_eager")(volume)
         exported = torch.export.export(net, (volume,)).module()(volume)
     torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(exported, expected, rtol=0, atol=1e-5)
-
-
-def test_checkpointing_gives_the_same_gradients():
-    net, volume = build().train(), torch.randn(2, 2, 6, 12, 10)
-    grads = []
-    for enabled in (False, True):
-        net.set_grad_checkpointing(enabled)
-        net.zero_grad()
-        net(volume).square().sum().backward()
-        grads.append([p.grad.clone() for p in net.parameters()])
-    for plain, recomputed in zip(*grads, strict=True):
-        torch.testing.assert_close(recomputed, plain)
 
 
 def test_dropped_branches_leave_the_tokens_alone():

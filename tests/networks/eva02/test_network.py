@@ -3,6 +3,7 @@
 import pytest
 import torch
 from timm.models.eva import Eva
+from torch import nn
 
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.networks.eva02.config import Eva02Config, tensor_shapes
@@ -93,7 +94,7 @@ def ours_of(theirs, scheme, **changes):
     return net
 
 
-@pytest.mark.parametrize("scheme", ["average", "center"])
+@pytest.mark.parametrize("scheme", ["average", "center", "taper"])
 @pytest.mark.parametrize("case", CASES)
 def test_equal_slices_give_timms_2d_tokens_at_every_depth(case, scheme):
     theirs_changes, ours_changes = CASES[case]
@@ -139,27 +140,14 @@ def test_maps_are_the_patch_tokens_after_a_block():
     assert torch.equal(last.flatten(2).mT, tokens)
 
 
-@pytest.mark.parametrize("changes", [{}, {"attn_norm": True, "mlp_norm": True, "pool": "cls"}])
-def test_it_compiles_without_graph_breaks_and_is_exported(changes):
-    net, volume = build(**changes), torch.randn(1, 2, 6, 12, 10)
+def test_a_form_of_other_parts_compiles_without_graph_breaks_and_is_exported():
+    net, volume = build(attn_norm=True, mlp_norm=True, pool="cls"), torch.randn(1, 2, 6, 12, 10)
     with torch.no_grad():
         expected = net(volume)
         compiled = torch.compile(net, fullgraph=True, backend="aot_eager")(volume)
         exported = torch.export.export(net, (volume,)).module()(volume)
     torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(exported, expected, rtol=0, atol=1e-5)
-
-
-def test_checkpointing_gives_the_same_gradients():
-    net, volume = build(mlp_norm=True).train(), torch.randn(2, 2, 6, 12, 10)
-    grads = []
-    for enabled in (False, True):
-        net.set_grad_checkpointing(enabled)
-        net.zero_grad()
-        net(volume).square().sum().backward()
-        grads.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
-    for plain, recomputed in zip(*grads, strict=True):
-        torch.testing.assert_close(recomputed, plain)
 
 
 def test_a_table_of_another_grid_is_refused():
@@ -170,3 +158,30 @@ def test_a_table_of_another_grid_is_refused():
 def test_heads_that_cannot_be_turned_are_refused():
     with pytest.raises(ValueError, match="times 4"):
         Eva02Config(**{**PLAIN, "num_heads": 16})
+
+
+class Drawn(nn.Module):
+    """Timm's DropPath, its draws given."""
+
+    def __init__(self, draws, rate):
+        super().__init__()
+        self.draws, self.keep = draws, 1 - rate
+
+    def forward(self, x):
+        return x * ((self.draws < self.keep).to(x.dtype) / self.keep).view(-1, 1, 1)
+
+
+def test_drop_path_drops_the_branches_that_timm_drops():
+    theirs, image = original().train(), torch.randn(3, 2, 12, 10)
+    net = ours_of(theirs, "average", volume=(2, 12, 10)).train()
+    net.set_drop_path(0.5)
+    draws = torch.tensor([[[0.9] * 3, [0.9] * 3], [[0.9, 0.1, 0.1], [0.1, 0.9, 0.1]]])
+    net.fix_drops(draws)
+    for block, rows, rate in zip(theirs.blocks, draws, (0.0, 0.5), strict=True):
+        block.drop_path1, block.drop_path2 = (Drawn(each, rate) for each in rows)
+    with torch.no_grad():
+        volume = image.unsqueeze(2).repeat(1, 1, 2, 1, 1)
+        got, undropped = net.forward_features(volume), net.eval().forward_features(volume)
+        expected = theirs.forward_features(image)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+    assert (got - undropped).abs().max() > 0.1

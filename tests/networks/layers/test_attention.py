@@ -83,6 +83,43 @@ def test_both_ways_of_attention_in_bfloat16(monkeypatch, prefix, plain_tokens):
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=0.05)
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 11, 11), (1, 1, 1, 11)])
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_bias_is_added_to_the_logits_and_learns(learns, shape):
+    query, key, value = (x.requires_grad_() for x in query_key_value())
+    bias = torch.randn(shape, dtype=torch.float64, requires_grad=learns)
+    assert attention.learns_unfused(bias) == learns
+    got = attention.attend_biased(query, key, value, bias)
+    logits = torch.einsum("bhqd,bhkd->bhqk", query, key) / math.sqrt(8) + bias
+    expected = torch.einsum("bhqk,bhkd->bhqd", logits.softmax(-1), value)
+    close(got, expected)
+    weight, inputs = torch.randn_like(got), [query, key, value, *([bias] if learns else [])]
+    grads = [torch.autograd.grad((each * weight).sum(), inputs) for each in (got, expected)]
+    close(*grads)
+
+
+def test_a_bias_that_learns_has_a_fused_kernel_on_other_devices():
+    on_meta = torch.empty(1, requires_grad=True, device="meta")  # as good as a GPU
+    assert not attention.learns_unfused(on_meta)
+    with torch.no_grad():
+        assert not attention.learns_unfused(torch.ones(1, requires_grad=True) * 2)
+
+
+@pytest.mark.parametrize("plain_tokens", [0, 2048])
+def test_both_ways_of_biased_attention_in_bfloat16(monkeypatch, plain_tokens):
+    monkeypatch.setattr(attention, "PLAIN_TOKENS", plain_tokens)
+    calls, products = [], attention.attend_by_products
+    monkeypatch.setattr(
+        attention, "attend_by_products", lambda *a, **k: calls.append(1) or products(*a, **k)
+    )
+    query, key, value = query_key_value(torch.bfloat16)
+    got = attention.attend_biased(query, key, value, torch.zeros(1, 1, 1, 11))
+    assert bool(calls) == bool(plain_tokens)
+    assert got.dtype == torch.bfloat16
+    expected = attention_by_hand(query.double(), key.double(), value.double(), 0, 1)
+    torch.testing.assert_close(got.double(), expected, rtol=0, atol=0.05)
+
+
 @pytest.mark.parametrize("biased", [True, False])
 def test_query_and_value_have_biases_and_the_key_has_none(biased):
     qkv, x = torch.nn.Linear(6, 18, bias=False), torch.randn(2, 5, 6)

@@ -89,14 +89,20 @@ def test_rows_of_a_table_are_differences_of_places():
         assert listed[rows[i, j]] == apart
 
 
+@pytest.mark.parametrize("scale", [None, 0.3])
+@pytest.mark.parametrize("learns", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_equals_softmax_of_logits_bias_and_mask(masked):
+def test_attention_equals_softmax_of_logits_bias_and_mask(masked, learns, scale):
     query, key, value = torch.randn(3, 2 * 3, 2, 5, 4)
-    bias = torch.randn(2, 5, 5)
+    bias = torch.randn(2, 5, 5, requires_grad=learns)
     mask = torch.randn(3, 5, 5) if masked else None
-    got = attend_in_windows(query, key, value, bias, mask)
-    logits = torch.einsum("whqe,whke->whqk", query, key) / 2 + bias
+    got = attend_in_windows(query, key, value, bias, mask, scale=scale)
+    logits = torch.einsum("whqe,whke->whqk", query, key) * (scale or 0.5) + bias
     if mask is not None:
         logits = logits + mask.repeat(2, 1, 1).unsqueeze(1)
     expected = torch.einsum("whqk,whke->whqe", logits.softmax(-1), value)
     torch.testing.assert_close(got, expected)
+    if learns:
+        weight = torch.randn_like(got)
+        grads = [torch.autograd.grad((each * weight).sum(), bias) for each in (got, expected)]
+        torch.testing.assert_close(*grads)

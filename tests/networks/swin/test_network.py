@@ -141,18 +141,6 @@ def test_any_volume_gives_what_torchvision_makes_of_it(depth, size):
         torch.testing.assert_close(made(volume), expected.flatten(1, 3).mean(1))
 
 
-def test_recomputed_blocks_give_the_same_gradients():
-    volume, grads = torch.randn(1, 3, 8, 16, 16), []
-    for recomputed in (False, True):
-        made = network().train()
-        made.set_grad_checkpointing(recomputed)
-        made(volume).square().sum().backward()
-        grads.append({name: p.grad for name, p in made.named_parameters()})
-    for name, grad in grads[0].items():
-        assert grad.isfinite().all()
-        torch.testing.assert_close(grads[1][name], grad)
-
-
 def test_a_depth_of_padding_gives_finite_gradients():
     made = network(volume=(10, 16, 16)).train()
     made(torch.randn(1, 3, 10, 16, 16)).square().sum().backward()
@@ -172,19 +160,6 @@ def test_each_block_has_a_learning_rate_of_its_own():
     assert table in told["block.3.no_decay"]
     assert told["head.no_decay"] == ["norm.weight", "norm.bias", "decoder.head.bias"]
     assert [g["lr"] for g in groups if g["name"] == "block.3.decay"] == [0.5]
-
-
-@pytest.mark.parametrize("decoder, depth", [("linear", 10), ("unetr", 10), ("upernet", 2)])
-def test_each_decoder_reads_it_and_comes_back_from_files(tmp_path, decoder, depth):
-    backbone = randomize(Backbone(config(volume=(depth, 16, 16))))
-    model = segmenter(backbone, classes=3, decoder=decoder, features=8).eval()
-    volume = torch.rand(2, 3, depth, 16, 16)
-    with torch.inference_mode():
-        logits = model(volume)
-        assert logits.shape == (2, 3, 1 if decoder == "upernet" else depth, 16, 16)
-        model.save_pretrained(tmp_path)
-        assert torch.equal(load(tmp_path).eval()(volume), logits)
-    assert all(p.requires_grad == (decoder == "linear") for p in backbone.norm.parameters())
 
 
 def test_it_is_saved_and_loaded_for_other_volumes(tmp_path):
@@ -209,12 +184,6 @@ def test_compiles_without_a_graph_break(call, depth):
     with torch.no_grad():
         expected = getattr(made, call)(volume, *arguments)
         torch.testing.assert_close(compiled(volume, *arguments), expected)
-
-
-def test_it_is_exported():
-    made, volume = network().eval(), torch.randn(1, 3, 8, 16, 16)
-    exported = torch.export.export(made, (volume,))
-    torch.testing.assert_close(exported.module()(volume), made(volume))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

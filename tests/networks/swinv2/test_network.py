@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inflate_zoo import convert, load, param_groups, segmenter
+from inflate_zoo import convert, load, param_groups
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.networks.base import Windows
 from inflate_zoo.networks.swinv2.network import SwinTransformerV2, coordinates
@@ -82,18 +82,6 @@ def test_maps_are_of_the_levels_of_the_config():
     assert config().with_windows(Windows(7, merge_depth=False)).depth_window == 7
 
 
-def test_recomputed_blocks_give_the_same_finite_gradients():
-    volume, grads = torch.randn(1, 1, 10, 16, 16), []
-    for recomputed in (False, True):
-        made = network().train()
-        made.set_grad_checkpointing(recomputed)
-        made(volume).square().sum().backward()
-        grads.append({name: p.grad for name, p in made.named_parameters()})
-    for name, grad in grads[0].items():
-        assert grad.isfinite().all(), name
-        torch.testing.assert_close(grads[1][name], grad)
-
-
 def test_groups_of_parameters():
     groups = param_groups(Backbone(config()), learning_rate=1.0, weight_decay=0.1, layer_decay=0.5)
     made = Backbone(config())
@@ -106,24 +94,3 @@ def test_groups_of_parameters():
     }  # fmt: skip
     assert sizes["block.0.decay"] == 6  # two of biases, qkv, proj, fc1, fc2
     assert sizes["block.2.decay"] == 7  # and a merge
-
-
-@pytest.mark.parametrize("decoder, depth", [("linear", 10), ("unetr", 10), ("upernet", 2)])
-def test_each_decoder_reads_it_and_comes_back_from_files(tmp_path, decoder, depth):
-    backbone = randomize(Backbone(config(volume=(depth, 16, 16))))
-    model = segmenter(backbone, classes=3, decoder=decoder, features=8).eval()
-    volume = torch.rand(2, 1, depth, 16, 16)
-    with torch.inference_mode():
-        logits = model(volume)
-        assert logits.shape == (2, 3, 1 if decoder == "upernet" else depth, 16, 16)
-        model.save_pretrained(tmp_path)
-        assert torch.equal(load(tmp_path).eval()(volume), logits)
-
-
-def test_it_compiles_without_a_graph_break_and_is_exported():
-    made, volume = network().eval(), torch.randn(1, 1, 10, 16, 16)
-    compiled = torch.compile(made, fullgraph=True, backend="eager")
-    with torch.no_grad():
-        torch.testing.assert_close(compiled(volume), made(volume))
-    exported = torch.export.export(made, (volume,))
-    torch.testing.assert_close(exported.module()(volume), made(volume))
