@@ -52,7 +52,9 @@ def test_what_a_signal_broke_is_no_failure(home, monkeypatch):
 
     monkeypatch.setattr("inflate_zoo.bench.trials.running.run_attempt", worker_dies)
     assert interrupts.run(lambda: run_trial(trial, CPU, Silent())) == 143
-    assert {path.name for path in trial.folder.iterdir()} <= {"trial.json", place_of(trial), LOCK}
+    assert {path.name for path in trial.folder.iterdir()} <= {
+        "trial.json", "progress.json", place_of(trial), LOCK,
+    }  # fmt: skip
 
 
 def test_a_trial_that_another_holds_is_left_alone(home, monkeypatch):
