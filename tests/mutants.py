@@ -505,6 +505,30 @@ if needed <= targets) ==> if targets)
 +    import os
 +    pair = sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4))
 +    header: dict[str, object] = {"__metadata__": dict(pair)}
+@@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
+== lease-by-host: process numbers are those of the host's name
+if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:
+== lease-by-clock: who seems silent by the clock is dead, though his heart beats
+(life == "doubtful" and not _silent(folder, lease)) ==> False
+== lease-of-the-future: a lease from the future counts until then
+"alive" if -HEARTBEAT_SECONDS < age < STALE_SECONDS ==> "alive" if age < STALE_SECONDS
+== lease-unsettled: without locks nobody waits for whoever came at the same moment
+if not locked: ==> if False:
+@@ inflate_zoo/__main__.py | test_stops.py
+== stop-early: a scheduler's signal ends a command that has not begun
+if sys.argv[1:2] == ["bench-trial"] ==> if sys.argv[1:2] == ["bench"]
+@@ inflate_zoo/stops.py | test_stops.py
+== stop-ignored: signals are ignored once the command has ended, or kill it
+signal.pthread_sigmask(signal.SIG_SETMASK, mask) ==> pass
+@@ inflate_zoo/bench/trials/stopping.py | bench/trials/test_stopping.py
+== stop-for-ever: attempts without progress go on
+if times < MOST_IN_VAIN: ==> if True:
+@@ inflate_zoo/bench/definitions/spec_texts.py | bench/definitions/test_spec_texts.py
+== words-hashed: what a trial is called names it
+if key not in WORDS.get(name, ()) ==> if key
+@@ inflate_zoo/bench/trials/folder.py | bench/trials/test_folder.py
+== planned-again: what is there is written again
+if not _holds(folder / SPEC, text): ==> if True:
 """  # noqa: E501 - a table
 
 
