@@ -252,7 +252,7 @@ deep = 0 if grid[0] <= window[0] or not shifted else window[0] // 2 ==> deep = 0
 @@ inflate_zoo/naming/detection.py | naming/test_detection.py
 == rank-unheeded: of two kinds of the same names the stem's rank tells nothing
 rank = family.dimensions + 2 if ==> rank = len(next(header[name].shape for name in stems)) if
-@@ inflate_zoo/conversion/staged_originals.py | conversion/test_staged_originals.py
+@@ inflate_zoo/conversion/originals/staged.py | conversion/originals/test_staged.py
 == coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
 if not torch.allclose(held, buffer, atol=1e-4): ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
@@ -410,10 +410,10 @@ pseudo_inverse(kernel.shape[axis], new) ==> [[*map(float, row)] for row in _resi
 ((2, patch[0]), (3, patch[1])) ==> ((2, patch[1]), (3, patch[0]))
 == patch-aliased: a smaller patch is taken without antialiasing
 scale = max(decimal.Decimal(old) / new, decimal.Decimal(1)) ==> scale = decimal.Decimal(1)
-@@ inflate_zoo/inflation/roles.py | conversion/test_patched.py
+@@ inflate_zoo/inflation/roles.py | conversion/originals/test_patched.py
 == patch-unfolded: a stem that normalises keeps the source's patch
 fold_scale(_inflated(_own_kernel(kernel, recipe), recipe) ==> fold_scale(_inflated(kernel.double(), recipe)
-@@ inflate_zoo/conversion/patched.py | conversion/test_patched.py
+@@ inflate_zoo/conversion/originals/patched.py | conversion/originals/test_patched.py
 == patch-image-size: the original's own image size stays as it was
 ("patch_size", "image_size", "table_size") ==> ("patch_size",)
 @@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
@@ -496,7 +496,7 @@ if len(left) > 1: ==> if len(left) > 9:
 if "student" not in _words(prefix)] or left ==> if prefix] or left
 == incomplete-tower: a lone stem makes a tower
 if needed <= targets) ==> if targets)
-@@ inflate_zoo/conversion/originals.py | conversion/test_originals.py whole/test_training_files.py
+@@ inflate_zoo/conversion/originals/of_timm.py | conversion/originals/test_of_timm.py whole/test_training_files.py
 == cls-row-lost: the cls token's own row of an original's table is cut off
 "cls_token": token + table[:, :1] ==> "cls_token": token
 @@ inflate_zoo/files/writing/contents.py | files/writing/test_contents.py

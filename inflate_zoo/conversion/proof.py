@@ -22,10 +22,10 @@ from inflate_zoo.conversion.measuring import (
     random_values,
     rms,
 )
-from inflate_zoo.conversion.originals import original_of, tables_of
-from inflate_zoo.conversion.patched import original_with_patch
+from inflate_zoo.conversion.originals.original import original_of, tables_of
+from inflate_zoo.conversion.originals.patched import original_with_patch
+from inflate_zoo.conversion.originals.references import Reference
 from inflate_zoo.conversion.record import Verification
-from inflate_zoo.conversion.references import Reference
 from inflate_zoo.conversion.volumes import on_volumes
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from inflate_zoo import convert, load, verify
 from inflate_zoo.cli import app
-from inflate_zoo.conversion import originals, patched
 from inflate_zoo.conversion.inspection import inspect_source
+from inflate_zoo.conversion.originals import patched
 from inflate_zoo.errors import UsageError, VerificationError
 from inflate_zoo.inflation import roles, tensors
 from inflate_zoo.inflation.roles import ROLES
@@ -230,7 +230,7 @@ def test_inspect_foretells_it(tmp_path):
 def test_the_original_is_built_of_a_stem_that_timm_resized(tmp_path, monkeypatch):
     """And of nothing else that is not the source's own."""
     seen = []
-    real = originals.original_of
+    real = patched.original_of
 
     def watched(understood, checkpoint, grid):
         seen.append((understood, checkpoint))

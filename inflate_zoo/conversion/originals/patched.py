@@ -7,14 +7,14 @@ from importlib.metadata import version
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion.originals import original_of
+from inflate_zoo.conversion.originals.original import original_of
 from inflate_zoo.files.header import Header, TensorInfo
 from inflate_zoo.inflation.tensors import stacked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.references import Reference
+    from inflate_zoo.conversion.originals.references import Reference
     from inflate_zoo.files.checkpoints import Checkpoint
     from inflate_zoo.naming.plan import TensorPlan
     from inflate_zoo.naming.understanding import Understood
