@@ -403,6 +403,19 @@ repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw, depth)
 == repeat-divided: repeat is an average
 return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
 .repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
+@@ inflate_zoo/inflation/patches.py | inflation/test_patches.py
+== patch-as-image: a kernel is resized like an image
+pseudo_inverse(kernel.shape[axis], new) ==> [[*map(float, row)] for row in _resizing(kernel.shape[axis], new)]
+== patch-axes: height and width of the new patch are swapped
+((2, patch[0]), (3, patch[1])) ==> ((2, patch[1]), (3, patch[0]))
+== patch-aliased: a smaller patch is taken without antialiasing
+scale = max(decimal.Decimal(old) / new, decimal.Decimal(1)) ==> scale = decimal.Decimal(1)
+@@ inflate_zoo/inflation/roles.py | conversion/test_patched.py
+== patch-unfolded: a stem that normalises keeps the source's patch
+fold_scale(_inflated(_own_kernel(kernel, recipe), recipe) ==> fold_scale(_inflated(kernel.double(), recipe)
+@@ inflate_zoo/conversion/patched.py | conversion/test_patched.py
+== patch-image-size: the original's own image size stays as it was
+("patch_size", "image_size", "table_size") ==> ("patch_size",)
 @@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
 == role-by-rank: any 4-D tensor is inflated
 ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else output.role].make(
@@ -459,7 +472,7 @@ default = 1e-12 ==> default = 1e-6
 == open-clip-heads-of-64: heads are 64 wide whatever the config says
 "num_heads": width // head_width, ==> "num_heads": width // 64,
 == open-clip-norm-moves: every network of timm's calls its pooled norm fc_norm
-if norm := TIMM_NETWORKS[family.reference].pooled_norm: ==> if norm := "fc_norm":
+if norm := network_of(family).pooled_norm: ==> if norm := "fc_norm":
 @@ inflate_zoo/networks/layers/attention.py | whole/test_clip_names.py
 == in-proj-order: the parts of in_proj_weight are taken as key, query, value
 -        query, key, value = heads_of(self.qkv(x), self.heads)
@@ -492,6 +505,30 @@ if needed <= targets) ==> if targets)
 +    import os
 +    pair = sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4))
 +    header: dict[str, object] = {"__metadata__": dict(pair)}
+@@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
+== lease-by-host: process numbers are those of the host's name
+if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:
+== lease-by-clock: who seems silent by the clock is dead, though his heart beats
+(life == "doubtful" and not _silent(folder, lease)) ==> False
+== lease-of-the-future: a lease from the future counts until then
+"alive" if -HEARTBEAT_SECONDS < age < STALE_SECONDS ==> "alive" if age < STALE_SECONDS
+== lease-unsettled: without locks nobody waits for whoever came at the same moment
+if not locked: ==> if False:
+@@ inflate_zoo/__main__.py | test_stops.py
+== stop-early: a scheduler's signal ends a command that has not begun
+if sys.argv[1:2] == ["bench-trial"] ==> if sys.argv[1:2] == ["bench"]
+@@ inflate_zoo/stops.py | test_stops.py
+== stop-ignored: signals are ignored once the command has ended, or kill it
+signal.pthread_sigmask(signal.SIG_SETMASK, mask) ==> pass
+@@ inflate_zoo/bench/trials/stopping.py | bench/trials/test_stopping.py
+== stop-for-ever: attempts without progress go on
+if times < MOST_IN_VAIN: ==> if True:
+@@ inflate_zoo/bench/definitions/spec_texts.py | bench/definitions/test_spec_texts.py
+== words-hashed: what a trial is called names it
+if key not in WORDS.get(name, ()) ==> if key
+@@ inflate_zoo/bench/trials/folder.py | bench/trials/test_folder.py
+== planned-again: what is there is written again
+if not _holds(folder / SPEC, text): ==> if True:
 """  # noqa: E501 - a table
 
 

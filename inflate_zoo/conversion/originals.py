@@ -168,7 +168,11 @@ def _as_timm_reads(state: State, model: Any) -> State:
         return state
     # The table is at the grid already: timm, which goes by published grids, might resize it.
     table = "positional_embedding"
-    others = {f"visual.{name}": held for name, held in state.items() if name != table}
+    others = {
+        f"visual.{name}".replace(".ls_", ".ls"): held  # layer scale, which timm does not rename
+        for name, held in state.items()
+        if name != table
+    }
     read: State = checkpoint_filter_fn(others, model)
     return {**read, "pos_embed": state[table].unsqueeze(0)}
 

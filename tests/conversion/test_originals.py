@@ -3,10 +3,12 @@
 import pytest
 import torch
 from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
 
 from inflate_zoo.conversion import originals
 from inflate_zoo.conversion.originals import ORIGINALS
 from inflate_zoo.naming.catalog import families_by_name
+from tests.support.clip_towers import clip_tower
 
 SCHEMES = families_by_name()
 
@@ -22,6 +24,32 @@ def test_transformers_models_and_references_exist(scheme):
         home = torchvision.models.video.swin_transformer
     assert hasattr(home, scheme.reference)
     assert scheme.reference in ORIGINALS
+
+
+@pytest.mark.parametrize("sides", [(2, 8), (8, 2), (4, 4)])
+def test_openclips_names_are_read_as_timm_does_and_their_table_is_left_alone(sides):
+    """Timm goes by the grid of published weights, here 4 x 4 or turned: it would resize."""
+    patch = 8
+    size = {"image_size": [sides[0] * patch, sides[1] * patch], "patch_size": patch}
+    tower = clip_tower(**size)
+    with torch.device("meta"):
+        model = VisionTransformer(
+            img_size=tuple(size["image_size"]), patch_size=patch, embed_dim=48, depth=3,
+            num_heads=4, mlp_ratio=2.0, pre_norm=True, num_classes=0,
+        )  # fmt: skip
+    model.pretrained_cfg = {"input_size": (3, size["image_size"][1], size["image_size"][0])}
+    read = originals._as_timm_reads(tower.state_dict(), model)
+    assert model.state_dict().keys() <= read.keys()
+    assert torch.equal(read["pos_embed"][0], tower.positional_embedding)
+    assert torch.equal(read["cls_token"][0, 0], tower.class_embedding)
+    block = tower.transformer.resblocks[2]
+    assert torch.equal(read["blocks.2.attn.qkv.weight"], block.attn.in_proj_weight)
+    assert torch.equal(read["blocks.2.mlp.fc2.bias"], block.mlp.c_proj.bias)
+
+
+def test_other_names_are_left_as_they_are():
+    state = {"pos_embed": torch.zeros(1, 17, 8), "cls_token": torch.zeros(1, 1, 8)}
+    assert originals._as_timm_reads(state, None) is state
 
 
 def test_the_cls_tokens_own_row_is_added_where_timms_table_has_none():

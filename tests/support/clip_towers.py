@@ -29,23 +29,38 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+class LayerScale(nn.Module):
+    """OpenCLIP's, which few of its towers have."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each channel by its own factor."""
+        return x * self.gamma
+
+
 class ResidualAttentionBlock(nn.Module):
     """A block as OpenCLIP names its parts; torch's attention packs query, key and value."""
 
-    def __init__(self, width: int, heads: int, hidden: int, activation: str) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, activation: str, scaled: bool) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
         self.attn = nn.MultiheadAttention(width, heads)
+        self.ls_1 = LayerScale(width) if scaled else nn.Identity()
         self.ln_2 = nn.LayerNorm(width)
         act = QuickGELU() if activation == QUICK else nn.GELU()
         parts = (("c_fc", nn.Linear(width, hidden)), ("gelu", act))
         self.mlp = nn.Sequential(OrderedDict([*parts, ("c_proj", nn.Linear(hidden, width))]))
+        self.ls_2 = LayerScale(width) if scaled else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(length, batch, width) to the same."""
         y = self.ln_1(x)
-        x = x + self.attn(y, y, y, need_weights=False)[0]
-        return x + self.mlp(self.ln_2(x))
+        x = x + self.ls_1(self.attn(y, y, y, need_weights=False)[0])
+        inner: Tensor = self.ls_2(self.mlp(self.ln_2(x)))
+        return x + inner
 
 
 class Resblocks(nn.Module):
@@ -71,7 +86,7 @@ class VisionTower(nn.Module):
         self.class_embedding = nn.Parameter(torch.zeros(width))
         self.positional_embedding = nn.Parameter(torch.zeros(places + 1, width))
         self.ln_pre = nn.Identity() if fields.get("no_ln_pre") else nn.LayerNorm(width)
-        block = (width, heads, hidden, activation)
+        block = (width, heads, hidden, activation, fields.get("ls_init_value") is not None)
         self.transformer = Resblocks(
             [ResidualAttentionBlock(*block) for _ in range(fields["layers"])]
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
@@ -18,12 +19,14 @@ from inflate_zoo.networks.sam.config import SamConfig
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
+from tests.networks.aimv2.test_network import PLAIN as AIMV2
 from tests.networks.beit.test_network import PLAIN as BEIT
 from tests.networks.dinov3.test_network import PLAIN as DINOV3
 from tests.networks.eva02.test_network import PLAIN as EVA02
 from tests.networks.sam.test_config import FORM as SAM
 from tests.networks.swin.test_config import FORM as SWIN
 from tests.networks.swinv2.test_config import FORM as SWINV2
+from tests.networks.vit.test_network import CLS_REG
 from tests.networks.vit.test_network import PLAIN as VIT
 from tests.support.checkpoints import randomize, save_timm, save_transformers
 from tests.support.trials import VIT as TINY_VIT
@@ -67,7 +70,7 @@ class Small:
 
 SMALL: dict[str, Small] = {
     "inflated_vit": Small(
-        VitConfig(**VIT), lambda folder: save_transformers("vit", folder, **TINY_VIT)
+        VitConfig(**VIT | CLS_REG), lambda folder: save_transformers("vit", folder, **TINY_VIT)
     ),
     "inflated_beit": Small(
         BeitConfig(**BEIT), lambda folder: save_transformers("beit", folder, **TINY_VIT)
@@ -85,6 +88,9 @@ SMALL: dict[str, Small] = {
     "inflated_swinv2": Small(
         SwinV2Config(**SWINV2 | {"volume": (10, 16, 24)}),
         lambda folder: save_transformers("swinv2", folder, **TINY_SWIN),
+    ),
+    "inflated_aimv2": Small(
+        Aimv2Config(**AIMV2), lambda folder: save_transformers("aimv2_native", folder, **TINY_VIT)
     ),
     "inflated_sam": Small(
         SamConfig(**SAM), lambda folder: save_transformers("sam_vision", folder, **TINY_SAM)

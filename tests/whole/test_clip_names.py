@@ -74,6 +74,7 @@ def record_of(folder):
         (EXACT, {"pool_type": "avg"}),
         (QUICK, {"head_width": 16, "mlp_ratio": 4.3637}),
         (EXACT, {"image_size": [32, 48], "patch_size": [8, 4]}),
+        (EXACT, {"ls_init_value": 1e-4}),
         (EXACT, {"image_size": 160}),  # of too many tokens: proved at a smaller grid
     ],
 )
@@ -89,13 +90,15 @@ def test_the_proof_follows_what_the_config_states(activation, vision, tmp_path):
 
 
 @pytest.mark.parametrize("activation", [EXACT, QUICK])
-@pytest.mark.parametrize("pool", ["tok", "avg"])
-def test_equal_slices_give_what_torchs_own_attention_gives(activation, pool, tmp_path):
+@pytest.mark.parametrize(
+    "vision", [{"pool_type": "tok"}, {"pool_type": "avg"}, {"ls_init_value": 1e-4}]
+)
+def test_equal_slices_give_what_torchs_own_attention_gives(activation, vision, tmp_path):
     """Against a tower built of torch's parts: neither timm nor transformers has a say."""
-    source = save_clip(tmp_path / "source", activation, pool_type=pool)
+    source = save_clip(tmp_path / "source", activation, **vision)
     out = convert(source, tmp_path / "out", channels=3, patch_depth=4)
     network = inflate_zoo.load(out, volume=(12, 32, 32)).eval()
-    tower, images = clip_tower(activation, pool_type=pool), torch.randn(2, 3, 32, 32)
+    tower, images = clip_tower(activation, **vision), torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         expected = tower.tokens(images)
         volume = images.unsqueeze(2).repeat(1, 1, 12, 1, 1)

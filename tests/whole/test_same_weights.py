@@ -65,6 +65,17 @@ DINOV3: Renamings = {
     r"\.down_proj\.": ".fc2.",
 }
 GATED: Renamings = {r"\.gate_proj\.": ".fc1_g.", r"\.up_proj\.": ".fc1_x."}
+AIMV2: Renamings = {
+    r"^embeddings\.patch_embed\.": "patch_embed.proj.",
+    r"^embeddings\.rms_norm\.": "patch_embed.norm.",
+    r"\.rms_norm(\d)\.": r".norm\1.",
+    r"^rms_norm\.": "norm.",
+    r"\.attention\.(q|k|v)_proj\.": r".attn.\1.",
+    r"\.attention\.out_proj\.": ".attn.proj.",
+    r"\.ffn\.gate_proj\.": ".mlp.fc1_g.",
+    r"\.ffn\.up_proj\.": ".mlp.fc1_x.",
+    r"\.ffn\.down_proj\.": ".mlp.fc2.",
+}
 SWIN: Renamings = {
     r"^embeddings\.norm\.": "patch_embed.norm.",
     r"^encoder\.layers\.(\d)\.downsample\.": lambda m: f"layers.{int(m[1]) + 1}.downsample.",
@@ -151,6 +162,7 @@ PAIRS = {
         "dinov3_gated", "dinov3_timm_gated", DINOV3 | GATED,
         arguments={"global_pool": "token"}, left="embeddings.mask_token",
     ),
+    "hf_aimv2": Pair("aimv2_vision", "aimv2_timm", AIMV2, left="head"),
     "hf_sam": Pair("sam_vision", "sam_timm", SAM, apart=("norm_eps",)),
     "hf_swin": Pair("swin", "swin_timm", SWIN, more="head", apart=WINDOWS),
     "hf_swinv2": Pair("swinv2", "swinv2_timm", SWIN, more="head", apart=WINDOWS),
@@ -159,6 +171,7 @@ OTHERWISE = {
     "hf_dinov2_with_registers": "timm adds the cls token's position to the token: other tensors",
     "hf_vit_msn": "timm has no such architecture",
     "hf_data2vec_vision": "timm has no such architecture",
+    "hf_radio": "timm's first class token is one of its own: test_radio.py has the pair",
     "hf_siglip2": "its stem is a matrix in both files: test_naflex.py has the pair",
 }
 

@@ -86,7 +86,8 @@ class Pace:
         typical, now = sum(known) / len(known), self._clock()
         waiting = self.total - self.ended - len(self._running)
         begun = sum(self._rest(trial, typical, now) for trial in self._running.values())
-        busy = max(1, min(self.at_once, waiting + len(self._running)))
+        others = max(self.at_once, len(self._running))  # other processes run some as well
+        busy = max(1, min(others, waiting + len(self._running)))
         return (waiting * typical + begun) / busy
 
     def _rest(self, trial: _Running, typical: float, now: float) -> float:

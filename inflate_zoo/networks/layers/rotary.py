@@ -59,7 +59,7 @@ class Rotation(NamedTuple):
         cosine, sine = turns(self, channels, x.dtype, x.device)
         if self.interleaved:
             # On a CPU half the time that `flip` takes.
-            partner = x.unflatten(-1, (channels // 2, 2)).roll(1, dims=-1).flatten(-2)
+            partner = x.reshape(*x.shape[:-1], channels // 2, 2).roll(1, dims=-1).flatten(-2)
         else:
             partner = x.roll(channels // 2, dims=-1)
         return torch.addcmul(x * cosine, partner, sine)

@@ -148,7 +148,7 @@ def attend_in_windows(
     if learns_unfused(bias):
         biases = (bias,) if mask is None else (bias, mask.unsqueeze(1))
         count = 1 if mask is None else len(mask)
-        each = [part.unflatten(0, (-1, count)) for part in (query, key, value)]
+        each = [part.reshape(-1, count, *part.shape[1:]) for part in (query, key, value)]
         scale = query.shape[-1] ** -0.5 if scale is None else scale
         return attend_by_products(*each, *biases, scale=scale).flatten(0, 1)
     if mask is None:
