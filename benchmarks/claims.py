@@ -3,8 +3,8 @@
 Studies are drawn as in tests/support/studies.py; nothing is trained. Prints Markdown: the share of
 studies of equal arms in which any difference is claimed, the worst of 10, 25 and 52 cases and of
 five settings, which stands beside it; then, of sources that are better than `random` by a gain, the
-first by twice as much, the share that is found above `random` / the share of the others that are
-found below the first, 25 cases.
+best by twice as much, the share that is found above `random` / the share of the others that are
+found below the best, 25 cases.
 """
 
 import argparse

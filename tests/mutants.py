@@ -33,7 +33,9 @@ plane = table[:, prefix:].float() ==> plane = table[:, : table.shape[1] - prefix
 == table-nearest: the table is resized by nearest neighbours
 mode="bicubic", antialias=True ==> mode="nearest"
 == table-aliased: bicubic without antialiasing
-antialias=True ==> antialias=False
+mode="bicubic", antialias=True ==> mode="bicubic", antialias=False
+== table-naflex-aliased: bilinear without antialiasing
+mode="bilinear", antialias=True ==> mode="bilinear"
 == table-whole: the prefix rows are resized with the plane, as one line
 -    return torch.cat([table[:, :prefix], plane], dim=1)
 +    rows = prefix + target[0] * target[1]
@@ -119,6 +121,37 @@ self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
 Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
 == rotary-only: the position table beside the rotary positions is left out
 positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== table-naflex-bicubic: every table is resized as timm does
+target.position_grid, self.position_resizing) ==> target.position_grid)
+@@ inflate_zoo/networks/aimv2/network.py | networks/aimv2/test_network.py
+== norm-after-position: the patches are normed after the positions are added
+self.patch_norm(self.patch_embed(x)) + positions ==> self.patch_norm(self.patch_embed(x) + positions)
+== rms-is-layer-norm: the blocks' norms take the mean off
+-        self.norm1 = nn.RMSNorm(dim, eps=eps)
++        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=False)
+== aimv2-plane-only: a computed plane hides the table of depth
+self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> self._plane().unsqueeze(1) + 0 * self.depth_embed.unsqueeze(2)
+@@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
+== table-cropped-stretched: RADIO's table is stretched over the grid
+size=(max(size), max(size)), mode="bilinear") ==> size=size, mode="bilinear")
+== waves-height-first: computed positions begin with the row
+(columns.sin(), columns.cos(), rows.sin(), rows.cos()) ==> (rows.sin(), rows.cos(), columns.sin(), columns.cos())
+@@ converters/hf_aimv2.toml | naming/readers/test_aimv2.py whole/test_aimv2.py
+== aimv2-gate-second: the value is put before the gate
+{gate_proj,up_proj} ==> {up_proj,gate_proj}
+@@ converters/hf_radio.toml | whole/test_radio.py
+== radio-channels-last: a matrix over patches is read channel last
+"channels_first" ==> "channels_last"
+@@ inflate_zoo/naming/configs/normalization.py | whole/test_radio.py
+== conditioner-alone: what the processor does before the network's own normalisation is overlooked
+(m + s * n for m, s, n in ==> (n for m, s, n in
+@@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
+== cropped-again: what was cropped is cropped again
+if self.position_resizing == "cropped" and ==> if False and
+@@ converters/hf_siglip2.toml | whole/test_naflex.py
+== stem-channels-first: a matrix over patches is read channel first
+"channels_last" ==> "channels_first"
 @@ converters/timm_eva02_split.toml | naming/readers/test_eva02.py
 == gate-joined-second: the value is put before the gate
 {fc1_g,fc1_x} ==> {fc1_x,fc1_g}
@@ -157,11 +190,74 @@ half = tensors[0] / 2 ==> half = tensors[0]
 table.repeat(2 * recipe.windows.depth - 1, 1) ==> table.repeat_interleave(2 * recipe.windows.depth - 1, 0)
 == offset-depth-last: the coordinate of depth is taken for the width's
 new_tensor([1, 2]) ==> new_tensor([0, 1])
+@@ inflate_zoo/networks/layers/decomposed.py | networks/layers/test_decomposed.py
+== offsets-of-scaled: offsets are multiplied with the scaled query
+products = products_by_axis(query, tables, grid) ==> products = products_by_axis(query * channels**-0.5, tables, grid)
+== offsets-turned: a table's rows are read key minus query
+(places.unsqueeze(1) - places + made_for - 1) ==> (places - places.unsqueeze(1) + made_for - 1)
+== offsets-axes-swapped: height's table is read for the width
+made.append(product.view ==> made.insert(axis % 2, product.view
+== offsets-from-first: a table of a larger grid is read from its first row
+places + made_for - 1 ==> places + side - 1
+@@ inflate_zoo/networks/layers/grids.py | networks/layers/test_grids.py networks/sam/test_network.py
+== depth-padding-seen: the last windows are padded to the depth of the others, and see it
+parts = [(whole, window[0]), (depth - whole, depth - whole)] ==> parts = [(whole, window[0]), (depth - whole, window[0])]
+== plane-unpadded: windows reach no further than the plane
+Placement((slab, height, width), (deep, *window[1:]), ==> Placement((slab, height, width), (deep, min(height, window[1]), min(width, window[2])),
+@@ inflate_zoo/networks/sam/network.py | networks/sam/test_network.py
+== neck-unnormed: the neck's first norm is left out
+narrow = self.norm1(F.linear(x, self.conv1.weight.flatten(1))) ==> narrow = F.linear(x, self.conv1.weight.flatten(1))
+== neck-in-maps: decoders that read blocks train the neck
+return (self.neck,) if maps else () ==> return ()
+@@ inflate_zoo/networks/sam/config.py | networks/sam/test_config.py whole/test_sam_conversion.py
+== depth-table-random: depth's table is that of the height at first
+held = None if line is None else line.unsqueeze(0) ==> held = like.unsqueeze(0) if line is None else line.unsqueeze(0)
+== offsets-stay: tables of the whole grid are not resized
+for axis, side in zip(_AXES, target.table_sides(index), strict=True): ==> for axis, side in zip(_AXES, self.table_sides(index), strict=True):
+@@ inflate_zoo/inflation/roles.py | inflation/test_roles.py
+== neck-averaged: the neck's kernel follows the scheme
+SCHEMES["center"].inflate(kernel, kernel.shape[2]) ==> SCHEMES["average"].inflate(kernel, kernel.shape[2])
+@@ converters/timm_sam.toml | whole/test_sam_conversion.py
+== epsilon-of-meta: timm's blocks have the original's epsilon
+norm_eps = { path = "norm_eps" } ==> norm_eps = { default = 1e-6 }
 @@ converters/timm_swin.toml | whole/test_swin_conversion.py
 == timm-pads-first: timm pads a plane before it shifts it
 padding = { default = "after_shift" } ==> padding = { default = "before_shift" }
 == timm-clips-whole: timm clips both sides of a plane
 clipping = { default = "axis" } ==> clipping = { default = "plane" }
+@@ inflate_zoo/networks/layers/windows.py | conversion/test_volumes.py
+== video-depth-last: a row of a 3D table counts depth innermost
+rows: Tensor = (depth * (2 * table[1] - 1) + height) * (2 * table[2] - 1) + width ==> rows: Tensor = (width * (2 * table[1] - 1) + height) * (2 * table[0] - 1) + depth
+@@ inflate_zoo/networks/swin/network.py | conversion/test_volumes.py
+== video-bias-transposed: the bias of query and key is that of key and query
+[rows].permute(2, 0, 1) ==> [rows].permute(2, 1, 0)
+== video-shift-first: the first block of each pair is shifted
+shifted=i % 2 == 1 ==> shifted=i % 2 == 0
+@@ inflate_zoo/networks/layers/grids.py | conversion/test_volumes.py
+== video-depth-unshifted: windows stand still along depth
+deep = 0 if grid[0] <= window[0] or not shifted else window[0] // 2 ==> deep = 0
+@@ inflate_zoo/conversion/volumes.py | conversion/test_volumes.py
+== video-one-window: the proof never sees windows shifted over depth
+"any volume": 2 * windows.depth ==> "any volume": windows.depth
+@@ converters/video_swin.toml | naming/readers/test_video_swin.py
+== video-table-repeated: a table that has depth is repeated over it once more
+-"patch_embed.bias" = "stem_bias"
++"patch_embed.bias" = "stem_bias"
++"stages.{}.blocks.{}.attn.relative_position_bias_table" = "window_table"
+@@ inflate_zoo/inflation/recipe.py | inflation/test_recipe.py
+== video-one-channel: the colours of what is 3D already are summed
+(options.channels or 1) if own is None else form.in_channels ==> options.channels or 1
+== video-inflated: what says how to inflate is passed over in silence
+        _refuse_inflation(options) ==>         pass
+@@ inflate_zoo/naming/detection.py | naming/test_detection.py
+== rank-unheeded: of two kinds of the same names the stem's rank tells nothing
+rank = family.dimensions + 2 if ==> rank = len(next(header[name].shape for name in stems)) if
+@@ inflate_zoo/conversion/originals/staged.py | conversion/originals/test_staged.py
+== coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
+if not torch.allclose(held, buffer, atol=1e-4): ==> if False:
+@@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
+== upernet-first-token: of several tokens along depth the first is read
+config.volume[0] // 2 // tap.stride[0] ==> 0 // tap.stride[0]
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config
@@ -214,7 +310,7 @@ strict=True, assign=True ==> strict=False, assign=True
 == prefix-late: names are looked up before the prefix is stripped
 elif match := match_name(family, bare): ==> elif match := match_name(family, name):
 == chunks-unknown: the number of a chunk before the block's is not understood
-if len(offsets) == 1 else "" ==> if len(offsets) == 3 else ""
+if len(steps) == 1 else "" ==> if len(steps) == 3 else ""
 == wrappers-unknown: torch's wrappers inside a tower hide its names
 part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 == unknown-dropped: tensors nobody knows are dropped silently
@@ -307,12 +403,31 @@ repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw, depth)
 == repeat-divided: repeat is an average
 return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
 .repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
+@@ inflate_zoo/inflation/patches.py | inflation/test_patches.py
+== patch-as-image: a kernel is resized like an image
+pseudo_inverse(kernel.shape[axis], new) ==> [[*map(float, row)] for row in _resizing(kernel.shape[axis], new)]
+== patch-axes: height and width of the new patch are swapped
+((2, patch[0]), (3, patch[1])) ==> ((2, patch[1]), (3, patch[0]))
+== patch-aliased: a smaller patch is taken without antialiasing
+scale = max(decimal.Decimal(old) / new, decimal.Decimal(1)) ==> scale = decimal.Decimal(1)
+@@ inflate_zoo/inflation/roles.py | conversion/originals/test_patched.py
+== patch-unfolded: a stem that normalises keeps the source's patch
+fold_scale(_inflated(_own_kernel(kernel, recipe), recipe) ==> fold_scale(_inflated(kernel.double(), recipe)
+@@ inflate_zoo/conversion/originals/patched.py | conversion/originals/test_patched.py
+== patch-image-size: the original's own image size stays as it was
+("patch_size", "image_size", "table_size") ==> ("patch_size",)
 @@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
 == role-by-rank: any 4-D tensor is inflated
 ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else output.role].make(
 @@ inflate_zoo/inflation/schemes.py | inflation/test_schemes.py
 == law-of-average: the mean is said to be a sum
 (1 / depth,) * depth ==> (1.0,) * depth
+== taper-unnormalised: the Gaussian's weights do not sum to 1
+float(height / whole) ==> float(height)
+== taper-early: the Gaussian stands half a slice before the middle
+2 * index + 1 - depth ==> 2 * index + 2 - depth
+== taper-wide: the standard deviation is half the depth
+(-2 * step * step) ==> (-step * step / 2)
 == law-of-center: the slice before the midpoint is said to count
 index == depth // 2 ==> index == (depth - 1) // 2
 @@ inflate_zoo/inflation/roles.py | inflation/test_tensors.py
@@ -326,17 +441,18 @@ tensors[0].double() ==> tensors[0].double() * recipe.patch_depth
 -= _folded(kernel, recipe, recipe.normalization)
 += fold_scale(kernel[:, :, None].double(), recipe.normalization.std)
 == fold-summed: the channels are summed before they are divided by their deviations
-_folded(kernel_oihw, recipe, ==> _folded(to_channels(to_channels(kernel_oihw, 1), 3), recipe,
+return to_channels(_folded(kernel, recipe, ==> return to_channels(_folded(to_channels(to_channels(kernel, 1), 3), recipe,
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == inflated-again: a stem that is already 3D is taken
 "patch_embed.weight": 4, "pos ==> "patch_embed.weight": 0, "pos
-@@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
+@@ inflate_zoo/conversion/measuring.py | conversion/test_measuring.py
 == proof-signed: the error has no absolute value
 (got - expected).abs().max() ==> (got - expected).max()
-== proof-inverted: what exceeds the tolerance passes
-worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-nan: NaN goes through
 return worst if worst == worst else float("inf") ==> return worst if worst == worst else 0.0
+@@ inflate_zoo/conversion/proof.py | conversion/test_proof.py
+== proof-inverted: what exceeds the tolerance passes
+worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-unheeded: a failed proof is only noted
 if verification.passed: ==> if verification:
 @@ converters/hf_vit.toml | naming/test_plan.py
@@ -348,6 +464,29 @@ default = 1e-12 ==> default = 1e-6
 == activation-of-family: CLIP is quick_gelu whatever the config says
 -activation = { path = "hidden_act", default = "quick_gelu" }
 +activation = { default = "quick_gelu" }
+@@ inflate_zoo/naming/configs/open_clip.py | naming/configs/test_open_clip.py
+== open-clip-quick-swapped: what says quick_gelu gets GELU, what does not the quick one
+"quick_gelu" if fields["quick_gelu"] else "gelu" ==> "gelu" if fields["quick_gelu"] else "quick_gelu"
+== open-clip-cls-rowless: the cls token has no row in OpenCLIP's table
+"position_prefix": 1, ==> "position_prefix": 0,
+== open-clip-heads-of-64: heads are 64 wide whatever the config says
+"num_heads": width // head_width, ==> "num_heads": width // 64,
+== open-clip-norm-moves: every network of timm's calls its pooled norm fc_norm
+if norm := network_of(family).pooled_norm: ==> if norm := "fc_norm":
+@@ inflate_zoo/networks/layers/attention.py | whole/test_clip_names.py
+== in-proj-order: the parts of in_proj_weight are taken as key, query, value
+-        query, key, value = heads_of(self.qkv(x), self.heads)
++        key, query, value = heads_of(self.qkv(x), self.heads)
+@@ inflate_zoo/networks/vit/network.py | whole/test_clip_names.py
+== clip-cls-row-last: the cls token's row of the table is taken for the last
+plane = self.pos_embed[:, own:] ==> plane = self.pos_embed[:, :-own]
+front[:, :own] + self.pos_embed[:, :own] ==> front[:, :own] + self.pos_embed[:, -own:]
+@@ inflate_zoo/networks/vit/network.py | whole/test_vit_kin.py
+== pixio-one-cls: of several class tokens the first one is pooled
+tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
+@@ converters/hf_pixio.toml | whole/test_vit_kin.py
+== pixio-patches: Pixio is pooled by the mean of its patches
+pool = { default = "prefix" } ==> pool = { default = "mean" }
 @@ inflate_zoo/naming/towers.py | naming/test_towers.py
 == average-taken: the average of a training is taken like the network itself
 left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named ==> left = named
@@ -357,7 +496,7 @@ if len(left) > 1: ==> if len(left) > 9:
 if "student" not in _words(prefix)] or left ==> if prefix] or left
 == incomplete-tower: a lone stem makes a tower
 if needed <= targets) ==> if targets)
-@@ inflate_zoo/conversion/originals.py | conversion/test_originals.py whole/test_training_files.py
+@@ inflate_zoo/conversion/originals/of_timm.py | conversion/originals/test_of_timm.py whole/test_training_files.py
 == cls-row-lost: the cls token's own row of an original's table is cut off
 "cls_token": token + table[:, :1] ==> "cls_token": token
 @@ inflate_zoo/files/writing/contents.py | files/writing/test_contents.py
@@ -366,6 +505,30 @@ if needed <= targets) ==> if targets)
 +    import os
 +    pair = sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4))
 +    header: dict[str, object] = {"__metadata__": dict(pair)}
+@@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
+== lease-by-host: process numbers are those of the host's name
+if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:
+== lease-by-clock: who seems silent by the clock is dead, though his heart beats
+(life == "doubtful" and not _silent(folder, lease)) ==> False
+== lease-of-the-future: a lease from the future counts until then
+"alive" if -HEARTBEAT_SECONDS < age < STALE_SECONDS ==> "alive" if age < STALE_SECONDS
+== lease-unsettled: without locks nobody waits for whoever came at the same moment
+if not locked: ==> if False:
+@@ inflate_zoo/__main__.py | test_stops.py
+== stop-early: a scheduler's signal ends a command that has not begun
+if sys.argv[1:2] == ["bench-trial"] ==> if sys.argv[1:2] == ["bench"]
+@@ inflate_zoo/stops.py | test_stops.py
+== stop-ignored: signals are ignored once the command has ended, or kill it
+signal.pthread_sigmask(signal.SIG_SETMASK, mask) ==> pass
+@@ inflate_zoo/bench/trials/stopping.py | bench/trials/test_stopping.py
+== stop-for-ever: attempts without progress go on
+if times < MOST_IN_VAIN: ==> if True:
+@@ inflate_zoo/bench/definitions/spec_texts.py | bench/definitions/test_spec_texts.py
+== words-hashed: what a trial is called names it
+if key not in WORDS.get(name, ()) ==> if key
+@@ inflate_zoo/bench/trials/folder.py | bench/trials/test_folder.py
+== planned-again: what is there is written again
+if not _holds(folder / SPEC, text): ==> if True:
 """  # noqa: E501 - a table
 
 

@@ -33,6 +33,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "speed")]
 
 import torch  # noqa: E402 - the paths come first
 
+from inflate_zoo.bench.data.machine import usable_cores  # noqa: E402
+
 PACKAGES = ("torch", "monai", "timm", "transformers", "accelerate")
 KEPT = 60 * 2**20  # bytes of the state that travel
 NEVER_KEPT = ("events", "cases", "model.safetensors", "overlays.safetensors", "config.json")
@@ -397,7 +399,7 @@ def planned(day: Day, out: Path) -> list[Any]:
 def train_trials(day: Day, parts: Sequence[Sequence[Path]], seconds: float) -> None:
     """Train lists of trials side by side; what is broken off in time goes on later."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[2:]])}
-    environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // max(1, len(parts))))
+    environment["OMP_NUM_THREADS"] = str(max(1, usable_cores() // max(1, len(parts))))
     workers = "2" if day.device == "cuda" else "0"
     command = [sys.executable, "-m", "inflate_zoo", "bench-trial", "--device", day.device]
     logs = [(day.options.work / f"trainer-{index}.log").open("w") for index in range(len(parts))]

@@ -2,7 +2,8 @@
 
 ViT-B/16 against MONAI's `ViT`; BEiT-B/16 against timm's own blocks on the same tokens, their tables
 tiled over depth and the cls key's log D in the rows; DINOv3-B/16 likewise, its rotary table tiled
-over depth and the prefix keys' log D in a mask; Swin-T, patch 2, against MONAI's
+over depth and the prefix keys' log D in a mask; SAM-B, one token deep, against timm's own blocks
+with their neck (`--extent 448` is two windows a side); Swin-T, patch 2, against MONAI's
 `SwinTransformer` (merging over depth too) or torchvision's `SwinTransformer3d` (in the plane); take
 `--extent 112`, which is whole windows at every stage: both let padding along depth leak.
 
@@ -34,6 +35,7 @@ import torch
 from eva_blocks import EvaBlocks, build_dinov3
 from monai.networks.nets import ViT
 from monai.networks.nets.swin_unetr import SwinTransformer as MonaiSwin
+from sam_blocks import SamBlocks, build_sam
 from timm.models.beit import Block as TimmBlock
 from torch import Tensor, nn
 from torchvision.models.video.swin_transformer import SwinTransformer3d
@@ -348,7 +350,7 @@ def tokens_of(net: nn.Module) -> Callable[[Tensor], Tensor]:
         return net.forward_features
     return (
         net
-        if isinstance(net, TimmBlocks | EvaBlocks | TheirSwin)
+        if isinstance(net, TimmBlocks | EvaBlocks | SamBlocks | TheirSwin)
         else lambda volume: net(volume)[0]
     )
 
@@ -472,6 +474,7 @@ NAMES = {
     "vit": "ViT-B/16",
     "beit": "BEiT-B/16",
     "dinov3": "DINOv3-B/16",
+    "sam": "SAM-B",
     "swin-monai": "Swin-T, patch 2, merging over depth too,",
     "swin-torchvision": "Swin-T, patch 2, merging in the plane,",
 }
@@ -507,6 +510,10 @@ def build_networks(network: str, size: Size) -> tuple[dict[str, nn.Module], str]
         )
         randomise(dinov3)
         return {OURS: dinov3, TIMM: EvaBlocks(dinov3)}, TIMM
+    if network == "sam":
+        sam = build_sam(size.extent, size.patch, size.dim, size.mlp_dim, size.blocks, size.heads)
+        randomise(sam)
+        return {OURS: sam, TIMM: SamBlocks(sam)}, TIMM
     if network == "beit":
         beit = build_beit(size)
         randomise(beit)
@@ -531,7 +538,8 @@ def main(arguments: list[str] | None = None) -> None:
     nets, theirs = build_networks(options.network, size)
     for net in nets.values():
         net.to(device)
-    volume = torch.randn(options.batch, 1, *(size.extent,) * 3, device=device)
+    extents = nets[OURS].config.volume
+    volume = torch.randn(options.batch, 1, *extents, device=device)
     error = check(nets[OURS], nets[theirs], volume)
 
     runs = {name: tokens_of(net) for name, net in nets.items()}
@@ -559,7 +567,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{what}, {dtype} ...", file=sys.stderr)
             lines += rows(what, dtype, measure(arms, options.rounds, repeats, device, clock))
 
-    shape = f"{options.batch} volumes of {size.extent}^3 voxels"
+    shape = f"{options.batch} volumes of {'x'.join(map(str, extents))} voxels"
     print(f"{NAMES[options.network]} on {shape}, one channel.")
     versions = f"MONAI {monai.__version__}, timm {timm.__version__}"
     print(f"{machine(device)}; torch {torch.__version__}, {versions}.")

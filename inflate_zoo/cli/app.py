@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from inflate_zoo.cli import convert, families, inspect, pull, push, verify, zoo
-from inflate_zoo.cli.bench import data, predict, report, trial
+from inflate_zoo.cli.bench import data, predict, report, status, trial
 from inflate_zoo.cli.bench import run as bench
 from inflate_zoo.cli.output import whole_output
 from inflate_zoo.interrupts import run
@@ -27,6 +27,7 @@ for module in (
     push,
     bench,
     trial,
+    status,
     report,
     predict,
     families,

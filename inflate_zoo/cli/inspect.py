@@ -14,6 +14,7 @@ from inflate_zoo.cli.common import (
     MergeDepth,
     OutputFormat,
     PatchDepth,
+    PatchSize,
     Revision,
     Scheme,
     Volume,
@@ -25,6 +26,7 @@ from inflate_zoo.cli.common import (
     taken_text,
     tell,
 )
+from inflate_zoo.inflation.schemes import scheme_text
 from inflate_zoo.texts import size
 
 NAME = "inspect"
@@ -33,12 +35,13 @@ NAME = "inspect"
 @guarded
 def command(
     source: Annotated[str, typer.Argument(help="Hub repo (org/name@revision), folder or file.")],
-    scheme: Scheme = "center",
+    scheme: Scheme = None,
     patch_depth: PatchDepth = None,
     depth_window: DepthWindow = None,
     merge_depth: MergeDepth = False,
+    patch_size: PatchSize = None,
     volume: Volume = None,
-    channels: Channels = 1,
+    channels: Channels = None,
     spacing: Annotated[
         Any,
         typer.Option(
@@ -64,6 +67,7 @@ def command(
         patch_depth=patch_depth,
         depth_window=depth_window,
         merge_depth=merge_depth,
+        patch_size=patch_size,
         volume=volume,
         channels=channels,
         spacing=spacing,
@@ -83,11 +87,16 @@ def _times(values: list[int]) -> str:
     return "x".join(map(str, values))
 
 
+def _parameters(plane: int | None, volume: int) -> str:
+    return f"{volume:,}" if plane is None else f"{plane:,} (2D), {volume:,} (3D)"
+
+
 def _report(found: dict[str, Any]) -> None:
     form, made = found["architecture"], found["conversion"]
     fed = found["normalization"]
     mean, std = (", ".join(f"{value:g}" for value in fed[name]) for name in ("mean", "std"))
     guessed = "a guess, " if fed["basis"] == "guessed" else ""
+    resized = "" if made["patch_size"] == form["patch_size"] else ", its patch resized"
     commit = f" at {found['commit'][:12]}" if found["commit"] else ""
     rows = [
         ("source", f"{found['source']}{commit} ({found['weights']})"),
@@ -102,10 +111,10 @@ def _report(found: dict[str, Any]) -> None:
             f"patch {_times(form['patch_size'])}, grid {_times(found['native_grid'])}, "
             f"{made['prefix_tokens']} prefix",
         ),
-        ("parameters", f"{found['parameters_2d']:,} (2D), {made['parameters']:,} (3D)"),
+        ("parameters", _parameters(found["parameters_2d"], made["parameters"])),
         ("normalised", f"mean {mean}; std {std} ({guessed}{fed['from']})"),
         ("dropped", dropped_text(found["taken"], found["dropped"])),
-        ("3D stem", f"{_times(made['stem'])}, {made['scheme']}"),
+        ("3D stem", f"{_times(made['stem'])}, {scheme_text(made['scheme'])}{resized}"),
         (
             "volume",
             f"{_times(made['volume'])} voxels: grid {_times(made['grid'])}, "

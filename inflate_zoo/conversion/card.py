@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 _FOUND: Mapping[Basis, str] = MappingProxyType(
     {"stated": "stated by the source", "given": "given by the user", "guessed": "GUESSED"}
 )
+_INFLATED = (
+    """\
+A 3D vision transformer made from a pre-trained 2D one by weight inflation. No training was done:
+every weight is the source's, spread or placed along depth.""",
+    """\
+Method: Zhang et al., "Adapting Pre-trained Vision Transformers from 2D to 3D through Weight
+Inflation Improves Medical Image Segmentation", ML4H 2022, arXiv 2302.04303.""",
+)
+_AS_IT_IS = (
+    """\
+A 3D vision transformer, pre-trained as one: every weight is the source's, under the names that
+inflate-zoo loads. Nothing was inflated, and no training was done.""",
+    """\
+Network: Liu et al., "Video Swin Transformer", CVPR 2022, arXiv 2106.13230.""",
+)
 
 
 def render_card(
@@ -32,6 +47,8 @@ def render_card(
     notes: Sequence[str],
     load_from: str,
     volume_shape: Sequence[int],
+    *,
+    inflated: bool,
 ) -> str:
     """The card of a conversion.
 
@@ -43,6 +60,7 @@ def render_card(
         notes: What a user should know, one sentence each.
         load_from: What the snippet loads.
         volume_shape: Shape of the snippet's random volume.
+        inflated: Whether the source was 2D.
 
     Returns:
         The whole README.md.
@@ -54,10 +72,13 @@ def render_card(
     fields |= {
         "library_name": "inflate-zoo",
         "pipeline_tag": "image-feature-extraction",
-        "tags": ["inflated", "2d-to-3d", "3d", "vision-transformer"],
+        "tags": [*(["inflated", "2d-to-3d"] if inflated else []), "3d", "vision-transformer"],
     }
     template = Template((data_folder("model_cards") / "template.md").read_text(encoding="utf-8"))
+    origin, method = _INFLATED if inflated else _AS_IT_IS
     body = template.substitute(
+        origin=origin,
+        method=method,
         name=one_line(name),
         facts="\n".join(f"| {one_line(key)} | {one_line(value)} |" for key, value in facts),
         notes="\n".join(f"- {one_line(note)}" for note in notes),
@@ -104,7 +125,7 @@ def card_text(name: str, job: Conversion, verification: Verification | None) -> 
     facts = [
         ("Source", origin + taken),
         ("Naming scheme", f"{job.plan.family.name}: {job.plan.family.summary}"),
-        ("Scheme", recipe.scheme),
+        ("Scheme", recipe.scheme or "none: the source is 3D already and was taken as it is"),
         ("Geometry", _geometry(recipe, config)),
         ("Input normalisation", folded),
         ("Dropped", shown or "nothing"),
@@ -115,4 +136,5 @@ def card_text(name: str, job: Conversion, verification: Verification | None) -> 
     if not job.license:
         notes.append("The source states no license: find out before you pass the weights on.")
     shape = (1, recipe.channels, *recipe.volume)
-    return render_card(name, job.license, source.repo, facts, notes, name, shape)
+    inflated = recipe.scheme is not None
+    return render_card(name, job.license, source.repo, facts, notes, name, shape, inflated=inflated)

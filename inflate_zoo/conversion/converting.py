@@ -28,7 +28,7 @@ from inflate_zoo.naming.understanding import Understood, understand
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.record import Verification
+    from inflate_zoo.conversion.record import RecordedRecipe, Verification
 
 ByteProgress = Callable[[int, int], None]
 
@@ -37,15 +37,16 @@ def convert(
     source: str | Path,
     out: str | Path | None = None,
     *,
-    scheme: str = "center",
+    scheme: str | None = None,
     patch_depth: int | None = None,
     volume: Sequence[int] | None = None,
-    channels: int = 1,
+    channels: int | None = None,
     fold_normalization: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     depth_window: int | None = None,
     merge_depth: bool = False,
+    patch_size: Sequence[int] | None = None,
     revision: str | None = None,
     dtype: str | None = None,
     family: str | None = None,
@@ -56,14 +57,18 @@ def convert(
 ) -> Path:
     """Convert a 2D vision transformer checkpoint into 3D weights, and prove the conversion.
 
+    A source that is 3D already (Video-Swin) is taken as it is and proved likewise; what says how to
+    inflate (scheme, patch_depth, channels, depth_window, merge_depth) is refused of it.
+
     Args:
         source: Hub repo (`org/name`, `org/name@revision`), folder, or weight file.
-        out: Output folder; `<name>-3d-<scheme>` in the current one by default.
-        scheme: How the stem gains depth: a name in `SCHEMES`.
+        out: Output folder; `<name>-3d-<scheme>` in the current one by default, `<name>-3d` of a
+            source that is 3D already.
+        scheme: How the stem gains depth: a name in `SCHEMES`; `center` by default.
         patch_depth: Patch size along depth in voxels; the in-plane patch size by default.
         volume: Default volume (depth, height, width) in voxels, recorded in the config; one patch
-            deep at the source's own size by default.
-        channels: Input channels of the 3D network.
+            deep at the source's own size by default, of a source that is 3D already one window.
+        channels: Input channels of the 3D network; 1 by default.
         fold_normalization: Fold the source's input normalisation into the stem; the network then
             takes intensities in [0, 1].
         mean: What to fold instead of what the source states, in intensities of [0, 1]: one value
@@ -73,6 +78,9 @@ def convert(
             grid that is less deep they are clipped.
         merge_depth: Merge tokens over depth too where stages follow one another; in the plane alone
             by default.
+        patch_size: In-plane patch (height, width) in pixels that the stem is resized to, by the
+            pseudo-inverse of resizing images; the source's by default. Tables stay on their grid of
+            tokens, so the network's own image size changes with it.
         revision: Branch, tag or commit of a Hub repo.
         dtype: `float32`, `float16` or `bfloat16` for all tensors; `None` keeps the source's, and
             writes the stem in float32.
@@ -95,7 +103,7 @@ def convert(
     options = checked_options(
         scheme, patch_depth, volume, channels, dtype,
         fold_normalization=fold_normalization, mean=mean, std=std,
-        depth_window=depth_window, merge_depth=merge_depth,
+        depth_window=depth_window, merge_depth=merge_depth, patch_size=patch_size,
     )  # fmt: skip
     request = Request(options, family, arch, weights, verify=verify, force=force)
     return convert_source(source, out, request, revision=revision)
@@ -171,15 +179,16 @@ def convert_source(
         check_target(Path(out), force=request.force)
     planned = source if isinstance(source, Planned) else None
     found = find_source(str(source), revision) if planned is None else planned.source
-    target = Path(out) if out is not None else Path(f"{found.name}-3d-{request.options.scheme}")
-    check_target(target, force=request.force)
-    if found.repo is None and target.resolve() == found.folder.resolve():
+    if out is not None and found.repo is None and Path(out).resolve() == found.folder.resolve():
         raise OutputExistsError(
-            f"'{target.name}' is the source's own folder", hint="choose another with --out"
+            f"'{Path(out).name}' is the source's own folder", hint="choose another with --out"
         )
     if planned is None:
         planned = plan_source(found, request.family, request.arch, request.weights)
     job = _prepare(planned, request.options, request.license)
+    ending = "-".join(filter(None, ("3d", job.recipe.scheme)))
+    target = Path(out) if out is not None else Path(f"{found.name}-{ending}")
+    check_target(target, force=request.force)
     if not job.license:
         warnings.warn(
             "the source states no license; the card says 'unknown'. Find out before you pass "
@@ -324,18 +333,7 @@ def verify(
     found = find_source(str(source), revision)
     if OPEN_CLIP_CONFIG not in origin.sha256:  # an earlier version did not read it
         found = replace(found, open_clip=None)
-    options = checked_options(
-        wanted.scheme,
-        wanted.patch_depth,
-        wanted.volume,
-        wanted.channels,
-        wanted.dtype,
-        fold_normalization=wanted.fold_normalization,
-        mean=wanted.given.mean if wanted.given else None,
-        std=wanted.given.std if wanted.given else None,
-        depth_window=wanted.depth_window,
-        merge_depth=wanted.merge_depth,
-    )
+    options = _recorded_options(wanted)
     is_timm_file = origin.arch and not (found.config or {}).get("architecture")
     family = None if origin.arch else origin.family
     arch, taken = origin.arch if is_timm_file else None, origin.taken
@@ -352,3 +350,21 @@ def verify(
     from inflate_zoo.conversion.proof import prove
 
     return prove(folder, job.understood, job.checkpoint, job.recipe, job.fed)
+
+
+def _recorded_options(recipe: RecordedRecipe) -> Options:
+    """What was asked for; of a source that was 3D already nothing of how to inflate."""
+    inflated = recipe.scheme is not None
+    return checked_options(
+        recipe.scheme,
+        recipe.patch_depth if inflated else None,
+        recipe.volume,
+        recipe.channels if inflated else None,
+        recipe.dtype,
+        fold_normalization=recipe.fold_normalization,
+        mean=recipe.given.mean if recipe.given else None,
+        std=recipe.given.std if recipe.given else None,
+        depth_window=recipe.depth_window if inflated else None,
+        merge_depth=recipe.merge_depth,
+        patch_size=recipe.patch_size,
+    )

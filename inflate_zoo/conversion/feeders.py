@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from inflate_zoo.naming.definition import Normalization
 
 _NEEDED = ("torchvision", "PIL")
+# Classes that give patches, channels last, instead of pictures: they are asked for single pixels.
+_PATCHED = frozenset({"Siglip2ImageProcessor"})
 
 
 class _CannotError(Exception):
@@ -107,12 +109,16 @@ def _of_transformers(processor: Processor, _: int) -> Callable[[Tensor], Tensor]
     import torch
 
     plain = {"do_resize": False, "do_center_crop": False, "do_convert_rgb": False}
+    plain |= {"do_pad": False}  # SAM's processor pads to its own size
     feed = _made(processor.kind, {**processor.settings, **plain})
+    patched = processor.kind in _PATCHED
 
     def images(pixels: Tensor) -> Tensor:
         pictures = [picture.numpy() for picture in pixels]
-        made = feed(pictures, return_tensors="np", input_data_format="channels_first")
-        return torch.from_numpy(_array(made["pixel_values"])).float().reshape(pixels.shape)
+        single = {"patch_size": 1, "max_num_patches": pixels[0, 0].numel()} if patched else {}
+        made = feed(pictures, return_tensors="np", input_data_format="channels_first", **single)
+        values = torch.from_numpy(_array(made["pixel_values"])).float()
+        return (values.mT if patched else values).reshape(pixels.shape)
 
     return images
 

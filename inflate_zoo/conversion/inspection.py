@@ -24,7 +24,12 @@ from inflate_zoo.files.header import Header, TensorInfo
 from inflate_zoo.files.reading import read_json
 from inflate_zoo.hub import download
 from inflate_zoo.hub.addresses import is_local
-from inflate_zoo.inflation.recipe import backbone_config, checked_options, make_recipe
+from inflate_zoo.inflation.recipe import (
+    backbone_config,
+    checked_options,
+    form_with_patch,
+    make_recipe,
+)
 from inflate_zoo.naming.configs.normalization import (
     PREPROCESSOR_CONFIG,
     PROCESSOR_CONFIG,
@@ -42,12 +47,13 @@ _Extras = tuple[Mapping[str, Any] | None, Preprocessor | None, OpenClip | None]
 def inspect_source(
     source: str | Path,
     *,
-    scheme: str = "center",
+    scheme: str | None = None,
     patch_depth: int | None = None,
     volume: Sequence[int] | None = None,
-    channels: int = 1,
+    channels: int | None = None,
     depth_window: int | None = None,
     merge_depth: bool = False,
+    patch_size: Sequence[int] | None = None,
     spacing: Sequence[float] | None = None,
     revision: str | None = None,
     family: str | None = None,
@@ -64,6 +70,7 @@ def inspect_source(
         channels: Input channels.
         depth_window: As for `convert`; likewise merge_depth.
         merge_depth: Merge over depth too.
+        patch_size: As for `convert`.
         spacing: Voxel size (depth, height, width) in mm; a patch depth is proposed from it.
         revision: Of a Hub repo.
         family: Family.
@@ -79,7 +86,7 @@ def inspect_source(
     """
     asked = partial(
         checked_options, channels=channels, dtype=None, fold_normalization=False,
-        depth_window=depth_window, merge_depth=merge_depth,
+        depth_window=depth_window, merge_depth=merge_depth, patch_size=patch_size,
     )  # fmt: skip
     options = asked(scheme, patch_depth, volume)
     if spacing is not None and (len(spacing) != 3 or not all(0 < mm < 1e6 for mm in spacing)):
@@ -91,7 +98,11 @@ def inspect_source(
     config, preprocessor, open_clip = extras
     understood = understand(header, config, family, arch, weights, open_clip)
     plan = understood.plan
-    proposed = propose_patch_depth(plan.architecture.patch_size, spacing) if spacing else None
+    inflates = plan.architecture.own_depth is None
+    proposed = None
+    if spacing and inflates:
+        patch = form_with_patch(plan, options.patch_size).patch_size
+        proposed = propose_patch_depth(patch, spacing)
     if proposed is not None and patch_depth is None and volume is None:
         options = asked(scheme, proposed, None)
     recipe, _ = make_recipe(options, understood, config, preprocessor)
@@ -105,7 +116,7 @@ def inspect_source(
         "described": plan.architecture.described(),
         "native_grid": list(plan.architecture.native_grid),
         "architecture": plan.architecture.model_dump(mode="json"),
-        "parameters_2d": _parameters(plan.architecture.shapes()),
+        "parameters_2d": _parameters(plan.architecture.shapes()) if inflates else None,
         "normalization": {
             **fed.normalization.model_dump(mode="json"),
             "from": fed.origin,
@@ -116,7 +127,7 @@ def inspect_source(
         "dropped": list(plan.dropped),
         "notes": [*plan.notes, *fed.notes],
         "proposed_patch_depth": proposed,
-        "conversion": _conversion(understood, inflated, scheme),
+        "conversion": _conversion(understood, inflated, recipe.scheme),
     }
 
 
@@ -146,7 +157,9 @@ def _parameters(shapes: Mapping[str, tuple[int, ...]]) -> int:
     return sum(prod(shape) for shape in shapes.values())
 
 
-def _conversion(understood: Understood, config: BackboneConfig, scheme: str) -> dict[str, Any]:
+def _conversion(
+    understood: Understood, config: BackboneConfig, scheme: str | None
+) -> dict[str, Any]:
     """What convert would write, and what a volume costs."""
     grid = config.grid_size
     patches = prod(grid)
@@ -157,6 +170,7 @@ def _conversion(understood: Understood, config: BackboneConfig, scheme: str) -> 
     return {
         "scheme": scheme,
         "stem": list(shapes[config.stem]),
+        "patch_size": list(config.patch_size),
         "volume": list(config.volume),
         "grid": list(grid),
         "prefix_tokens": config.num_prefix_tokens,

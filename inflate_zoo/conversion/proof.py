@@ -1,4 +1,4 @@
-"""The proof: the 3D network reproduces the 2D original.
+"""The proof: the 3D network reproduces the original; a 2D one here, one that is 3D in `volumes`.
 
 A scheme's law is its weight per slice: what the 3D network makes of a volume one patch deep is what
 the 2D one makes of the sum of its slices, each times its weight (bias aside). So on a stack of
@@ -7,20 +7,31 @@ equal slices every depth token equals the 2D network's, on the slice times the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from inflate_zoo.conversion.feeders import Feeder, feeder_of
-from inflate_zoo.conversion.originals import original_of, tables_of
+from inflate_zoo.conversion.measuring import (
+    Build,
+    Compared,
+    error,
+    for_network,
+    random_values,
+    rms,
+)
+from inflate_zoo.conversion.originals.original import original_of, tables_of
+from inflate_zoo.conversion.originals.patched import original_with_patch
+from inflate_zoo.conversion.originals.references import Reference
 from inflate_zoo.conversion.record import Verification
-from inflate_zoo.conversion.references import Reference
+from inflate_zoo.conversion.volumes import on_volumes
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.files.dtypes import torch_dtype
-from inflate_zoo.inflation.recipe import Recipe, backbone_config
-from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.inflation.recipe import Recipe, backbone_config, form_with_patch
+from inflate_zoo.inflation.schemes import SCHEMES, Scheme
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.networks.base import Windows
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
 
     from inflate_zoo.files.checkpoints import Checkpoint
     from inflate_zoo.naming.configs.normalization import Feeding
+    from inflate_zoo.naming.definition import Normalization
     from inflate_zoo.naming.plan import TensorPlan
     from inflate_zoo.naming.understanding import Understood
 
@@ -65,7 +77,7 @@ def prove(
     recipe: Recipe,
     fed: Feeding | None,
 ) -> Verification:
-    """Compare the network in a written file with the 2D original.
+    """Compare the network in a written file with the original.
 
     Where a normalisation is folded, both see the same pixels: the network as intensities in
     [0, 1], the original through its library's own processor.
@@ -79,25 +91,32 @@ def prove(
 
     Returns:
         What was measured; nothing is raised for a failed proof.
+
+    Raises:
+        UsageError: What builds the original of a source that is 3D already is missing.
     """
-    form = understood.plan.architecture
+    form = form_with_patch(understood.plan, recipe.patch_size)
+    sliced = form.own_depth is None
     step = backbone_config(understood.plan, recipe).levels[-1].stride[0]
-    merged = step // recipe.patch_depth
-    depth, *plane = _proof_grid(form.native_grid, recipe.windows, merged)
-    grid = (plane[0], plane[1])
-    size = tuple(n * step for n, step in zip(grid, form.stride, strict=True))
-    volumes = [(n * step, size[0], size[1]) for n in (depth, 1)]
-    original = original_of(understood, checkpoint, grid)
-    narrowed = recipe.dtype in ("float16", "bfloat16")
+    grid = (
+        _proof_grid(form.native_grid, recipe.windows, step // recipe.patch_depth)
+        if sliced
+        else (1, *form.native_grid)
+    )
+    original = _original(understood, checkpoint, recipe, grid[1:])
     feeder = None
     if fed is not None and recipe.normalization is not None:
-        feeder = feeder_of(fed, recipe.normalization, form.in_channels)
+        feeder = _feeder(fed, recipe.normalization, form.in_channels, original)
+    compared = (
+        _on_slices(understood, original, recipe, feeder, grid)
+        if sliced
+        else on_volumes(understood, original, recipe, feeder)
+    )
+    narrowed = recipe.dtype in ("float16", "bfloat16")
 
-    def measure(build: Callable[[tuple[int, int, int]], Backbone]) -> dict[str, float]:
+    def measure(build: Build) -> dict[str, float]:
         with torch.inference_mode():
-            stack = _equal_slices(build(volumes[0]).eval(), original, recipe, understood, feeder)
-            single = _any_volume(build(volumes[1]).eval(), original, recipe, understood, feeder)
-        return {**stack, **single}
+            return compared.measure(build)
 
     def from_file(volume: tuple[int, int, int]) -> Backbone:
         return Backbone.from_pretrained(folder, volume=volume)
@@ -114,8 +133,8 @@ def prove(
         max_error_over_rms=worst,
         tolerance=TOLERANCE,
         errors=errors,
-        reference=original.built_by,
-        grid=(depth, *grid),
+        reference=compared.original,
+        grid=compared.grid,
         tables_equal=tables,
         rounding_error_over_rms=max(measure(from_file).values()) if narrowed else None,
         rounded_exactly=exact,
@@ -123,6 +142,50 @@ def prove(
         fed_by=feeder.built_by if feeder else None,
         replayed=feeder.replayed if feeder else None,
     )
+
+
+def _on_slices(
+    understood: Understood,
+    original: Reference,
+    recipe: Recipe,
+    feeder: Feeder | None,
+    grid: tuple[int, int, int],
+) -> Compared:
+    """The 3D network against its 2D original: stacks of equal slices, and a patch of any slices."""
+    step = backbone_config(understood.plan, recipe).levels[-1].stride[0]
+    strides = form_with_patch(understood.plan, recipe.patch_size).stride
+    size = tuple(n * stride for n, stride in zip(grid[1:], strides, strict=True))
+    volumes = [(n * step, size[0], size[1]) for n in (grid[0], 1)]
+
+    def measure(build: Build) -> dict[str, float]:
+        stack = _equal_slices(build(volumes[0]).eval(), original, recipe, understood, feeder)
+        single = _any_volume(build(volumes[1]).eval(), original, recipe, understood, feeder)
+        return {**stack, **single}
+
+    return Compared(original.built_by, grid, measure)
+
+
+def _feeder(
+    fed: Feeding, normalization: Normalization, channels: int, original: Reference
+) -> Feeder:
+    """What feeds the original, up to its stem."""
+    if not fed.conditioned:
+        return feeder_of(fed, normalization, channels)
+    own = original.conditioner
+    if own is None:  # of our own form: mean and std are replayed
+        return feeder_of(replace(fed, processor=None), normalization, channels)
+    feeder = feeder_of(fed, normalization, channels)
+    if feeder.built_by is None:
+        return feeder
+    return replace(feeder, images=lambda pixels: own(feeder.images(pixels)))
+
+
+def _original(
+    understood: Understood, checkpoint: Checkpoint, recipe: Recipe, grid: tuple[int, int]
+) -> Reference:
+    if recipe.patch_size is None:
+        return original_of(understood, checkpoint, grid)
+    return original_with_patch(understood, checkpoint, recipe.patch_size, grid)
 
 
 def _tables_equal(
@@ -179,22 +242,10 @@ def _for_reference(
     return summed.float()
 
 
-def _random(shape: tuple[int, ...], recipe: Recipe) -> Tensor:
-    """Pixels of 0 to 255 where a normalisation is folded, else normal values."""
-    generator = torch.Generator().manual_seed(0)
-    if recipe.normalization is not None:
-        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def _for_network(values: Tensor, recipe: Recipe) -> Tensor:
-    """What the 3D network sees: intensities in [0, 1] where a normalisation is folded."""
-    return (values.double() / 255 if recipe.normalization is not None else values).float()
-
-
-def _error(got: Tensor, expected: Tensor, scale: Tensor) -> float:
-    worst = ((got - expected).abs().max() / scale).item()
-    return worst if worst == worst else float("inf")  # NaN must not pass
+def _law(recipe: Recipe) -> Scheme:
+    if recipe.scheme is None:
+        raise ValueError("what is 3D already has no law over slices")
+    return SCHEMES[recipe.scheme]
 
 
 def _equal_slices(
@@ -206,20 +257,20 @@ def _equal_slices(
 ) -> dict[str, float]:
     form, prefix = understood.plan.architecture, network.num_prefix_tokens
     depth, height, width = network.config.volume
-    image = _random((2, recipe.channels, 1, height, width), recipe)
-    whole = sum(SCHEMES[recipe.scheme].weights(recipe.patch_depth))
+    image = random_values((2, recipe.channels, 1, height, width), recipe)
+    whole = sum(_law(recipe).weights(recipe.patch_depth))
     expected = original.tokens(_for_reference(image, [whole], form.in_channels, feeder))
-    volume = _for_network(image, recipe).repeat(1, 1, depth, 1, 1)
+    volume = for_network(image, recipe).repeat(1, 1, depth, 1, 1)
     got = network.forward_features(volume)
-    scale = expected.square().mean().sqrt()
+    scale = rms(expected)
     layers = got[:, prefix:].reshape(got.shape[0], network.grid_size[0], -1, got.shape[-1])
-    errors = {"equal slices": _error(layers, expected[:, None, prefix:], scale)}
+    errors = {"equal slices": error(layers, expected[:, None, prefix:], scale)}
     if prefix:
-        errors["equal slices, prefix"] = _error(got[:, :prefix], expected[:, :prefix], scale)
+        errors["equal slices, prefix"] = error(got[:, :prefix], expected[:, :prefix], scale)
     if original.pooled is not None:
         pooled = original.pooled(expected)
-        scale = pooled.square().mean().sqrt()
-        errors["equal slices, pooled"] = _error(network(volume), pooled, scale)
+        scale = rms(pooled)
+        errors["equal slices, pooled"] = error(network(volume), pooled, scale)
     return errors
 
 
@@ -231,15 +282,15 @@ def _any_volume(
     feeder: Feeder | None,
 ) -> dict[str, float]:
     depth, *plane = network.config.volume
-    volume = _random((1, recipe.channels, recipe.patch_depth, *plane), recipe)
-    scheme, channels = SCHEMES[recipe.scheme], understood.plan.architecture.in_channels
+    volume = random_values((1, recipe.channels, recipe.patch_depth, *plane), recipe)
+    scheme, channels = _law(recipe), understood.plan.architecture.in_channels
     weights = scheme.weights(recipe.patch_depth)
     expected = original.tokens(_for_reference(volume, weights, channels, feeder))
     # Where depth is merged, as many equal patches as a token takes in.
-    repeated = _for_network(volume, recipe).repeat(1, 1, depth // recipe.patch_depth, 1, 1)
+    repeated = for_network(volume, recipe).repeat(1, 1, depth // recipe.patch_depth, 1, 1)
     got = network.forward_features(repeated)
-    scale = expected.square().mean().sqrt()
-    return {scheme.slice_name: _error(got, expected, scale)}
+    scale = rms(expected)
+    return {scheme.slice_name: error(got, expected, scale)}
 
 
 def require_passed(verification: Verification) -> None:
@@ -250,7 +301,7 @@ def require_passed(verification: Verification) -> None:
     """
     if verification.passed:
         return
-    details = [f"{case}: {error:.1e} of the RMS" for case, error in verification.errors.items()]
+    details = [f"{case}: {found:.1e} of the RMS" for case, found in verification.errors.items()]
     if not verification.tables_equal:
         details.append("the position table in the file differs from the original's")
     if verification.rounded_exactly is False:

@@ -44,6 +44,14 @@ FILES = (*WRITTEN, RECORD)
 _PACKAGES = ("torch", "safetensors", "huggingface_hub", "transformers", "timm")
 
 
+_OWN_DEPTH = (
+    "The source is 3D already: nothing was inflated, its weights are as they were.",
+    "Depths that windows do not divide are padded, and what is padded is masked; the original lets "
+    "it take part. In the plane, windows larger than the grid keep the biases of their places; the "
+    "original takes others. On such volumes the two differ; on all others they are equal.",
+)
+
+
 def _one_of(kind: str, known: Callable[[], Mapping[str, object]]) -> AfterValidator:
     def check(name: str) -> str:
         if name not in known():
@@ -59,6 +67,7 @@ SchemeName = Annotated[str, _one_of("scheme", lambda: SCHEMES)]
 DtypeName = Annotated[str, _one_of("dtype", lambda: DTYPES)]
 # JSON has lists only.
 Names = Annotated[tuple[str, ...], Field(strict=False)]
+Pair = Annotated[tuple[Count, Count], Field(strict=False)]
 Triple = Annotated[tuple[Count, Count, Count], Field(strict=False)]
 
 
@@ -153,7 +162,7 @@ class RecordedRecipe(_Recorded):
     """How a source was converted.
 
     Attributes:
-        scheme: How the stem gained depth.
+        scheme: How the stem gained depth; `None` where the source was 3D already.
         patch_depth: Patch size along depth, in voxels.
         volume: Default volume (depth, height, width) in voxels.
         channels: Input channels of the 3D network.
@@ -165,9 +174,10 @@ class RecordedRecipe(_Recorded):
             not say it.
         depth_window: Depth of the network's windows, in tokens; `None` where it has none.
         merge_depth: Whether tokens are merged over depth too.
+        patch_size: In-plane patch (height, width) that the stem was resized to; `None` for its own.
     """
 
-    scheme: SchemeName
+    scheme: SchemeName | None
     patch_depth: Count
     volume: Triple
     channels: Count
@@ -178,6 +188,7 @@ class RecordedRecipe(_Recorded):
     normalization_basis: Basis | None = None
     depth_window: Count | None = None
     merge_depth: bool = False
+    patch_size: Pair | None = None
 
     @model_validator(mode="after")
     def _given_is_there(self) -> Self:
@@ -261,6 +272,15 @@ class Conversion:
     def notes(self) -> list[str]:
         """What a user should know, one sentence each."""
         notes = [*self.plan.notes, *(self.fed.notes if self.fed else ())]
+        if self.recipe.scheme is None:
+            notes += _OWN_DEPTH
+        if self.recipe.patch_size is not None:
+            own, made = self.plan.architecture.patch_size, self.recipe.patch_size
+            notes.append(
+                f"The stem's kernel was resized from {own[0]}x{own[1]} to {made[0]}x{made[1]} by "
+                "the pseudo-inverse of resizing images (FlexiViT); the 2D network was not trained "
+                "at that size."
+            )
         if self.fed is not None and self.fed.basis == "guessed":
             notes.append(
                 "The folded normalisation is a guess: the source states none. If you know it, "
@@ -321,9 +341,11 @@ def _source_of(job: Conversion, digests: Mapping[str, str]) -> RecordedSource:
 
 def _recipe_of(job: Conversion) -> RecordedRecipe:
     recipe = job.recipe
-    windows: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
     if recipe.windows is not None:
-        windows["depth_window"], windows["merge_depth"] = recipe.windows
+        asked["depth_window"], asked["merge_depth"] = recipe.windows
+    if recipe.patch_size is not None:
+        asked["patch_size"] = recipe.patch_size
     return RecordedRecipe(
         scheme=recipe.scheme,
         patch_depth=recipe.patch_depth,
@@ -334,7 +356,7 @@ def _recipe_of(job: Conversion) -> RecordedRecipe:
         normalization=recipe.normalization,
         normalization_from=job.fed.origin if job.fed else None,
         normalization_basis=job.fed.basis if job.fed else None,
-        **windows,
+        **asked,
     )
 
 

@@ -339,17 +339,18 @@ def _assemble(
 
 
 def open_clip_beside(folder: Path, config: Mapping[str, Any] | None) -> OpenClip | None:
-    """What OpenCLIP's config in a folder says of a timm image tower.
+    """What OpenCLIP's config in a folder says of an image tower.
 
     Args:
         folder: Where the files are.
         config: config.json, or `None`; where it says what the source is, that counts.
 
     Returns:
-        `None` where there is none, it is not needed, or the image tower is OpenCLIP's own.
+        `None` where there is none, it is not needed, or it states no image tower.
 
     Raises:
         ConfigError: It is malformed.
+        UnsupportedModelError: The image tower is no transformer that is converted.
         UsageError: It is no regular file, or cannot be read.
     """
     path = folder / OPEN_CLIP_CONFIG

@@ -108,7 +108,8 @@ def _check_archive(path: Path) -> None:
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise CheckpointError(
             f"'{path.name}' is a TorchScript archive, which holds code",
-            hint="convert the repo of the weights instead, e.g. openai/clip-vit-base-patch16",
+            hint="convert the repo of the weights instead, e.g. openai/clip-vit-base-patch16; or "
+            "save the state_dict of what torch.jit.load makes of it, if you trust it",
         )
     pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
     if not pickles:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from inflate_zoo.inflation.channels import fold_scale, fold_shift, to_channels
+from inflate_zoo.inflation.patches import resize_patch
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.definition import Role
 
@@ -42,19 +43,31 @@ def _copied(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
     return tensors[0]
 
 
+def _own_kernel(kernel: Tensor, recipe: Recipe) -> Tensor:
+    """The source's kernel in float64; a 2D one of the patch that the recipe asks for."""
+    exact = kernel.double()
+    return exact if recipe.patch_size is None else resize_patch(exact, recipe.patch_size)
+
+
 def _stem_kernel(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
-    (kernel_oihw,) = tensors
+    (kernel,) = tensors
     if recipe.normalization is None:
         # Schemes are linear: fewer channels first is the smaller tensor.
-        summed = to_channels(kernel_oihw.double(), recipe.channels)
-        return SCHEMES[recipe.scheme].inflate(summed, recipe.patch_depth)
-    return to_channels(_folded(kernel_oihw, recipe, recipe.normalization), recipe.channels)
+        summed = to_channels(_own_kernel(kernel, recipe), recipe.channels)
+        return _inflated(summed, recipe)
+    return to_channels(_folded(kernel, recipe, recipe.normalization), recipe.channels)
 
 
-def _folded(kernel_oihw: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
+def _inflated(kernel: Tensor, recipe: Recipe) -> Tensor:
+    """A kernel (O, I, H, W), or (O, I, D, H, W) of a source that is 3D already, as the latter."""
+    if recipe.scheme is None:
+        return kernel
+    return SCHEMES[recipe.scheme].inflate(kernel, recipe.patch_depth)
+
+
+def _folded(kernel: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
     # The shift is taken after inflation: with `repeat` every slice adds its own.
-    inflated = SCHEMES[recipe.scheme].inflate(kernel_oihw.double(), recipe.patch_depth)
-    return fold_scale(inflated, normalization.std)
+    return fold_scale(_inflated(_own_kernel(kernel, recipe), recipe), normalization.std)
 
 
 def _stem_bias(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
@@ -91,6 +104,13 @@ def _offset_kernel(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
     return kernel.new_zeros(len(kernel), 3).index_copy_(1, kernel.new_tensor([1, 2]).long(), kernel)
 
 
+def _neck_kernel(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
+    # As deep as it is high, and `center` whatever the scheme: where depth ends there are zeros, of
+    # which an average would take its share.
+    (kernel,) = tensors
+    return SCHEMES["center"].inflate(kernel, kernel.shape[2])
+
+
 _COPY = Fate(_copied, computed=False)
 ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
     {
@@ -102,6 +122,7 @@ ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
         "offset_kernel": Fate(_offset_kernel, computed=False),
         "merge_norm": Fate(_merge_norm, computed=False),
         "merge_kernel": Fate(_merge_kernel, computed=False),
+        "neck_kernel": Fate(_neck_kernel, computed=False),
         "stem_kernel": Fate(_stem_kernel, computed=True),
         "stem_bias": Fate(_stem_bias, computed=True),
     }

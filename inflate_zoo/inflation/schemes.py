@@ -5,6 +5,7 @@ Dimensions: O out, I in, D depth, H height, W width.
 
 from __future__ import annotations
 
+import decimal
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from torch import Tensor
+
+
+AS_IT_IS = "as it is"
 
 
 def center(kernel_oihw: Tensor, depth: int) -> Tensor:
@@ -63,6 +67,23 @@ def repeat(kernel_oihw: Tensor, depth: int) -> Tensor:
     return kernel_oihw.unsqueeze(2).repeat(1, 1, depth, 1, 1)
 
 
+def taper(kernel_oihw: Tensor, depth: int) -> Tensor:
+    """Weigh the 2D kernel by a Gaussian over the slices: equal slices give the 2D response.
+
+    Its standard deviation is a quarter of the depth, its weights sum to 1: most comes from the
+    middle, and neighbours are seen from the start.
+
+    Args:
+        kernel_oihw: 2D kernel, shape (O, I, H, W), any float dtype.
+        depth: D, slices of the 3D kernel, at least 1; an even depth has two middle slices.
+
+    Returns:
+        3D kernel, shape (O, I, D, H, W), each slice the 2D kernel times its weight.
+    """
+    weights_d = kernel_oihw.new_tensor(_gaussian(depth))
+    return kernel_oihw.unsqueeze(2) * weights_d.view(depth, 1, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """One way in which a kernel gains depth; called, it inflates.
@@ -84,8 +105,23 @@ class Scheme:
         return self.inflate(kernel_oihw, depth)
 
 
+def scheme_text(scheme: str | None) -> str:
+    """How a stem gained depth, for people; `None` of a source that is 3D already."""
+    return scheme or AS_IT_IS
+
+
 def _middle(depth: int) -> tuple[float, ...]:
     return tuple(float(index == depth // 2) for index in range(depth))
+
+
+def _gaussian(depth: int) -> tuple[float, ...]:
+    """Of each slice, in float64: decimals are rounded alike on every machine, `exp` is not."""
+    with decimal.localcontext(decimal.Context(prec=40)):
+        # (x / (depth / 4))^2 / 2, x from the middle in slices: twice x is whole.
+        steps = [decimal.Decimal(2 * index + 1 - depth) / depth for index in range(depth)]
+        heights = [(-2 * step * step).exp() for step in steps]
+        whole = sum(heights, decimal.Decimal())
+        return tuple(float(height / whole) for height in heights)
 
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
@@ -93,5 +129,6 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
         "average": Scheme(average, lambda depth: (1 / depth,) * depth, "mean slice"),
         "center": Scheme(center, _middle, "centre slice"),
         "repeat": Scheme(repeat, lambda depth: (1.0,) * depth, "mean slice"),
+        "taper": Scheme(taper, _gaussian, "tapered slice"),
     }
 )

@@ -64,6 +64,9 @@ def stacked(kept: TensorPlan, parts: Sequence[Tensor]) -> Tensor:
     import torch
 
     joined = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    if kept.channels_last:
+        out, channels, height, width = kept.shape
+        return joined.reshape(out, height, width, channels).permute(0, 3, 1, 2)
     return joined.reshape(kept.shape)
 
 

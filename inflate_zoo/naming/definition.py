@@ -14,6 +14,7 @@ Role = Literal[
     "offset_kernel",
     "merge_norm",
     "merge_kernel",
+    "neck_kernel",
     "token",
 ]
 # Beyond these a fold leaves what float32 can hold.
@@ -65,23 +66,29 @@ class Family(_Strict):
     """One way in which 2D vision transformer checkpoints name their tensors.
 
     In patterns `{}` is an index, of which a name may have several, `{+1}` one that is greater by 1
-    in the source than in ours, `{wb}` is weight or bias, `{a,b,c}` (only in `join`) lists
-    what is stacked, `*` (only in `drop`) is anything.
+    in the source than in ours, `{*2}` and `{*2+1}` one that is twice ours, and twice ours and 1;
+    `{wb}` is weight or bias, `{a,b,c}` (only in `join`) lists what is stacked, `*` (only in `drop`)
+    is anything.
 
     Attributes:
         name: File name of the definition, without its ending.
         network: Which network it is, by the name of its folder.
         summary: What it covers, one line.
-        library: What built the original: `transformers`, `timm` or `original` (a .pth of its own).
+        library: What built the original: `transformers`, `timm`, `torchvision` or `original` (a
+            .pth of its own).
+        dimensions: Of what the network takes: 3 where it is 3D already, and nothing is inflated.
         reference: Class of that library which the proof compares with; of timm's and of originals'
             it also says how timm describes and builds the network.
         modules: Of `timm.models`, where timm registers the architectures of this kind.
+        bare: What to do about a file that nothing states an architecture of; for timm's.
         model_types: `model_type` values of config.json that choose this family.
         sections: Model type to the part of config.json that describes the image tower.
         wrappers: Parts of the path under which files of this kind keep the tower, by which they
             are known among kinds with the same names; `*` is any path, or none.
         drop: Tensors of the tower that are left out.
         pooling_head: Those of the dropped that pooled the tokens in the original.
+        linear_stem: Where the stem is a matrix over patches instead of a kernel: whether a patch
+            runs over channel, height, width or over height, width, channel.
         optional: Our names that may be absent, from every block or from none.
         rename: Source pattern to our name.
         join: Our name to the source pattern whose alternatives are stacked along dimension 0.
@@ -89,6 +96,8 @@ class Family(_Strict):
         config: Field of the architecture to where it comes from.
         processor: Image processor of transformers that feeds these models; its defaults are what
             a source's file leaves out.
+        conditioner: Fields of config.json, mean and std, by which the network itself normalises
+            what its processor gives; `normalization` is what it does where they are left out.
         normalization: The guess where the source states none.
         examples: Well-known checkpoints of this family.
     """
@@ -96,20 +105,24 @@ class Family(_Strict):
     name: str
     network: str
     summary: str
-    library: Literal["transformers", "timm", "original"]
+    library: Literal["transformers", "timm", "torchvision", "original"]
+    dimensions: Literal[2, 3] = 2
     reference: str
     modules: tuple[str, ...] = ()
+    bare: str = "name it, e.g. --arch vit_base_patch16_224"
     model_types: tuple[str, ...] = ()
     sections: Mapping[str, str] = Field(default_factory=dict)
     wrappers: tuple[str, ...] = ("*",)
     drop: tuple[str, ...] = ()
     pooling_head: tuple[str, ...] = ()
+    linear_stem: Literal["channels_first", "channels_last"] | None = None
     optional: tuple[str, ...] = ()
     rename: Mapping[str, str]
     join: Mapping[str, str] = Field(default_factory=dict)
     roles: Mapping[str, Role]
     config: Mapping[str, ConfigEntry]
     processor: str | None = None
+    conditioner: tuple[str, str] | None = None
     normalization: RgbNormalization
     examples: tuple[str, ...] = ()
 

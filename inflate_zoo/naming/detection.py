@@ -6,7 +6,7 @@ from typing import Any
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.patterns import match_header
+from inflate_zoo.naming.patterns import match_header, sources_of
 from inflate_zoo.naming.towers import complete_towers
 from inflate_zoo.naming.unsupported import is_known, unfinished, unsupported
 
@@ -23,8 +23,8 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
         key = next((part for part in family.sections.values() if part in config), None)
     if key is None:
         return config, ""
-    # CLIP's own rule: a vision_config_dict, where given, replaces the section.
-    if model_type == "clip" and config.get(f"{key}_dict") is not None:
+    # A rule of CLIP's and its heir's: a vision_config_dict, where given, replaces the section.
+    if model_type in ("clip", "metaclip_2") and config.get(f"{key}_dict") is not None:
         key = f"{key}_dict"
     part = config.get(key)
     if part is None:
@@ -44,17 +44,25 @@ def known_by_wrapper(families: Mapping[str, Family], prefix: str) -> list[Family
 
 
 def _fitting(families: Mapping[str, Family], header: Header) -> list[Family]:
-    """The families that cover the file best: known by a wrapper, fewest names left over."""
-    ranks: dict[str, tuple[int, int]] = {}
+    """The families that cover the file best: by the stem, by a wrapper, by names left over."""
+    ranks: dict[str, tuple[int, int, int]] = {}
     for name, family in families.items():
         towers = complete_towers(family, header)
         for prefix in towers:
             told = bool(known_by_wrapper({name: family}, prefix))
             if told or "*" in family.wrappers:
-                rank = (0 if told else 1, _unknown(family, prefix, header, towers))
+                unknown = _unknown(family, prefix, header, towers)
+                rank = (_misshapen(family, prefix, header), 0 if told else 1, unknown)
                 ranks[name] = min(rank, ranks.get(name, rank))
     best = min(ranks.values(), default=None)
     return [families[name] for name, rank in ranks.items() if rank == best]
+
+
+def _misshapen(family: Family, prefix: str, header: Header) -> int:
+    """1 where the stem is a matrix, or a kernel of two or three sides, and the family's is not."""
+    stems = (name for name in sources_of(family, prefix, family.stem) if name in header)
+    rank = family.dimensions + 2 if family.linear_stem is None else 2
+    return int(any(len(header[name].shape) != rank for name in stems))
 
 
 def _unknown(family: Family, prefix: str, header: Header, towers: Sequence[str]) -> int:

@@ -12,7 +12,8 @@ from inflate_zoo.naming.definition import Family, Role
 
 _ALTERNATIVES = re.compile(r"\{(\w+(?:,\w+)+)\}")
 _WB = ("weight", "bias")
-_INDICES = {"{}": 0, "{+1}": 1}
+# Of an index of the source: how many times ours it is, and how much more.
+_INDICES = {"{}": (1, 0), "{+1}": (1, 1), "{*2}": (2, 0), "{*2+1}": (2, 1)}
 # Modules that torch puts around others: compiled, sharded, recomputed. They may stand anywhere.
 _TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _NUMBER = "(?:0|[1-9][0-9]{0,3})"
@@ -35,7 +36,7 @@ class _Pattern:
     regex: re.Pattern[str]
     target: str
     parts: tuple[str, ...]
-    offsets: tuple[int, ...]  # of each index of the source over ours
+    steps: tuple[tuple[int, int], ...]  # of each index of the source, from ours
 
     def match(self, name: str) -> Match | None:
         found = self.regex.fullmatch(name)
@@ -43,9 +44,9 @@ class _Pattern:
             return None
         groups = found.groupdict()
         target = self.target.replace("{wb}", groups.get("wb") or "")
-        for place, offset in enumerate(self.offsets):
-            index = int(groups[f"index{place}"]) - offset
-            if index < 0:
+        for place, (factor, more) in enumerate(self.steps):
+            index, rest = divmod(int(groups[f"index{place}"]) - more, factor)
+            if index < 0 or rest:
                 return None
             target = target.replace("{}", str(index), 1)
         part = self.parts.index(groups["part"]) if self.parts else 0
@@ -56,9 +57,9 @@ def _compile(source: str, target: str) -> _Pattern:
     found = _ALTERNATIVES.search(source)
     parts = tuple(found.group(1).split(",")) if found else ()
     pieces = re.split(r"(\{[^}]*\})", source)
-    offsets = tuple(_INDICES[piece] for piece in pieces if piece in _INDICES)
+    steps = tuple(_INDICES[piece] for piece in pieces if piece in _INDICES)
     # A block's number may follow that of its chunk: DINOv2's originals have blocks.0.3 for block 3.
-    chunk = rf"(?:{_NUMBER}\.)?" if len(offsets) == 1 else ""
+    chunk = rf"(?:{_NUMBER}\.)?" if len(steps) == 1 else ""
     regex, places = "", count()
     for piece in pieces:
         if piece in _INDICES:
@@ -67,15 +68,19 @@ def _compile(source: str, target: str) -> _Pattern:
             regex += "(?P<wb>weight|bias)"
         else:
             regex += f"(?P<part>{'|'.join(parts)})" if piece.startswith("{") else re.escape(piece)
-    return _Pattern(re.compile(regex), target, parts, offsets)
+    return _Pattern(re.compile(regex), target, parts, steps)
 
 
 def _filled(source: str, ours: re.Match[str]) -> str:
     """A source pattern with the indices, and weight or bias, of one of our names."""
     groups = ours.groupdict()
     indices = (int(groups[name]) for name in sorted(groups) if name.startswith("index"))
-    pieces = re.split(r"(\{\}|\{\+1\})", source)
-    filled = (str(next(indices) + _INDICES[p]) if p in _INDICES else p for p in pieces)
+    filled = []
+    for piece in re.split(r"(\{[^}]*\})", source):
+        if piece in _INDICES:
+            factor, more = _INDICES[piece]
+            piece = str(factor * next(indices) + more)
+        filled.append(piece)
     return "".join(filled).replace("{wb}", groups.get("wb") or "")
 
 

@@ -6,6 +6,7 @@ Facts come from the header, claims from the config; where they disagree it is an
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import prod
 from typing import Any, Literal
 
 from inflate_zoo.errors import AccountingError, ConfigError
@@ -32,6 +33,8 @@ class TensorPlan:
         sources: The source tensors, stacked along dimension 0 where there are several.
         shape: Shape under our name, still 2D.
         dtype: Type in the source (safetensors' name); F32 where joined parts differ.
+        channels_last: Whether the source has a kernel as a matrix whose rows run over height, width
+            and channel; under our name the channel comes first.
     """
 
     name: str
@@ -39,6 +42,7 @@ class TensorPlan:
     sources: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: str
+    channels_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +138,27 @@ def _compare(reader: Reader, facts: FromHeader, claims: FromConfig, statement: S
         )
 
 
-def _canonical(role: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+def _canonical(
+    family: Family, role: str, shapes: list[tuple[int, ...]], expected: tuple[int, ...]
+) -> tuple[int, ...]:
     """Shape under our name, of source tensors stacked along dimension 0."""
     first = shapes[0]
     if len(shapes) > 1 and first and all(shape == first for shape in shapes):
         return (len(shapes) * first[0], *first[1:])
     if role == "token" and len(first) == 1:
         return (1, 1, *first)
-    if role == "position_table" and len(first) == 2:
+    if role in ("position_table", "token") and len(first) == 2:
         return (1, *first)
+    if role == "position_table" and len(first) == 4:
+        return (first[0], first[1] * first[2], first[3])
+    if _is_matrix(family, role) and first == (expected[0], prod(expected[1:])):
+        return expected
     return first
+
+
+def _is_matrix(family: Family, role: str) -> bool:
+    """Whether it is a stem that stands in the source as a matrix over patches."""
+    return role == "stem_kernel" and family.linear_stem is not None
 
 
 def _account(
@@ -164,7 +179,7 @@ def _account(
             continue
         role = role_of(family, name)
         infos = [header[source] for source in sources]
-        found = _canonical(role, [info.shape for info in infos])
+        found = _canonical(family, role, [info.shape for info in infos], shape)
         foreign = [s for s, info in zip(sources, infos, strict=True) if info.dtype not in FLOATS]
         if foreign:
             problems += [f"type not among {', '.join(FLOATS)}: '{s}' {header[s]}" for s in foreign]
@@ -174,7 +189,8 @@ def _account(
         else:
             dtypes = {info.dtype for info in infos}
             dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
-            kept.append(TensorPlan(name, role, sources, shape, dtype))
+            last = _is_matrix(family, role) and family.linear_stem == "channels_last"
+            kept.append(TensorPlan(name, role, sources, shape, dtype, channels_last=last))
     extra = [source for name in matching.kept.keys() - expected for source in matching.kept[name]]
     names = tuple(n for name in expected for n in sources_of(family, matching.prefix, name))
     absent = tuple(n for n in names if n not in header)

@@ -170,13 +170,18 @@ def best_matching(
 
 
 def _width(family: Family, header: Header, prefix: str) -> int | None:
+    shape = _stem_shape(family, header, prefix)
+    return shape[0] if shape else None
+
+
+def _stem_shape(family: Family, header: Header, prefix: str) -> tuple[int, ...]:
     patterns = [ending_in(source) for source in sources_of(family, "", family.stem)]
     found = (
-        info.shape[0]
+        info.shape
         for name, info in header.items()
         if info.shape and any((m := p.fullmatch(name)) and m["prefix"] == prefix for p in patterns)
     )
-    return next(found, None)
+    return next(found, ())
 
 
 def left_out(prefix: str, names: Iterable[str]) -> Mapping[str, int]:

@@ -16,7 +16,14 @@ from inflate_zoo.naming.configs import normalization
 from inflate_zoo.naming.configs.from_config import CONFIG_FILE, Statement
 from inflate_zoo.naming.configs.gate import transformers_fields
 from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG, Feeding, Preprocessor
-from inflate_zoo.naming.configs.open_clip import OPEN_CLIP_FILE, OpenClip, timm_tower
+from inflate_zoo.naming.configs.open_clip import (
+    OPEN_CLIP_FILE,
+    SECTION,
+    OpenClip,
+    OwnTower,
+    TimmTower,
+    timm_tower,
+)
 from inflate_zoo.naming.configs.timm_models import (
     describe_timm,
     finetuned,
@@ -65,7 +72,7 @@ def understand(
     Raises:
         UsageError: See `choose_family`, `best_matching` and `make_plan`.
     """
-    stated_by = OPEN_CLIP_CONFIG if open_clip is not None else None
+    stated_by = OPEN_CLIP_CONFIG if isinstance(open_clip, TimmTower) else None
     chosen = choose_family(
         families_by_name(), header, config, family=family, arch=arch, stated_by=stated_by
     )
@@ -81,15 +88,17 @@ def understand(
         told = CONFIG_FILE if config is not None else _taken_for_granted(chosen)
         plan = make_plan(chosen, header, raw, section, statement=told, weights=weights)
         return Understood(plan, raw, "", {})
-    if open_clip is not None:
+    if isinstance(open_clip, OwnTower) and arch is None:
+        return _by_own_tower(chosen, header, open_clip, weights)
+    if isinstance(open_clip, TimmTower):
         arch = arch and arch.removeprefix("timm/")
         if arch in (None, open_clip.architecture):  # the same name: the file says more of it
-            return _by_open_clip(chosen, header, open_clip, weights)
+            return _by_timm_tower(chosen, header, open_clip, weights)
     name = arch or (config or {}).get("architecture")
     if not isinstance(name, str):
         raise ConfigError(
             "a timm checkpoint needs its architecture's name, which no config.json states",
-            hint="name it, e.g. --arch vit_base_patch16_224",
+            hint=chosen.bare,
         )
     base, arguments = timm_arguments(chosen, name, {} if arch else config or {})
     raw = describe_timm(chosen, base, arguments)
@@ -104,10 +113,21 @@ def understand(
     return Understood(plan, raw, base, arguments, name.removeprefix("timm/"), open_clip)
 
 
-def _by_open_clip(
-    family: Family, header: Header, tower: OpenClip, weights: str | None
+def _by_own_tower(
+    family: Family, header: Header, tower: OwnTower, weights: str | None
 ) -> Understood:
-    """The plan of an image tower that OpenCLIP's config states."""
+    """The plan of OpenCLIP's own image tower, as its config states it."""
+    raw = tower.described
+    plan = make_plan(family, header, raw, f"{SECTION}: ", statement=OPEN_CLIP_FILE, weights=weights)
+    note = f"{OPEN_CLIP_CONFIG} states the architecture, its activation too: {raw['activation']}."
+    plan = replace(plan, notes=(*plan.notes, note))
+    return Understood(plan, raw, "", {}, open_clip=tower)
+
+
+def _by_timm_tower(
+    family: Family, header: Header, tower: TimmTower, weights: str | None
+) -> Understood:
+    """The plan of timm's image tower that OpenCLIP's config names."""
     base, arguments, raw = timm_tower(family, tower)
     plan = make_plan(family, header, raw, f"{base}: ", statement=OPEN_CLIP_FILE, weights=weights)
     note = f"{OPEN_CLIP_CONFIG} states the architecture: timm's {tower.architecture}."
@@ -165,6 +185,10 @@ def find_feeding(
     if preprocessor is not None and (of_timm is None or family.library != "timm"):
         of_processor = normalization.from_preprocessor(preprocessor, family.processor)
     found = of_processor or of_timm or _published(understood, config or {})
+    if family.conditioner is not None:
+        return normalization.conditioned(
+            found, understood.raw, family.conditioner, family.normalization, family.processor
+        )
     if found is not None:
         return found
     return Feeding(family.normalization, "guessed", f"default of {family.name}")

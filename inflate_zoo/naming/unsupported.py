@@ -10,14 +10,10 @@ _VIT, _CLIP = "hf_vit", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "sam": ("SAM (windowed attention, relative positions), not yet supported", _VIT),
-        "sam_vision_model": ("SAM (windowed attention), not yet supported", _VIT),
         "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
-        "aimv2_vision_model": ("AIMv2 (RMSNorm, gated), not yet supported", _CLIP),
-        "siglip2": ("SigLIP 2 NaFlex (variable resolution), not yet supported", "hf_siglip"),
-        "siglip2_vision_model": (
-            "SigLIP 2 NaFlex (variable resolution), not yet supported",
-            "hf_siglip",
+        **dict.fromkeys(
+            ("mlcd", "mlcd_vision_model"),
+            ("MLCD (rotary positions, one of them learned), not yet supported", _CLIP),
         ),
         "segformer": ("SegFormer (hierarchical), not yet supported", _VIT),
         "pvt": ("a pyramid vision transformer, not yet supported", _VIT),
@@ -39,6 +35,7 @@ MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "gpt2": ("a text model (GPT-2)", _CLIP),
         "llama": ("a text model (Llama)", _CLIP),
         "t5": ("a text model (T5)", _CLIP),
+        "open_clip": ("a CLIP of OpenCLIP's without its plain image tower", "open_clip"),
     }
 )
 
@@ -55,15 +52,22 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "take the same weights as transformers or timm hold them, e.g. "
             "facebook/dinov3-vitb16-pretrain-lvd1689m or timm/vit_base_patch16_dinov3.lvd1689m",
         ),
+        **dict.fromkeys(
+            ("tipsv2", "tipsv2_vision_model"),
+            (
+                "a TIPS v2 as transformers saves it",
+                "take the same weights as timm holds them, e.g. "
+                "timm/vit_base_patch14_reg1_tipsv2.webli",
+            ),
+        ),
         "eva02_original": (
             "an EVA-02 under its authors' own names",
             "take the same weights as timm holds them, e.g. timm/eva02_base_patch14_224.mim_in22k",
         ),
-        "open_clip": (
-            "a CLIP under OpenCLIP's or OpenAI's own names",
+        "aimv2_original": (
+            "an AIMv2 under Apple's own names",
             "take the same weights as transformers or timm hold them, e.g. "
-            "openai/clip-vit-base-patch16 or timm/vit_base_patch16_clip_224.openai; laion's repos "
-            "hold both forms",
+            "timm/aimv2_large_patch14_224.apple_pt",
         ),
     }
 )
@@ -71,15 +75,15 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _TENSOR_SIGNS = (
     (r"(^|\.)storage_tokens$", "dinov3_original"),
     (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
+    (r"(^|\.)preprocessor\.patchifier\.", "aimv2_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
-    (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
     (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),
     (r"(^|\.)layer\d\.\d+\.conv\d\.weight", "resnet"),
     (r"(^|\.)encoder\.layer\.\d+\.attention\.self\.(query|key|value)\.", "bert"),
     (r"(^|\.)h\.\d+\.attn\.c_attn\.", "gpt2"),
     (r"^(model\.)?layers\.\d+\.self_attn\.q_proj\.", "llama"),
-    (r"rel_pos_h$", "sam"),
+    (r"(^|\.)transformer\.resblocks\.\d+\.attn\.in_proj_weight$", "open_clip"),
 )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
+from inflate_zoo.networks.aimv2.network import Aimv2
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.beit.network import Beit
@@ -19,6 +21,8 @@ from inflate_zoo.networks.eva02.network import Eva02
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
+from inflate_zoo.networks.sam.config import SamConfig
+from inflate_zoo.networks.sam.network import Sam
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swin.network import SwinTransformer
 from inflate_zoo.networks.swinv2.config import SwinV2Config
@@ -109,6 +113,14 @@ class SwinV2Backbone(Backbone, SwinTransformerV2):
     """A SwinV2 with its files."""
 
 
+class Aimv2Backbone(Backbone, Aimv2):
+    """An AIMv2 with its files."""
+
+
+class SamBackbone(Backbone, Sam):
+    """SAM's image encoder with its files."""
+
+
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
     BeitConfig.kind(): BeitBackbone,
@@ -116,6 +128,8 @@ KINDS: dict[str, type[Backbone]] = {
     Eva02Config.kind(): Eva02Backbone,
     SwinConfig.kind(): SwinBackbone,
     SwinV2Config.kind(): SwinV2Backbone,
+    Aimv2Config.kind(): Aimv2Backbone,
+    SamConfig.kind(): SamBackbone,
 }
 
 

@@ -59,15 +59,31 @@ class Windows(NamedTuple):
     merge_depth: bool
 
 
+class Depth(NamedTuple):
+    """What a 3D network has along depth.
+
+    Attributes:
+        patch: Depth of its stem's kernel, in voxels.
+        volume: Depth of its default volume, in voxels.
+        windows: Its windows over depth; `None` where it has none.
+    """
+
+    patch: int
+    volume: int
+    windows: Windows | None
+
+
 class Form2D(BaseModel, ABC):
-    """A 2D encoder, as it is read off a header and a config.
+    """A 2D encoder, as it is read off a header and a config; or one that is 3D already.
 
     Attributes:
         in_channels: Channels of the input.
         patch_size: In-plane patch (height, width) of the stem, in pixels.
+        patch_fixed: Why its stem takes no other patch; empty where all it has counts in tokens.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    patch_fixed: ClassVar[str] = "its stem is not known to be a kernel over whole patches"
 
     if TYPE_CHECKING:  # fields of every form, each at its place: keys of caches depend on the order
         in_channels: int
@@ -88,6 +104,16 @@ class Form2D(BaseModel, ABC):
         """Height of the windows in which its tokens see one another; `None` where all see all."""
         return None
 
+    @property
+    def own_depth(self) -> Depth | None:
+        """What it has along depth, where it is 3D already; `None` of a 2D encoder."""
+        return None
+
+    @property
+    def merges(self) -> bool:
+        """Whether its tokens are merged between stages."""
+        return False
+
     @abstractmethod
     def shapes(self) -> Shapes:
         """Names and shapes of all tensors, in the order of the forward pass."""
@@ -104,6 +130,13 @@ class Form2D(BaseModel, ABC):
             volume: Its default volume (depth, height, width), in voxels.
             stem_bias: Whether its stem needs a bias, even where this one has none.
         """
+
+    def with_patch(self, patch: tuple[int, int]) -> Self:
+        """The same encoder behind a stem of another patch, if it is not fixed.
+
+        Its grids, in tokens, stay as they are, so the images that it is made for change with it.
+        """
+        return type(self)(**{**self.model_dump(), "patch_size": patch})
 
     @abstractmethod
     def described(self) -> str:
@@ -182,7 +215,12 @@ class BackboneConfig(NetworkConfig, ABC):
     @property
     @abstractmethod
     def levels(self) -> tuple[Level, ...]:
-        """What `forward_intermediates` gives, by its index; the last one is the final tokens'."""
+        """What `forward_intermediates` gives, by index; the last has the final tokens' stride."""
+
+    @property
+    def final_width(self) -> int:
+        """Width of the final tokens: that of the last level, unless overridden."""
+        return self.levels[-1].width
 
     @abstractmethod
     def shapes(self) -> Shapes:

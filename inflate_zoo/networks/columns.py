@@ -15,13 +15,13 @@ class ColumnConfig(BackboneConfig):
     """A column of equal blocks with tables of depth positions: its form says how wide and deep.
 
     Attributes:
-        depth_table: How the name of each depth table ends.
+        depth_table: How the name of each depth table ends; several where there are several kinds.
         depth_positions: Depth tokens that the depth tables in the file are of; 0 where it holds
             none, as after a conversion (they then start at zero).
     """
 
     stem: ClassVar[str] = "patch_embed.weight"
-    depth_table: ClassVar[str] = "depth_embed"
+    depth_table: ClassVar[str | tuple[str, ...]] = "depth_embed"
     if TYPE_CHECKING:  # fields of the form
         embed_dim: int
         depth: int
@@ -49,7 +49,8 @@ class ColumnConfig(BackboneConfig):
     def without_weights(self) -> Self:
         """Without what weights alone bring, and what a segmenter does not use."""
         free = {"depth_positions": 0, "volume": self.patch, "pool": "mean", "norm_eps": 1e-6}
-        return self.model_copy(update=free)
+        own = free.keys() & type(self).model_fields.keys()
+        return self.model_copy(update={field: free[field] for field in own})
 
 
 class TableConfig(ColumnConfig):

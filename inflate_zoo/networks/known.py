@@ -8,10 +8,12 @@ from typing import Annotated
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.eva02.config import Eva02Config
+from inflate_zoo.networks.sam.config import SamConfig
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
@@ -23,6 +25,8 @@ CONFIGS: dict[str, type[BackboneConfig]] = {
     Eva02Config.kind(): Eva02Config,
     SwinConfig.kind(): SwinConfig,
     SwinV2Config.kind(): SwinV2Config,
+    Aimv2Config.kind(): Aimv2Config,
+    SamConfig.kind(): SamConfig,
 }
 
 

@@ -30,7 +30,7 @@ class Network3D(nn.Module, ABC):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_dim = config.levels[-1].width
+        self.embed_dim = config.final_width
         self.grid_size = config.grid_size
         self.num_prefix_tokens = config.num_prefix_tokens
 

@@ -45,6 +45,8 @@ class StagedForm(Form2D):
         stem_bias: Whether the stem has a bias.
     """
 
+    patch_fixed: ClassVar[str] = "its stages count their strides from the patch it was made with"
+
     embed_dim: Width
     depths: Sides
     num_heads: Widths
@@ -95,6 +97,11 @@ class StagedForm(Form2D):
         """Grid (height, width) of the last stage."""
         height, width = (n // step for n, step in zip(self.image_size, self.stride, strict=True))
         return height, width
+
+    @property
+    def merges(self) -> bool:
+        """Between every two stages."""
+        return True
 
     @property
     def window(self) -> int:

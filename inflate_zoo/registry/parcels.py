@@ -24,6 +24,7 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.files.foreign import json_value
 from inflate_zoo.files.reading import called, lacking, read_json, reading, require_regular
 from inflate_zoo.hub.upload import Part
+from inflate_zoo.inflation.schemes import scheme_text
 
 Kind = Literal["conversion", "trial", "network"]
 Believe = Callable[[str, Mapping[str, Any], bytes], bytes]
@@ -130,7 +131,7 @@ def title_of(kind: Kind, table: Mapping[str, Any]) -> str:
         if (record := record_in(table)) is None:
             return kind
         source = record.source
-        text = f"conversion of {source.repo or source.name} ({record.recipe.scheme})"
+        text = f"conversion of {source.repo or source.name} ({scheme_text(record.recipe.scheme)})"
     else:
         if (trial := trial_in(table)) is None:
             return kind

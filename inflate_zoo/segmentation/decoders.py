@@ -70,8 +70,8 @@ class LinearDecoder(nn.Module):
 
     def __init__(self, config: BackboneConfig, classes: int, features: int) -> None:  # noqa: ARG002
         super().__init__()
-        width, self.patch = config.levels[-1]
-        self.head = nn.Linear(width, classes)
+        self.patch = config.levels[-1].stride
+        self.head = nn.Linear(config.final_width, classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 

@@ -47,11 +47,6 @@ class SegmenterConfig(NetworkConfig):
         if self.decoder == "unetr" and self.features % GROUP:
             raise ValueError(f"features {self.features} is not a multiple of {GROUP}")
         patch_depth, depth = self.backbone.patch_depth, self.backbone.volume[0]
-        if self.decoder == "upernet" and depth != patch_depth:
-            raise ValueError(
-                f"upernet needs one token along depth, this backbone has patch depth {patch_depth} "
-                f"and volumes {depth} deep"
-            )
         if self.norm != "group" and self.decoder != "upernet":
             raise ValueError("norm belongs to decoder 'upernet', and to no other")
         if self.slice_wise and (patch_depth, depth) != (1, 1):

@@ -109,7 +109,7 @@ def segmenter(
         classes: Classes with the background, at least 2.
         decoder: `unetr` (3D convolutions with skips from four depths and from the volume, after
             Hatamizadeh et al. 2022), `linear` (one layer on the final tokens) or `upernet` (2D,
-            after Xiao et al. 2018: one token along depth, logits of the centre slice alone).
+            after Xiao et al. 2018: logits of the centre slice alone, from the tokens that hold it).
         features: Channels of `unetr` at full resolution, a multiple of 8; of `upernet` throughout,
             768 in Zhang et al. (2022).
         norm: Of `upernet`: `group`, or `batch`.

@@ -65,10 +65,11 @@ class UpernetDecoder(nn.Module):
 
     As Zhang et al. (2022) put it on a plain vision transformer: outputs of four blocks, scaled by
     4, 2, 1 and 1/2. Grids that do not halve are rounded down, and resized to one another. Maps of a
-    hierarchical backbone are taken as they are.
+    hierarchical backbone are taken as they are. Of several tokens along depth it reads the one that
+    holds the centre slice, which has seen the others.
 
     Args:
-        config: The backbone's; one token along depth.
+        config: The backbone's.
         classes: K, with the background.
         features: F.
         norm: `group`, or `batch`, over all that one process sees at a time.
@@ -85,6 +86,7 @@ class UpernetDecoder(nn.Module):
         self.blocks: tuple[int, ...] | None = tapped_blocks(len(config.levels))
         taps = [config.levels[index] for index in self.blocks]
         self.patch = taps[0].stride[1:]
+        self.centres = [config.volume[0] // 2 // tap.stride[0] for tap in taps]
         dims = [tap.width for tap in taps]
         # A hierarchical backbone brings the pyramid that a plain one lacks.
         is_pyramid = taps[0].stride != taps[3].stride
@@ -100,9 +102,10 @@ class UpernetDecoder(nn.Module):
         self.drop_draws: Tensor | None = None
 
     def forward(self, maps: Sequence[Tensor], x: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Four (B, E, 1, h, w) to (B, K, 1, H, W); the volume `x` is not looked at."""
+        """Four (B, E, d, h, w) to (B, K, 1, H, W); the volume `x` is not looked at."""
         _, height, width = maps[0].shape[2:]
-        levels = [scale(each[:, :, 0]) for scale, each in zip(self.rescale, maps, strict=True)]
+        centres = [each[:, :, at] for at, each in zip(self.centres, maps, strict=True)]
+        levels = [scale(each) for scale, each in zip(self.rescale, centres, strict=True)]
         top = levels[3]
         size = top.shape[2:]
         pooled = [

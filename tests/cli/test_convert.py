@@ -31,4 +31,4 @@ def test_json_is_for_programs(vit, tmp_path):
     names = [entry["name"] for entry in json.loads(run("families", "--format", "json").stdout)]
     assert names == sorted(names)
     assert {"hf_vit", "dino", "timm_vit"} <= set(names)
-    assert len(json.loads(run("schemes", "--format", "json").stdout)) == 3
+    assert len(json.loads(run("schemes", "--format", "json").stdout)) == 4

@@ -401,7 +401,6 @@ def test_another_kind_is_named_by_its_config(
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("vision_encoder.layers.0.attn.rel_pos_h", "SAM"),
         ("layer1.0.conv1.weight", "CNN (ResNet)"),
         ("bert.encoder.layer.0.attention.self.query.weight", "text model (BERT)"),
         ("something", "no family knows"),

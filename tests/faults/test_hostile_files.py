@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from inflate_zoo.bench.data import fetching, web
 from inflate_zoo.bench.definitions.results import CaseScores, UnbelievedError
-from inflate_zoo.bench.definitions.trial_folder import TrialFolder, place_file
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.scoring.evaluation import _kept
 from inflate_zoo.bench.scoring.slices import keep_overlays
 from inflate_zoo.bench.training.checkpointing import _read
@@ -53,7 +53,7 @@ def test_a_trial_with_hostile_files_is_told(tmp_path, content):
     records.save(tmp_path / "trials", record, overlays=False)
     place = next(tmp_path.rglob("record.json")).parent
     (place / "record.json").write_bytes(content)
-    (place / place_file()).write_bytes(content)
+    (place / "place-elsewhere.json").write_bytes(content)
     (place / "failure.json").write_bytes(content)
     trial = TrialFolder(place)
     assert not trial.done

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from inflate_zoo.bench.definitions.trial_folder import place_file
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder, place_file
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.running import run_trial
@@ -53,10 +53,10 @@ MOMENTS = {
     "between two cases": """
         from inflate_zoo.bench.scoring import evaluation
         score = evaluation.score_case
-        def dies(predictor, case, task, folder, index):
+        def dies(predictor, case, task, folder, index, guard):
             if index == 1:
                 os._exit(9)
-            return score(predictor, case, task, folder, index)
+            return score(predictor, case, task, folder, index, guard)
         evaluation.score_case = dies
     """,
     "before the record": """
@@ -98,8 +98,8 @@ def start(home, tmp_path):
 def leftovers(folder):
     """Names that a finished trial's folder should not hold."""
     wanted = {
-        "trial.json", place_file(), "record.json", "config.json", "model.safetensors",
-        "overlays.safetensors", "events",
+        "trial.json", "record.json", "config.json", "model.safetensors", "overlays.safetensors",
+        "events", place_file(TrialFolder(folder).place),
     }  # fmt: skip
     return {path.name for path in folder.iterdir()} - wanted
 
@@ -189,7 +189,7 @@ def test_two_processes_share_a_run_and_nothing_private_gets_out(home, start):
         if path.is_file():
             content = path.read_bytes()
             assert TOKEN.encode() not in content
-            if path.name != place_file():
+            if not path.name.startswith("place-"):
                 assert not [secret for secret in private if secret.encode() in content], path
 
 
@@ -244,3 +244,97 @@ def test_one_of_two_processes_that_fails_ends_both_with_the_first_reason(home, s
     assert "no such window" in failure["reason"]
     assert failure["case"] in trial.spec.cases.train
     assert not trial.done
+
+
+STOPPED = ("train.steps=30", "train.checkpoint_every=100", "train.validate_every=0")
+SLOW = """
+    import time
+    from inflate_zoo.bench.training import trainer as training
+    step = training.Trainer._step
+    def slow(self, *arguments):
+        time.sleep(0.1)
+        return step(self, *arguments)
+    training.Trainer._step = slow
+"""
+
+
+def wait_for(what, child):
+    until = time.monotonic() + 200
+    while not what():
+        assert child.poll() is None, child.printed()
+        assert time.monotonic() < until, child.printed()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_scheduler_that_takes_the_machine_away_is_answered_75(home, start, number):
+    with one_thread():
+        calm = tiny_run(home, *STOPPED, name="unhurried").trial()
+        assert run_trial(calm, CPU, Silent()) == "done"
+    run = tiny_run(home, *STOPPED, name=f"taken-{int(number)}", seeds=2)
+    words = ("bench-trial", "--from", run.out, "--device", "cpu")
+    child = start(*words, before=SLOW)
+    wait_for(lambda: list(run.out.glob("trials/*/events/*")), child)
+    os.kill(child.pid, number)
+    code, told, errors = child.wait(60)
+    assert (code, told) == (75, "0 done, 0 failed, 2 left\n"), errors
+    assert "stopped; it goes on where it is" in errors
+    left = {path.name for path in run.out.glob("trials/*/*")}
+    assert "checkpoint.safetensors" in left
+    assert not left & {"lease.json", "failure.json", "stops.json"}
+    code, told, errors = start(*words).wait(150)
+    assert (code, told) == (0, "2 done, 0 failed\n"), errors
+    assert "goes on from step" in errors
+    assert run.trial(seed=0).believed().result == calm.believed().result
+
+
+def test_ctrl_c_ends_it_at_once_all_the_same(home, start):
+    trial = tiny_run(home, *STOPPED, name="pressed").trial()
+    child = start("bench-trial", trial.folder, "--device", "cpu", before=SLOW)
+    wait_for(lambda: list(trial.folder.glob("events/*")), child)
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait(60)[0] == 130
+    assert not (trial.folder / "checkpoint.safetensors").exists()
+
+
+def test_of_two_processes_that_share_a_trial_both_stop_after_the_same_step(home, start):
+    """One of them hears of it, as where an agent passes a signal on to one after the other."""
+    trial = tiny_run(home, *STOPPED, name="stopped-pair").trial()
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    words = ("bench-trial", trial.folder, "--device", "cpu")
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    children = [start(*words, before=SLOW, **shared, **rank) for rank in ranks]
+    wait_for(lambda: list(trial.folder.glob("events/*")), children[0])
+    os.kill(children[1].pid, signal.SIGTERM)
+    ended = [child.wait(100) for child in children]
+    assert [code for code, *_ in ended] == [75, 75], ended
+    assert (trial.folder / "checkpoint.safetensors").exists()
+    assert not (trial.folder / "failure.json").exists()
+
+
+AT_IMPORT = """
+import os, signal, sys
+awaited, number = sys.argv.pop(1), int(sys.argv.pop(1))
+class Sender:
+    def find_spec(self, name, *_):
+        if name == awaited:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), number)
+sys.meta_path.insert(0, Sender())
+from inflate_zoo.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "name, number", [("inflate_zoo.interrupts", signal.SIGUSR1), ("accelerate", signal.SIGTERM)]
+)
+def test_a_signal_while_the_command_starts_is_heard(home, name, number):
+    trial = tiny_run(home, *STOPPED, name=f"early-{name}").trial()
+    words = [name, str(int(number)), "bench-trial", str(trial.folder), "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", AT_IMPORT, *words],
+        cwd=home, env=os.environ | SECRET | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (75, "0 done, 0 failed, 1 left\n"), done.stderr

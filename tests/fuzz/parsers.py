@@ -136,12 +136,15 @@ def model_args(folder: Path, random: Random) -> None:
 
 
 @cache
-def _open_clip_header() -> dict:
+def _open_clip_header(own: bool = False) -> dict:
     from inflate_zoo.files.header import TensorInfo
     from tests.support.checkpoints import open_clip_trunk
+    from tests.support.clip_towers import clip_state, clip_tower
 
-    state = open_clip_trunk().state_dict()
-    return {f"visual.trunk.{n}": TensorInfo("F32", tuple(t.shape)) for n, t in state.items()}
+    trunk = {} if own else open_clip_trunk().state_dict()
+    state = {f"visual.trunk.{name}": tensor for name, tensor in trunk.items()}
+    state |= clip_state(clip_tower()) if own else {}
+    return {name: TensorInfo("F32", tuple(tensor.shape)) for name, tensor in state.items()}
 
 
 def open_clip_config(folder: Path, random: Random) -> None:
@@ -151,6 +154,15 @@ def open_clip_config(folder: Path, random: Random) -> None:
     _write_header(folder / "open_clip_model.safetensors", _open_clip_header())
     config = checkpoints.open_clip_config()
     (folder / "open_clip_config.json").write_bytes(json_of(random, config))
+    inspect_source(folder)
+
+
+def open_clip_own(folder: Path, random: Random) -> None:
+    from inflate_zoo.conversion.inspection import inspect_source
+    from tests.support.clip_towers import clip_config
+
+    _write_header(folder / "open_clip_model.safetensors", _open_clip_header(own=True))
+    (folder / "open_clip_config.json").write_bytes(json_of(random, clip_config()))
     inspect_source(folder)
 
 
@@ -481,6 +493,7 @@ PARSERS = (
     Parser("preprocessor_config", preprocessor_config),
     Parser("model_args", model_args, 2),
     Parser("open_clip_config", open_clip_config),
+    Parser("open_clip_own", open_clip_own),
     Parser("index", index),
     Parser("pickles", pickles, 3),
     Parser("model_card", model_card),

@@ -101,7 +101,9 @@ def test_folding_equals_normalising_before_the_unfolded_convolution(name, with_b
     torch.testing.assert_close(got, F.conv3d((rgb - mean) / std, inflated, bias))
 
 
-@pytest.mark.parametrize("name, times", [("average", 1), ("center", 1), ("repeat", DEPTH)])
+@pytest.mark.parametrize(
+    "name, times", [("average", 1), ("center", 1), ("repeat", DEPTH), ("taper", 1)]
+)
 def test_a_folded_stem_gives_equal_slices_the_2d_response_on_the_normalised_image(name, times):
     kernel, bias, image = random(1, 7, 3, HEIGHT, WIDTH), random(2, 7), intensities(5, 2, 3, 8, 11)
     mean, std = image.new_tensor(MEAN).view(3, 1, 1), image.new_tensor(STD).view(3, 1, 1)

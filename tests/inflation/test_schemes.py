@@ -1,3 +1,7 @@
+import decimal
+import itertools
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,7 +10,7 @@ from hypothesis import strategies as st
 
 from inflate_zoo.inflation.schemes import SCHEMES
 
-EXACT = ["average", "center"]
+EXACT = ["average", "center", "taper"]
 few = settings(max_examples=15)
 
 
@@ -25,6 +29,12 @@ def kernels(draw):
 def image_for(kernel, *depth):
     height, width = kernel.shape[2:]
     return random(5, 2, kernel.shape[1], *depth, 2 * height + 1, 3 * width + 2)
+
+
+def gaussian(depth):
+    """Plain arithmetic: the Gaussian's heights at the slices' middles, over their sum."""
+    heights = [math.exp(-(((d - (depth - 1) / 2) / (depth / 4)) ** 2) / 2) for d in range(depth)]
+    return [height / math.fsum(heights) for height in heights]
 
 
 def strides(kernel):
@@ -63,6 +73,7 @@ def test_on_any_volume_the_response_is_that_to_one_slice(name, drawn):
         "center": volume[:, :, depth // 2],
         "average": volume.mean(2),
         "repeat": depth * volume.mean(2),
+        "taper": sum(w * volume[:, :, d] for d, w in enumerate(gaussian(depth))),
     }[name]
     weights = volume.new_tensor(SCHEMES[name].weights(depth)).view(-1, 1, 1)
     torch.testing.assert_close((weights * volume).sum(2), slice_2d)
@@ -107,6 +118,41 @@ def test_center_fills_one_slice_the_one_after_the_midpoint_if_even(depth, middle
     inflated = SCHEMES["center"](kernel, depth)
     assert inflated.abs().sum((0, 1, 3, 4)).nonzero().flatten().tolist() == [middle]
     assert torch.equal(inflated[:, :, middle], kernel)
+
+
+@few
+@given(depth=st.integers(1, 1024))
+def test_a_taper_is_a_gaussian_a_quarter_of_the_depth_wide(depth):
+    weights = SCHEMES["taper"].weights(depth)
+    assert weights == pytest.approx(gaussian(depth), rel=1e-12)
+    assert math.fsum(weights) == pytest.approx(1, abs=1e-15)
+
+
+@few
+@given(depth=st.integers(1, 1024))
+def test_a_taper_is_symmetric_and_falls_from_the_middle(depth):
+    weights = SCHEMES["taper"].weights(depth)
+    assert weights == weights[::-1]
+    half = weights[depth // 2 :]
+    assert all(near > far > 0 for near, far in itertools.pairwise(half))
+    assert max(weights) < 1 or depth == 1  # neighbours are seen
+
+
+@few
+@given(drawn=kernels())
+def test_the_slices_of_a_tapered_kernel_add_up_to_the_kernel(drawn):
+    kernel, depth = drawn
+    tapered = SCHEMES["taper"](kernel, depth)
+    torch.testing.assert_close(tapered.sum(2), kernel, rtol=0, atol=1e-14)
+    law = kernel.new_tensor(SCHEMES["taper"].weights(depth)).view(-1, 1, 1)
+    assert torch.equal(tapered, kernel[:, :, None] * law)
+
+
+def test_a_taper_has_the_same_bits_on_every_machine_and_in_every_context():
+    expected = ["0x1.136561454ba86p-3", "0x1.764d4f5d5a2bdp-2"]
+    with decimal.localcontext(decimal.Context(prec=3)):
+        found = SCHEMES["taper"].weights(4)
+    assert [value.hex() for value in found[:2]] == expected
 
 
 def test_the_registry_cannot_be_changed():

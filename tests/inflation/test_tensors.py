@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.schemes import SCHEMES
-from inflate_zoo.inflation.tensors import InflatedTensor, compute
+from inflate_zoo.inflation.tensors import InflatedTensor, compute, stacked
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.naming.plan import TensorPlan
 
@@ -61,3 +61,18 @@ def test_another_tensor_of_rank_4_is_copied():
     kept = TensorPlan("blocks.0.conv.weight", "copy", ("x",), tuple(other.shape), "F32")
     output = InflatedTensor(kept.name, "copy", "F32", kept.shape, (kept,))
     assert compute(output, Recipe("center", 4, (4, 4, 5), 3), lambda _: other) is other
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_matrix_over_patches_becomes_the_kernel_that_does_the_same(last):
+    """Patches of 4 x 5 in 3 channels, laid out as the source's library does."""
+    matrix, image = random(1, 7, 60), random(2, 1, 3, 8, 15)
+    patches = image.unfold(2, 4, 4).unfold(3, 5, 5)  # (1, channels, rows, columns, 4, 5)
+    order = (0, 2, 3, 4, 5, 1) if last else (0, 2, 3, 1, 4, 5)
+    expected = F.linear(patches.permute(order).reshape(6, 60), matrix)
+    shape = (7, 3, 4, 5)
+    kept = TensorPlan("patch_embed.weight", "stem_kernel", ("w",), shape, "F32", channels_last=last)
+    kernel = stacked(kept, [matrix])
+    assert kernel.shape == shape
+    response = F.conv2d(image, kernel, stride=(4, 5))
+    torch.testing.assert_close(response[0].flatten(1).T, expected)

@@ -1,6 +1,7 @@
 import pytest
 
 from inflate_zoo.errors import (
+    AccountingError,
     AmbiguousSourceError,
     ConfigError,
     UnknownNameError,
@@ -104,6 +105,13 @@ def test_a_config_without_model_type_leaves_it_to_the_names():
     assert choose(recorded.header, recorded.config).name == "hf_siglip"
 
 
+def test_a_stem_that_is_a_matrix_tells_what_names_do_not():
+    for kind, family in (("siglip2", "hf_siglip2"), ("siglip_vision", "hf_siglip")):
+        recorded = case(kind)
+        del recorded.config["model_type"]
+        assert choose(recorded.header, recorded.config).name == family
+
+
 def test_a_mistyped_family_is_answered_with_the_right_one():
     with pytest.raises(UnknownNameError) as caught:
         choose({}, family="hf_dinvo2")
@@ -163,16 +171,17 @@ def test_a_section_that_is_no_object_is_named(key, value):
         section_of(SCHEMES["hf_clip"], {"model_type": "clip", "vision_config": {}, key: value})
 
 
-def test_clips_vision_config_dict_wins_with_the_librarys_defaults():
-    from transformers import CLIPConfig
+@pytest.mark.parametrize("kind, theirs", [("clip", "CLIP"), ("metaclip_2", "MetaClip2")])
+def test_clips_vision_config_dict_wins_with_the_librarys_defaults(kind, theirs):
+    import transformers
 
-    recorded = case("clip")
+    recorded = case(kind)
     given = {key: recorded.config["vision_config"][key] for key in ("hidden_size", "patch_size")}
     given |= {"num_hidden_layers": 2, "intermediate_size": 96, "image_size": 32}
     stated = {"num_attention_heads": 4, "hidden_act": "gelu", "layer_norm_eps": 1e-3}
     recorded.config["vision_config"] |= stated
     recorded.config["vision_config_dict"] = given
-    theirs = CLIPConfig.from_dict(recorded.config).vision_config
+    theirs = getattr(transformers, f"{theirs}Config").from_dict(recorded.config).vision_config
     ours = plan_of(recorded).architecture
     assert ours.num_heads == theirs.num_attention_heads == 12  # the default, not the stated 4
     assert ours.activation == theirs.hidden_act == "quick_gelu"
@@ -187,3 +196,23 @@ def test_siglip_has_no_such_rule():
 def test_an_architecture_for_transformers_names_says_whose_they_are():
     with pytest.raises(UsageError, match="the tensors are those of hf_siglip"):
         choose_family(SCHEMES, case("siglip").header, None, arch="test_vit")
+
+
+def test_of_two_kinds_of_the_same_names_the_rank_of_the_stem_tells():
+    flat, deep = case("swin_original").header, case("video_swin").header
+    assert choose(flat).name == "swin"
+    assert choose(case("swinv2_original").header).name == "swinv2"
+    assert choose(deep).name == "video_swin"
+    bare = {name.removeprefix("state_dict.backbone."): info for name, info in deep.items()}
+    assert choose(bare).name == "video_swin"
+    assert choose(case("swin3d").header).name == "torchvision_swin3d"
+
+
+def test_a_3d_stem_of_a_kind_that_is_2d_alone_is_told_when_it_is_read():
+    recorded = case("vit")
+    name = "embeddings.patch_embeddings.projection.weight"
+    recorded.header[name] = TensorInfo("F32", (48, 3, 4, 8, 8))
+    assert choose(recorded.header, recorded.config).name == "hf_vit"
+    with pytest.raises(AccountingError) as caught:
+        plan_of(recorded)
+    assert "is this a 3D or a 1D model?" in caught.value.hint

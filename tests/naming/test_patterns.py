@@ -105,3 +105,27 @@ def test_covers_and_optional():
     assert not covers(VIT, "reg_token")
     assert is_optional(VIT, "blocks.{}.attn.qkv.bias")
     assert not is_optional(VIT, "blocks.{}.attn.qkv.weight")
+
+
+DOUBLED = families_by_name()["torchvision_swin3d"]
+
+
+@pytest.mark.parametrize(
+    "name, target",
+    [
+        ("features.0.1.norm1.weight", "stages.0.blocks.1.norm1.weight"),
+        ("features.6.0.mlp.3.bias", "stages.3.blocks.0.mlp.fc2.bias"),
+        ("features.5.norm.bias", "merges.2.norm.bias"),
+        ("features.1.reduction.weight", "merges.0.reduction.weight"),
+    ],
+)
+def test_an_index_may_be_twice_ours_and_one_more(name, target):
+    assert match_name(DOUBLED, name) == Match(target, 0)
+    assert sources_of(DOUBLED, "x.", target) == [f"x.{name}"]
+
+
+@pytest.mark.parametrize(
+    "name", ["features.1.1.norm1.weight", "features.4.norm.bias", "features.0.reduction.weight"]
+)
+def test_an_index_between_is_not_known(name):
+    assert match_name(DOUBLED, name) is None

@@ -33,6 +33,13 @@ def test_joined_parts_stand_in_the_order_query_key_value():
     assert kept.shape == (3 * 48, 48)
 
 
+def test_a_stem_that_is_a_matrix_over_patches_is_planned_as_a_kernel():
+    stem = next(k for k in plan_of(case("siglip2_vision")).kept if k.role == "stem_kernel")
+    assert (stem.shape, stem.channels_last) == ((48, 3, 8, 8), True)
+    stem = next(k for k in plan_of(case("siglip_vision")).kept if k.role == "stem_kernel")
+    assert (stem.shape, stem.channels_last) == ((48, 3, 8, 8), False)
+
+
 def test_types_are_kept_and_mixed_parts_become_float32():
     recorded = case("vit")
     for name, info in recorded.header.items():

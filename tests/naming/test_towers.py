@@ -185,9 +185,9 @@ def test_thousands_of_stems_cost_little_time():
         (["base_model.model.blocks.0.lora_A.weight"], {}, "an adapter", "merge_and_unload"),
         (["x.lora_B.default.weight"], {"arch": "test_vit"}, "an adapter", "merge_and_unload"),
         (["visual.transformer.resblocks.0.attn.in_proj_weight", "visual.conv1.weight"], {},
-         "OpenCLIP's", "timm/vit_base_patch16_clip_224.openai"),
+         "OpenCLIP's", "nearest supported: open_clip"),
         (["visual.transformer.resblocks.0.attn.in_proj_weight"], {"arch": "test_vit"},
-         "OpenCLIP's", "transformers"),
+         "OpenCLIP's", "nearest supported: open_clip"),
         (["layer1.0.conv1.weight"], {"arch": "test_vit"}, "CNN", "nearest supported"),
     ],
 )  # fmt: skip

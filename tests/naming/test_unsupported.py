@@ -22,6 +22,7 @@ def header_of(*names):
         ("bert", r"text model \(BERT\)", "hf_clip"),
         ("resnet", r"CNN \(ResNet\)", "hf_vit"),
         ("perceiver", "model of type 'perceiver'", "hf_vit"),
+        ("mlcd_vision_model", "MLCD", "hf_clip"),
     ],
 )
 def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_type, what, nearest):
@@ -39,7 +40,7 @@ def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_typ
         ("layer1.0.conv1.weight", r"CNN \(ResNet\)"),
         ("encoder.stages.0.layers.0.layer.0.convolution.weight", r"CNN \(ResNet\)"),
         ("stages.0.blocks.0.conv_dw.weight", r"CNN \(ConvNeXt\)"),
-        ("vision_encoder.layers.0.attn.rel_pos_h", "SAM"),
+        ("preprocessor.patchifier.proj.weight", "AIMv2 under Apple's own names"),
         ("something.else", "no family knows"),
     ],
 )
@@ -47,6 +48,13 @@ def test_names_alone_tell_what_a_source_is(name, what):
     with pytest.raises(UnsupportedModelError, match=what) as caught:
         choose_family(SCHEMES, header_of(name, "embeddings.position_embeddings"), None)
     assert name in caught.value.details[0]
+
+
+def test_tips_v2_of_transformers_is_told_where_its_weights_are_taken_from():
+    for model_type in ("tipsv2", "tipsv2_vision_model"):
+        with pytest.raises(UnsupportedModelError, match="TIPS v2") as caught:
+            choose_family(SCHEMES, header_of("cls_token"), {"model_type": model_type})
+        assert "timm/vit_base_patch14_reg1_tipsv2.webli" in caught.value.hint
 
 
 def test_a_clip_text_tower_is_not_called_llama():

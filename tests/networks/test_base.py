@@ -28,6 +28,7 @@ def test_the_grid_is_the_volume_in_strides_of_the_final_tokens():
     assert pyramid().patch == (3, 4, 2)
     assert pyramid().levels[-1] == Level(16, (3, 8, 4))
     assert pyramid().grid_size == (2, 2, 2)
+    assert pyramid().final_width == 16
     assert pyramid(volume=(3, 24, 4)).grid_size == (1, 3, 1)
     assert pyramid().num_prefix_tokens == 0
     assert pyramid().geometry() == "patch 3x4x2"

@@ -3,14 +3,17 @@
 import pytest
 import torch
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
 from inflate_zoo.networks.base import Level
 from inflate_zoo.networks.beit.config import BeitConfig
+from tests.networks.aimv2.test_network import PLAIN as AIMV2
 from tests.networks.beit.test_network import PLAIN
 from tests.segmentation.test_segmenter import config
 
 TABLES = {
     "vit": (config, "depth_embed"),
     "beit": (lambda: BeitConfig(**PLAIN), "blocks.0.position_bias.depth"),
+    "aimv2": (lambda: Aimv2Config(**AIMV2), "depth_embed"),
 }
 
 

@@ -186,7 +186,6 @@ WANTED = {"classes": 2, "decoder": "linear", "features": 8, "slice_wise": False}
     "inner, changes, told",
     [
         ({}, {"decoder": "unetr", "features": 12}, "features 12 is not a multiple of 8"),
-        ({}, {"decoder": "upernet"}, "upernet needs one token along depth"),
         ({}, {"norm": "batch"}, "norm belongs to decoder 'upernet'"),
         ({}, {"slice_wise": True}, "slice_wise needs a backbone of patch depth 1"),
         (

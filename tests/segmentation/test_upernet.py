@@ -200,9 +200,20 @@ def test_slice_wise_it_tells_every_slice():
         torch.testing.assert_close(network(x[:, :, [index]]), logits[:, :, [index]])
 
 
-def test_more_tokens_along_depth_are_refused():
-    with pytest.raises(UsageError, match="one token along depth, this backbone has patch depth 2"):
-        segmenter(backbone(), classes=2, decoder="upernet", features=WIDTH)
+@pytest.mark.parametrize("depth, centre", [(1, 0), (2, 1), (3, 1), (5, 2)])
+def test_of_several_tokens_along_depth_it_reads_the_one_that_holds_the_centre_slice(depth, centre):
+    """Slice depth * 2 // 2 of patches two slices deep."""
+    whole = config(patch=(2, 3, 4), grid=(depth, 4, 5), blocks=12)
+    decoder = randomised(UpernetDecoder(whole, 5, WIDTH)).eval()
+    flat = UpernetDecoder(form(), 5, WIDTH).eval()
+    flat.load_state_dict(decoder.state_dict())
+    maps = random_maps(whole, 4)
+    with torch.no_grad():
+        expected = flat([each[:, :, [centre]] for each in maps], None)
+        assert torch.equal(decoder(maps, None), expected)
+
+
+def test_a_norm_of_another_decoder_is_refused():
     with pytest.raises(UsageError, match="norm belongs to decoder 'upernet'"):
         segmenter(backbone(), classes=2, norm="batch", features=8)
 

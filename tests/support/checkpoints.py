@@ -20,6 +20,7 @@ from timm.models._hub import save_for_hf
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torchvision.models.video.swin_transformer import SwinTransformer3d
 from transformers.utils import logging as hf_logging
 
 from tests.support.once import made_once
@@ -56,6 +57,8 @@ def randomize(model: Model, seed: int = 0) -> Model:
                 normal(parameter, 0.0, 0.1)
             elif is_norm or parameter.ndim == 0:  # scalars: the logit scale of CLIP and SigLIP
                 normal(parameter, 1.0, 0.2)
+            elif name.startswith("rel_pos_"):  # rows that queries are multiplied with
+                normal(parameter, 0.0, parameter.shape[-1] ** -0.5)
             elif isinstance(module, nn.Embedding) or not name.endswith(("weight", "weight_v")):
                 normal(parameter, 0.0, 0.5)  # tokens, probes and position tables
             else:
@@ -81,11 +84,30 @@ WORDS = _options(vocab_size=60, max_position_embeddings=12, bos_token_id=57, eos
 # As wide as the vision tower: only the prefix tells the two apart.
 TEXT = SIZES | WORDS | {"intermediate_size": 96, "num_hidden_layers": 1}
 TOWERS = {"vision_config": PLAIN, "text_config": TEXT}
+# Its images have no size: the table has rows for so many patches.
+NAFLEX = {name: value for name, value in PLAIN.items() if name != "image_size"} | {
+    "num_patches": 16
+}
+BLIP = TOWERS | {"text_config": TEXT | {"pad_token_id": 0, "sep_token_id": 59}}
 
 # The last grid is one window: 4 x 4.
 SWIN = _options(
     image_size=64, patch_size=4, embed_dim=16, depths=[2, 2, 2], num_heads=[2, 4, 4],
     window_size=4, mlp_ratio=2.0,
+)  # fmt: skip
+
+# A grid of 4 x 4, padded to windows of 3; the second block is global.
+SAM = _options(
+    **BASE, mlp_ratio=2.0, window_size=3, global_attn_indexes=[1], output_channels=24,
+    num_pos_feats=8,
+)  # fmt: skip
+SAM_WHOLE = _options(
+    vision_config=SAM,
+    prompt_encoder_config={"hidden_size": 24, "image_size": 32, "patch_size": 8},
+    mask_decoder_config=_options(
+        hidden_size=24, mlp_dim=32, num_hidden_layers=1, num_attention_heads=4, iou_head_depth=1,
+        iou_head_hidden_dim=24,
+    ),
 )  # fmt: skip
 
 # Windows of 8 in the first two stages, of 4 in the last, whose grid is no larger.
@@ -114,6 +136,19 @@ class Kind:
 REGISTERS = {**DINO_V2, "num_register_tokens": 4}
 # Every head of 12 channels is turned in 6 pairs, 3 of them along each axis.
 DINO_V3 = PLAIN | {"num_register_tokens": 4}
+# Its table is of larger images than it is trained on; early releases do not have it.
+RADIO = DINO_V2 | {"max_img_size": 64, "num_cls_tokens": 2, "num_registers": 3, "mlp_ratio": 2.0}
+RADIOS = (
+    {
+        "radio": Kind(hf.RadioModel, CLIP, RADIO),
+        "radio_video": Kind(hf.RadioModel, CLIP, RADIO | {"video_temporal_patch_size": 2}),
+        "radio_no_bias": Kind(
+            hf.RadioModel, CLIP, RADIO | {"qkv_bias": False, "norm_mean": [0.1, 0.2, 0.3]}
+        ),
+    }
+    if hasattr(hf, "RadioModel")
+    else {}
+)
 TRANSFORMERS: dict[str, Kind] = {
     "vit": Kind(hf.ViTModel, HALF),
     "vit_classifier": Kind(hf.ViTForImageClassification, HALF, PLAIN | LABELS),
@@ -151,6 +186,21 @@ TRANSFORMERS: dict[str, Kind] = {
     "clip_gelu": Kind(hf.CLIPVisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
     "siglip": Kind(hf.SiglipModel, HALF, TOWERS),
     "siglip_vision": Kind(hf.SiglipVisionModel, HALF),
+    "siglip2": Kind(hf.Siglip2Model, HALF, TOWERS | {"vision_config": NAFLEX}),
+    "siglip2_vision": Kind(hf.Siglip2VisionModel, HALF, NAFLEX),
+    "siglip2_no_head": Kind(hf.Siglip2VisionModel, HALF, NAFLEX | {"vision_use_head": False}),
+    "metaclip_2": Kind(hf.MetaClip2Model, CLIP, TOWERS | {"projection_dim": 24}),
+    "metaclip_2_vision": Kind(hf.MetaClip2VisionModel, CLIP, PLAIN | {"hidden_act": "gelu"}),
+    "blip": Kind(hf.BlipForConditionalGeneration, CLIP, BLIP),
+    "blip_retrieval": Kind(hf.BlipForImageTextRetrieval, CLIP, BLIP),
+    "blip_vision": Kind(hf.BlipVisionModel, CLIP),
+    "pixio": Kind(hf.PixioModel, IMAGENET, DINO_V2),
+    "pixio_backbone": Kind(hf.PixioBackbone, IMAGENET, DINO_V2 | {"n_cls_tokens": 3}),
+    "aimv2": Kind(hf.Aimv2Model, CLIP, TOWERS | {"projection_dim": 24}),
+    "aimv2_vision": Kind(hf.Aimv2VisionModel, CLIP),
+    "aimv2_native": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"is_native": True}),
+    "aimv2_no_head": Kind(hf.Aimv2VisionModel, CLIP, PLAIN | {"use_head": False}),
+    **RADIOS,
     "swin": Kind(hf.SwinModel, IMAGENET, SWIN),
     "swin_classifier": Kind(hf.SwinForImageClassification, IMAGENET, SWIN | LABELS),
     "swin_masked": Kind(hf.SwinForMaskedImageModeling, IMAGENET, SWIN | {"encoder_stride": 16}),
@@ -161,6 +211,9 @@ TRANSFORMERS: dict[str, Kind] = {
     "swinv2_no_bias": Kind(hf.Swinv2Model, IMAGENET, SWIN | {"qkv_bias": False}),
     "swinv2_pretrained": Kind(hf.Swinv2Model, IMAGENET, SWIN | SWIN_V2),
     "swinv2_rectangular": Kind(hf.Swinv2Model, IMAGENET, SWIN | {"image_size": (96, 64)}),
+    "sam": Kind(hf.SamModel, IMAGENET, SAM_WHOLE),
+    "sam_vision": Kind(hf.SamVisionModel, IMAGENET, SAM),
+    "sam_no_qkv_bias": Kind(hf.SamVisionModel, IMAGENET, SAM | {"qkv_bias": False, "mlp_dim": 80}),
     "ijepa": Kind(hf.IJepaModel),
     "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
     "beit": Kind(hf.BeitForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS),
@@ -228,7 +281,7 @@ def _rewrite_as_bin(folder: Path) -> None:
 
 
 def _write_preprocessor(folder: Path, statistics: Statistics, vision: dict[str, Any]) -> None:
-    size, channels = vision["image_size"], vision["num_channels"]
+    size, channels = vision.get("image_size", 32), vision.get("num_channels", 3)  # BLIP has three
     height, width = size if isinstance(size, list) else (size, size)
     mean, std = [(values * channels)[:channels] for values in statistics]
     content = {
@@ -248,7 +301,11 @@ TIMM_BASE = _options(embed_dim=48, depth=3, num_heads=4, img_size=32, patch_size
 NO_HEAD = {"num_classes": 0}
 HEAD = {"num_classes": 5}
 AUGREG = "vit_base_patch16_224.augreg_in21k"
+AIMV2 = "aimv2_large_patch14_224.apple_pt"
+NAFLEX_TIMM = {"pos_embed_grid_size": (4, 4)}
 BEIT = "beit_base_patch16_224.in22k_ft_in22k_in1k"
+SAM_ARCH = "samvit_base_patch16.sa1b"
+SAM_TIMM = _options(window_size=3, global_attn_indexes=[1], neck_chans=24)
 # Kind -> (architecture, arguments on top of TIMM_BASE).
 TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "augreg": (AUGREG, HEAD),
@@ -263,6 +320,8 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "siglip": ("vit_base_patch16_siglip_224.webli", NO_HEAD),
     # As published: no class token, no qkv bias, final norm on all tokens, then the mean.
     "gap": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD),
+    "ijepa_timm": ("vit_huge_patch14_gap_224.in1k_ijepa", NO_HEAD),
+    "reg1": ("vit_small_patch14_reg4_dinov2.lvd142m", NO_HEAD | {"reg_tokens": 1}),  # as TIPS v2
     "gap_fc_norm": ("vit_medium_patch16_gap_256.sw_in12k_ft_in1k", HEAD | {"fc_norm": True}),
     "avg_with_class_token": (AUGREG, HEAD | {"global_pool": "avg"}),
     "deit3": ("deit3_small_patch16_224.fb_in1k", HEAD),
@@ -272,6 +331,14 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "no_qkv_bias": (AUGREG, NO_HEAD | {"qkv_bias": False}),
     "rectangular": (AUGREG, NO_HEAD | {"img_size": (32, 48)}),
     "rectangular_patch": (AUGREG, NO_HEAD | {"patch_size": (8, 4)}),
+    "aimv2_timm": (AIMV2, NO_HEAD),
+    "aimv2_timm_rectangular": (AIMV2, HEAD | {"img_size": (32, 48), "patch_size": (8, 4)}),
+    "naflex_timm": ("naflexvit_base_patch16_siglip.v2_webli", NO_HEAD | NAFLEX_TIMM),
+    "naflex_timm_gap": ("naflexvit_base_patch16_gap.e300_s576_in1k", HEAD | NAFLEX_TIMM),
+    "naflex_timm_rectangular": (
+        "naflexvit_base_patch16_siglip.v2_webli",
+        NO_HEAD | {"pos_embed_grid_size": (4, 6), "patch_size": (8, 4)},
+    ),
     "dinov3_timm": ("vit_small_patch16_dinov3.lvd1689m", NO_HEAD),
     "dinov3_timm_qkvb": ("vit_small_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
     "dinov3_timm_gated": ("vit_small_plus_patch16_dinov3_qkvb.lvd1689m", NO_HEAD),
@@ -295,6 +362,13 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "beit_timm_no_bias": (BEIT, NO_HEAD | {"qkv_bias": False}),
     "beit_timm_rectangular": (BEIT, NO_HEAD | {"img_size": (32, 48), "patch_size": (8, 4)}),
     "beit_timm_large_grid": (BEIT, NO_HEAD | {"img_size": 160}),
+    "sam_timm": (SAM_ARCH, NO_HEAD | SAM_TIMM),
+    "sam_timm_classifier": (SAM_ARCH, HEAD | SAM_TIMM | {"global_pool": "max"}),
+    "sam_timm_no_bias": (SAM_ARCH, NO_HEAD | SAM_TIMM | {"qkv_bias": False}),
+    "sam_timm_rectangular": (
+        SAM_ARCH,
+        NO_HEAD | SAM_TIMM | {"img_size": (32, 48), "patch_size": (8, 4)},
+    ),
 }
 
 
@@ -317,6 +391,13 @@ TIMM_STAGED: dict[str, tuple[str, dict[str, Any]]] = {
     "swin_timm_clipped": (SWIN_ARCH, NO_HEAD | {"img_size": (48, 96)}),
     "swin_timm_padded": (SWIN_ARCH, NO_HEAD | {"img_size": (80, 112)}),
 }
+
+
+# The last grid is one window of 4 x 4 in the plane; windows are less deep than they are high.
+VIDEO_SWIN = _options(
+    patch_size=[2, 4, 4], embed_dim=16, depths=[2, 2, 2], num_heads=[2, 4, 4],
+    window_size=[3, 4, 4], mlp_ratio=2.0, num_classes=5,
+)  # fmt: skip
 
 
 def build_timm(kind: str, seed: int = 0, **overrides: Any) -> nn.Module:
@@ -488,6 +569,31 @@ def dinov2_original(*, registers: bool = True, seed: int = 0) -> dict[str, torch
     return state | {"mask_token": torch.zeros(1, 128)}
 
 
+def deit3_original(seed: int = 0) -> dict[str, Any]:
+    """DeiT III's own .pth: timm's names but for its layer scale, a table without a cls row."""
+    state = build_timm("deit3", seed).state_dict()
+    scales = {f"ls{number}.gamma": f"gamma_{number}" for number in (1, 2)}
+    for old, new in scales.items():
+        state = {name.replace(old, new): held for name, held in state.items()}
+    return {"model": state}
+
+
+def ijepa_original(seed: int = 0) -> dict[str, Any]:
+    """I-JEPA's own .pth.tar: the encoder beside its average, and the predictor's own blocks."""
+
+    def encoder(seed: int) -> dict[str, Any]:
+        model = build_timm("ijepa_timm", seed)
+        return {f"module.{name}": held for name, held in model.state_dict().items()}
+
+    predictor = {"module.predictor_blocks.0.norm1.weight": torch.ones(24)}
+    predictor["module.mask_token"] = torch.zeros(1, 1, 24)
+    return {
+        "encoder": encoder(seed), "target_encoder": encoder(seed + 1), "predictor": predictor,
+        "opt": {"state": {0: {"exp_avg": torch.zeros(4)}}, "param_groups": [{"params": [0]}]},
+        "epoch": 300, "loss": 0.1, "batch_size": 128, "world_size": 16, "lr": 1e-6,
+    }  # fmt: skip
+
+
 def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -> dict[str, Any]:
     """BEiT's own .pth: pre-trained, with a table for all blocks, or fine-tuned, with one in each.
 
@@ -513,21 +619,76 @@ def beit_original(*, finetuned: bool = False, version: int = 1, seed: int = 0) -
     return {"model": state}
 
 
-def swin_original(seed: int = 0) -> dict[str, Any]:
-    """Swin's own .pth, as its main.py writes it: timm's names, merging at the end of a stage.
-
-    Masks and indices of positions stand in the file too.
-    """
-    model = build_timm("swin_timm", seed)
-    state = {
+def _own_swin_names(model: nn.Module) -> dict[str, Tensor]:
+    """A state of timm's as Swin's main.py writes it: merging at the end of a stage."""
+    return {
         re.sub(
             r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name
         ).replace("head.fc.", "head."): tensor
         for name, tensor in model.state_dict().items()
     }
+
+
+def swinv2_original(kind: str = "swinv2_timm", seed: int = 0) -> dict[str, Any]:
+    """SwinV2's own .pth: Swin's names, masks, indices and coordinates of positions in the file."""
+    model = build_timm(kind, seed)
+    state = _own_swin_names(model)
+    held = ("relative_position_index", "relative_coords_table", "attn_mask")
+    state |= {name: each for name, each in model.named_buffers() if name.endswith(held)}
+    return {"model": state}
+
+
+def swin_original(seed: int = 0) -> dict[str, Any]:
+    """Swin's own .pth: masks and indices of positions stand in the file too."""
+    state = _own_swin_names(build_timm("swin_timm", seed))
     state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16, dtype=torch.int64)
     state["layers.0.blocks.1.attn_mask"] = torch.zeros(16, 16, 16)
     return {"model": state}
+
+
+def build_swin3d(seed: int = 0, **overrides: Any) -> nn.Module:
+    """The random torchvision model that `save_swin3d` writes: the reference network."""
+    options = VIDEO_SWIN | overrides
+    with torch.random.fork_rng():
+        return randomize(SwinTransformer3d(**options), seed)
+
+
+def save_swin3d(
+    folder: Path, *, dtype: torch.dtype | None = None, seed: int = 0, **overrides: Any
+) -> Path:
+    """Save a small Video-Swin of torchvision's as it publishes them: one bare .pth file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = build_swin3d(seed, **overrides).to(dtype or torch.float32)
+    torch.save(model.state_dict(), folder / "swin3d_t-7615ae03.pth")
+    return folder / "swin3d_t-7615ae03.pth"
+
+
+def video_swin_original(seed: int = 0) -> dict[str, Any]:
+    """Video-Swin's own .pth, as mmaction writes it, of the same weights as torchvision's.
+
+    Its names are those of Swin's own file under `backbone.`, a head and words on the training
+    beside it.
+    """
+    state = {}
+    for name, tensor in build_swin3d(seed).state_dict().items():
+        parts = name.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.").split(".")
+        if parts[0] == "features":
+            stage, merges = divmod(int(parts[1]), 2)
+            inner = ["downsample"] if merges else ["blocks"]
+            parts = ["layers", str(stage), *inner, *parts[2:]]
+        prefix = "cls_head.fc_cls." if parts[0] == "head" else "backbone."
+        state[prefix + ".".join(parts).removeprefix("head.")] = tensor
+    return {"meta": {"epoch": 30, "mmaction_version": "0.15.0"}, "state_dict": state}
+
+
+def sam_original(seed: int = 0) -> dict[str, Any]:
+    """SAM's own .pth: timm's names, but for the feed-forward part, beside decoder and prompts."""
+    state = {
+        f"image_encoder.{name.replace('mlp.fc', 'mlp.lin')}": tensor
+        for name, tensor in build_timm("sam_timm", seed).state_dict().items()
+    }
+    state["prompt_encoder.not_a_point_embed.weight"] = torch.zeros(1, 24)
+    return state | {"mask_decoder.iou_token.weight": torch.zeros(1, 24)}
 
 
 def moco_v3(seed: int = 0) -> dict[str, Any]:

@@ -9,17 +9,21 @@ from pathlib import Path
 
 import torch
 
+from inflate_zoo.networks.aimv2.config import Aimv2Config
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.eva02.config import Eva02Config
+from inflate_zoo.networks.sam.config import SamConfig
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
+from tests.networks.aimv2.test_network import PLAIN as AIMV2
 from tests.networks.beit.test_network import PLAIN as BEIT
 from tests.networks.dinov3.test_network import PLAIN as DINOV3
 from tests.networks.eva02.test_network import PLAIN as EVA02
+from tests.networks.sam.test_config import FORM as SAM
 from tests.networks.swin.test_config import FORM as SWIN
 from tests.networks.swinv2.test_config import FORM as SWINV2
 from tests.networks.vit.test_network import CLS_REG
@@ -29,6 +33,10 @@ from tests.support.trials import VIT as TINY_VIT
 
 TINY_TIMM = {
     "embed_dim": 16, "depth": 3, "num_heads": 2, "mlp_ratio": 1.0, "patch_size": 4, "img_size": 8,
+}  # fmt: skip
+TINY_SAM = {
+    "image_size": 8, "patch_size": 2, "num_hidden_layers": 2, "hidden_size": 16,
+    "num_attention_heads": 2, "output_channels": 8, "mlp_dim": 24,
 }  # fmt: skip
 TINY_SWIN = {
     "image_size": 8, "patch_size": 2, "depths": [1, 2], "num_heads": [2, 2], "window_size": 2,
@@ -80,5 +88,11 @@ SMALL: dict[str, Small] = {
     "inflated_swinv2": Small(
         SwinV2Config(**SWINV2 | {"volume": (10, 16, 24)}),
         lambda folder: save_transformers("swinv2", folder, **TINY_SWIN),
+    ),
+    "inflated_aimv2": Small(
+        Aimv2Config(**AIMV2), lambda folder: save_transformers("aimv2_native", folder, **TINY_VIT)
+    ),
+    "inflated_sam": Small(
+        SamConfig(**SAM), lambda folder: save_transformers("sam_vision", folder, **TINY_SAM)
     ),
 }

@@ -6,6 +6,8 @@ difference in version control then shows what changed on disk.
 
 import json
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +21,19 @@ from tests.support.checkpoints import (
     TIMM_STAGED,
     TRANSFORMERS,
     beit_original,
+    build_swin3d,
     build_timm,
     dinov2_original,
     moco_v3,
+    sam_original,
     save_dino_pth,
     save_timm,
     save_transformers,
     swin_original,
+    swinv2_original,
+    video_swin_original,
 )
+from tests.support.clip_towers import clip_state, clip_tower, clip_training
 
 KEYS = Path(__file__).parents[1] / "keys"
 
@@ -48,7 +55,13 @@ SCHEMES: dict[str, list[str]] = {
     "hf_dinov3": ["dinov3", "dinov3_gated", "dinov3_rectangular", "dinov3_no_bias"],
     "hf_clip": ["clip", "clip_vision", "clip_vision_projection", "clip_gelu"],
     "hf_siglip": ["siglip", "siglip_vision"],
+    "hf_siglip2": ["siglip2", "siglip2_vision", "siglip2_no_head"],
+    "hf_aimv2": ["aimv2", "aimv2_vision", "aimv2_native", "aimv2_no_head"],
+    "hf_radio": ["radio", "radio_video", "radio_no_bias"],
     "hf_ijepa": ["ijepa", "ijepa_classifier"],
+    "hf_metaclip_2": ["metaclip_2", "metaclip_2_vision"],
+    "hf_blip": ["blip", "blip_retrieval", "blip_vision"],
+    "hf_pixio": ["pixio", "pixio_backbone"],
     "hf_beit": [
         "beit",
         "beit_bare",
@@ -74,54 +87,73 @@ SCHEMES: dict[str, list[str]] = {
         "swinv2_pretrained",
         "swinv2_rectangular",
     ],
+    "hf_sam": ["sam", "sam_vision", "sam_no_qkv_bias"],
 }
 TIMM_KINDS = {
     "timm_vit": [
-        kind for kind in TIMM if not any(name in kind for name in ("beit", "dinov3", "eva02"))
+        kind
+        for kind in TIMM
+        if not any(part in kind for part in ("beit", "dinov3", "eva02", "naflex", "aimv2", "sam_"))
     ],
     "timm_dinov3": [kind for kind in TIMM if "dinov3" in kind],
     "timm_eva02": ["eva02_timm", "eva02_timm_rectangular"],
     "timm_eva02_split": ["eva02_timm_split", "eva02_timm_clip"],
     "timm_beit": [kind for kind in TIMM if "beit" in kind],
+    "timm_aimv2": [kind for kind in TIMM if "aimv2" in kind],
+    "timm_naflex": [kind for kind in TIMM if "naflex" in kind],
+    "timm_sam": [kind for kind in TIMM if kind.startswith("sam_")],
     "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
     "timm_swinv2": [kind for kind in TIMM_STAGED if kind.startswith("swinv2_")],
 }
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
+# Files of the authors': kind, what makes its content, and who writes such.
+ORIGINALS: dict[str, list[tuple[str, Callable[[], dict[str, Any]], str]]] = {
+    "beit": [
+        ("beit_original_pretrained", beit_original, "BEiT's modeling_pretrain"),
+        ("beit_original_finetuned", partial(beit_original, finetuned=True),
+         "BEiT's modeling_finetune"),
+        ("beitv2_original", partial(beit_original, version=2), "BEiT v2's modeling_pretrain"),
+    ],
+    "dino": [
+        ("dinov2_original", partial(dinov2_original, registers=False), "DINOv2's hub"),
+        ("dinov2_original_reg", dinov2_original, "DINOv2's hub"),
+    ],
+    "moco_v3": [("moco_v3", moco_v3, "MoCo v3's main_moco.py")],
+    "open_clip": [
+        ("open_clip", lambda: clip_state(clip_tower(layers=2)), "OpenAI's clip"),
+        ("open_clip_training", partial(clip_training, layers=2), "OpenCLIP's main.py"),
+    ],
+    "sam": [("sam_original", sam_original, "SAM's build_sam")],
+    "swin": [("swin_original", swin_original, "Swin's main.py")],
+    "swinv2": [("swinv2_original", swinv2_original, "SwinV2's main.py")],
+    "torchvision_swin3d": [
+        ("swin3d", lambda: dict(build_swin3d().state_dict()), "torchvision's swin3d_t")
+    ],
+    "video_swin": [("video_swin", video_swin_original, "Video-Swin's mmaction")],
+}  # fmt: skip
+
+
 def definitions() -> list[str]:
     """Return the names of all recorded families."""
-    return [*SCHEMES, *TIMM_KINDS, "dino", "moco_v3", "beit", "swin"]
+    return [*SCHEMES, *TIMM_KINDS, *ORIGINALS]
 
 
 def record(definition: str) -> dict[str, Any]:
     """Save every kind of one family afresh and list what its files hold."""
-    if definition in TIMM_KINDS:
+    if definition in SCHEMES:
+        cases = [_transformers_case(kind) for kind in SCHEMES[definition]]
+    elif definition in TIMM_KINDS:
         kinds = TIMM_KINDS[definition]
         cases = [_timm_case(kind) for kind in kinds]
         cases.append(_timm_case(kinds[0], layout="file"))
-    elif definition == "beit":
-        cases = [
-            _pickled_case("beit_original_pretrained", beit_original(), "BEiT's modeling_pretrain"),
-            _pickled_case(
-                "beit_original_finetuned", beit_original(finetuned=True), "BEiT's modeling_finetune"
-            ),
-            _pickled_case(
-                "beitv2_original", beit_original(version=2), "BEiT v2's modeling_pretrain"
-            ),
-        ]
-    elif definition == "swin":
-        cases = [_pickled_case("swin_original", swin_original(), "Swin's main.py")]
-    elif definition == "dino":
-        cases = [_dino_case(full=True), _dino_case(full=False)]
-        cases += [
-            _pickled_case("dinov2_original", dinov2_original(registers=False), "DINOv2's hub"),
-            _pickled_case("dinov2_original_reg", dinov2_original(), "DINOv2's hub"),
-        ]
-    elif definition == "moco_v3":
-        cases = [_pickled_case("moco_v3", moco_v3(), "MoCo v3's main_moco.py")]
     else:
-        cases = [_transformers_case(kind) for kind in SCHEMES[definition]]
+        cases = []
+        if definition == "dino":
+            cases += [_dino_case(full=True), _dino_case(full=False)]
+        for kind, make, writer in ORIGINALS[definition]:
+            cases.append(_pickled_case(kind, make(), writer))
     return {"definition": definition, "cases": cases}
 
 

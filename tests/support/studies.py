@@ -49,6 +49,7 @@ SETTINGS = {
 LIKE_TRAININGS = {
     "calm": Setting(shared=0.02),
     "wild random": Setting(shared=0.02, random=0.06),
+    "wild source": Setting(shared=0.02, first=0.06),
 }
 NOISE = 0.02
 ARMS, SEEDS, CASES = (2, 3, 4, 8), (3, 5, 10), (10, 25, 52)
@@ -128,13 +129,17 @@ def error(means, asked):
 def power(studies, arms, seeds, cases, setting, gain, *, rng=7):
     """Share of sources found above `random`, and of true differences between sources found.
 
-    Every source is better than `random` by the gain, the first by twice as much.
+    Every source is better than `random` by the gain, the first by twice as much; the second, where
+    the first is wild.
     """
+    best = 0 if setting.first is None else 1
     gains = np.full(arms, gain)
-    gains[0], gains[-1] = 2 * gain, 0
+    gains[best], gains[-1] = 2 * gain, 0
     asked = questions.ask(contestants(arms))
     means = simulate(studies, arms, seeds, cases, setting, gains=gains, rng=rng)
     made = claims(means, asked)
     (pairs,) = [each.pairs for each in asked if each.question == "sources"]
     above = (made["transfer"] > 0).mean()
-    return float(above), float((made["sources"][:, (pairs == 0).any(axis=1)] > 0).mean())
+    signs = np.where(pairs[:, 0] == best, 1, -1)[(pairs == best).any(axis=1)]
+    found = made["sources"][:, (pairs == best).any(axis=1)] == signs
+    return float(above), float(found.mean())

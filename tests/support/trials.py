@@ -114,6 +114,19 @@ def tiny_run(
     elif not (folder / "vit").exists():  # data of the test's own
         save_transformers("vit", folder / "vit", **VIT)
     planned = _planned(folder, tiny_protocol(*changes), kinds, seeds, folds, folder / name)
+    return _run_of(planned, folder)
+
+
+def planned_run(
+    folder: Path, sources: Sequence[str], *changes: str, channels: Sequence[str] = ("MRI",)
+) -> Run:
+    """Plan a run of seconds of any sources, as they are written behind `--source`."""
+    write_decathlon(folder / "data", 10, SHAPE, channels)
+    planned = _planned_arms(folder, tiny_protocol(*changes), sources, out=folder / "run")
+    return _run_of(planned, folder)
+
+
+def _run_of(planned: Planned, folder: Path) -> Run:
     trials = tuple(plan_trial(planned.out, spec, place) for spec, place in planned.trials)
     return Run(planned.out, folder / "cache", folder / "data", folder / "vit", trials)
 
@@ -128,10 +141,21 @@ def _planned(
 ) -> Planned:
     source = home / "vit"
     asked = {"inflated": str(source), "2d": f"{source}:2d", "random": "random"}
+    return _planned_arms(home, protocol, [asked[kind] for kind in kinds], seeds, folds, out)
+
+
+def _planned_arms(
+    home: Path,
+    protocol: Protocol,
+    sources: Sequence[str],
+    seeds: int = 1,
+    folds: Sequence[int] = (0,),
+    out: Path | None = None,
+) -> Planned:
     request = Request(
         data=home / "data",
         dataset=None,
-        wanted=ArmRequest(tuple(asked[kind] for kind in kinds), ("center",)),
+        wanted=ArmRequest(tuple(sources), ("center",)),
         protocol=protocol,
         seeds=seeds,
         folds=tuple(folds),

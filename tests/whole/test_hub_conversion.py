@@ -25,6 +25,7 @@ from inflate_zoo.errors import ConfigError, HubNotFoundError
 from inflate_zoo.hub import download as client
 from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane
 from tests.support.checkpoints import open_clip_config, save_open_clip, save_timm, save_transformers
+from tests.support.clip_towers import QUICK, save_clip
 from tests.support.hub_standin import HubStandIn, use_hub
 
 REPO = "facebook/dino-vitb16"
@@ -409,6 +410,19 @@ def test_an_open_clip_repo(hub, tmp_path, suffix):
     assert set(source["sha256"]) == {name, "open_clip_config.json"}
     assert record["recipe"]["normalization_from"] == "open_clip_config.json: preprocess_cfg"
     assert record["verification"]["passed"]
+    assert run("verify", "clip-3d-center").exit_code == 0
+
+
+def test_an_open_clip_repo_with_a_tower_of_its_own(hub, tmp_path):
+    folder = save_clip(tmp_path / "clip", QUICK)
+    (folder / "README.md").write_bytes(CARD)
+    commit = hub.add_repo("org/clip", contents(folder))
+    result = run("convert", "org/clip")
+    assert (result.exit_code, result.stderr) == (0, "")
+    asked = {"README.md", "open_clip_config.json", "open_clip_model.safetensors"}
+    assert asked_files(hub) == asked
+    source = record_of(Path("clip-3d-center"))["source"]
+    assert (source["commit"], source["family"], source["arch"]) == (commit, "open_clip", None)
     assert run("verify", "clip-3d-center").exit_code == 0
 
 

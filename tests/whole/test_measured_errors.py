@@ -13,8 +13,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:Use
 PAGE = Path(__file__).parents[2] / "converters" / "README.md"
 NUMBER = r"\d\.\de-\d\d"
 ROW = re.compile(
-    rf"^\| (?P<name>[^|]+) \| (?P<source>[^|]+) \| (?P<center>{NUMBER}) \| (?P<average>{NUMBER}) "
-    rf"\| (?P<tiny>{NUMBER}) \| (?P<reference>[^|]+) \|$",
+    rf"^\| (?P<name>[^|]+) \| (?P<source>[^|]+) \| (?P<center>{NUMBER}) "
+    rf"\| (?P<average>{NUMBER}|as it is) \| (?P<tiny>{NUMBER}) \| (?P<reference>[^|]+) \|$",
     flags=re.MULTILINE,
 )
 ROWS = {row["name"]: row for row in ROW.finditer(PAGE.read_text(encoding="utf-8"))}
@@ -31,13 +31,15 @@ def test_every_family_has_a_row_and_is_compared_with_its_own_library():
     for name, row in ROWS.items():
         family = families[name.split(",")[0]]
         library = "transformers" if family.library == "transformers" else "timm"
+        library = "torchvision" if family.dimensions == 3 else library
         expected = rf"{library} [\d.]+ {family.reference}"
         assert re.fullmatch(expected, row["reference"]), name
 
 
 def test_what_was_measured_at_real_size_is_far_below_the_tolerance():
     for row in ROWS.values():
-        assert max(float(row["center"]), float(row["average"])) < TOLERANCE / 5
+        inflated = [row["average"]] * (row["average"] != "as it is")
+        assert max(map(float, [row["center"], *inflated])) < TOLERANCE / 5
 
 
 @pytest.mark.parametrize("name", errors.SOURCES)

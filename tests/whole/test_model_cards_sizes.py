@@ -1,5 +1,6 @@
 """The zoo's parameters and sizes, against counts of timm's and transformers' own networks."""
 
+from functools import partial
 from math import prod
 
 import pytest
@@ -13,6 +14,10 @@ from inflate_zoo.registry.listing import find_card, zoo
 
 HUGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16}
 GIANT = {"hidden_size": 1536, "num_hidden_layers": 40, "num_attention_heads": 24}
+LARGE = {
+    "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}  # fmt: skip
 SMALL = {"hidden_size": 384, "num_attention_heads": 6}
 DINO_V2 = {"patch_size": 14, "image_size": 518}
 CLIP_B32 = hf.CLIPVisionConfig()
@@ -45,6 +50,18 @@ NETWORKS = {
     ),
     "clip-vit-b-32-laion2b-s34b-b79k-3d-center": lambda: hf.CLIPVisionModel(CLIP_B32),
     "siglip2-so400m-patch14-384-3d-center": lambda: hf.SiglipVisionModel(SIGLIP_SO400M),
+    "siglip2-base-patch16-naflex-3d-center": lambda: hf.Siglip2VisionModel(
+        hf.Siglip2VisionConfig()
+    ),
+    "naflexvit-base-patch16-siglip.v2-webli-3d-center": lambda: timm.create_model(
+        "naflexvit_base_patch16_siglip.v2_webli", num_classes=0
+    ),
+    "aimv2-large-patch14-native-3d-center": lambda: hf.Aimv2VisionModel(
+        hf.Aimv2VisionConfig(is_native=True)
+    ),
+    "aimv2-large-patch14-336.apple-pt-dist-3d-center": lambda: timm.create_model(
+        "aimv2_large_patch14_336.apple_pt_dist", num_classes=0
+    ),
     "ijepa-vith16-1k-3d-center": lambda: hf.IJepaModel(
         hf.IJepaConfig(**HUGE, intermediate_size=5120, image_size=448), False
     ),
@@ -69,10 +86,46 @@ NETWORKS = {
     "swinv2-base-patch4-window12-192-22k-3d-center": lambda: hf.Swinv2Model(
         hf.Swinv2Config(**SWIN_B, image_size=192, window_size=12)
     ),
+    "deit3-small-patch16-224.fb-in1k-3d-center": lambda: timm.create_model(
+        "deit3_small_patch16_224.fb_in1k", num_classes=0
+    ),
+    "dfn2b-clip-vit-b-16-3d-center": lambda: timm.create_model(
+        "vit_base_patch16_clip_quickgelu_224", num_classes=0
+    ),
+    "metaclip-2-worldwide-l14-3d-center": lambda: hf.MetaClip2VisionModel(
+        hf.MetaClip2VisionConfig(**LARGE, patch_size=14)
+    ),
+    "blip-image-captioning-base-3d-center": lambda: hf.BlipVisionModel(hf.BlipVisionConfig()),
+    "blip-image-captioning-large-3d-center": lambda: hf.BlipVisionModel(
+        hf.BlipVisionConfig(**LARGE)
+    ),
+    "pixio-vitb16-3d-center": lambda: hf.PixioModel(
+        hf.PixioConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12)
+    ),
+    "pixio-vith16-3d-center": lambda: hf.PixioModel(hf.PixioConfig()),
     "deit3-base-patch16-224.fb-in1k-3d-center": lambda: timm.create_model(
         "deit3_base_patch16_224.fb_in1k", num_classes=0
     ),
 }
+
+for _name, _arch in (
+    ("vit-base-patch16-radio-v3.c-radio-3d-center", "vit_base_patch16_radio_v3"),
+    ("naflexvit-large-patch16-radio-v3.c-radio-3d-center", "naflexvit_large_patch16_radio_v3"),
+):
+    if timm.is_model(_arch):  # of later releases
+        NETWORKS[_name] = partial(timm.create_model, _arch, num_classes=0)
+
+
+def stem_of(network: nn.Module) -> tuple[int, int, bool]:
+    """Width of a 2D encoder's stem, pixels of its patch, and whether it has a bias."""
+    stems = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    if not stems:  # a matrix over patches of 3 channels
+        names = ("patch_embedding", "proj")
+        stem = next(m for n, m in network.named_modules() if n.split(".")[-1] in names)
+        return stem.out_features, stem.in_features // 3, stem.bias is not None
+    (stem,) = stems
+    assert (stem.in_channels, stem.kernel_size[1]) == (3, stem.stride[1])
+    return stem.out_channels, prod(stem.kernel_size), stem.bias is not None
 
 
 def inflated_count(network: nn.Module, entry) -> int:
@@ -80,17 +133,15 @@ def inflated_count(network: nn.Module, entry) -> int:
     kept = sum(
         parameter.numel()
         for name, parameter in network.named_parameters()
-        if "mask_token" not in name and not name.startswith("head.")
+        if "mask_token" not in name and not name.startswith(("head.", "attn_pool."))
     )
-    (stem,) = (module for module in network.modules() if isinstance(module, nn.Conv2d))
-    area = prod(stem.kernel_size)
-    assert (stem.in_channels, stem.kernel_size[1]) == (3, stem.stride[1])
+    out, area, bias = stem_of(network)
     # The offsets of SwinV2 gain a third coordinate.
     kept += sum(
         p.shape[0] for _, p in network.named_parameters() if p.ndim == 2 and p.shape[1] == 2
     )
-    kept += stem.out_channels * area * (entry.channels * entry.patch_depth - stem.in_channels)
-    return kept + (stem.out_channels if stem.bias is None else 0)  # folding adds a bias
+    kept += out * area * (entry.channels * entry.patch_depth - 3)
+    return kept + (0 if bias else out)  # folding adds a bias
 
 
 def test_tables_of_windows_are_counted_over_depth():
@@ -99,6 +150,17 @@ def test_tables_of_windows_are_counted_over_depth():
         network = hf.SwinModel(hf.SwinConfig(**SWIN_B, image_size=384, window_size=12))
     tables = sum(p.numel() for name, p in network.named_parameters() if name.endswith("_table"))
     assert entry.parameters == inflated_count(network, entry) + (2 * 12 - 2) * tables
+
+
+@pytest.mark.parametrize("name", ["sam-vit-base-3d-center", "medsam-vit-base-3d-center"])
+def test_a_necks_kernel_is_counted_over_depth(name):
+    entry, _ = find_card(name)
+    with torch.device("meta"):
+        network = hf.SamVisionModel(hf.SamVisionConfig()).vision_encoder
+    stem, kernel = network.patch_embed.projection, network.neck.conv2.weight
+    kept = sum(parameter.numel() for parameter in network.parameters()) + 2 * kernel.numel()
+    depth = entry.channels * entry.patch_depth
+    assert entry.parameters == kept + stem.weight[:, 0].numel() * (depth - 3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

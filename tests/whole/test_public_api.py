@@ -63,7 +63,7 @@ def test_every_public_function_works_twice_in_a_fresh_process(tmp_path):
         "    names = [entry.name for entry in inflate_zoo.zoo()]\n"
         "    own = next(name for name in names if name.startswith('builtin-'))\n"
         "    assert isinstance(inflate_zoo.load(own), inflate_zoo.Backbone)\n"
-        "    assert sorted(inflate_zoo.SCHEMES) == ['average', 'center', 'repeat']\n"
+        "    assert sorted(inflate_zoo.SCHEMES) == ['average', 'center', 'repeat', 'taper']\n"
     )
     env = {"PYTHONPATH": str(ROOT), "INFLATE_ZOO_CACHE": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=env)

@@ -32,6 +32,21 @@ def test_equal_recipes_are_rarely_called_different(arms, seeds):
     assert max(found.values()) <= LIMIT, found
 
 
+@pytest.mark.parametrize("arms", [5, 8])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(first=0.02), Setting(first=0.03), Setting(shared=0.02, first=0.04),
+        Setting(shared=0.01, first=0.06), Setting(own=0.02, first=0.06),
+    ],
+)  # fmt: skip
+def test_a_source_that_is_somewhat_wild_keeps_the_error(arms, setting):
+    """It is left out of the pool in some studies and not in others."""
+    for cases in studies.CASES:
+        means = simulate(STUDIES, arms, 5, cases, setting, rng=(arms, cases))
+        assert error(means, asked(arms)) <= LIMIT
+
+
 @pytest.mark.parametrize("seeds", [2, 4])
 @pytest.mark.parametrize("arms", [2, 3, 8])
 def test_so_few_seeds_keep_the_error_too(arms, seeds):
@@ -114,6 +129,7 @@ def test_means_drawn_alone_have_the_spread_of_those_of_scores():
         (8, 5, "wild random", [(0.03, 0.10), (0.05, 0.38), (0.11, 0.91)]),
         (8, 10, "calm", [(0.48, 0.23), (0.90, 0.75), (0.995, 0.995)]),
         (4, 5, "calm", [(0.47, 0.26), (0.79, 0.71), (0.99, 0.99)]),
+        (8, 5, "wild source", [(0.21, 0.06), (0.50, 0.27), (0.84, 0.74)]),
     ],
 )
 def test_gains_of_two_three_and_five_points_are_found(arms, seeds, setting, expected):

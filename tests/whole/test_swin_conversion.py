@@ -8,11 +8,17 @@ import torch
 from safetensors.torch import load_file
 
 from inflate_zoo.conversion.converting import convert
-from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnsupportedModelError
+from inflate_zoo.errors import (
+    AmbiguousSourceError,
+    ConfigError,
+    UnsupportedModelError,
+    VerificationError,
+)
 from tests.support.checkpoints import (
     TIMM_STAGED,
     save_timm,
     swin_original,
+    swinv2_original,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
@@ -46,6 +52,25 @@ def test_the_originals_pth_is_proved_and_gives_the_same_tensors(tmp_path):
     assert (config["clipping"], config["padding"]) == ("plane", "before_shift")
     timm = convert(save_timm("swin_timm", tmp_path / "timm"), tmp_path / "out2")
     assert_same(folder, timm)
+
+
+def test_swinv2s_pth_is_proved_and_gives_the_same_tensors(tmp_path):
+    torch.save(swinv2_original(), tmp_path / "swinv2.pth")
+    folder = convert(tmp_path / "swinv2.pth", tmp_path / "out", patch_depth=3)
+    assert proof_of(folder)["max_error_over_rms"] < 2e-5
+    assert proof_of(folder)["reference"].endswith("SwinTransformerV2")
+    record = json.loads((folder / "conversion.json").read_text())
+    assert record["source"]["family"] == "swinv2"
+    timm = convert(save_timm("swinv2_timm", tmp_path / "timm"), tmp_path / "out2", patch_depth=3)
+    assert_same(folder, timm)
+
+
+def test_coordinates_of_other_windows_are_seen(tmp_path):
+    """A model that was fine-tuned at larger windows: no name and no shape tells it."""
+    torch.save(swinv2_original("swinv2_timm_pretrained"), tmp_path / "swinv2.pth")
+    with pytest.raises(VerificationError, match="measures offsets by other windows") as error:
+        convert(tmp_path / "swinv2.pth", tmp_path / "out")
+    assert "layers.0.blocks.0.attn.relative_coords_table" in error.value.details[0]
 
 
 def assert_same(folder, other):

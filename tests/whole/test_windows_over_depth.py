@@ -69,9 +69,12 @@ def test_what_merges_over_depth_is_the_2d_part_twice():
     assert ROLES["merge_kernel"].make([kernel], flat) is kernel
 
 
-def test_a_network_without_windows_refuses_both(tmp_path):
+def test_a_network_refuses_what_it_has_no_use_for(tmp_path):
     source = save_transformers("vit", tmp_path / "vit")
     with pytest.raises(UsageError, match="--depth-window and --merge-depth has no use for it"):
+        convert(source, tmp_path / "out", depth_window=3, merge_depth=True)
+    source = save_transformers("sam_vision", tmp_path / "sam")
+    with pytest.raises(UsageError, match="merges no tokens: --merge-depth has no use for it"):
         convert(source, tmp_path / "out", depth_window=3, merge_depth=True)
     with pytest.raises(UsageError, match="depth window 0 is not in 1 to 128"):
         convert(source, tmp_path / "out", depth_window=0)

@@ -1,16 +1,24 @@
-"""How a source is written where networks are compared: `SOURCE:arch=NAME:weights=ema:2d`."""
+"""How a source is written where networks are compared: `SOURCE:arch=NAME:weights=ema:2d`.
+
+Of a network of windows also `SOURCE:depth_window=4` and `SOURCE:merge_depth`; with another patch
+`SOURCE:patch_size=16,16`.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, replace
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.hub.addresses import is_local
 from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.networks.layers.grids import MOST_WINDOW
 
 RANDOM, SLICES = "random", "2d"
 _KEYS = ("family", "arch", "weights")
+_WINDOW, _MERGED, _PATCH = "depth_window", "merge_depth", "patch_size"
+_VALUED = (*_KEYS, _WINDOW, _PATCH)
 _ARMS = (SLICES, *SCHEMES)
 
 
@@ -24,6 +32,9 @@ class ArmSource:
         family: As `convert --family`; likewise the others.
         arch: timm architecture of a bare file.
         weights: Which copy in a training file.
+        depth_window: As `convert --depth-window`.
+        merge_depth: As `convert --merge-depth`.
+        patch_size: As `convert --patch-size`: height and width in pixels.
     """
 
     plain: str
@@ -31,23 +42,50 @@ class ArmSource:
     family: str | None = None
     arch: str | None = None
     weights: str | None = None
+    depth_window: int | None = None
+    merge_depth: bool = False
+    patch_size: tuple[int, int] | None = None
+
+    @property
+    def bare(self) -> ArmSource:
+        """The same source as a 2D network: no arm, and nothing of what it becomes over depth."""
+        return replace(self, arm="", depth_window=None, merge_depth=False)
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """What is said of its windows over depth, as it was written."""
+        window = () if self.depth_window is None else (f"{_WINDOW}={self.depth_window}",)
+        return (*window, *([_MERGED] if self.merge_depth else []))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What tells it from other arms of its source, for people."""
+        patch = "" if self.patch_size is None else f"{_PATCH}={{}},{{}}".format(*self.patch_size)
+        return tuple(filter(None, (self.weights, patch, *self.windows)))
 
 
 def parse_arm(text: str) -> ArmSource:
     """Split off what a source says behind its colons, in any order; nothing else is split off.
 
     Raises:
-        UsageError: Something is said twice, or is misspelt.
+        UsageError: Something is said twice, is misspelt, or is no window or patch that can be.
     """
     found = ArmSource(text)
     while ":" in found.plain:
         plain, _, ending = found.plain.rpartition(":")
-        key, equals, value = ending.partition("=")
+        key, equals, written = ending.partition("=")
+        value: str | int | bool | tuple[int, int] = written
         if not plain:
             break
         if ending in _ARMS:
             field, value = "arm", ending
-        elif equals and key in _KEYS and value:
+        elif ending == _MERGED:
+            field, value = ending, True
+        elif key == _WINDOW and written:
+            field, value = key, _window(text, written)
+        elif key == _PATCH and written:
+            field, value = key, _patch(text, written)
+        elif equals and key in _KEYS and written:
             field = key
         else:
             _refuse_misspelt(found.plain, plain, ending)
@@ -57,17 +95,41 @@ def parse_arm(text: str) -> ArmSource:
                 f"'{text}' says two things: ':{ending}' and another",
                 hint="name the source twice, once with each",
             )
-        found = replace(found, plain=plain, **{field: value})
+        found = replace(found, plain=plain, **{field: value})  # type: ignore[arg-type]
+    if found.arm == SLICES and found.windows:
+        raise UsageError(
+            f"'{text}' is taken slice by slice, without depth: ':{found.windows[0]}' has no use",
+            hint=f"leave out ':{':'.join(found.windows)}', or ':{SLICES}'",
+        )
     return found
+
+
+def _window(text: str, written: str) -> int:
+    if not (written.isascii() and written.isdigit() and 1 <= int(written[:9]) <= MOST_WINDOW):
+        raise UsageError(
+            f"'{text}' gives no depth of windows in 1 to {MOST_WINDOW}",
+            hint=f"write it in tokens, e.g. :{_WINDOW}=4",
+        )
+    return int(written)
+
+
+def _patch(text: str, value: str) -> tuple[int, int]:
+    sides = value.replace("x", ",").split(",")
+    if len(sides) != 2 or not all(re.fullmatch("[1-9][0-9]{0,3}", side) for side in sides):
+        raise UsageError(
+            f"'{text}': patch size '{value}' is not two numbers H,W",
+            hint="give height and width in pixels: patch_size=16,16",
+        )
+    return int(sides[0]), int(sides[1])
 
 
 def _refuse_misspelt(text: str, plain: str, ending: str) -> None:
     if (is_local(text) and not is_local(plain)) or "/" in ending or "\\" in ending:
         return
     key, equals, value = ending.partition("=")
-    if equals and key in _KEYS:
+    if equals and key in _VALUED:
         raise UsageError(f"'{text}' gives no {key}", hint=f"write it behind the sign: {key}=NAME")
-    known = _KEYS if equals else _ARMS
+    known = _VALUED if equals else (*_ARMS, _MERGED)
     close = difflib.get_close_matches(key.lower(), known, n=1)
     if close:
         meant = f"{plain}:{close[0]}{equals}{value}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from inflate_zoo.bench.arms.arm_sources import RANDOM, SLICES, ArmSource, parse_arm
+from inflate_zoo.bench.arms.checking import require_arm, require_one_use
 from inflate_zoo.bench.arms.resolving import FoundSources, lone_backbone
 from inflate_zoo.bench.arms.sources import RECIPE
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
@@ -24,7 +25,7 @@ from inflate_zoo.errors import UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
-from inflate_zoo.inflation.schemes import SCHEMES
+from inflate_zoo.inflation.schemes import AS_IT_IS, SCHEMES, scheme_text
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.networks.backbone import read_backbone_config
 from inflate_zoo.networks.base import BackboneConfig
@@ -138,15 +139,10 @@ def resolve_arms(
     names = dict.fromkeys(wanted.sources)
     named = tuple(parse_arm(source) for source in names if source != RANDOM)
     found, channels = FoundSources(cache), 3 if rule == "rgb" else 1
-    _require_one_use(wanted, named, protocol, found)
+    require_one_use(wanted.normalization, named, protocol, found)
     backbones, count = [], 0
     for source in named:
-        if source.arm == SLICES and found.converted(source):
-            raise UsageError(
-                f"'{Path(source.plain).name}' holds converted weights; '2d' needs the 2D "
-                "checkpoint",
-                hint="name the 2D source, e.g. facebook/dino-vitb16:2d",
-            )
+        require_arm(source, found)
         backbones.append(found.backbone(source, channels))
         count += len(_arms_of(source, wanted, named, found))
     if _random_too(wanted):
@@ -166,12 +162,15 @@ def _random_too(wanted: ArmRequest) -> bool:
 def _arms_of(
     source: ArmSource, wanted: ArmRequest, named: Sequence[ArmSource], found: FoundSources
 ) -> list[str]:
-    """Schemes and `2d` of a source; converted weights are one arm, whatever their scheme is."""
-    if found.converted(source):
+    """Schemes and `2d` of a source; weights that are 3D are one arm, whatever their scheme is."""
+    if found.converted(source) or found.is_3d(source):
         return [""]
     if source.arm:
         return [source.arm]
-    beside = wanted.slices and replace(source, arm=SLICES) not in named
+    # Whatever its windows over depth, slice by slice a source is one network.
+    alike = [other for other in named if other.bare == source.bare]
+    beside = wanted.slices and not any(other.arm == SLICES for other in alike)
+    beside = beside and next(other for other in alike if not other.arm) is source
     return [*wanted.schemes, *[SLICES] * beside]
 
 
@@ -201,39 +200,50 @@ class _Maker:
         """The arm of a source and scheme; of converted weights, whatever theirs is."""
         found = self._sources.find(source)
         if not self._sources.converted(source):
-            patch = self._sources.form(source).patch_size
-            return [self._made(source, "inflated", scheme, self.patch_depth(patch))]
+            form = self._sources.form(source)
+            if form.own_depth is not None:
+                return [self._made(source, "inflated", AS_IT_IS)]
+            depth = self.patch_depth(form.patch_size)
+            return [self._made(source, "inflated", scheme, depth, self._channels)]
         stated = None
-        if (found.folder / RECIPE).exists():
-            recipe = read_conversion(found.folder, found.name).recipe
-            stated = recipe.scheme
+        if recipe := self._sources.recipe(source):
+            stated = scheme_text(recipe.scheme)
             wanted = self._protocol.network.fold_normalization
             if wanted and not recipe.fold_normalization:
                 self._say(
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
                 )
-        return [self._described(found, found.folder, "inflated", stated, source.weights)]
+        return [self._described(found, found.folder, "inflated", stated, source.words)]
 
     def slices(self, source: ArmSource) -> list[Arm]:
         """The slice-by-slice baseline of a source."""
-        return [self._made(source, "2d", "center", 1)]
+        return [self._made(source.bare, "2d", "center", 1, self._channels)]
 
     def _made(
-        self, source: ArmSource, kind: Literal["inflated", "2d"], scheme: str, depth: int
+        self,
+        source: ArmSource,
+        kind: Literal["inflated", "2d"],
+        scheme: str,
+        depth: int | None = None,
+        channels: int | None = None,
     ) -> Arm:
+        """A source converted; one that is 3D already as it is, without depth and channels."""
         found = self._sources.find(source)
         fold = self._protocol.network.fold_normalization
         options = Options(
-            scheme,
+            None if scheme == AS_IT_IS else scheme,
             depth,
             None,
-            self._channels,
+            channels,
             fold_normalization=fold,
             normalization=self._normalization,
+            depth_window=source.depth_window,
+            merge_depth=source.merge_depth,
+            patch_size=source.patch_size,
         )
         folder = self._convert(source, found, options)
-        return self._described(found, folder, kind, scheme, source.weights)
+        return self._described(found, folder, kind, scheme, source.words)
 
     def _described(
         self,
@@ -241,12 +251,14 @@ class _Maker:
         folder: Path,
         kind: Literal["inflated", "2d"],
         scheme: str | None,
-        weights: str | None,
+        words: tuple[str, ...],
     ) -> Arm:
         config = read_backbone_config(folder, found.name)
+        if scheme == AS_IT_IS:  # channels are summed when a trial is built, as others' were before
+            config = config.model_copy(update={"in_channels": self._channels})
         origin = f"{found.address}@{found.commit}" if found.repo else found.name
         arm = "2d" if kind == "2d" else scheme or "converted"
-        label = " ".join(filter(None, (found.name, weights, arm)))
+        label = " ".join((found.name, *words, arm))
         spec = ArmSpec(
             label=label,
             kind=kind,
@@ -269,9 +281,8 @@ class _Maker:
         def make() -> None:
             nonlocal told
             told = True  # the conversion itself says what it guesses
-            self._say(
-                f"converting {found.name}, {options.scheme}, patch depth {options.patch_depth}"
-            )
+            deep = f", patch depth {options.patch_depth}" if options.patch_depth else ""
+            self._say(f"converting {found.name}, {scheme_text(options.scheme)}{deep}")
             convert_source(self._sources.planned(source), folder, Request(options))
             if self._sources.digests(found) != files:
                 raise UsageError(
@@ -298,36 +309,6 @@ def _fed(folder: Path) -> Fed:
         return "unknown"
     recipe = read_conversion(folder).recipe
     return (recipe.normalization_basis or "unknown") if recipe.fold_normalization else "unfolded"
-
-
-def _require_one_use(
-    wanted: ArmRequest, named: Sequence[ArmSource], protocol: Protocol, found: FoundSources
-) -> None:
-    """Refuse a normalisation that is not that of the one source whose weights are made here.
-
-    Raises:
-        UsageError: It would be folded nowhere, or into weights of different origin.
-    """
-    if wanted.normalization is None:
-        return
-    what = "--mean and --std"
-    sources = {source.plain: source for source in named}
-    if not protocol.network.fold_normalization:
-        raise UsageError(
-            f"{what} have no use: protocol '{protocol.name}' folds no normalisation",
-            hint="leave them out, or add --set network.fold_normalization=true",
-        )
-    if len(sources) != 1:
-        raise UsageError(
-            f"{what} are those of one source, and {len(sources)} are compared",
-            hint=f"convert each with its own {what} and --fold-normalization, and name the folders",
-        )
-    (source,) = sources.values()
-    if found.converted(source):
-        raise UsageError(
-            f"{what} have no use: '{Path(source.plain).name}' holds converted weights",
-            hint="name the 2D source, or convert it again with them",
-        )
 
 
 def _random(arms: Sequence[Arm], maker: _Maker, alone: Sequence[BackboneConfig]) -> list[Arm]:

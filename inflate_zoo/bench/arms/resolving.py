@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from inflate_zoo.bench.arms.arm_sources import ArmSource
-from inflate_zoo.bench.arms.sources import find_any
+from inflate_zoo.bench.arms.sources import RECIPE, find_any
 from inflate_zoo.conversion.converting import Planned, plan_source
 from inflate_zoo.conversion.inspection import understand_source
+from inflate_zoo.conversion.record import RecordedRecipe, read_conversion
 from inflate_zoo.conversion.sources import Source
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.store import store_of
+from inflate_zoo.inflation.recipe import form_with_patch
 from inflate_zoo.networks.backbone import read_backbone_config
-from inflate_zoo.networks.base import BackboneConfig, Form2D
+from inflate_zoo.networks.base import BackboneConfig, Form2D, Windows
 from inflate_zoo.networks.known import CONFIGS
 
 _SAID = "in a comparison it stands behind the source: FILE:arch=NAME, :family=NAME, :weights=NAME"
@@ -45,16 +46,36 @@ class FoundSources:
         """Whether a source is converted already."""
         return (self.find(source).config or {}).get("model_type") in CONFIGS
 
+    def recipe(self, source: ArmSource) -> RecordedRecipe | None:
+        """How weights that are converted already were, as far as they say.
+
+        Raises:
+            UsageError: Their record is incomplete.
+        """
+        found = self.find(source)
+        if not (found.folder / RECIPE).exists():
+            return None
+        return read_conversion(found.folder, found.name).recipe
+
+    def is_3d(self, source: ArmSource) -> bool:
+        """Whether a source that is to be converted is 3D already."""
+        return not self.converted(source) and self.form(source).own_depth is not None
+
     def form(self, source: ArmSource) -> Form2D:
-        """The architecture of a source that is to be converted."""
-        plain = replace(source, arm="")
+        """The architecture of a source that is to be converted, its patch as it is asked for.
+
+        Raises:
+            UsageError: The source cannot be used, or takes no such patch.
+        """
+        plain = source.bare
         if plain not in self._forms:
-            self._forms[plain] = self.planned(source).understood.plan.architecture
+            plan = self.planned(source).understood.plan
+            self._forms[plain] = form_with_patch(plan, source.patch_size)
         return self._forms[plain]
 
     def planned(self, source: ArmSource) -> Planned:
         """The source understood; of the last one only, as its tensors may lie in memory."""
-        plain, found = replace(source, arm=""), self.find(source)
+        plain, found = source.bare, self.find(source)
         files = self.digests(found)  # what was understood may have changed since
         if self._last is None or self._last[:2] != (plain, files):
             self._last, said = None, (source.family, source.arch, source.weights)
@@ -78,9 +99,16 @@ class FoundSources:
     def backbone(self, source: ArmSource, channels: int) -> BackboneConfig:
         """The backbone of a source, as deep as a patch where it is not converted yet."""
         if self.converted(source):
-            found = self.find(source)
-            return read_backbone_config(found.folder, found.name)
-        return sketch(self.form(source), channels)
+            found, recipe = self.find(source), self.recipe(source)
+            config = read_backbone_config(found.folder, found.name)
+            # What was 3D already kept its colours; a trial sums them.
+            own = recipe is not None and recipe.scheme is None
+            return config.model_copy(update={"in_channels": channels}) if own else config
+        form = self.form(source)
+        windows = None
+        if form.window is not None and form.own_depth is None:
+            windows = Windows(source.depth_window or form.window, source.merge_depth)
+        return sketch(form, channels, windows)
 
 
 def lone_backbone(name: str, channels: int) -> BackboneConfig:
@@ -103,10 +131,20 @@ def lone_backbone(name: str, channels: int) -> BackboneConfig:
     return sketch(understand_source(name).plan.architecture, channels)
 
 
-def sketch(form: Form2D, channels: int) -> BackboneConfig:
-    """A backbone of an architecture; how deep its patches are to be, the data will say."""
-    depth = form.patch_size[0]
+def sketch(form: Form2D, channels: int, windows: Windows | None = None) -> BackboneConfig:
+    """A backbone of an architecture; how deep its patches are to be, the data will say.
+
+    Args:
+        form: The architecture.
+        channels: Of its input.
+        windows: Over depth; those of the form by default.
+    """
+    own, side = form.own_depth, form.patch_size[0]
+    patch, depth = (side, side) if own is None else (own.patch, own.volume)
+    if windows is not None and windows.merge_depth:
+        depth *= form.stride[0] // side  # one token in the end
     height, width = (n * step for n, step in zip(form.native_grid, form.stride, strict=True))
-    return form.inflated(
-        channels=channels, patch_depth=depth, volume=(depth, height, width), stem_bias=True
+    made = form.inflated(
+        channels=channels, patch_depth=patch, volume=(depth, height, width), stem_bias=True
     )
+    return made if windows is None else made.with_windows(windows)

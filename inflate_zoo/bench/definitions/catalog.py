@@ -26,6 +26,8 @@ class _NoTomlError(ValueError):
     """What was written after `--set key=` is a text of its own."""
 
 
+# What is set for all tasks, and where a protocol says it of single ones.
+_OF_TASKS = {"train.steps": "task_steps", "network.window": "task_window"}
 _HELP = "compare it with the files under benchmarks"
 
 
@@ -74,8 +76,8 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
     changed: Mapping[str, Any] = protocol.model_dump(mode="python")
     for override in overrides:
         changed = _merge(changed, _parse_override(override))
-        if override.partition("=")[0].strip() == "train.steps":
-            changed = {**changed, "task_steps": {}}  # what was asked for holds for every task
+        if of_tasks := _OF_TASKS.get(override.partition("=")[0].strip()):
+            changed = {**changed, of_tasks: {}}  # what was asked for holds for every task
     try:
         valid = Protocol.model_validate(changed)
     except ValidationError as error:

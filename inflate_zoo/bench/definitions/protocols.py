@@ -17,6 +17,7 @@ from inflate_zoo.files import budgets
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, le=budgets.MOST_FACTOR)]
 Voxels = tuple[Pixels, Pixels, Pixels]
+WindowSize = tuple[Pixels | Literal["spacing"], Pixels, Pixels]
 Positive = Annotated[float, Field(gt=0, le=budgets.MOST_FACTOR)]
 Steps = Annotated[int, Field(gt=0, le=budgets.MOST_STEPS)]
 Windows = Annotated[int, Field(gt=0, le=budgets.MOST_WINDOWS)]
@@ -67,7 +68,7 @@ class Network(Strict):
     features: Width
     norm: Literal["group", "batch"] = "group"
     image_path: bool = True
-    window: tuple[Pixels | Literal["spacing"], Pixels, Pixels]
+    window: WindowSize
     patch_depth: Pixels | Literal["spacing"]
     fold_normalization: bool = True
     drop_path: float = Field(ge=0, lt=1)
@@ -226,6 +227,8 @@ class Protocol(Strict):
         backbone: Whose architecture `random` has when it runs alone.
         deviations: What differs from a published protocol, and why.
         task_steps: Task to its number of steps, where it is not that of `train`.
+        task_window: Task to its window, where it is not that of `network`: volumes may be far
+            smaller than it.
     """
 
     name: str
@@ -234,6 +237,7 @@ class Protocol(Strict):
     backbone: str
     deviations: tuple[str, ...] = ()
     task_steps: Mapping[str, Steps] = {}
+    task_window: Mapping[str, WindowSize] = {}
     data: Data = Data()
     network: Network
     augment: Augment
@@ -247,11 +251,22 @@ class Protocol(Strict):
             raise ValueError("decoder 'upernet' sees whole slices: it needs data.whole_slices")
         return self
 
+    @model_serializer(mode="wrap")
+    def _as_named(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table: dict[str, Any] = rest(self)
+        if not self.task_window:
+            table.pop("task_window", None)
+        return table
+
     def of_task(self, task: str) -> Protocol:
-        """The same with the steps of one task."""
+        """The same with the steps and the window of one task."""
         steps = self.task_steps.get(task, self.train.steps)
-        train = self.train.model_copy(update={"steps": steps})
-        return self.model_copy(update={"train": train, "task_steps": {}})
+        window = self.task_window.get(task, self.network.window)
+        own = {
+            "train": self.train.model_copy(update={"steps": steps}),
+            "network": self.network.model_copy(update={"window": window}),
+        }
+        return self.model_copy(update={**own, "task_steps": {}, "task_window": {}})
 
     def of_weights(self, *, random: bool) -> Protocol:
         """The same with the one learning rate of an arm, whose weights are random or not."""
@@ -271,7 +286,7 @@ class Suite(Strict):
         name: File name of the definition.
         summary: One line.
         sources: Any source that `convert` or `load` takes; `SOURCE:<scheme>` and `SOURCE:2d` for
-            one arm of it.
+            one arm of it, `SOURCE:depth_window=4` and the like for its windows over depth.
         schemes: Inflation schemes of the sources that name none.
         baselines: `random`, and `2d` for every source.
     """

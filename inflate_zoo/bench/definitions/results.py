@@ -306,7 +306,8 @@ class Failure(BaseModel):
     """Why a trial has no record.
 
     Attributes:
-        kind: `error`, `out_of_memory`, `nan_loss`, `data_worker`, or `died`: its process was ended.
+        kind: `error`, `out_of_memory`, `nan_loss`, `data_worker`, `died` (its process was ended) or
+            `stopped` (it was asked to leave again and again before it had anything to show).
         reason: In one line, without local paths.
         case: The case or cases that were being read.
         where: Of the code, `file:line`.
@@ -320,3 +321,8 @@ class Failure(BaseModel):
     case: str | None = None
     where: str | None = None
     when: str | None = None
+
+    @property
+    def told(self) -> str:
+        """Why, and on which case."""
+        return f"{self.reason} (case {self.case})" if self.case else self.reason

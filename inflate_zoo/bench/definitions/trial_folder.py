@@ -7,12 +7,15 @@ next one starts.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import shutil
 import socket
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +32,7 @@ from inflate_zoo.bench.definitions.results import (
     read_record,
     unbelieved,
 )
+from inflate_zoo.bench.definitions.trial_progress import PROGRESS, TrialProgress
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec, trial_hash
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.budgets import JSON_BYTES
@@ -43,9 +47,15 @@ Form = TypeVar("Form", bound=BaseModel)
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """One trial's folder."""
+    """One trial's folder.
+
+    Attributes:
+        folder: Where it is.
+        known: What its files hold, where they were written or compared just now.
+    """
 
     folder: Path
+    known: tuple[TrialSpec, Place] | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def spec(self) -> TrialSpec:
@@ -54,6 +64,8 @@ class TrialFolder:
         Raises:
             UsageError: The folder is no trial.
         """
+        if self.known is not None:
+            return self.known[0]
         return self._form(SPEC, TrialSpec, self._plain)
 
     @cached_property
@@ -76,17 +88,23 @@ class TrialFolder:
 
     @cached_property
     def place(self) -> Place:
-        """Where its data and weights are: as this host planned it, else as another one did.
+        """Where its data and weights are: where they are there, as planned on this host if it was.
 
         Raises:
-            UsageError: No host planned it, or none with folders that are there on this one.
+            UsageError: Nobody planned it, or none with folders that are there for this process.
         """
-        own = place_file()
-        names = sorted((p.name for p in self.folder.glob("place-*.json")), key=lambda n: n != own)
-        for name in names or [own]:
-            place = self._form(name, Place, self._read(name))
-            if name == own or all(Path(p).is_dir() for p in (place.cache, place.weights) if p):
+        if self.known is not None:
+            return self.known[1]
+        host = socket.gethostname()
+        found = sorted(self.folder.glob("place-*.json"), key=lambda path: _rank(path, host))
+        if not found:
+            raise self._unreadable(f"place-{host}.json")
+        places = [self._form(path.name, Place, self._read(path.name)) for path in found]
+        for place in places:
+            if all(Path(p).is_dir() for p in (place.cache, place.weights) if p):
                 return place
+        if _rank(found[0], host)[0] == 0:
+            return places[0]  # what is missing there is told by its name
         raise UsageError(
             f"trial '{self.folder.name}' was planned on another host, whose cache is not there on "
             "this one",
@@ -99,8 +117,9 @@ class TrialFolder:
         Raises:
             UsageError: It is no trial, or not that of its name, or no host planned it.
         """
-        self.require_own()
-        _ = self.place
+        if self.known is None:
+            self.require_own()
+            _ = self.place
 
     def require_own(self) -> None:
         """Refuse a folder that holds what another trial is.
@@ -185,6 +204,12 @@ class TrialFolder:
         except UsageError:
             return Failure(kind="error", reason=f"{FAILURE} cannot be read")
 
+    def progress(self) -> TrialProgress | None:
+        """What its process last noted; `None` where none did, or nothing that can be read."""
+        with suppress(ValidationError):
+            return TrialProgress.model_validate(read_plain(self.folder / PROGRESS))
+        return None
+
     def finish(self, result: Result, run: Run) -> None:
         """Write the record: the trial is done."""
         record = new_record(self.spec.plain(), result, run)
@@ -196,9 +221,22 @@ class TrialFolder:
         replace_text(self.folder / FAILURE, form_text(failure), durable=True)
 
 
-def place_file() -> str:
-    """One per host: those that share a run folder may keep cache and weights elsewhere."""
-    return f"place-{socket.gethostname()}.json"
+def place_file(place: Place) -> str:
+    """One for each host and place: those that share a run folder may keep cache and weights apart.
+
+    Containers may do so under one host's name, so that the place itself has a part in its name.
+    """
+    where = json.dumps([place.cache, place.weights])
+    digest = hashlib.sha256(where.encode()).hexdigest()[:8]
+    return f"place-{socket.gethostname()}-{digest}.json"
+
+
+def _rank(path: Path, host: str) -> tuple[int, float]:
+    """Places of this host first, the newest first; those of release 0.2 are named by it alone."""
+    own = re.fullmatch(rf"place-{re.escape(host)}(-[0-9a-f]{{8}})?\.json", path.name)
+    with suppress(OSError):
+        return (0 if own else 1), -path.stat().st_mtime
+    return 2, 0.0
 
 
 def read_plain(path: Path) -> dict[str, Any] | None:

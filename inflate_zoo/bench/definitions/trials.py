@@ -38,7 +38,8 @@ class ArmSpec(_Strict):
         label: Name in tables.
         kind: `inflated`, `2d` (slice by slice) or `random` (the same network, random weights).
         source: Repo and commit, or the name of a local folder.
-        scheme: Inflation scheme; `None` where the source says none.
+        scheme: Inflation scheme; `as it is` of a source that was 3D already, `None` where the
+            source says none.
         architecture: The network in one line.
         config: The backbone, for one input channel unless the channels are RGB.
         weights: SHA-256 of the backbone's file; empty for random weights.

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from math import prod
 
 from inflate_zoo.bench.data.machine import free_memory, memory_limit, usable_cores
-from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.bench.training.devices import Resources, device_kind
 from inflate_zoo.errors import UsageError
-from inflate_zoo.networks.base import BackboneConfig
-
-_BARE_BYTES = 1 << 30  # a process that has imported everything, and the volumes it reads
-_TRAINED = 16  # bytes of a parameter: itself, its gradient and two moments
-_MAPS = 24  # maps of the window's size and the decoder's width that training keeps, in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +16,20 @@ class Crew:
     """Who works on trials.
 
     Attributes:
-        devices: One entry for each trial at a time; `None` is the best there is.
+        devices: One entry for each trial at a time, where memory holds so many; `None` is the best
+            there is.
         kind: `cpu`, `cuda` or `mps`.
         demands: What each trial may use; its threads are decided.
+        at_once: How many run at a time as far as can be told before any has run.
+        memory: Bytes of main memory that trials may take together; `None` where nobody counts, as
+            their number was said or they run on GPUs.
     """
 
     devices: tuple[str | None, ...]
     kind: str
     demands: Resources
+    at_once: int
+    memory: int | None
 
     def named(self) -> str:
         """The devices, in words."""
@@ -59,9 +57,11 @@ def crew(
     kind = device_kind(resources)
     threads = resources.threads or _threads_of_environment()
     devices: tuple[str | None, ...]
+    memory = None
     if kind == "cuda":
         devices = on_gpus(_gpus(resources.device), trials, at_once, per_gpu)
         threads = threads or max(1, usable_cores() // len(devices))
+        count = len(devices)
     else:
         if per_gpu is not None:
             raise UsageError(
@@ -70,13 +70,15 @@ def crew(
             )  # fmt: skip
         if kind == "mps":
             at_once = at_once or 1
-        count, threads = on_cores(
-            usable_cores(), (memory_limit(), free_memory()), trials, need, at_once, threads
-        )
-        devices = (resources.device or kind,) * count
+        cores, free = usable_cores(), free_memory()
+        memory = None if at_once else free
+        limits = memory_limit(), free
+        count, threads = on_cores(cores, limits, trials, need, at_once, threads)
+        most = at_once or max(count, min(cores // threads, trials))
+        devices = (resources.device or kind,) * most
     if len(devices) == 1:
         devices = (resources.device,)
-    return Crew(devices, kind, replace(resources, threads=threads))
+    return Crew(devices, kind, replace(resources, threads=threads), count, memory)
 
 
 def on_cores(
@@ -109,31 +111,6 @@ def on_gpus(
     """A GPU for each trial at a time; the first trials have one each."""
     most = len(gpus) * per_gpu if per_gpu else at_once or len(gpus)
     return tuple(islice(cycle(gpus), max(1, min(most, at_once or most, trials))))
-
-
-def memory_bound(configs: Iterable[BackboneConfig], protocol: Protocol) -> int:
-    """Bytes of main memory that a trial takes on a CPU, estimated: rather too many than too few.
-
-    Args:
-        configs: The backbones that are compared.
-        protocol: How trials run; a depth that is as the spacing has it counts as the height.
-    """
-    settings, train = protocol.network, protocol.train
-    depth, height, width = settings.window
-    window = (height if depth == "spacing" else depth, height, width)
-    maps = prod(window) * settings.features * _MAPS * 4 * (settings.decoder != "linear")
-    largest = 0
-    for config in configs:
-        tokens = prod(
-            -(-size // step) for size, step in zip(window, config.levels[-1].stride, strict=True)
-        )
-        widest, kept = config.memory(tokens + config.num_prefix_tokens)
-        parameters = sum(prod(shape) for shape in config.shapes().values())
-        if settings.freeze:  # one window at a time, and nothing kept of it
-            largest = max(largest, parameters * 4 + widest)
-        else:
-            largest = max(largest, parameters * _TRAINED + (kept + maps) * train.dice_group)
-    return _BARE_BYTES + largest
 
 
 def _threads_of_environment() -> int | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.definitions.trial_progress import TrialProgress
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Watcher
 
@@ -23,10 +24,14 @@ class Tally:
     Attributes:
         done: Those with a record.
         failed: Those without, with the reason.
+        left: Those that were not waited for, or not come to.
+        stopped: Whether it was asked to leave them.
     """
 
     done: tuple[TrialFolder, ...]
     failed: tuple[tuple[TrialFolder, str], ...]
+    left: tuple[TrialFolder, ...] = ()
+    stopped: bool = False
 
 
 class Shown(Protocol):
@@ -35,8 +40,14 @@ class Shown(Protocol):
     def begin(self, trials: Sequence[TrialFolder], at_once: int) -> None:
         """All trials, in the order in which they run, and how many run at a time."""
 
+    def change(self, at_once: int) -> None:
+        """Another number of trials runs at a time from now on."""
+
     def watch(self, trial: TrialFolder) -> Watcher:
         """The watcher of a trial that begins."""
+
+    def elsewhere(self, trial: TrialFolder, progress: TrialProgress) -> None:
+        """Another process has a trial, and noted how far it is; told again and again."""
 
     def ended(self, trial: TrialFolder, how: Ended) -> None:
         """A trial ended, here or elsewhere."""
@@ -68,6 +79,4 @@ class Engine(Protocol):
 def reason(trial: TrialFolder) -> str:
     """Why a trial failed."""
     failure = trial.failure()
-    if failure is None:
-        return "unknown"
-    return f"{failure.reason} (case {failure.case})" if failure.case else failure.reason
+    return "unknown" if failure is None else failure.told

@@ -25,9 +25,10 @@ from inflate_zoo import interrupts
 from inflate_zoo.bench.data.machine import oom_kills
 from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY, Failure
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.definitions.trial_progress import Stage
 from inflate_zoo.bench.engines.engine import Shown
 from inflate_zoo.bench.training.devices import Resources
-from inflate_zoo.bench.training.progress import Stage, Watcher
+from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.leases import release_dead
 from inflate_zoo.bench.trials.running import Outcome, fail_elsewhere, run_trial, standing
 from inflate_zoo.errors import InflateZooError, UsageError, WorkError
@@ -142,7 +143,7 @@ class Processes:
             _require_end(process, max(0.0, until - time.monotonic()))
         for one in self._running:
             one.link.close()
-            release_dead(one.trial.folder)
+            release_dead(one.trial.folder, one.process.pid)
         self._running = []
 
     def _hear(self, ready: list[Any]) -> None:
@@ -207,6 +208,7 @@ class _Running:
             WorkError: It could not even fail.
         """
         if self.last is None:
+            release_dead(self.trial.folder, self.process.pid)
             return fail_elsewhere(self.trial, self._death())
         name, values = self.last
         if name == "raised":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 ENOUGH_SEEDS = 5  # from here on the degrees of freedom are as good as they look
 MOST_SEEDS = 99  # that are ever advised
+_WILD = 6.0  # by simulation the error is kept with 4 already
+_FEWEST_ARMS = 4  # of a pool that one is left out of: of three a single pair would be left
 _RESAMPLES = 5000
 _ROUNDING = 1e-12  # a spread below this share of the largest value is rounding
 
@@ -87,7 +90,8 @@ def compare(means: Means, pairs: Places, pool: Places) -> PairTests:
     a seed does the same to all arms: it draws the same decoder and the same windows. v is that of
     the pair or the mean over the pairs of its pool, whichever is larger: the pool steadies so few
     trainings, yet must not lend a wild pair the calm of the others; the degrees of freedom fall
-    from the pool's towards the pair's own S - 1 as the pair exceeds the pool. The degrees of the
+    from the pool's towards the pair's own S - 1 as the pair exceeds the pool. Nor must one wild arm
+    widen the pairs of all others: see `_pooled`. The degrees of the
     sum are Satterthwaite's (1946, Biometrics Bulletin 2: 110-114), with C - 1 for s2; with fewer
     than 5 seeds simulations ask for less, see `_careful`.
 
@@ -125,11 +129,34 @@ def _spread(per_seed: Floats, pairs: Places, pool: Places, of_cases: Floats) -> 
         nothing = np.zeros_like(of_cases)
         return Spread(of_cases, nothing, np.ones_like(nothing), 1.0)
     own = _paired(per_seed, pairs).var(axis=-1, ddof=1)
-    steady = _paired(per_seed, pool).var(axis=-1, ddof=1).mean(axis=-1)[..., None]
+    steady, most = _pooled(per_seed, pairs, pool)
     larger = np.maximum(own, steady)
     share = np.divide(steady, larger, out=np.ones_like(larger), where=larger > 0)
-    most = pool_contrasts(pool) * (seeds - 1)
-    return Spread(of_cases, larger, np.maximum(seeds - 1, most * share**2), most)
+    degrees = np.maximum(seeds - 1, most * share**2)
+    return Spread(of_cases, larger, degrees, pool_contrasts(pool) * (seeds - 1))
+
+
+def _pooled(per_seed: Floats, pairs: Places, pool: Places) -> tuple[Floats, Floats]:
+    """Variance over seeds of the pool of each pair, and its degrees of freedom, (..., P) each.
+
+    One wild arm would widen every comparison of the others. It is left out of the pool of the pairs
+    that it is not in where its pairs vary more than `_WILD` times as much as those of the others.
+    """
+    seeds, arms = per_seed.shape[-1], np.unique(pool)
+    each = _paired(per_seed, pool).var(axis=-1, ddof=1)
+    whole, worth = each.mean(axis=-1)[..., None], pool_contrasts(pool) * (seeds - 1)
+    shape = (*each.shape[:-1], len(pairs))
+    if seeds < ENOUGH_SEEDS or len(arms) < _FEWEST_ARMS or len(pool) < comb(len(arms), 2):
+        return np.broadcast_to(whole, shape), np.full(shape, worth)
+    has = (pool == arms[:, None, None]).any(axis=-1).astype(float)  # (arms, Q)
+    with_it = each @ (has / has.sum(axis=1, keepdims=True)).T
+    without = each @ ((1 - has) / (1 - has).sum(axis=1, keepdims=True)).T
+    wildest = with_it.argmax(axis=-1)[..., None]
+    rest = np.take_along_axis(without, wildest, axis=-1)
+    is_wild = np.take_along_axis(with_it, wildest, axis=-1) > _WILD * rest
+    left_out = is_wild & (pairs != arms[wildest][..., None]).all(axis=-1)
+    calmer = float((len(arms) - 2) * (seeds - 1))
+    return np.where(left_out, rest, whole), np.where(left_out, calmer, worth)
 
 
 def pool_contrasts(pool: Places) -> float:

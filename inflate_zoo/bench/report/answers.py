@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from inflate_zoo.bench.ranking.types import Comparison, Standing, TaskRanking
-from inflate_zoo.bench.report.collect import Collected, CollectedTrial, collect
 from inflate_zoo.bench.report.output.text import number
 from inflate_zoo.bench.report.output.wording import (
     gap_text,
@@ -17,11 +15,10 @@ from inflate_zoo.bench.report.output.wording import (
     span_text,
     width_text,
 )
-from inflate_zoo.bench.report.results import Study, rank_trials
+from inflate_zoo.bench.report.results import Study
 from inflate_zoo.texts import plural
 
 _OTHERS = {1: "the other", 2: "both others"}
-_NOT_SO_FAR = "no complete arm yet"
 
 
 @dataclass(frozen=True)
@@ -288,74 +285,3 @@ def _unlike(dice: Comparison, surface: Comparison) -> str:
     if dice.better and surface.better:
         return f"{claim} by Dice, behind it by surface Dice"
     return f"{claim} by {'Dice' if dice.better else 'surface Dice'} alone"
-
-
-def so_far(folders: Sequence[Path], seeds: Collection[int]) -> tuple[str, ...]:
-    """How a ranking stands after some rounds of seeds, a sentence for each task and protocol.
-
-    Args:
-        folders: Folders that `bench` writes, each with a folder `trials`.
-        seeds: Those whose trials count.
-
-    Raises:
-        UsageError: A folder without trials.
-        WorkError: There is no trial that can be read.
-    """
-    trials = collect(folders).trials
-    planned: dict[tuple[str, str], list[CollectedTrial]] = {}
-    for trial in trials:
-        planned.setdefault(_study_of(trial), []).append(trial)
-    counted = tuple(trial for trial in trials if trial.described.seed in seeds)
-    ranked = {
-        (study.ranking.task, study.ranking.protocol): study.ranking
-        for study in rank_trials(Collected(counted, ())).studies
-    }
-    return tuple(
-        _round(key, own, ranked.get(key), seeds, several=len(planned) > 1)
-        for key, own in planned.items()
-    )
-
-
-def _study_of(trial: CollectedTrial) -> tuple[str, str]:
-    return trial.described.task.name, trial.described.protocol.name
-
-
-def _round(
-    key: tuple[str, str],
-    planned: Sequence[CollectedTrial],
-    task: TaskRanking | None,
-    seeds: Collection[int],
-    *,
-    several: bool,
-) -> str:
-    known = {trial.described.seed for trial in planned}
-    name = f"{name_of(key[0])}, {name_of(key[1])}: " if several else ""
-    parts = "; ".join(_standing_now(task)) if task else _NOT_SO_FAR
-    return f"{name}after {len(known & set(seeds))} of {plural(len(known), 'seed')}: {parts}"
-
-
-def _standing_now(task: TaskRanking) -> Iterator[str]:
-    """What is claimed so far, and what is open."""
-    complete = [one for one in task.standings if not one.missing and "dice" in one.mean]
-    if not complete:
-        yield _NOT_SO_FAR
-        return
-    transfer, sources = task.asked("transfer"), task.asked("sources")
-    if not any(one.half_width is not None for one in (*transfer, *sources)):
-        best = max(complete, key=lambda one: one.mean["dice"])
-        yield f"{name_of(best.arm)} has the highest mean Dice, {number(best.mean['dice'])}"
-        yield "nothing can be tested yet"
-        return
-    above = [one.first for one in transfer if one.claimed and one.difference > 0]
-    below = [one.first for one in transfer if one.claimed and one.difference <= 0]
-    if transfer:
-        yield f"{', '.join(map(name_of, above)) or 'none'} above random"
-    if below:
-        yield f"{', '.join(map(name_of, below))} below random"
-    if sources:
-        still = sum(not one.claimed for one in sources)
-        apart = "the pair is" if len(sources) == 1 else f"all {len(sources)} pairs are"
-        yield f"{plural(still, 'pair')} open" if still else f"{apart} told apart"
-    lacking = [name_of(one.arm) for one in task.standings if one.missing]
-    if lacking:
-        yield f"{', '.join(lacking)} not complete"

@@ -56,21 +56,36 @@ class Collected:
 
 
 def collect(folders: Sequence[Path]) -> Collected:
-    """Read the trials of run folders; a trial that several folders hold counts once.
+    """Read the trials of run folders once; see `Collector`."""
+    return Collector(folders).collect()
+
+
+class Collector:
+    """Reads the trials of run folders, again and again while they run.
+
+    A record does not change once it is there, so it is read once, and so is what a trial is.
 
     Args:
         folders: Folders that `bench` wrote, each with a folder `trials`.
-
-    Raises:
-        UsageError: A folder without trials.
-        WorkError: There is no trial that can be read.
     """
-    found: dict[str, CollectedTrial] = {}
-    left_out: dict[str, None] = {}
-    for folder in folders:
-        for place in _places(folder):
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = tuple(folders)
+        self._planned: dict[Path, Planned] = {}
+        self._recorded: dict[Path, CollectedTrial] = {}
+
+    def collect(self) -> Collected:
+        """What the folders hold now; a trial that several of them hold counts once.
+
+        Raises:
+            UsageError: A folder without trials.
+            WorkError: There is no trial that can be read.
+        """
+        found: dict[str, CollectedTrial] = {}
+        left_out: dict[str, None] = {}
+        for place in (place for folder in self._folders for place in _places(folder)):
             try:
-                trial = _read(place)
+                trial = self._read(place)
             except UsageError as error:
                 left_out[error.message] = None
                 continue
@@ -79,13 +94,23 @@ def collect(folders: Sequence[Path]) -> Collected:
             known = found.get(trial.hash)
             if known is None or _worth(trial) > _worth(known):
                 found[trial.hash] = trial
-    if not found:
-        raise WorkError(
-            "there is no trial that can be read",
-            details=list(left_out),
-            hint="run the 'inflate-zoo bench' command that planned them again, then the report",
-        )
-    return Collected(tuple(sorted(found.values(), key=_order)), tuple(left_out))
+        if not found:
+            raise WorkError(
+                "there is no trial that can be read",
+                details=list(left_out),
+                hint="run the 'inflate-zoo bench' command that planned them again, then the report",
+            )
+        return Collected(tuple(sorted(found.values(), key=_order)), tuple(left_out))
+
+    def _read(self, place: Path) -> CollectedTrial:
+        if (known := self._recorded.get(place)) is not None:
+            return known
+        planned = self._planned.setdefault(place, Planned(place))
+        trial = _read(planned)
+        if trial.record is not None:
+            self._recorded[place] = trial
+            del self._planned[place]
+        return trial
 
 
 def _worth(trial: CollectedTrial) -> int:
@@ -114,18 +139,18 @@ def _places(folder: Path) -> list[Path]:
     return places
 
 
-def _read(place: Path) -> CollectedTrial:
+def _read(planned: Planned) -> CollectedTrial:
     """One trial.
 
     Raises:
         UsageError: It cannot be told which trial it is.
     """
+    place = planned.folder
     overlays = place / "overlays.safetensors"
     with reading(place):
         held = {entry.name for entry in os.scandir(place)}
     for name in held & {SPEC, RECORD, FAILURE}:
         require_regular(place / name)
-    planned = Planned(place)
     planned.require_own()
     kept = overlays if overlays.name in held and overlays.is_file() else None
     trial = CollectedTrial(planned.hash, planned.spec, None, None, place, kept, _WEIGHTS in held)

@@ -76,7 +76,7 @@ _READING = (
         "is a case whose reference has none of the regions. An arm with a missing trial is not "
         "ranked and in no comparison.",
     ),
-    ("inflated", "pre-trained 2D weights, inflated to 3D"),
+    ("inflated", "pre-trained 2D weights, inflated to 3D; an arm 'as it is' was 3D already"),
     ("2d", "the same 2D weights, applied slice by slice"),
     ("random", "the same network from random weights: what training alone gives"),
 )

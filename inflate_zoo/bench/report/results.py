@@ -128,7 +128,7 @@ class Results:
 def rank_trials(collected: Collected) -> Results:
     """Rank trials and gather the caveats."""
     trials = collected.trials
-    ranking = rank(_outcomes(trials))
+    ranking = ranking_of(trials)
     studies = []
     for task in ranking.tasks:
         own = tuple(
@@ -143,6 +143,11 @@ def rank_trials(collected: Collected) -> Results:
         ordered = sorted(known, key=lambda caveat: caveat.weight != "not a ranking")
         studies.append(Study(task, own, tuple(ordered)))
     return Results(ranking, tuple(studies), trials, collected.left_out)
+
+
+def ranking_of(trials: Sequence[CollectedTrial]) -> Ranking:
+    """The ranking of trials alone."""
+    return rank(_outcomes(trials))
 
 
 def _outcomes(trials: Sequence[CollectedTrial]) -> list[Outcome]:

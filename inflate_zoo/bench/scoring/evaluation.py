@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from inflate_zoo.files.writing.whole_files import replace_text
 
 
 def validation_dice(
-    predictor: SlidingWindowPredictor, cases: list[CachedCase], task: Task
+    predictor: SlidingWindowPredictor, cases: Iterable[CachedCase], task: Task
 ) -> float | None:
     """Mean Dice over cases and regions on the target grid; `None` if no region occurs."""
     values = []
@@ -40,7 +40,12 @@ def validation_dice(
 
 
 def score_case(
-    predictor: SlidingWindowPredictor, case: CachedCase, task: Task, folder: Path, index: int
+    predictor: SlidingWindowPredictor,
+    case: CachedCase,
+    task: Task,
+    folder: Path,
+    index: int,
+    guard: Callable[[], None] = lambda: None,
 ) -> CaseScores:
     """Score one case on its original grid, or read what an earlier attempt found.
 
@@ -50,16 +55,18 @@ def score_case(
         task: The task.
         folder: The trial's folder; `cases/<index>.json` and `.safetensors` are kept there.
         index: The case's number.
+        guard: Raises if nothing is to be written any more.
     """
     path = folder / "cases" / f"{index:04d}.json"
     if (kept := _kept(path, case.name)) is not None:
         return kept
-    path.parent.mkdir(exist_ok=True)
     reference = np.asarray(case.reference)
     found = restore(predictor.probabilities(case.image), reference.shape)
     regions = case_scores(
         found, reference, case.spacing, class_regions(task), task.surface_tolerance_mm
     )
+    guard()
+    path.parent.mkdir(exist_ok=True)
     chosen = keep_slice(case, reference, found, path.with_suffix(".safetensors"))
     dice = [values["dice"] for values in regions.values() if values["dice"] is not None]
     mean = float(np.mean(dice)) if dice else None
@@ -85,6 +92,7 @@ def evaluate(
     cache: Path,
     folder: Path,
     progress: Callable[[int, int], None],
+    guard: Callable[[], None] = lambda: None,
 ) -> list[CaseScores]:
     """Score every test case.
 
@@ -95,13 +103,16 @@ def evaluate(
         cache: Cache folder.
         folder: The trial's folder.
         progress: Told cases done and cases in all.
+        guard: Raises if nothing is to be written any more.
 
     Returns:
         What `score_case` gives, in the order of `cases`.
     """
     scored = []
     for index, (_, key) in enumerate(cases):
-        scored.append(score_case(predictor, open_case(cache, key), task, folder, index))
+        case = open_case(cache, key)
+        scored.append(score_case(predictor, case, task, folder, index, guard))
         progress(index + 1, len(cases))
+    guard()
     keep_overlays(folder, scored)
     return scored

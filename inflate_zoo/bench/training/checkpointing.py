@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,6 +45,7 @@ class State:
         pausing: Of these, in validations and checkpoints.
         trial: Hash of the trial; empty in checkpoints of release 0.2.
         threads: Of torch, on a CPU; 0 elsewhere, and where nobody noted it.
+        unjudged: Whether the validation that may be due after this step is still to come.
     """
 
     step: Steps = 0
@@ -58,17 +59,23 @@ class State:
     pausing: FiniteFloat = 0.0
     trial: str = ""
     threads: Steps = 0
+    unjudged: bool = False
 
 
 _STATE = TypeAdapter(State)
 
 
 def save_checkpoint(
-    path: Path, network: nn.Module, optimizer: torch.optim.AdamW, state: State
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.AdamW,
+    state: State,
+    guard: Callable[[], None] = lambda: None,
 ) -> None:
     """Write trained weights, the optimiser's moments and the state, atomically.
 
-    What is frozen follows from the trial and is left out.
+    What is frozen follows from the trial and is left out. `guard` may raise before the file takes
+    its place: to write it may take long.
 
     Raises:
         WriteError: It cannot be written.
@@ -79,23 +86,27 @@ def save_checkpoint(
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-    _write(path, tensors, state)
+    _write(path, tensors, state, guard)
 
 
-def save_best(path: Path, network: nn.Module, state: State) -> None:
-    """Write the weights of now, the best so far, atomically.
+def save_best(
+    path: Path, network: nn.Module, state: State, guard: Callable[[], None] = lambda: None
+) -> None:
+    """Write the weights of now, the best so far, atomically; `guard` as of `save_checkpoint`.
 
     Raises:
         WriteError: They cannot be written.
     """
-    _write(path, network.state_dict(), State(state.step, trial=state.trial))
+    _write(path, network.state_dict(), State(state.step, trial=state.trial), guard)
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], state: State) -> None:
+def _write(
+    path: Path, tensors: Mapping[str, Tensor], state: State, guard: Callable[[], None]
+) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     known = asdict(state)
     text = json.dumps({**known, "digest": digest_of(whole, known)})
-    replace_tensors(path, whole, text, durable=True)
+    replace_tensors(path, whole, text, durable=True, guard=guard)
 
 
 def digest_of(tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> str:

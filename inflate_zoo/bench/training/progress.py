@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
-Stage = Literal["loading", "features", "training", "evaluating"]
+from inflate_zoo.bench.definitions.trial_progress import Stage
 
 
 class Watcher(Protocol):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from inflate_zoo import stops
 from inflate_zoo.bench.data.cases import CachedCase, open_case
 from inflate_zoo.bench.data.resampling import crop
 from inflate_zoo.bench.definitions.protocols import Augment, Voxels
@@ -194,13 +195,19 @@ class Windows(Dataset[Window | FailedWindow]):
             return FailedWindow(case.name, f"{type(error).__name__}: {error}")
 
 
-def quiet_worker(_: int) -> None:
+def quiet_worker(_: int, *, asked_to_stop: bool = False) -> None:
     """Have a worker say nothing where the process that fetches its windows ended meanwhile.
 
     Its errors travel as values; what remains is the thread that hands tensors over, which shows a
     traceback when nobody takes them.
+
+    Args:
+        asked_to_stop: Whether the process may be, which then ends its workers: a signal to all
+            processes is not to take them away before it has saved.
     """
     sys.excepthook = lambda *_: None
+    if asked_to_stop:  # here, as torch handles SIGTERM itself once a worker begins
+        stops.ignore()
 
 
 def collate(windows: list[Any]) -> Any:

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from inflate_zoo import stops
 from inflate_zoo.bench.definitions.trials import TrialSpec, window_of
 from inflate_zoo.bench.training.checkpointing import (
     BEST,
@@ -44,7 +46,10 @@ from inflate_zoo.bench.training.stepping import (
 from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
 from inflate_zoo.segmentation.optimization import param_groups
 from inflate_zoo.segmentation.segmenter import Segmenter
+from inflate_zoo.stops import Stopped
 from inflate_zoo.texts import plural
+
+LOOK_SECONDS = 10.0  # of silence after which a process asks whether its trial is still its own
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -127,12 +132,18 @@ class Trainer:
         self._children: list[BaseProcess] = []  # that make the windows
         self._threads = torch.get_num_threads() if device.type == "cpu" else 0
         self.state = State(trial=folder.name, threads=self._threads)
+        self._saved = 0  # the step that the checkpoint holds
+        self._looked = time.monotonic()
 
     def run(self) -> State:
-        """Train to the end; the network then holds the selected weights."""
+        """Train to the end; the network then holds the selected weights.
+
+        Raises:
+            Stopped: That was asked, and what is done is saved.
+        """
         main = self._accelerator.is_main_process
         if state := resume(self._folder, self._network, self._optimizer, main=main):
-            self.state = state
+            self.state, self._saved = state, state.step
             self._goes_on()
             self._keep_best()  # the kill may have come between the two files
         writer = None
@@ -141,7 +152,14 @@ class Trainer:
             after = self.state.step + 1
             writer = Events(self._folder / "events", after)
         try:
+            if self.state.unjudged:
+                self._judge(writer)
             self._steps(writer)
+        except Stopped:
+            if self.state.step > self._saved:
+                self._save()
+            self._accelerator.wait_for_everyone()  # who leaves first ends the others
+            raise
         finally:
             if writer is not None:
                 writer.close()
@@ -176,7 +194,7 @@ class Trainer:
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=self._workers,
-            worker_init_fn=quiet_worker,
+            worker_init_fn=partial(quiet_worker, asked_to_stop=stops.heeding()),
             pin_memory=world.device.type == "cuda",
         )
         others = set(active_children())
@@ -200,6 +218,8 @@ class Trainer:
                 self._watcher.step(state.step, settings.steps, loss, state.waiting / state.seconds)
                 self._note(writer, loss)
                 state.pausing += time.perf_counter() - stepped
+                if self._stopping():
+                    raise Stopped
         finally:
             del groups  # ends its workers now, and not once an error's traceback is collected
         state.seconds = spent + time.perf_counter() - began
@@ -216,19 +236,42 @@ class Trainer:
             keys = {self._windows.key(number) for number in numbers}
             raise DeadWorkerError(sorted(names.get(key, key) for key in keys)) from error
 
+    def _stopping(self) -> bool:
+        """Whether any of the processes that share the trial was asked to stop."""
+        if self._accelerator.num_processes == 1:
+            return stops.asked()
+        mine = torch.tensor(float(stops.asked()), device=self._accelerator.device)
+        return bool(self._accelerator.reduce(mine, "sum") > 0)
+
     def _note(self, writer: Events | None, loss: float) -> None:
         """Curves, validation and checkpoint after a step."""
         settings, state = self._settings, self.state
         last = state.step == settings.steps
         if writer is not None:
+            self._look()
             writer.scalar("loss", loss, state.step)
         if state.step % max(1, settings.steps // 200) == 0 or last:
             state.loss.append((state.step, sum(state.recent) / len(state.recent)))
             state.recent = []
+        self._judge(writer)
+
+    def _look(self) -> None:
+        """Ask now and then whether the trial was taken over: it may be after a long silence."""
+        now = time.monotonic()
+        if now - self._looked > LOOK_SECONDS:
+            self._guard()
+        self._looked = now
+
+    def _judge(self, writer: Events | None) -> None:
+        """Validation and checkpoint after a step."""
+        settings, state = self._settings, self.state
+        last = state.step == settings.steps
+        state.unjudged = True
         if settings.validate_every and (state.step % settings.validate_every == 0 or last):
             if writer is not None:
                 self._validated(writer)
             self._accelerator.wait_for_everyone()
+        state.unjudged = False
         # The best weights are kept only together with a checkpoint that knows of them.
         if state.step % settings.checkpoint_every == 0 or last or state.best == state.step:
             self._save()
@@ -350,11 +393,13 @@ class Trainer:
     def _save(self) -> None:
         if self._accelerator.is_main_process:
             self._guard()
-            save_checkpoint(self._folder / CHECKPOINT, self._network, self._optimizer, self.state)
+            path, optimizer = self._folder / CHECKPOINT, self._optimizer
+            save_checkpoint(path, self._network, optimizer, self.state, self._guard)
+            self._saved = self.state.step
             self._keep_best()
 
     def _keep_best(self) -> None:
         """Keep the weights where those of now are the best so far."""
         if self._accelerator.is_main_process and self.state.best == self.state.step:
             self._guard()
-            save_best(self._folder / BEST, self._network, self.state)
+            save_best(self._folder / BEST, self._network, self.state, self._guard)

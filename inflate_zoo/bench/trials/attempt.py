@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from inflate_zoo.bench.data.machine import processor_name
 from inflate_zoo.bench.definitions.results import CaseScores, Curves, Result, Run
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.definitions.trial_progress import PROGRESS
 from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.scoring.flops import count_flops, encoder_flops
 from inflate_zoo.bench.training.checkpointing import ASIDE, BEST, CHECKPOINT
@@ -28,11 +29,14 @@ from inflate_zoo.bench.training.devices import (
 )
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.leases import LOCK, remove_partial
+from inflate_zoo.bench.trials.stopping import STOPS
+from inflate_zoo.stops import check
 from inflate_zoo.version import __version__
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from inflate_zoo.bench.data.cases import CachedCase
     from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
     from inflate_zoo.bench.training.trainer import Trainer
     from inflate_zoo.segmentation.segmenter import Segmenter
@@ -56,6 +60,9 @@ def run_attempt(
         resources: Device and workers.
         watcher: Told how it goes.
         guard: Raises if the trial was taken over.
+
+    Raises:
+        Stopped: That was asked; what is done so far is kept.
     """
     from inflate_zoo.bench.scoring.evaluation import evaluate
 
@@ -70,7 +77,8 @@ def run_attempt(
     watcher.stage("evaluating")
     trained = time.perf_counter()
     names = [(name, spec.entries[name]) for name in spec.cases.test]
-    cases = evaluate(predictor, spec.task, names, cache, trial.folder, watcher.part)
+    part = _pausing(watcher, check)
+    cases = evaluate(predictor, spec.task, names, cache, trial.folder, part, guard)
     guard()
     predictor.network.save_pretrained(trial.folder)
     result = _result(spec, predictor.network, cases, trainer)
@@ -86,10 +94,22 @@ def run_attempt(
     remove_scratch(trial)
 
 
+def _pausing(watcher: Watcher, pause: Callable[[], None]) -> Callable[[int, int], None]:
+    """Tells the watcher of each part, and pauses between two of them."""
+
+    def part(done: int, total: int) -> None:
+        watcher.part(done, total)
+        if done < total:
+            pause()
+
+    return part
+
+
 def remove_scratch(trial: TrialFolder) -> None:
     """Remove what a done trial needs no more."""
     aside = (f"{ASIDE}{CHECKPOINT}", f"{ASIDE}{BEST}")
-    for name in (CHECKPOINT, BEST, *aside, LOCK):  # nobody takes a lease on a done trial
+    # Nobody takes a lease on a done trial.
+    for name in (CHECKPOINT, BEST, *aside, STOPS, PROGRESS, LOCK):
         (trial.folder / name).unlink(missing_ok=True)
     shutil.rmtree(trial.folder / "cases", ignore_errors=True)
     remove_partial(trial.folder)
@@ -155,11 +175,21 @@ def prepare_trial(
     )
     inner = spec.cases.validation[: spec.protocol.train.validation_cases]
 
+    pause = _pause(accelerator)
+
+    def opened(name: str) -> CachedCase:
+        pause()
+        return open_case(cache, spec.entries[name])
+
     def validate() -> float | None:
-        cases = [open_case(cache, spec.entries[name]) for name in inner]
-        return validation_dice(predictor, cases, spec.task)
+        return validation_dice(predictor, map(opened, inner), spec.task)
 
     return predictor, _trainer(trial, predictor, accelerator, resources, watcher, guard, validate)
+
+
+def _pause(accelerator: Accelerator) -> Callable[[], None]:
+    """Leaves where that was asked; one of several processes waits until all agree, after a step."""
+    return check if accelerator.num_processes == 1 else lambda: None
 
 
 def _trainer(
@@ -180,9 +210,10 @@ def _trainer(
     windows: Windows | FeatureWindows
     if protocol.network.freeze:
         watcher.stage("features")
+        part = _pausing(watcher, _pause(accelerator))
         with accelerator.main_process_first():
             made = encode_windows(
-                spec, predictor.network, cache, predictor.device, predictor.autocast, watcher.part
+                spec, predictor.network, cache, predictor.device, predictor.autocast, part
             )
         windows = FeatureWindows(made, spec.seed)
     else:

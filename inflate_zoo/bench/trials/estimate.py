@@ -16,6 +16,7 @@ from inflate_zoo.bench.data.cases import open_case
 from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.definitions.trial_progress import Stage
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.bench.scoring.evaluation import score_case
 from inflate_zoo.bench.training.devices import (
@@ -25,7 +26,7 @@ from inflate_zoo.bench.training.devices import (
     set_threads,
 )
 from inflate_zoo.bench.training.features import identity
-from inflate_zoo.bench.training.progress import Silent, Stage
+from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.attempt import prepare_trial
 from inflate_zoo.bench.trials.folder import plan_trial
 from inflate_zoo.bench.trials.planning import Planned

@@ -5,26 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from inflate_zoo.bench.definitions.trial_folder import (
-    RECORD,
-    SPEC,
-    TrialFolder,
-    place_file,
-    read_plain,
-)
+from inflate_zoo.bench.definitions.progress import StageProgress
+from inflate_zoo.bench.definitions.spec_texts import SpecTexts
+from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder, place_file
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files.writing.contents import form_text, json_text
+from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text
 
+_EVERY = 100  # trials are told together
 
-def plan_trial(out: Path, spec: TrialSpec, place: Place) -> TrialFolder:
-    """Make a trial's folder, or find it as it was.
+
+def plan_trials(
+    out: Path, planned: Sequence[tuple[TrialSpec, Place]], progress: StageProgress
+) -> list[TrialFolder]:
+    """Make the folders of trials, or find them as they were.
+
+    Args:
+        out: Run folder.
+        planned: Specification and place of each.
+        progress: Told how many there are already.
+
+    Raises:
+        UsageError: The run folder holds others; see `refuse_others`.
+        WriteError: One cannot be written.
+    """
+    texts, count = SpecTexts(), len(planned)
+    refuse_others(out, [spec for spec, _ in planned], texts)
+    trials = []
+    for spec, place in planned:
+        trials.append(plan_trial(out, spec, place, texts))
+        if len(trials) % _EVERY == 0 or len(trials) == count:
+            progress("trials planned", len(trials), count)
+    return trials
+
+
+def plan_trial(
+    out: Path, spec: TrialSpec, place: Place, texts: SpecTexts | None = None
+) -> TrialFolder:
+    """Make a trial's folder, or find it as it was: nothing is written that is there.
+
+    Args:
+        out: Run folder.
+        spec: What determines it.
+        place: Where its data and weights are.
+        texts: Writes specifications that share parts with it.
 
     Raises:
         WriteError: It cannot be written.
     """
-    folder = out / "trials" / spec.hash
+    name, text = (texts or SpecTexts()).of(spec)
+    folder = out / "trials" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,22 +63,35 @@ def plan_trial(out: Path, spec: TrialSpec, place: Place) -> TrialFolder:
             f"'{out.name}' cannot hold trials: {error.strerror or type(error).__name__}",
             hint="choose another folder with --out",
         ) from error
-    trial = TrialFolder(folder)
-    written = read_plain(folder / SPEC)
-    table = {"hash": spec.hash, **spec.plain()}
-    if written != table:  # the report takes what it is called from here
-        replace_text(folder / SPEC, json_text(table), durable=True)
-        trial = TrialFolder(folder)
-    if not trial.done:
-        replace_text(folder / place_file(), form_text(place))
+    if not _holds(folder / SPEC, text):  # the report takes what it is called from here
+        replace_text(folder / SPEC, text)  # not durable: the same command writes it again
+    trial = TrialFolder(folder, (spec, place))
+    path, content = folder / place_file(place), form_text(place)
+    if not _holds(path, content) and not trial.done:
+        replace_text(path, content)
     return trial
 
 
-def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
+def _holds(path: Path, text: str) -> bool:
+    """Whether a file is there and holds just this."""
+    content = text.encode()
+    try:
+        with path.open("rb") as file:
+            return file.read(len(content) + 1) == content
+    except OSError:
+        return False
+
+
+def refuse_others(out: Path, specs: Sequence[TrialSpec], texts: SpecTexts) -> None:
     """Refuse a run folder with trials of the same name that are not the same, or of no name at all.
 
     The ranking could not tell which of them to believe; and what another release wrote, or is
     damaged, would fail every report of this folder, and no run of this command would mend it.
+
+    Args:
+        out: Run folder.
+        specs: What is planned.
+        texts: Names them.
 
     Raises:
         UsageError: Data, weights or splits changed since; or there are trials that are not planned
@@ -57,14 +101,14 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec]) -> None:
     def name(spec: TrialSpec) -> tuple[str, str, str, int, int]:
         return spec.task.name, spec.protocol.name, spec.arm.label, spec.fold, spec.seed
 
-    planned = {name(spec): spec.hash for spec in specs}
+    planned = {name(spec): texts.of(spec).hash for spec in specs}
     own = set(planned.values())
     for trial in trials_of(out):
+        if trial.folder.name in own:
+            continue  # it is planned anew
         try:
             trial.require_own()
         except UsageError as error:
-            if trial.folder.name in own:
-                continue  # it is planned anew
             raise UsageError(
                 f"'{out.name}' holds trials that this release cannot read, e.g. "
                 f"{trial.folder.name}",

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,10 +23,13 @@ from inflate_zoo.files.writing.whole_files import replace_text, writing
 
 LEASE, LOCK = "lease.json", ".lease.lock"
 HEARTBEAT_SECONDS = 10.0
-STALE_SECONDS = 60.0
+STALE_SECONDS = 40.0
+DOUBT_BEATS = 2.0  # are waited for where a heart seems to have stopped: clocks jump
+SETTLE_SECONDS = 0.5  # where nothing locks: until whoever came at the same moment has written
 
-
+_PROC = Path("/proc")
 _HINT = "it goes away with the process that wrote it"
+_Life = Literal["alive", "dead", "doubtful"]
 
 
 class _Lease(BaseModel):
@@ -33,6 +37,7 @@ class _Lease(BaseModel):
 
     Attributes:
         host: Where the process runs.
+        numbers: See `process_numbers`; empty where nothing tells.
         pid: Its number there.
         start: See `process_start`.
         token: Tells two leases of one process apart.
@@ -41,6 +46,7 @@ class _Lease(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     host: str = Field(max_length=255)
+    numbers: str = Field(default="", max_length=255)
     pid: int = Field(ge=1, lt=1 << 31, strict=True)  # others stand for groups of processes
     start: str = ""
     token: str = ""
@@ -56,7 +62,23 @@ def process_start(pid: int) -> str:
     A number of a dead process may belong to another one by now; the start time tells them apart.
     """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def process_numbers() -> str:
+    """Names whose process numbers these are: of this start of the system, in this namespace.
+
+    Hosts of one name may be several containers on one machine, each of which counts from 1. Empty
+    where the system has no such names, or shows another namespace's processes.
+    """
+    try:
+        own = (_PROC / "self" / "stat").read_text().split()[0]
+        if own != str(os.getpid()):
+            return ""
+        boot = (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+        return f"{boot} {(_PROC / 'self' / 'ns' / 'pid').readlink()}"
     except (OSError, IndexError):
         return ""
 
@@ -73,6 +95,8 @@ def _alive(pid: int, start: str) -> bool:
 
 def _read(folder: Path) -> _Lease | None:
     """The lease that stands; `None` where none does, or one that nobody wrote so."""
+    if not (folder / LEASE).exists():  # as most often: an error takes ten times as long
+        return None
     with suppress(UsageError):
         content = read_bytes(folder / LEASE, JSON_BYTES["note"], _HINT)
         return json_form(_Lease, content, lambda _: UsageError(f"{LEASE} is none", hint=_HINT))
@@ -80,20 +104,43 @@ def _read(folder: Path) -> _Lease | None:
 
 
 def holder(folder: Path) -> str | None:
-    """Who holds a trial, `host:pid`; `None` where nobody does, or only a dead one."""
+    """Who holds a trial, `host:pid`; `None` where nobody does, or only one that seems dead."""
     lease = _read(folder)
-    if lease is None:
+    if lease is None or _life(folder, lease) != "alive":
         return None
+    return f"{lease.host}:{lease.pid}"
+
+
+def _life(folder: Path, lease: _Lease) -> _Life:
+    """Whether the holder lives, as far as that can be told at once."""
     # Signal 0 only asks on POSIX; elsewhere it kills.
-    if os.name == "posix" and lease.host == socket.gethostname():
-        alive = _alive(lease.pid, lease.start)
-    else:
-        try:  # the file's own time: both hosts see it through the same file system
-            age = _now(folder) - (folder / LEASE).stat().st_mtime
-        except OSError:
-            return None
-        alive = age < STALE_SECONDS
-    return f"{lease.host}:{lease.pid}" if alive else None
+    numbered = os.name == "posix" and lease.host == socket.gethostname()
+    if numbered and lease.numbers and lease.numbers == process_numbers():
+        return "alive" if _alive(lease.pid, lease.start) else "dead"
+    try:  # the file's own time: both hosts see it through the same file system
+        age = _now(folder) - (folder / LEASE).stat().st_mtime
+    except OSError:
+        return "dead"
+    # One from the future was written before its clock, or the file system's, was set back.
+    return "alive" if -HEARTBEAT_SECONDS < age < STALE_SECONDS else "doubtful"
+
+
+def _silent(folder: Path, lease: _Lease) -> bool:
+    """Whether a heart does not beat: not by any clock, but by listening for longer than a beat."""
+    until = time.monotonic() + DOUBT_BEATS * HEARTBEAT_SECONDS
+    heard = _beat(folder)
+    while time.monotonic() < until:
+        time.sleep(min(1.0, HEARTBEAT_SECONDS / 10))
+        if _beat(folder) != heard:
+            return _read(folder) is None
+    return _read(folder) in (lease, None)
+
+
+def _beat(folder: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = (folder / LEASE).stat()
+        return found.st_mtime_ns, found.st_ino
+    return None
 
 
 def _now(folder: Path) -> float:
@@ -110,35 +157,51 @@ def _now(folder: Path) -> float:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[bool]:
     """One process at a time, by a lock that the system drops with its holder.
 
     A file system or system without such locks does without: of two who then take over a dead
     lease at the same moment the first one finds the other's in its place.
+
+    Yields:
+        Whether there is such a lock.
     """
     try:
         import fcntl
     except ImportError:
-        yield
+        yield False
         return
     with (folder / LOCK).open("ab") as file:
+        locked = False
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            locked = True
+        yield locked
 
 
 def _take(folder: Path, text: str) -> bool:
     """Write our lease where none stands or a dead one does; false if somebody was faster."""
-    with writing(LEASE), _alone(folder):
-        if holder(folder) is not None:
-            return False
+    with writing(LEASE), _alone(folder) as locked:
+        lease = _read(folder)
+        if lease is not None:
+            life = _life(folder, lease)
+            if life == "alive" or (life == "doubtful" and not _silent(folder, lease)):
+                return False
         replace_text(folder / LEASE, text)
+        if not locked:
+            time.sleep(SETTLE_SECONDS)
         return (folder / LEASE).read_text(encoding="utf-8") == text
 
 
 @contextmanager
-def leased(folder: Path) -> Iterator[Callable[[], None] | None]:
+def leased(
+    folder: Path, beat: Callable[[Path], None] = lambda _: None
+) -> Iterator[Callable[[], None] | None]:
     """Hold a trial for the length of the block.
+
+    Args:
+        folder: Of the trial.
+        beat: Called with it by another thread, at once and with every heartbeat.
 
     Yields:
         `None` where another process holds it; otherwise a function that raises `LostLeaseError`
@@ -146,21 +209,16 @@ def leased(folder: Path) -> Iterator[Callable[[], None] | None]:
     """
     own = os.getpid()
     mine = _Lease(
-        host=socket.gethostname(), pid=own, start=process_start(own), token=uuid.uuid4().hex
+        host=socket.gethostname(),
+        numbers=process_numbers(),
+        pid=own,
+        start=process_start(own),
+        token=uuid.uuid4().hex,
     )
-    text = mine.model_dump_json()
-    if not _take(folder, text):
+    if not _take(folder, mine.model_dump_json()):
         yield None
         return
     over, lost = threading.Event(), threading.Event()
-
-    def beat() -> None:
-        while not over.wait(HEARTBEAT_SECONDS):
-            if _read(folder) != mine:
-                lost.set()
-                return
-            with suppress(OSError):
-                os.utime(folder / LEASE)
 
     def require() -> None:
         if lost.is_set() or _read(folder) != mine:
@@ -169,7 +227,16 @@ def leased(folder: Path) -> Iterator[Callable[[], None] | None]:
                 hint="this one was silent for a minute; let the other go on",
             )
 
-    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    def live() -> None:
+        while _read(folder) == mine:
+            with suppress(OSError):
+                os.utime(folder / LEASE)
+            beat(folder)
+            if over.wait(HEARTBEAT_SECONDS):
+                return
+        lost.set()
+
+    thread = threading.Thread(target=live, name="lease", daemon=True)
     thread.start()
     try:
         yield require
@@ -180,9 +247,18 @@ def leased(folder: Path) -> Iterator[Callable[[], None] | None]:
             (folder / LEASE).unlink(missing_ok=True)
 
 
-def release_dead(folder: Path) -> None:
-    """Remove the lease of a process that died with it, and what it was writing."""
-    if holder(folder) is None:
+def release_dead(folder: Path, pid: int | None) -> None:
+    """Remove the lease of a child that died with it, and what it was writing.
+
+    Args:
+        folder: Of the trial.
+        pid: The child's number, if it ever had one.
+    """
+    lease = _read(folder)
+    ours = lease is not None and (lease.host, lease.numbers, lease.pid) == (
+        socket.gethostname(), process_numbers(), pid,
+    )  # fmt: skip
+    if ours or lease is None:
         with suppress(OSError):
             (folder / LEASE).unlink(missing_ok=True)
         remove_partial(folder)

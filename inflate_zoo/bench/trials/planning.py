@@ -165,25 +165,26 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
             lambda done, total: progress("cases prepared", done, total),
         )
         made = resolved.arms.make(task, protocol, request.cache, say)
-        # Seeds in the outer loop: what is there after a while is balanced.
-        for seed in range(request.seeds):
-            for arm in made:
-                spec = TrialSpec(
-                    task=task,
-                    protocol=protocol.of_weights(random=arm.spec.kind == "random"),
-                    arm=arm.spec,
-                    cases=cases,
-                    entries=entries,
-                    fold=fold,
-                    seed=seed,
-                    channel_rule=request.rule,
-                )
-                place = Place(
-                    cache=str(request.cache.resolve()),
-                    weights=str(arm.weights.resolve()) if arm.weights else None,
-                    command=request.command,
-                )
-                trials.append((spec, place))
+        for arm in made:
+            spec = TrialSpec(
+                task=task,
+                protocol=protocol.of_weights(random=arm.spec.kind == "random"),
+                arm=arm.spec,
+                cases=cases,
+                entries=entries,
+                fold=fold,
+                seed=0,
+                channel_rule=request.rule,
+            )
+            place = Place(
+                cache=str(request.cache.resolve()),
+                weights=str(arm.weights.resolve()) if arm.weights else None,
+                command=request.command,
+            )
+            # Copies: seeds share what is large, and are not checked again.
+            seeds = range(request.seeds)
+            trials += [(spec.model_copy(update={"seed": seed}), place) for seed in seeds]
+    # Seeds come in rounds: what is there after a while is balanced.
     trials.sort(key=lambda pair: pair[0].seed)
     return Planned(resolved.out(data), tuple(trials))
 

@@ -5,24 +5,36 @@ from __future__ import annotations
 import gc
 import os
 import re
+import socket
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from inflate_zoo import stops
 from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY, Failure
 from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, TrialFolder
-from inflate_zoo.bench.training.devices import Resources, make_accelerator, set_threads
+from inflate_zoo.bench.definitions.trial_progress import PROGRESS
+from inflate_zoo.bench.training.devices import (
+    Resources,
+    device_name,
+    make_accelerator,
+    set_threads,
+)
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.attempt import remove_scratch, run_attempt
 from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased, remove_partial
+from inflate_zoo.bench.trials.noting import Noting
+from inflate_zoo.bench.trials.stopping import Kept, kept, note_stop
 from inflate_zoo.errors import InflateZooError, WorkError, out_of_memory
 from inflate_zoo.interrupts import check
+from inflate_zoo.stops import Stopped
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-Outcome = Literal["done", "failed", "held"]
+Outcome = Literal["done", "failed", "held", "stopped"]
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s'\"/]+/)+")  # before a file's name
 
 
@@ -37,11 +49,12 @@ def run_trial(
         trial: Its folder.
         resources: Device and workers.
         watcher: Told how it goes.
-        since: Where another process failed with it after this moment, in seconds since 1970, that
+        since: Where it failed after this moment, in seconds since 1970, in another process, that
             counts: it would fail here as well. `None` tries it whatever was before.
 
     Returns:
-        `done`, `held` (another process has it) or `failed` (`failure.json` says why).
+        `done`, `held` (another process has it), `stopped` (that was asked, and it can go on) or
+        `failed` (`failure.json` says why).
 
     Raises:
         UsageError: The folder is no trial, or there is no such device.
@@ -55,7 +68,8 @@ def run_trial(
     if not accelerator.is_main_process:  # the first process holds the lease for all
         how = _agreed(accelerator, None)
         return how or _attempt(trial, accelerator, resources, watcher, lambda: None)
-    with leased(trial.folder) as guard:
+    noting = Noting(watcher, socket.gethostname(), device_name(accelerator.device))
+    with leased(trial.folder, noting.write) as guard:
         how = _agreed(accelerator, _without_us(trial, guard is None, since))
         if how or guard is None:
             return how or "held"
@@ -63,7 +77,10 @@ def run_trial(
         (trial.folder / FAILURE).unlink(missing_ok=True)
         if (trial.folder / RECORD).exists():
             trial.put_aside()
-        return _attempt(trial, accelerator, resources, watcher, guard)
+        how = _attempt(trial, accelerator, resources, noting, guard)
+    if how in ("done", "failed"):  # only here: until now it was written again and again
+        (trial.folder / PROGRESS).unlink(missing_ok=True)
+    return how
 
 
 def standing(trial: TrialFolder) -> Outcome | None:
@@ -91,6 +108,7 @@ def fail_elsewhere(trial: TrialFolder, failure: Failure) -> Outcome:
         if guard is None:
             return "held"
         remove_partial(trial.folder)
+        (trial.folder / PROGRESS).unlink(missing_ok=True)
         trial.fail(failure)
     return "failed"
 
@@ -102,7 +120,7 @@ def _without_us(trial: TrialFolder, held: bool, since: float | None) -> Outcome 
     if held:
         return "held"
     path = trial.folder / FAILURE
-    return "failed" if since and path.exists() and path.stat().st_mtime >= since else None
+    return "failed" if since and path.exists() and path.stat().st_mtime > since else None
 
 
 def _agreed(accelerator: Accelerator, how: Outcome | None) -> Outcome | None:
@@ -124,12 +142,17 @@ def _attempt(
 ) -> Outcome:
     import torch
 
+    before = kept(trial.folder)
     try:
         run_attempt(trial, accelerator, resources, watcher, guard)
     except LostLeaseError:
         return "held"
+    except Stopped:
+        return _stopped(trial, accelerator, before, guard)
     except Exception as error:
         check()  # a signal may come as the death of a worker, which is no failure
+        if stops.asked():  # such a one as well
+            return _stopped(trial, accelerator, before, guard)
         try:
             guard()
         except LostLeaseError:  # its new holder tidied up what this one was writing
@@ -147,6 +170,16 @@ def _attempt(
             torch.cuda.empty_cache()
         return "failed"
     return "done"
+
+
+def _stopped(
+    trial: TrialFolder, accelerator: Accelerator, before: Kept, guard: Callable[[], None]
+) -> Outcome:
+    with suppress(LostLeaseError):
+        guard()
+        if accelerator.is_main_process and note_stop(trial, before):
+            return "failed"
+    return "stopped"
 
 
 def _failure(error: Exception) -> Failure:

@@ -153,6 +153,8 @@ def shown_command(words: Sequence[str]) -> tuple[str, ...]:
 
     shown = ["inflate-zoo"]
     for word in words[1:]:
+        if word == "--plan":  # how a run is begun makes no other one of it
+            continue
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         path = parse_arm(value).plain if value else value
         local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))

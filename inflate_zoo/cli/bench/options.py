@@ -62,6 +62,7 @@ RunFolder = Annotated[
 Cache = Annotated[
     Path | None, typer.Option(help="Prepared data and conversions [default: user cache].")
 ]
+Plan = Annotated[bool, typer.Option("--plan", help="Write the trials' folders, and stop.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="List the trials and estimate time, memory, disk.")
 ]

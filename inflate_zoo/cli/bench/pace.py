@@ -44,7 +44,7 @@ class Pace:
         self, total: int, at_once: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.total, self.ended = total, 0
-        self._at_once, self._clock = at_once, clock
+        self.at_once, self._clock = at_once, clock
         self._running: dict[str, _Running] = {}
         self._took: list[float] = []
 
@@ -86,7 +86,8 @@ class Pace:
         typical, now = sum(known) / len(known), self._clock()
         waiting = self.total - self.ended - len(self._running)
         begun = sum(self._rest(trial, typical, now) for trial in self._running.values())
-        busy = max(1, min(self._at_once, waiting + len(self._running)))
+        others = max(self.at_once, len(self._running))  # other processes run some as well
+        busy = max(1, min(others, waiting + len(self._running)))
         return (waiting * typical + begun) / busy
 
     def _rest(self, trial: _Running, typical: float, now: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ from inflate_zoo.cli.bench.options import (
     DryRun,
     Folds,
     PerGpu,
+    Plan,
     ProtocolName,
     RuleName,
     RunFolder,
@@ -44,11 +45,14 @@ from inflate_zoo.cli.common import (
     say,
     tell,
 )
+from inflate_zoo.errors import UsageError
 from inflate_zoo.texts import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from inflate_zoo.bench.definitions.trial_folder import TrialFolder
     from inflate_zoo.bench.engines.capacity import Crew
     from inflate_zoo.bench.training.devices import Resources
     from inflate_zoo.bench.trials.planning import Planned, Resolved
@@ -80,6 +84,7 @@ def command(
     compile: Compile = False,  # noqa: A002 - the flag's name
     out: RunFolder = None,
     cache: Cache = None,
+    plan: Plan = False,
     dry_run: DryRun = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
@@ -92,11 +97,12 @@ def command(
 
     inflate-zoo bench --dataset msd-task09 --download --source facebook/dino-vitb16 --source random
 
-    Without --data, --dataset, --source and --suite: four small builtin checkpoints, 50 builtin
-    volumes, protocol quick; minutes on two cores, no network needed. Whatever is interrupted goes
-    on with the same command.
+    Without --data, --dataset, --source, --suite: builtin ones, minutes on two cores.
+    Whatever is interrupted goes on with the same command.
     """
     needs_bench()
+    if plan and dry_run:
+        raise UsageError("--plan writes folders, --dry-run none", hint="give one of them")
     from inflate_zoo.bench.training.devices import Resources
 
     asked = Asked(
@@ -117,7 +123,7 @@ def command(
         cache=cache,
     )
     side = Side(Resources(device, workers, compile, threads), at_once, per_gpu)
-    _bench(asked, side, format, dry_run=dry_run)
+    _bench(asked, side, format, until="estimate" if dry_run else "planned" if plan else "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +142,12 @@ class Side:
 
     def divided(self, resolved: Resolved) -> Crew:
         """Who works on the trials."""
-        from inflate_zoo.bench.engines.capacity import crew, memory_bound
+        from inflate_zoo.bench.engines.capacity import crew
+        from inflate_zoo.bench.engines.needs import memory_bound
 
-        need = memory_bound(resolved.arms.backbones, resolved.asked.protocol)
+        protocol, task = resolved.asked.protocol, resolved.task
+        protocol = protocol.of_task(task.name) if task else protocol
+        need = memory_bound(resolved.arms.backbones, protocol, task)
         return crew(self.resources, resolved.trials, need, self.at_once, self.per_gpu)
 
 
@@ -147,9 +156,10 @@ def _bench(
     side: Side,
     format: OutputFormat,  # noqa: A002 - the flag's name
     *,
-    dry_run: bool,
+    until: Literal["estimate", "planned", "report"],
 ) -> None:
-    """Plan what was asked for; run it and report, or say what it would take."""
+    """Plan what was asked for; run it and report, or write it down, or say what it would take."""
+    from inflate_zoo.bench.engines.local import Local
     from inflate_zoo.bench.engines.processes import get_ready
     from inflate_zoo.bench.training.devices import device_kind
     from inflate_zoo.bench.trials.folder import recorded
@@ -161,14 +171,18 @@ def _bench(
     crew = side.divided(resolved)
     out = resolved.out(place.folder)
     say(headline(resolved, crew, out))
-    if len(crew.devices) > 1 and not dry_run and len(recorded(out)) < resolved.trials:
+    if until == "report" and len(crew.devices) > 1 and len(recorded(out)) < resolved.trials:
         get_ready()  # it imports while data are checked and prepared
     with board() as shown:
         planned = plan_resolved(resolved, place.found(shown), shown.say, shown.count)
-        if not dry_run:
-            _run(planned, crew, shown)
-    if dry_run:
+        if until != "estimate":
+            trials, began = _written(planned, shown)
+        if until == "report":
+            Local(crew.devices, crew.memory, began, checked=True).run(trials, crew.demands, shown)
+    if until == "estimate":
         _tell_estimate(planned, crew, format)
+    elif until == "planned":
+        _tell_planned(planned.out, trials, format)
     else:
         _finish(planned, format)
 
@@ -180,7 +194,7 @@ def headline(resolved: Resolved, crew: Crew, out: Path) -> str:
     parts += [plural(folds, "fold")] if folds > 1 else []
     task = resolved.task.name if resolved.task else "a task derived from the data"
     threads = plural(crew.demands.threads or 1, "thread")
-    many = len(crew.devices)
+    many = crew.at_once
     how = f"{many} at a time, {threads} each" if many > 1 else f"one at a time, {threads}"
     return (
         f"{task}, protocol {asked.protocol.name}: {' x '.join(parts)}"
@@ -188,14 +202,22 @@ def headline(resolved: Resolved, crew: Crew, out: Path) -> str:
     )
 
 
-def _run(planned: Planned, crew: Crew, shown: Board) -> None:
-    """Run the trials that are not done yet."""
-    from inflate_zoo.bench.engines.local import Local
-    from inflate_zoo.bench.trials.folder import plan_trial, refuse_others
+def _written(planned: Planned, shown: Board) -> tuple[list[TrialFolder], float]:
+    """The trials, each with its folder, and when the run begins."""
+    from inflate_zoo.bench.trials.folder import plan_trials
+    from inflate_zoo.bench.trials.run_plan import begin_run
 
-    refuse_others(planned.out, [spec for spec, _ in planned.trials])
-    trials = [plan_trial(planned.out, spec, place) for spec, place in planned.trials]
-    Local(crew.devices).run(trials, crew.demands, shown)
+    trials = plan_trials(planned.out, planned.trials, shown.count)
+    return trials, begin_run(planned.out, trials)
+
+
+def _tell_planned(out: Path, trials: Sequence[TrialFolder], format: OutputFormat) -> None:  # noqa: A002 - the flag's name
+    """Say what was written, and what runs it."""
+    if format is OutputFormat.json:
+        print_json({"out": str(out), "trials": [trial.folder.name for trial in trials]})
+    else:
+        tell(f"{plural(len(trials), 'trial')} planned in {out}")
+    say(f"run them, here or elsewhere: inflate-zoo bench-trial --from {out}")
 
 
 def _tell_estimate(planned: Planned, crew: Crew, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
@@ -204,7 +226,7 @@ def _tell_estimate(planned: Planned, crew: Crew, format: OutputFormat) -> None: 
 
     with board() as shown:
         resources = replace(crew.demands, device=crew.devices[0])
-        estimated = estimate(planned, resources, len(crew.devices), shown.say, shown.count)
+        estimated = estimate(planned, resources, crew.at_once, shown.say, shown.count)
     if format is OutputFormat.json:
         print_json(estimated.plain())
         return

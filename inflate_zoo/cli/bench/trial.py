@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inflate_zoo.cli.bench.options import Compile, Device, Threads, Workers
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import Debug, guarded, needs_bench, tell
+from inflate_zoo.errors import UsageError
+from inflate_zoo.stops import EXIT_CODE, heeded
+
+if TYPE_CHECKING:
+    from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+    from inflate_zoo.bench.engines.engine import Tally
+    from inflate_zoo.bench.training.devices import Resources
 
 NAME = "bench-trial"
 
 
 @guarded
 def command(
-    folders: Annotated[list[Path], typer.Argument(help="Folders below <out>/trials.")],
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders below <out>/trials.")
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Run folder of 'bench': any of its trials that is free."),
+    ] = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Leave when other processes have what is left.")
+    ] = False,
     device: Device = None,
     workers: Workers = None,
     threads: Threads = None,
@@ -27,18 +43,48 @@ def command(
 
     inflate-zoo bench-trial runs/msd-task04-volume/trials/*
 
+    inflate-zoo bench-trial --from runs/msd-task04-volume --no-wait
+
     torchrun --nproc-per-node 4 -m inflate_zoo bench-trial FOLDER
+
+    What failed since the run was planned is not tried again with --from; 'bench', with --plan or
+    without, begins it anew. SIGTERM and SIGUSR1: save, leave with exit code 75 if anything is left.
     """
-    needs_bench()
-    from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+    with heeded():
+        needs_bench()
+        from inflate_zoo.bench.training.devices import Resources
+
+        resources = Resources(device, workers, compile, threads)
+        tally = _run(folders or [], from_, resources, wait=not no_wait)
+    stopped = bool(tally.left) and tally.stopped
+    left = f", {len(tally.left)} left" if tally.left else ""
+    tell(f"{len(tally.done)} done, {len(tally.failed)} failed{left}")
+    if stopped or tally.failed:
+        raise typer.Exit(EXIT_CODE if stopped else 1)
+
+
+def _run(folders: list[Path], out: Path | None, resources: Resources, *, wait: bool) -> Tally:
+    """Run what was named, one trial at a time."""
     from inflate_zoo.bench.engines.capacity import crew
     from inflate_zoo.bench.engines.local import Local
-    from inflate_zoo.bench.training.devices import Resources
 
-    trials = [TrialFolder(folder) for folder in dict.fromkeys(folders)]
-    alone = crew(Resources(device, workers, compile, threads), len(trials), 1, 1, None)
-    with board() as shown:
-        tally = Local(alone.devices).run(trials, alone.demands, shown)
-    tell(f"{len(tally.done)} done, {len(tally.failed)} failed")
-    if tally.failed:
-        raise typer.Exit(1)
+    trials, since = _asked(folders, out)
+    alone = crew(resources, len(trials), 1, 1, None)
+    with board(ranked=False) as shown:
+        engine = Local(alone.devices, since=since, wait=wait, checked=out is not None)
+        return engine.run(trials, alone.demands, shown)
+
+
+def _asked(folders: list[Path], out: Path | None) -> tuple[tuple[TrialFolder, ...], float | None]:
+    """The trials, and since when failures of other processes count."""
+    from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+    from inflate_zoo.bench.trials.run_plan import planned_trials, run_began
+
+    if bool(folders) == (out is not None):
+        raise UsageError(
+            "name trials by their folders, or their run by --from",
+            hint="e.g. inflate-zoo bench-trial --from runs/msd-task04-volume",
+        )
+    if out is not None:
+        return planned_trials(out), run_began(out)
+    return tuple(TrialFolder(folder) for folder in dict.fromkeys(folders)), None

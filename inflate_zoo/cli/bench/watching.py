@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+    from inflate_zoo.bench.definitions.trial_progress import Stage, TrialProgress
     from inflate_zoo.bench.engines.engine import Ended
-    from inflate_zoo.bench.training.progress import Stage, Watcher
+    from inflate_zoo.bench.report.so_far import SoFar
+    from inflate_zoo.bench.training.progress import Watcher
 
 _SECONDS_BETWEEN_LINES = 30.0
 _LONG = 86400.0  # seconds; a run that takes longer says so while it is easy to stop
@@ -27,18 +30,24 @@ _MINUTES = "quick"  # the protocol that takes minutes
 
 
 class Board:
-    """Shows trials; made by `board`."""
+    """Shows trials; made by `board`.
 
-    def __init__(self, bars: Progress | None) -> None:
-        self._bars = bars
+    Args:
+        bars: Where there is a terminal.
+        ranked: Whether rounds of seeds that are over say how the ranking stands.
+    """
+
+    def __init__(self, bars: Progress | None, *, ranked: bool = True) -> None:
+        self._bars, self._ranked = bars, ranked
         self._whole: TaskID | None = None
         self._counted: dict[str, TaskID] = {}
         self._lined: dict[str, float] = {}
         self._began = time.monotonic()
         self._numbers: dict[Path, int] = {}
         self._watched: dict[Path, _Bar | _Lines] = {}
+        self._noted: dict[Path, TrialProgress] = {}  # by other processes
         self._done, self._warned = 0, False
-        self._rounds = Rounds(())
+        self._rounds: Rounds | None = None
         self.pace = Pace(0, 1)
 
     def say(self, text: str) -> None:
@@ -62,22 +71,42 @@ class Board:
     def begin(self, trials: Sequence[TrialFolder], at_once: int) -> None:
         """All trials, in the order in which they run, and how many run at a time."""
         self._numbers = {trial.folder: number for number, trial in enumerate(trials, start=1)}
-        self._rounds = Rounds(trials)
+        self._rounds = Rounds(trials) if self._ranked else None
         self.pace = Pace(len(trials), at_once)
         if self._bars is not None:
             self._whole = self._bars.add_task("trials", total=len(trials), left="", note="")
 
+    def change(self, at_once: int) -> None:
+        """Another number of trials runs at a time from now on."""
+        self.pace.at_once = at_once
+
     def watch(self, trial: TrialFolder) -> Watcher:
         """The watcher of one trial."""
+        return self._watcher(trial)
+
+    def _watcher(self, trial: TrialFolder, where: str = "") -> _Bar | _Lines:
+        if (before := self._watched.pop(trial.folder, None)) is not None:
+            before.over()  # another process had it
         spec = trial.spec
-        name = f"{spec.arm.label}, seed {spec.seed}, fold {spec.fold}"
+        name = f"{spec.arm.label}, seed {spec.seed}, fold {spec.fold}{where}"
         self.pace.begin(trial.folder.name)
+        shown: _Bar | _Lines
         if self._bars is None:
             number = f"[{self._numbers[trial.folder]}/{self.pace.total}]"
-            self._watched[trial.folder] = _Lines(self, trial, f"{number} {name}")
+            shown = _Lines(self, trial, f"{number} {name}")
         else:
-            self._watched[trial.folder] = _Bar(self, trial, name, self._bars)
-        return self._watched[trial.folder]
+            shown = _Bar(self, trial, name, self._bars)
+        self._watched[trial.folder] = shown
+        return shown
+
+    def elsewhere(self, trial: TrialFolder, progress: TrialProgress) -> None:
+        """Another process has a trial; shows what it noted since the last look."""
+        folder = trial.folder
+        before, watched = self._noted.get(folder), self._watched.get(folder)
+        if before is None or watched is None:
+            before, watched = None, self._watcher(trial, f", on {progress.host}")
+        self._noted[folder] = progress
+        _replay(before, progress, watched)
 
     def ended(self, trial: TrialFolder, how: Ended) -> None:
         """A trial ended, here or elsewhere."""
@@ -89,7 +118,7 @@ class Board:
             self._bars.update(self._whole, completed=self.pace.ended, left=self.left())
         elif watched is not None and self.pace.ended < self.pace.total:
             say(f"{self.pace.ended} of {self.pace.total} trials ended, {self.left()}".rstrip(", "))
-        for line in self._rounds.ended(trial):
+        for line in self._rounds.ended(trial) if self._rounds else ():
             self.say(line)
 
     def interrupted(self) -> None:
@@ -131,6 +160,20 @@ class Board:
         return True
 
 
+def _replay(before: TrialProgress | None, now: TrialProgress, watcher: Watcher) -> None:
+    """Tell a watcher what is new in what another process noted."""
+    if before is None or before.stage != now.stage:
+        watcher.stage(now.stage)
+    if now.dice is not None and (before is None or before.dice != now.dice):
+        watcher.dice(now.dice)
+    if now.stage != "training":
+        if now.done is not None and now.total is not None:
+            watcher.part(now.done, now.total)
+    elif now.step and now.steps and (before is None or before.step != now.step):
+        loss = math.nan if now.loss is None else now.loss
+        watcher.step(now.step, now.steps, loss, now.waiting or 0.0)
+
+
 class Rounds:
     """Which rounds of seeds are complete: those whose trials have all ended.
 
@@ -143,6 +186,7 @@ class Rounds:
         for trial in trials:
             self._left.setdefault(trial.spec.seed, set()).add(trial.folder)
         self._over: list[int] = []
+        self._so_far: SoFar | None = None
 
     def ended(self, trial: TrialFolder) -> tuple[str, ...]:
         """What the ranking says so far, once a round of several is over; nothing after the last."""
@@ -153,18 +197,18 @@ class Rounds:
         self._over.append(trial.spec.seed)
         if len(self._over) == len(self._left):
             return ()  # the report is next
-        return ranking_so_far(trial.folder.parents[1], self._over)
+        return self._standing(trial.folder.parents[1])
 
+    def _standing(self, out: Path) -> tuple[str, ...]:
+        """What the trials of the seeds that are over alone say."""
+        from inflate_zoo.bench.report.so_far import SoFar
+        from inflate_zoo.errors import InflateZooError
 
-def ranking_so_far(out: Path, seeds: Sequence[int]) -> tuple[str, ...]:
-    """What the trials of these seeds alone say."""
-    from inflate_zoo.bench.report.answers import so_far
-    from inflate_zoo.errors import InflateZooError
-
-    try:
-        return so_far([out], seeds)
-    except InflateZooError:  # no record yet: all failed
-        return ()
+        self._so_far = self._so_far or SoFar([out])
+        try:
+            return self._so_far.after(self._over)
+        except InflateZooError:  # no record yet: all failed
+            return ()
 
 
 class _Bar:
@@ -245,10 +289,14 @@ class _Lines:
 
 
 @contextmanager
-def board() -> Iterator[Board]:
-    """Show what happens in the block."""
+def board(*, ranked: bool = True) -> Iterator[Board]:
+    """Show what happens in the block.
+
+    Args:
+        ranked: Whether rounds of seeds that are over say how the ranking stands.
+    """
     if not sys.stderr.isatty():
-        yield Board(None)
+        yield Board(None, ranked=ranked)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -263,4 +311,4 @@ def board() -> Iterator[Board]:
     console = Console(stderr=True)
     # Rich would send what is printed for stdout to its own console, stderr.
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bars:
-        yield Board(bars)
+        yield Board(bars, ranked=ranked)

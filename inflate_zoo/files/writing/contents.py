@@ -84,7 +84,12 @@ def _pieces(tensor: Tensor) -> Iterator[memoryview]:
 
 
 def replace_tensors(
-    path: Path, tensors: Mapping[str, Tensor], state: str, *, durable: bool = False
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    state: str,
+    *,
+    durable: bool = False,
+    guard: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a safetensors file with a text, its metadata entry `state`, atomically.
 
@@ -93,6 +98,7 @@ def replace_tensors(
         tensors: By name, on any device.
         state: The text.
         durable: Wait until it is on the disk.
+        guard: Called once all is written, before it takes its place; may raise instead.
 
     Raises:
         WriteError: It cannot be written.
@@ -108,3 +114,4 @@ def replace_tensors(
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         with parsing(told):
             save_file(whole, temporary, metadata={"state": state})
+        guard()

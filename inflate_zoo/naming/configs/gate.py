@@ -47,7 +47,7 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "always_partition": rules.UNSET,
         "strict_img_size": rules.FLAG,
         "init_values": rules.number(0, 1e6),
-        "pos_embed": rules.word("", "none", "learn"),
+        "pos_embed": rules.word("", "none", "learn", "learned"),
         "reg_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "norm_layer": rules.word("layernorm"),
         "act_layer": rules.word("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swish"),
@@ -64,8 +64,17 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "swiglu_align_to": rules.whole(0, rules.MOST_WIDTH),
         "num_reg_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "rope_type": rules.word("cat", "dinov3"),
+        **_known("use_abs_pos use_rel_pos", rules.FLAG),
+        "use_rope": rules.UNSET,
+        "global_attn_indexes": rules.INDICES,
+        "neck_chans": rules.WIDTH,
+        "head_hidden_size": rules.NULL,
         "rope_temperature": rules.number(1, 1e6),
         "ref_feat_shape": rules.PIXELS,
+        "pos_embed_grid_size": rules.PIXELS,
+        "pos_embed_interp_mode": rules.word("bicubic", "bilinear"),
+        **_known("pos_embed_ar_preserving pos_embed_antialias", rules.FLAG),
+        "pos_embed_align_corners": rules.FLAG,
     }
 )
 # Training only: of no effect on an encoder whose weights are given.
@@ -136,12 +145,13 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "num_channels": rules.whole(1, rules.MOST_CHANNELS),
         "image_size": rules.PIXELS,
         "patch_size": rules.PIXELS,
-        "layer_norm_eps": rules.EPSILON,
+        **_known("layer_norm_eps rms_norm_eps", rules.EPSILON),
         "hidden_act": rules.word(*sorted(ACTIVATION_NAMES)),
         "mlp_ratio": rules.RATIO,
         "num_register_tokens": rules.whole(0, rules.MOST_REGISTERS),
+        "n_cls_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "layer_scale_init_value": rules.number(0, 1e6),
-        **_known("qkv_bias use_swiglu_ffn use_mean_pooling", rules.FLAG),
+        **_known("qkv_bias use_swiglu_ffn use_mean_pooling is_native", rules.FLAG),
         **_known("use_relative_position_bias use_shared_relative_position_bias", rules.FLAG),
         "use_absolute_position_embeddings": rules.FLAG,
         "rope_theta": rules.number(1, 1e6),
@@ -152,6 +162,14 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "window_size": rules.whole(1, rules.MOST_WINDOW),
         "pretrained_window_sizes": rules.TRAINED,
         "use_absolute_embeddings": rules.UNSET,
+        "num_patches": rules.whole(1, rules.MOST_WIDTH),
+        "max_img_size": rules.whole(1, rules.MOST_PIXELS),
+        **_known("num_cls_tokens num_registers", rules.whole(0, rules.MOST_REGISTERS)),
+        **_known("norm_mean norm_std", rules.PER_CHANNEL),
+        "output_channels": rules.WIDTH,
+        **_known("use_abs_pos use_rel_pos", rules.FLAG),
+        "global_attn_indexes": rules.INDICES,
+        "mlp_dim": rules.or_null(rules.WIDTH),
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -166,18 +184,22 @@ _AROUND: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("decoder_hidden_size decoder_intermediate_size", rules.WIDTH),
         "decoder_num_hidden_layers": rules.whole(0, rules.MOST_BLOCKS),
         "decoder_num_attention_heads": rules.whole(1, rules.MOST_HEADS),
-        **_known("mask_ratio norm_pix_loss vision_use_head use_mask_token apply_layernorm"),
-        **_known("reshape_hidden_states out_features out_indices stage_names"),
+        **_known("mask_ratio norm_pix_loss vision_use_head use_head use_mask_token"),
+        **_known("apply_layernorm reshape_hidden_states out_features out_indices stage_names"),
         **_known("interpolate_antialias interpolate_offset semantic_loss_ignore_index"),
-        **_known("logit_scale_init_value logit_bias_init_value vocab_size"),
+        **_known("logit_scale_init_value logit_bias_init_value max_logit_scale vocab_size"),
         **_known("pool_scales use_auxiliary_head auxiliary_loss_weight auxiliary_channels"),
         **_known("auxiliary_num_convs auxiliary_concat_input add_fpn segmentation_indices"),
-        **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale"),
+        **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale num_pos_feats scale"),
+        **_known("image_text_hidden_size label_smoothing"),
+        **_known("summary_idxs patch_dim video_patch_dim video_temporal_patch_size"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")
 _TOWERS = _known(
-    "vision_config text_config vision_config_dict text_config_dict", rules.or_null(rules.OBJECT)
+    "vision_config text_config vision_config_dict text_config_dict prompt_encoder_config "
+    "mask_decoder_config",
+    rules.or_null(rules.OBJECT),
 )
 _TIMM_TOP: Mapping[str, rules.Rule] = MappingProxyType(
     {
@@ -197,7 +219,7 @@ _OPEN_CLIP_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "image_size": rules.or_null(rules.PIXELS),
     }
 )
-# Of the projection, for training, or of OpenCLIP's own tower, which timm's name overrides.
+# Of the projection, for training, or of a tower of OpenCLIP's own, which timm's name overrides.
 _OPEN_CLIP_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
     {
         **_known("timm_model_pretrained timm_proj_bias timm_drop timm_drop_path patch_dropout"),
@@ -208,11 +230,36 @@ _OPEN_CLIP_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("scale_heads scale_attn_inner scale_attn scale_fc"),
     }
 )
+# What a tower of OpenCLIP's own takes of the same fields; no family has what is to be unset.
+_OPEN_CLIP_OWN: Mapping[str, rules.Rule] = MappingProxyType(
+    {
+        "layers": rules.whole(1, rules.MOST_BLOCKS),
+        **_known("width head_width", rules.WIDTH),
+        **_known("patch_size image_size", rules.PIXELS),
+        "mlp_ratio": rules.RATIO,
+        "ls_init_value": rules.or_null(rules.number(0, 1e6)),
+        "pool_type": rules.word("tok", "avg"),
+        **_known("no_ln_pre global_average_pool final_ln_after_pool", rules.FLAG),
+    }
+)
+_OPEN_CLIP_OWN_LEFT_OUT: Mapping[str, rules.Rule] = MappingProxyType(
+    {
+        **_known("timm_model_name timm_model_pretrained timm_pool timm_proj timm_proj_bias"),
+        **_known("timm_drop timm_drop_path patch_dropout output_tokens n_queries"),
+        **_known("attn_pooler_queries attn_pooler_heads"),
+        "pos_embed_type": rules.word("learnable", "sin_cos_2d"),  # both stand in the file
+        **_known("attentional_pool input_patchnorm qk_norm scaled_cosine_attn", rules.UNSET),
+        **_known("scale_heads scale_attn_inner scale_attn scale_fc", rules.UNSET),
+        "block_type": rules.or_null(rules.word("default")),
+        **_known("act_kwargs norm_kwargs", rules.NULL),
+    }
+)
 _OPEN_CLIP_AROUND: Mapping[str, rules.Rule] = MappingProxyType(
     {
         **_known("vision_cfg text_cfg", rules.OBJECT),
         "multimodal_cfg": rules.or_null(rules.OBJECT),
-        **_known("embed_dim custom_text quick_gelu init_logit_scale init_logit_bias pad_id"),
+        "quick_gelu": rules.or_null(rules.FLAG),
+        **_known("embed_dim custom_text init_logit_scale init_logit_bias pad_id"),
         **_known("nonscalar_logit_scale cast_dtype output_dict"),
     }
 )
@@ -271,13 +318,14 @@ def transformers_fields(config: Fields, part: Fields, section: str) -> dict[str,
 
 
 def open_clip_fields(config: Fields) -> dict[str, Any]:
-    """What of an OpenCLIP config says which timm network its image tower is.
+    """What of an OpenCLIP config says what its image tower is, timm's or one of OpenCLIP's own.
 
     Args:
         config: open_clip_config.json, of which `model_cfg.vision_cfg` is there.
 
     Returns:
-        The fields of its image tower that shape an encoder.
+        The fields of its image tower that shape an encoder; `quick_gelu` among them where that is
+        OpenCLIP's own.
 
     Raises:
         ConfigError: A field is unknown, of the wrong type or out of its range.
@@ -288,7 +336,10 @@ def open_clip_fields(config: Fields) -> dict[str, Any]:
     _admit("model_cfg.", model, {}, _OPEN_CLIP_AROUND, file)
     _admit("preprocess_cfg.", fed, {}, _OPEN_CLIP_FED, file)
     section, vision = "model_cfg.vision_cfg.", model["vision_cfg"]
-    return _admit(section, vision, _OPEN_CLIP_ADMITTED, _OPEN_CLIP_LEFT_OUT, file)
+    if vision.get("timm_model_name"):
+        return _admit(section, vision, _OPEN_CLIP_ADMITTED, _OPEN_CLIP_LEFT_OUT, file)
+    fields = _admit(section, vision, _OPEN_CLIP_OWN, _OPEN_CLIP_OWN_LEFT_OUT, file)
+    return {**fields, "quick_gelu": model.get("quick_gelu") is True}
 
 
 def correct(file: str) -> str:

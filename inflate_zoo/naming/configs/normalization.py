@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -70,6 +70,7 @@ class Feeding:
         origin: Where it stands, for people.
         processor: What feeds the original so; `None` where no library does.
         notes: What a user should know, one sentence each.
+        conditioned: Whether the network itself does the last part of it, after its processor.
     """
 
     normalization: Normalization
@@ -77,6 +78,7 @@ class Feeding:
     origin: str
     processor: Processor | None = None
     notes: tuple[str, ...] = ()
+    conditioned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ PROCESSORS: Mapping[str, _Defaults] = MappingProxyType(
         "DINOv3ViTImageProcessor": _Defaults(*_IMAGENET),
         "DeiTImageProcessor": _Defaults(*_HALF),
         "LevitImageProcessor": _Defaults(*_IMAGENET),
+        "Siglip2ImageProcessor": _Defaults(*_HALF),
+        "SamImageProcessor": _Defaults(*_IMAGENET),
         "SiglipImageProcessor": _Defaults(*_HALF),
         "ViTImageProcessor": _Defaults(*_HALF),
         "VivitImageProcessor": _Defaults(*_HALF, 1 / 127.5, "offset", shifted=True),
@@ -233,6 +237,44 @@ def from_open_clip(cfg: Mapping[str, Any]) -> Feeding:
     origin = label if len(said) == 2 else f"{label}, else OpenCLIP's default"
     built = Processor("timm", "transforms", {"mean": mean, "std": std})
     return Feeding(normalization, "stated", origin, built)
+
+
+def conditioned(
+    fed: Feeding | None,
+    fields: Mapping[str, Any],
+    names: tuple[str, str],
+    usual: Normalization,
+    processor: str | None,
+) -> Feeding:
+    """What a network that normalises its input itself makes of intensities in [0, 1].
+
+    Args:
+        fed: What its processor does before; `None` where nobody says: it rescales alone.
+        fields: The config, of which
+        names: are the fields of mean and std.
+        usual: What they are where they are left out.
+        processor: Class of transformers that feeds such networks.
+
+    Raises:
+        ConfigError: They are malformed.
+    """
+    found = Preprocessor("config.json", "", fields)
+    own = [_values(found, n, usual.mean if n == names[0] else usual.std) for n in names]
+    label = f"config.json: {names[0]} and {names[1]}"
+    if fed is None:
+        alone = Processor("transformers", processor or "", {"do_normalize": False})
+        fed = Feeding(Normalization(mean=(0.0,), std=(1.0,)), "stated", "", alone)
+    channels = max(len(own[0]), len(own[1]), len(fed.normalization.mean))
+    outer = for_channels(fed.normalization, channels)
+    try:
+        inner = for_channels(Normalization(mean=own[0], std=own[1]), channels)
+    except ValidationError as error:
+        raise _out_of_range("config.json: ", error) from error
+    mean = (m + s * n for m, s, n in zip(outer.mean, outer.std, inner.mean, strict=True))
+    std = (s * d for s, d in zip(outer.std, inner.std, strict=True))
+    total = Normalization(mean=tuple(mean), std=tuple(std))
+    origin = f"{fed.origin}, then {label}" if fed.origin else label
+    return replace(fed, normalization=total, origin=origin, basis="stated", conditioned=True)
 
 
 def given(mean: Sequence[float] | None, std: Sequence[float] | None) -> Normalization | None:

@@ -1,8 +1,10 @@
-"""What open_clip_config.json says of an image tower that is timm's: which one, and how it is fed.
+"""What open_clip_config.json says of an image tower: which network it is, and how it is fed.
 
-OpenCLIP builds such a tower by the architecture's name alone. Where a projection of its own
-follows, the tower is built as timm has it and its pooling is changed afterwards, so that its norms
-stay where they were; else the pooling is an argument of the architecture, which moves them.
+Most towers are timm's, named by an architecture, which is all that OpenCLIP builds them by. Where a
+projection of its own follows, the tower is built as timm has it and its pooling is changed
+afterwards, so that its norms stay where they were; else the pooling is an argument of the
+architecture, which moves them. The others are OpenCLIP's own transformer, as OpenAI published it:
+timm's plain one in other words, but for the activation, of which the config alone tells.
 """
 
 from __future__ import annotations
@@ -16,16 +18,16 @@ from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelEr
 from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.from_config import Statement
 from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
-from inflate_zoo.naming.configs.timm_models import describe_timm, timm_arguments
+from inflate_zoo.naming.configs.timm_models import describe_timm, network_of, timm_arguments
 from inflate_zoo.naming.definition import Family
 
 OPEN_CLIP_FILE = Statement(OPEN_CLIP_CONFIG, "take both files from the same repo and revision")
-_SECTION = "model_cfg.vision_cfg"
+SECTION = "model_cfg.vision_cfg"
 _PROJECTIONS = ("linear", "mlp")
 
 
 @dataclass(frozen=True, slots=True)
-class OpenClip:
+class TimmTower:
     """A timm image tower as OpenCLIP's config states it.
 
     Attributes:
@@ -43,6 +45,22 @@ class OpenClip:
     preprocess: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class OwnTower:
+    """An image tower of OpenCLIP's own, as its config states it.
+
+    Attributes:
+        described: What timm would say of the same network.
+        preprocess: How pictures are fed: the fields of preprocess_cfg.
+    """
+
+    described: Mapping[str, Any]
+    preprocess: Mapping[str, Any]
+
+
+OpenClip = TimmTower | OwnTower
+
+
 def is_needed(config: Mapping[str, Any] | None) -> bool:
     """Whether config.json leaves open what the source is."""
     stated = config or {}
@@ -50,29 +68,35 @@ def is_needed(config: Mapping[str, Any] | None) -> bool:
 
 
 def read_tower(config: Mapping[str, Any]) -> OpenClip | None:
-    """The timm image tower that an OpenCLIP config states.
+    """The image tower that an OpenCLIP config states.
 
     Args:
         config: Content of open_clip_config.json.
 
     Returns:
-        `None` where the image tower is OpenCLIP's own.
+        `None` where it states none.
 
     Raises:
         ConfigError: A field is unknown, of the wrong type or out of its range.
+        UnsupportedModelError: It is another network than the plain transformer.
     """
-    vision = _object(
-        "model_cfg.vision_cfg", _object("model_cfg", config.get("model_cfg")).get("vision_cfg")
-    )
-    if not vision.get("timm_model_name"):
+    stated = _object("model_cfg", config.get("model_cfg")).get("vision_cfg")
+    if stated is None:
         return None
+    vision = _object(SECTION, stated)
+    of_timm = bool(vision.get("timm_model_name"))
+    if not of_timm:
+        _require_transformer(vision)
     fields = gate.open_clip_fields(config)
-    return OpenClip(
+    preprocess = config.get("preprocess_cfg") or {}
+    if not of_timm:
+        return OwnTower(_described(fields), preprocess)
+    return TimmTower(
         architecture=fields["timm_model_name"].removeprefix("timm/"),
         pool=fields.get("timm_pool", "avg"),
         projected=fields.get("timm_proj", "linear") in _PROJECTIONS,
         image_size=fields.get("image_size"),
-        preprocess=config.get("preprocess_cfg") or {},
+        preprocess=preprocess,
     )
 
 
@@ -87,7 +111,67 @@ def _object(path: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def timm_tower(family: Family, tower: OpenClip) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _require_transformer(vision: Mapping[str, Any]) -> None:
+    """Refuse OpenCLIP's other networks by what they are.
+
+    Raises:
+        UnsupportedModelError: Names the field that tells.
+    """
+    mean_first = vision.get("final_ln_after_pool") and (
+        vision.get("pool_type") == "avg" or vision.get("global_average_pool")
+    )
+    others = {
+        "layers": (isinstance(vision.get("layers"), list | tuple), "a CNN (CLIP's ResNet)"),
+        "attentional_pool": (vision.get("attentional_pool"), "CoCa's, pooled by attention"),
+        "final_ln_after_pool": (mean_first, "normed after the mean of its tokens (CLIPA)"),
+    }
+    for field, (stated, what) in others.items():
+        if stated:
+            raise UnsupportedModelError(
+                f"the image tower is {what}, not yet supported",
+                details=[f"{OPEN_CLIP_CONFIG}: {SECTION}.{field}"],
+                hint="nearest supported: open_clip; 'inflate-zoo families' lists all with examples",
+            )
+
+
+def _described(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenCLIP's own tower in the words that timm has for it, with OpenCLIP's defaults.
+
+    Raises:
+        ConfigError: The width is no multiple of that of a head.
+    """
+    width, head_width = fields.get("width", 768), fields.get("head_width", 64)
+    if width % head_width:
+        raise ConfigError(
+            f"{OPEN_CLIP_CONFIG}: {SECTION}.width {width} is no multiple of head_width "
+            f"{head_width}",
+            hint=gate.correct(OPEN_CLIP_CONFIG),
+        )
+    mean = fields.get("global_average_pool") or fields.get("pool_type") == "avg"
+    return {
+        "embed_dim": width,
+        "depth": fields.get("layers", 12),
+        "num_heads": width // head_width,
+        "in_chans": 3,
+        "patch_size": fields.get("patch_size", 16),
+        "img_size": fields.get("image_size", 224),
+        "mlp": "mlp",
+        "mlp_dim": int(width * fields.get("mlp_ratio", 4.0)),
+        "activation": "quick_gelu" if fields["quick_gelu"] else "gelu",
+        "norm_eps": 1e-5,
+        "qkv_bias": True,
+        "layer_scale": fields.get("ls_init_value") is not None,
+        "class_token": True,
+        "distillation_token": False,
+        "reg_tokens": 0,
+        "position_prefix": 1,
+        "pre_norm": not fields.get("no_ln_pre", False),
+        "final_norm": "tokens",
+        "pool": "mean" if mean else "cls",
+    }
+
+
+def timm_tower(family: Family, tower: TimmTower) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The timm model that a tower is.
 
     Args:
@@ -107,8 +191,9 @@ def timm_tower(family: Family, tower: OpenClip) -> tuple[str, dict[str, Any], di
         if tower.image_size is not None:
             arguments["img_size"] = tower.image_size
         if tower.pool and tower.projected:
-            kept = describe_timm(family, arch, {})["final_norm"] == "pooled"
-            arguments |= {"global_pool": tower.pool, "fc_norm": kept}
+            arguments["global_pool"] = tower.pool
+            if norm := network_of(family).pooled_norm:
+                arguments[norm] = describe_timm(family, arch, {})["final_norm"] == "pooled"
         elif tower.pool is not None and not tower.projected:
             arguments["global_pool"] = tower.pool
         return arch, arguments, describe_timm(family, arch, arguments)
@@ -120,11 +205,11 @@ def _naming_the_file() -> Iterator[None]:
     try:
         yield
     except (UnknownNameError, UnsupportedModelError) as error:
-        told = f"named by {OPEN_CLIP_CONFIG}: {_SECTION}.timm_model_name"
+        told = f"named by {OPEN_CLIP_CONFIG}: {SECTION}.timm_model_name"
         error.details = (*error.details, told)
         raise
     except ConfigError as error:
         raise ConfigError(
-            f"{OPEN_CLIP_CONFIG}: {_SECTION}: {error.message}",
+            f"{OPEN_CLIP_CONFIG}: {SECTION}: {error.message}",
             hint=gate.correct(OPEN_CLIP_CONFIG),
         ) from error

@@ -97,6 +97,12 @@ def each_of(most: int) -> Rule:
     )
 
 
+def _is_indices(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) > MOST_BLOCKS:
+        return False
+    return all(map(whole(0, MOST_BLOCKS).holds, value))
+
+
 def or_null(rule: Rule) -> Rule:
     """What a rule admits, or null."""
     return Rule(f"{rule.expected}, or null", lambda value: value is None or rule.holds(value))
@@ -129,6 +135,15 @@ SIDES = Rule(
         ),
     ),
 )
+PER_CHANNEL = Rule(
+    f"a list of at most {MOST_CHANNELS:,} numbers",
+    lambda value: (
+        isinstance(value, list | tuple)
+        and 1 <= len(value) <= MOST_CHANNELS
+        and all(map(number(-1e6, 1e6).holds, value))
+    ),
+)
+INDICES = Rule(f"a list of at most {MOST_BLOCKS:,} block indices", _is_indices)
 UNSET = Rule("false or absent", lambda value: value is False or value is None)
 LABELS = whole(0, MOST_LABELS)
 SHARE = number(0, 1)  # of activations dropped in training

@@ -76,4 +76,4 @@ def _finetuned(matching: Matching) -> dict[str, Any]:
     return changed
 
 
-BEIT = TimmNetwork({}, _describe, _finetuned, NEAREST)
+BEIT = TimmNetwork({}, _describe, _finetuned, NEAREST, "use_fc_norm")

@@ -134,4 +134,4 @@ def _finetuned(matching: Matching) -> dict[str, Any]:
     return {"use_fc_norm": False} if "norm.weight" in matching.kept else {}
 
 
-EVA = TimmNetwork({}, _describe, _finetuned, NEAREST)
+EVA = TimmNetwork({}, _describe, _finetuned, NEAREST, "use_fc_norm")

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
 from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.naming.configs import gate
+from inflate_zoo.naming.configs.timm_aimv2 import AIMV2
 from inflate_zoo.naming.configs.timm_beit import BEIT
 from inflate_zoo.naming.configs.timm_eva import EVA
+from inflate_zoo.naming.configs.timm_naflex import NAFLEX
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
+from inflate_zoo.naming.configs.timm_sam import SAM
 from inflate_zoo.naming.configs.timm_swin import SWIN, SWINV2
 from inflate_zoo.naming.configs.timm_vit import VIT
 
@@ -20,14 +23,18 @@ if TYPE_CHECKING:
     from inflate_zoo.naming.definition import Family
     from inflate_zoo.naming.patterns import Matching
 
-# By what a definition's `reference` names.
-TIMM_NETWORKS: Mapping[str, TimmNetwork] = MappingProxyType(
+# By what a definition's `network` and `reference` name.
+TIMM_NETWORKS: Mapping[tuple[str, str], TimmNetwork] = MappingProxyType(
     {
-        "VisionTransformer": VIT,
-        "Beit": BEIT,
-        "Eva": EVA,
-        "SwinTransformer": SWIN,
-        "SwinTransformerV2": SWINV2,
+        ("vit", "VisionTransformer"): VIT,
+        ("vit", "NaFlexVit"): NAFLEX,
+        ("aimv2", "VisionTransformer"): AIMV2,
+        ("beit", "Beit"): BEIT,
+        ("dinov3", "Eva"): EVA,
+        ("eva02", "Eva"): EVA,
+        ("swin", "SwinTransformer"): SWIN,
+        ("swinv2", "SwinTransformerV2"): SWINV2,
+        ("sam", "VisionTransformerSAM"): SAM,
     }
 )
 _LONGEST_NAME = 200  # characters
@@ -53,7 +60,7 @@ def timm_arguments(
         raise UnsupportedModelError(
             f"'{base}' is of timm's {model_entrypoint(base).__module__.rpartition('.')[2]}, "
             f"not a plain {family.reference}",
-            hint=TIMM_NETWORKS[family.reference].nearest,
+            hint=network_of(family).nearest,
         )
     return base, gate.timm_arguments(config)
 
@@ -78,7 +85,7 @@ def create_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> Any:
             hint="correct model_args in config.json, or name another --arch",
         )
 
-    building = TIMM_NETWORKS[family.reference].building
+    building = network_of(family).building
     with parsing(refused), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return timm.create_model(arch, pretrained=False, **building, **arguments)
@@ -102,13 +109,18 @@ def describe_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> di
     # All blocks are alike, and a thousand take nine seconds: one stands for as many as are stated.
     one = {"depth": 1} if "depth" in arguments else {}
     model = create_timm(family, arch, {**arguments, **one})
-    described = TIMM_NETWORKS[family.reference].describe(arch, model)
+    described = network_of(family).describe(arch, model)
     return {**described, "depth": arguments["depth"]} if one else described
 
 
 def finetuned(family: Family, matching: Matching) -> dict[str, Any]:
     """What the names in a file say that fine-tuning changed of a bare architecture."""
-    return TIMM_NETWORKS[family.reference].finetuned(matching)
+    return network_of(family).finetuned(matching)
+
+
+def network_of(family: Family) -> TimmNetwork:
+    """How timm's network of a family is described and built."""
+    return TIMM_NETWORKS[family.network, family.reference]
 
 
 def _known(family: Family) -> list[str]:

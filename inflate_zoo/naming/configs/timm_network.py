@@ -26,12 +26,15 @@ class TimmNetwork:
         finetuned: What the names in a file say that fine-tuning changed of a bare architecture, as
             arguments of `timm.create_model`.
         nearest: What to do instead with an architecture that is refused.
+        pooled_norm: The argument that puts the last norm behind the pooling; empty where it stays
+            on the tokens.
     """
 
     building: Mapping[str, Any]
     describe: Callable[[str, Any], dict[str, Any]]
     finetuned: Callable[[Matching], dict[str, Any]]
     nearest: str
+    pooled_norm: str = ""
 
 
 def require_class(

@@ -104,4 +104,4 @@ def _finetuned(matching: Matching) -> dict[str, Any]:
     return {"global_pool": "avg", "fc_norm": True} if pooled else {}
 
 
-VIT = TimmNetwork({"weight_init": "skip"}, _describe, _finetuned, NEAREST)
+VIT = TimmNetwork({"weight_init": "skip"}, _describe, _finetuned, NEAREST, "fc_norm")

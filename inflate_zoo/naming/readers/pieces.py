@@ -15,6 +15,11 @@ from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_o
 from inflate_zoo.networks.base import Form2D
 from inflate_zoo.texts import problems_of
 
+_STEMS = {
+    2: "a 2D stem has shape [out, in, height, width]; is this a 3D or a 1D model?",
+    3: "a 3D stem has shape [out, in, depth, height, width]; is this a 2D model?",
+}
+
 
 def teller(family: Family, matching: Matching, target: str) -> str:
     """The words for what tells whether a piece is there, by our name of one of its tensors."""
@@ -71,7 +76,7 @@ def require_core(
         if rank and len(header[name].shape) != rank:
             raise AccountingError(
                 f"'{name}' has an unexpected shape: {header[name]}",
-                hint="a 2D stem has shape [out, in, height, width]; is this a 3D or a 1D model?",
+                hint=_STEMS[family.dimensions],
             )
     return found
 

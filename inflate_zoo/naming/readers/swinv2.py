@@ -1,9 +1,11 @@
 """What a header and a config say of a SwinV2."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
@@ -32,8 +34,8 @@ from inflate_zoo.naming.readers.staged import (
 )
 from inflate_zoo.networks.swinv2.config import SwinV2Form
 
-_SCALE = "attn.logit_scale"
-_SAID = ("norm_eps", "outer_eps", "clipping", "padding", "activation", "image_size")
+_SCALE, _INDEX = "attn.logit_scale", "attn.relative_position_index"
+_SAID = ("norm_eps", "outer_eps", "clipping", "padding", "activation")
 _CORE = {"patch_embed.weight": 4, f"stages.0.blocks.0.{_SCALE}": 3}
 
 
@@ -58,29 +60,57 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
         "qv_bias": f"{first}.attn.q_bias" in matching.kept,
         "stem_bias": "patch_embed.bias" in matching.kept,
     }
+    scales = [matching.kept[f"stages.{s}.blocks.0.{_SCALE}"][0] for s in range(len(depths))]
+    indices = [f"{name.removesuffix(_SCALE)}{_INDEX}" for name in scales]
+    shapes = [header[name].shape if name in header else () for name in indices]
+    values["tokens"] = tuple(shape[0] if shape else 0 for shape in shapes)
     told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
     told_by["num_heads"] = f"'{scale}' and its like say"
-    return FromHeader(values, told_by)
+    return FromHeader(values, told_by, indices[0])
 
 
 def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> SwinV2Form:
     """Facts and claims together.
 
     Raises:
-        ConfigError: They make no network.
+        ConfigError: They make no network, or nothing tells the windows.
     """
-    known, claimed = facts.values, claims.values["windows"]
-    stages, image = len(known["depths"]), claims.values["image_size"]
-    if isinstance(claimed, int):  # transformers' windows, which follow the height of the grid
+    known = {name: value for name, value in facts.values.items() if name != "tokens"}
+    stages, claimed = len(known["depths"]), claims.values.get("windows")
+    image: Any = claims.values.get("image_size")
+    if claimed is None:
+        claimed = _indexed_windows(facts)
+    elif isinstance(claimed, int):  # transformers' windows, which follow the height of the grid
         grids = [image[0] // known["patch_size"][0] // 2**stage for stage in range(stages)]
         claimed = tuple((min(claimed, grid),) * 2 for grid in grids)
+    stride = [side * 2 ** (stages - 1) for side in known["patch_size"]]
+    # Of all published ones the last stage is one window.
+    native = tuple(side * step for side, step in zip(claimed[-1], stride, strict=True))
     with building("SwinV2", statement):
         return SwinV2Form(
             **known,
             **{name: claims.values[name] for name in _SAID},
+            image_size=image or native,
             windows=claimed,
             pretrained_windows=claims.values["pretrained_windows"][:stages],
         )
+
+
+def _indexed_windows(facts: FromHeader) -> tuple[tuple[int, int], ...]:
+    """The windows of the indices of positions, taken for square as all published ones are.
+
+    Raises:
+        ConfigError: An index is missing, or is that of no square window.
+    """
+    tokens = facts.values["tokens"]
+    sides = [math.isqrt(count) for count in tokens]
+    if 0 in sides or [side**2 for side in sides] != list(tokens):
+        raise ConfigError(
+            f"nothing tells the windows: '{facts.table}' or its like of another stage is missing, "
+            "or that of no square window",
+            hint="take the file as it was published, with the indices of positions in it",
+        )
+    return tuple((side, side) for side in sides)
 
 
 FIELDS: Mapping[str, FieldType] = MappingProxyType(
@@ -104,7 +134,7 @@ FIELDS: Mapping[str, FieldType] = MappingProxyType(
 )
 SWINV2 = Reader(
     fields=FIELDS,
-    required=(*_SAID, "windows", "pretrained_windows"),
+    required=(*_SAID, "pretrained_windows"),
     rules=MappingProxyType({"mlp_dims": ConfigRule(mlp_dims, "embed_dim * mlp_ratio, as widths,")}),
     width="embed_dim",
     gather=gather,

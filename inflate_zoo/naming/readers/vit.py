@@ -39,9 +39,12 @@ from inflate_zoo.naming.readers.pieces import (
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
-from inflate_zoo.networks.vit.config import VitForm
+from inflate_zoo.networks.vit.config import CroppedForm, VitForm
 
 _CORE = {"patch_embed.weight": 4, "pos_embed": 0, "blocks.0.mlp.fc1.weight": 2}
+# The same where the stem is a matrix over patches.
+_LINEAR = {**_CORE, "patch_embed.weight": 2}
+_NAME_IT = "name the architecture: --arch NAME"
 
 
 def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
@@ -51,8 +54,9 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
         AccountingError: A tensor without which nothing can be said is missing or misshapen, or a
             whole block is missing.
     """
-    stem, table, fc1 = require_core(family, matching, header, _CORE)
-    dim, in_channels, *patch = header[stem].shape
+    core = _LINEAR if family.linear_stem else _CORE
+    stem, table, fc1 = require_core(family, matching, header, core)
+    dim = header[stem].shape[0]
     indices = block_numbers(family, matching)
     registers = matching.kept.get("reg_token", (None,))[0]
 
@@ -60,8 +64,7 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
     pooled = "pooled" if piece("fc_norm.{wb}") else "none"
     values: dict[str, Any] = {
         "embed_dim": dim,
-        "in_channels": in_channels,
-        "patch_size": tuple(patch),
+        **_told_by_stem(family, header[stem].shape),
         "depth": len(indices),
         "hidden": header[fc1].shape[0],
         "qkv_bias": piece("blocks.{}.attn.qkv.bias"),
@@ -73,6 +76,8 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
         "pre_norm": piece("norm_pre.{wb}"),
         "final_norm": "tokens" if piece("norm.{wb}") else pooled,
     }
+    if len(header[table].shape) == 4:  # a plane of its own
+        values["plane"] = header[table].shape[1:3]
     last = len(indices) - 1
     telling = {
         "depth": f"blocks.{last}.norm1.weight",
@@ -84,10 +89,18 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
         "pre_norm": "norm_pre.weight",
         "final_norm": "fc_norm.weight" if pooled == "pooled" else "norm.weight",
     }
-    told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
+    told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size", "columns"), f"'{stem}' says")
     told_by["mlp_dim"] = f"'{fc1}' says"
+    told_by["position_rows"] = f"'{table}' says"
     told_by |= {f: teller(family, matching, target) for f, target in telling.items()}
     return FromHeader(values, told_by, table, math.prod(header[table].shape[:-1]))
+
+
+def _told_by_stem(family: Family, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What a stem tells: a matrix only how many values a patch has in all channels."""
+    if family.linear_stem:
+        return {"columns": shape[1]}
+    return {"in_channels": shape[1], "patch_size": shape[2:]}
 
 
 def _rows(shape: tuple[int, ...]) -> int:
@@ -100,15 +113,21 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
     Raises:
         ConfigError: They make no network, e.g. a pooling without its token.
     """
-    known = {key: value for key, value in facts.values.items() if key != "hidden"}
+    known = {key: facts.values[key] for key in facts.values.keys() & VitForm.model_fields.keys()}
+    known |= _patches(facts, claims, statement)
     mlp = claims.values.get("mlp", "mlp")
     pool = claims.values["pool"]
     if pool == "cls" and not known["cls_token"]:
         pool = "mean"
-    grid, prefix = _grid(facts, claims, statement)
+    grid, prefix = _grid(facts, claims, known["patch_size"], statement)
+    kind: type[VitForm] = VitForm
+    own: dict[str, Any] = {}
+    if "table_size" in claims.values:
+        kind, own = CroppedForm, {"image_grid": _tokens(claims.values["image_size"], known)}
     with building("vision transformer", statement):
-        return VitForm(
+        return kind(
             **known,
+            **own,
             mlp=mlp,
             mlp_dim=facts.values["hidden"] // (2 if mlp == "swiglu" else 1),
             num_heads=claims.values["num_heads"],
@@ -116,12 +135,42 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
             norm_eps=claims.values["norm_eps"],
             position_grid=grid,
             position_prefix=prefix,
+            position_resizing=claims.values.get("position_resizing", "bicubic"),
             pool=pool,
         )
 
 
+def _tokens(image: tuple[int, int], known: Mapping[str, Any]) -> tuple[int, int]:
+    """Grid of the tokens of an image."""
+    patch = known["patch_size"]
+    return (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+
+
+def _patches(facts: FromHeader, claims: FromConfig, statement: Statement) -> dict[str, Any]:
+    """Channels and sides of a patch, where the stem does not tell them.
+
+    Raises:
+        ConfigError: Those claimed make patches of another size.
+    """
+    if "columns" not in facts.values:
+        return {}
+    channels, patch = claims.values["in_channels"], claims.values["patch_size"]
+    columns, size = facts.values["columns"], channels * math.prod(patch)
+    if columns != size:
+        labels = claims.labels
+        raise ConfigError(
+            f"{statement.name} and the tensors disagree",
+            details=[
+                f"{labels['patch_size']} is {plain(patch)} and {labels['in_channels']} {channels}: "
+                f"{size} values in a patch, {facts.told_by['columns']} {columns}"
+            ],
+            hint=statement.hint,
+        )
+    return {"in_channels": channels, "patch_size": patch}
+
+
 def _grid(
-    facts: FromHeader, claims: FromConfig, statement: Statement
+    facts: FromHeader, claims: FromConfig, patch: tuple[int, int], statement: Statement
 ) -> tuple[tuple[int, int], int]:
     """The table's grid and how many prefix tokens own a row of it."""
     values, table = facts.values, facts.table
@@ -131,7 +180,10 @@ def _grid(
         claimed = claims.values["position_prefix"]
         # timm adds the cls token's row of a DINOv2 with registers to the token: originals have it.
         owned = [claimed] if claimed else sorted({0, first}, reverse=True)
-    image = claims.values.get("image_size")
+    sized = "table_size" if "table_size" in claims.values else "image_size"
+    image = claims.values.get(sized)
+    if image is None and "plane" in values:
+        return values["plane"], 0
     if image is None:  # no config: published tables of that kind are square
         for prefix in owned:
             side = math.isqrt(max(0, facts.rows - prefix))
@@ -139,13 +191,12 @@ def _grid(
                 return (side, side), prefix
         raise ConfigError(
             f"'{table}' has {facts.rows} rows, which is no square grid with {owned[0]} prefix rows",
-            hint="name the architecture: --arch NAME",
+            hint=statement.hint if claims.values.get("position_rows") else _NAME_IT,
         )
-    patch = values["patch_size"]
-    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    grid = _tokens(image, {"patch_size": patch})
     prefix = facts.rows - grid[0] * grid[1]
     if prefix not in owned or 0 in grid:
-        label = claims.labels["image_size"]
+        label = claims.labels[sized]
         expected = " or ".join(str(grid[0] * grid[1] + own) for own in owned)
         raise ConfigError(
             f"{statement.name} and the tensors disagree",
@@ -175,13 +226,25 @@ def _dinov2_activation(raw: Raw, embed_dim: int) -> Any:
     return "silu" if gated else raw.get("hidden_act", "gelu")
 
 
+def _radio_tokens(raw: Raw, _: int) -> int:
+    # Class tokens and registers stand in one table.
+    registers = count("num_registers", raw.get("num_registers", 7))
+    return count("num_cls_tokens", raw.get("num_cls_tokens", 3)) + registers
+
+
 def _settled(facts: FromHeader, claims: FromConfig) -> Mapping[str, Any]:
     """The facts, the width of the feed-forward part as a gated one has it among them."""
     gated = claims.values.get("mlp", "mlp") == "swiglu"
-    return {**facts.values, "mlp_dim": facts.values["hidden"] // (2 if gated else 1)}
+    hidden = facts.values["hidden"] // (2 if gated else 1)
+    return {**facts.values, "mlp_dim": hidden, "position_rows": facts.rows}
 
 
 def _note(family: Family, form: Form2D) -> str:
+    if isinstance(form, CroppedForm):
+        return (
+            "The original's summary is several class tokens side by side; forward() returns the "
+            "mean of the patch tokens."
+        )
     if isinstance(form, VitForm) and form.pool == "mean" and family.config["pool"].default == "cls":
         return "There is no cls token; forward() returns the mean of the patch tokens."
     return ""
@@ -192,6 +255,7 @@ RULES: Mapping[str, ConfigRule] = MappingProxyType(
         "dinov2_activation": ConfigRule(_dinov2_activation, "hidden_act"),
         "dinov2_mlp": ConfigRule(_dinov2_mlp, "use_swiglu_ffn"),
         "dinov2_mlp_dim": ConfigRule(_dinov2_mlp_dim, "hidden_size * mlp_ratio, as a width,"),
+        "radio_tokens": ConfigRule(_radio_tokens, "num_cls_tokens + num_registers"),
         "heads_of_width_64": ConfigRule(heads_of_width_64, "the number of heads"),
     }
 )
@@ -203,6 +267,7 @@ FIELDS: Mapping[str, FieldType] = MappingProxyType(
         "in_channels": whole,
         "patch_size": pair,
         "image_size": pair,
+        "table_size": pair,
         "mlp": as_it_is,
         "mlp_dim": whole,
         "activation": activation,
@@ -213,6 +278,8 @@ FIELDS: Mapping[str, FieldType] = MappingProxyType(
         "dist_token": flag,
         "reg_tokens": count,
         "position_prefix": count,
+        "position_rows": whole,
+        "position_resizing": as_it_is,
         "pre_norm": flag,
         "final_norm": as_it_is,
         "pool": as_it_is,

@@ -48,6 +48,8 @@ class BeitForm(Form2D):
         pool: What `forward` returns: the cls token, or the mean of the patch tokens.
     """
 
+    patch_fixed: ClassVar[str] = ""
+
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)
     num_heads: Width
@@ -159,12 +161,13 @@ class BeitConfig(TableConfig, BeitForm):
         """Bytes of inference at its widest, and bytes that training keeps.
 
         As of a plain vision transformer; besides, a bias for every head, query and key: twice while
-        it is put together, and kept by each block that has tables.
+        it is put together. Where it is learned, each block keeps its attention weights, which no
+        fused kernel of a CPU makes again.
         """
         bias = self.num_heads * tokens**2
         widest = tokens * max(4 * self.embed_dim, 2 * self.mlp_dim + self.embed_dim) + 2 * bias
-        biases = self.depth if self.block_tables else 1
-        kept = tokens * self.depth * (9 * self.embed_dim + 2 * self.mlp_dim) + biases * bias
+        kept = tokens * self.depth * (9 * self.embed_dim + 2 * self.mlp_dim)
+        kept += self.depth * bias * (self.block_tables or self.shared_table)
         return widest * 4, kept * 4
 
     def without_weights(self) -> Self:

@@ -134,11 +134,11 @@ def attend_by_products(
 class Attention(nn.Module):
     """Multi-head self-attention with one product for query, key and value."""
 
-    def __init__(self, dim: int, heads: int, *, qkv_bias: bool) -> None:
+    def __init__(self, dim: int, heads: int, *, qkv_bias: bool, proj_bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias)
 
     def forward(self, x: Tensor, prefix: int, copies: int) -> Tensor:
         """(B, L, E) to (B, L, E)."""

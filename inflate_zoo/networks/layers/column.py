@@ -36,6 +36,10 @@ class Column(ResidualNetwork):
     def _beside(self) -> tuple[Any, ...]:
         """What every block is told beside the tokens."""
 
+    def _end(self, tokens: Tensor) -> Tensor:
+        """From the last block's tokens, (B, L, E), to final ones: the norm, unless overridden."""
+        return self.norm(tokens)  # type: ignore[no-any-return]
+
     @abstractmethod
     def _pool(self, tokens: Tensor) -> Tensor:
         """(B, L, E) to (B, E), as the original does."""
@@ -63,7 +67,7 @@ class Column(ResidualNetwork):
         x, beside = self._start(x), self._beside()
         for block in self.blocks:
             x = self._run(block, x, beside)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self._end(x)
 
     def forward_intermediates(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
         """Patch tokens after chosen blocks, un-normed, as feature maps for a decoder.
@@ -92,7 +96,7 @@ class Column(ResidualNetwork):
             x = self._run(block, x, beside)
             if index in wanted:
                 patches = x[:, self.num_prefix_tokens :]
-                maps[index] = patches.mT.view(x.shape[0], self.embed_dim, *self.grid_size)
+                maps[index] = patches.mT.view(x.shape[0], -1, *self.grid_size)
         return [maps[index] for index in wanted]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -89,6 +89,27 @@ def place(
     return Placement(grid, (depth, height, width), early, late)
 
 
+def unshifted(grid: Triple, window: Triple) -> tuple[Placement, ...]:
+    """Windows that are never shifted, one placement for each depth that they have.
+
+    Args:
+        grid: Tokens (depth, height, width).
+        window: Tokens of a window. Where it does not divide the grid the plane is padded to whole
+            windows; along depth the last windows are less deep, so nothing pads it.
+
+    Returns:
+        Slabs of the grid, one after another along depth; at most two.
+    """
+    depth, height, width = grid
+    whole = depth - depth % window[0]
+    parts = [(whole, window[0]), (depth - whole, depth - whole)]
+    return tuple(
+        Placement((slab, height, width), (deep, *window[1:]), (0, 0, 0), (0, 0, 0))
+        for slab, deep in parts
+        if slab
+    )
+
+
 def stage_grids(config: BackboneConfig) -> list[Triple]:
     """Grids (depth, height, width) of the tokens of each level, for the config's volume."""
     grids: list[Triple] = []

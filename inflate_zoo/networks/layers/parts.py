@@ -34,12 +34,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Mlp(nn.Module):
     """fc1, activation, fc2; or SwiGLU with both halves packed in fc1, the gate first."""
 
-    def __init__(self, dim: int, hidden: int, activation: str, *, gated: bool) -> None:
+    def __init__(
+        self, dim: int, hidden: int, activation: str, *, gated: bool, bias: bool = True
+    ) -> None:
         super().__init__()
         self.gated = gated
         self.activation = ACTIVATIONS[activation]
-        self.fc1 = nn.Linear(dim, hidden * (2 if gated else 1))
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = nn.Linear(dim, hidden * (2 if gated else 1), bias=bias)
+        self.fc2 = nn.Linear(hidden, dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., E) to (..., E)."""

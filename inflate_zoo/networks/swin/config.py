@@ -1,10 +1,16 @@
-"""Swin (Liu et al. 2021) as data: what its tensors are called in our files, and their shapes."""
+"""Swin (Liu et al. 2021) as data: what its tensors are called in our files, and their shapes.
+
+Video-Swin (Liu et al. 2022) is a form of it that is 3D already: the same network on volumes.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from inflate_zoo.networks.base import Shapes, Windows
+from pydantic import Field
+
+from inflate_zoo.networks.base import Depth, Shapes, Side, Windows
+from inflate_zoo.networks.layers.grids import MOST_WINDOW
 from inflate_zoo.networks.staged import StagedConfig, StagedForm, norm_shapes
 
 
@@ -42,6 +48,43 @@ class SwinConfig(StagedConfig, SwinForm):
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file, in the order of the forward pass."""
         return tensor_shapes(self, self.patch, Windows(self.depth_window, self.merge_depth))
+
+
+class VideoSwinForm(SwinForm):
+    """A Swin that is 3D already: its stem, its windows and their tables of biases have depth.
+
+    Attributes:
+        patch_depth: Depth of the stem's kernel, in voxels.
+        depth_window: Depth of all windows, in tokens.
+    """
+
+    patch_depth: Side
+    depth_window: int = Field(gt=0, le=MOST_WINDOW)
+
+    @property
+    def own_depth(self) -> Depth:
+        """Its windows, merged in the plane; a default volume of one window."""
+        windows = Windows(self.depth_window, merge_depth=False)
+        return Depth(self.patch_depth, self.depth_window * self.patch_depth, windows)
+
+    def shapes(self) -> Shapes:
+        """Names and shapes of all tensors, in the order of the forward pass."""
+        windows = Windows(self.depth_window, merge_depth=False)
+        return tensor_shapes(self, (self.patch_depth, *self.patch_size), windows)
+
+    def inflated(
+        self, *, channels: int, patch_depth: int, volume: tuple[int, int, int], stem_bias: bool
+    ) -> SwinConfig:
+        """The backbone that it is; arguments as `Form2D` has them."""
+        form = self.model_dump()
+        form |= {"in_channels": channels, "stem_bias": self.stem_bias or stem_bias}
+        return SwinConfig(**{**form, "patch_depth": patch_depth}, volume=volume)
+
+    def described(self) -> str:
+        """The network in a few words."""
+        patch = "x".join(map(str, (self.patch_depth, *self.patch_size)))
+        windows = f"windows {self.depth_window} tokens deep"
+        return f"3D already: {super().described()}, {windows}, patch {patch}"
 
 
 def tensor_shapes(form: SwinForm, kernel: tuple[int, ...], windows: Windows) -> Shapes:

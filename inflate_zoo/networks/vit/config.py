@@ -5,11 +5,11 @@ Names follow timm. Dimensions in comments: O embed_dim, I channels, D depth, H h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import (
@@ -26,7 +26,7 @@ from inflate_zoo.networks.columns import TableConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pool = Literal["cls", "mean", "cls_dist"]
+Pool = Literal["cls", "mean", "cls_dist", "prefix"]
 
 MODEL_TYPE: Final = "inflated_vit"
 
@@ -43,10 +43,15 @@ class VitForm(Form2D):
         norm_eps: Epsilon of every LayerNorm.
         position_grid: Grid (height, width) of the position table in the file, in tokens.
         position_prefix: Leading rows of the position table that belong to prefix tokens.
+        reg_tokens: Learned tokens after those: registers, or class tokens where there are several.
+        position_resizing: How the table is resized for another grid, as the original does: a name
+            in `positions.RESIZINGS`.
         final_norm: Norm on all `tokens`, on the `pooled` vector, or `none`.
-        pool: What `forward` returns: the cls token, the mean of the patch tokens, or the mean of
-            the cls and the distillation token.
+        pool: What `forward` returns: the cls token, the mean of the patch tokens, that of the cls
+            and the distillation token, or that of all prefix tokens.
     """
+
+    patch_fixed: ClassVar[str] = ""
 
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)
@@ -59,6 +64,7 @@ class VitForm(Form2D):
     patch_size: Pair = Field(strict=False)
     position_grid: Pair = Field(strict=False)
     position_prefix: Count
+    position_resizing: Literal["bicubic", "bilinear", "cropped"] = "bicubic"
     cls_token: bool
     dist_token: bool
     reg_tokens: Count
@@ -81,12 +87,22 @@ class VitForm(Form2D):
             raise ValueError("pool 'cls' needs cls_token")
         if self.pool == "cls_dist" and not (self.cls_token and self.dist_token):
             raise ValueError("pool 'cls_dist' needs cls_token and dist_token")
+        if self.pool == "prefix" and not self.num_prefix_tokens:
+            raise ValueError("pool 'prefix' needs prefix tokens")
         if self.position_prefix > self.num_prefix_tokens:
             raise ValueError(
                 f"position_prefix {self.position_prefix} exceeds the {self.num_prefix_tokens} "
                 "prefix tokens"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The usual resizing is not said, as it was not when there was no other."""
+        said: dict[str, Any] = dump(self)
+        if self.position_resizing == "bicubic":
+            said.pop("position_resizing", None)
+        return said
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -118,6 +134,30 @@ class VitForm(Form2D):
         )
 
 
+class CroppedForm(VitForm):
+    """One whose table is of larger images than those it was trained on.
+
+    Attributes:
+        image_grid: Grid (height, width) of the images it was trained on, in tokens.
+    """
+
+    image_grid: Pair = Field(strict=False)
+
+    @property
+    def native_grid(self) -> tuple[int, int]:
+        """Grid (height, width) of the images it was trained on."""
+        return self.image_grid
+
+    def inflated(
+        self, *, channels: int, patch_depth: int, volume: tuple[int, int, int], stem_bias: bool
+    ) -> VitConfig:
+        """The 3D backbone of this form; arguments as `Form2D` has them."""
+        form = VitForm(**{name: getattr(self, name) for name in VitForm.model_fields})
+        return form.inflated(
+            channels=channels, patch_depth=patch_depth, volume=volume, stem_bias=stem_bias
+        )
+
+
 class VitConfig(TableConfig, VitForm):
     """A plain 3D vision transformer: what `config.json` of a conversion holds."""
 
@@ -135,6 +175,18 @@ class VitConfig(TableConfig, VitForm):
             shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
         return shapes
 
+    def for_volume(self, volume: Sequence[int] | None) -> Self:
+        """The config for a volume, its position grid equal to the volume's.
+
+        Raises:
+            UsageError: The patch does not divide the volume.
+        """
+        sized = super().for_volume(volume)
+        if self.position_resizing == "cropped" and sized.position_grid != self.position_grid:
+            # What was cropped is no table of the largest images any more, of which to crop again.
+            return sized.model_copy(update={"position_resizing": "bilinear"})
+        return sized
+
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, the depth table made."""
         from inflate_zoo.networks.layers.positions import depth_table, resize_in_plane
@@ -143,8 +195,12 @@ class VitConfig(TableConfig, VitForm):
         prefix, grid = self.position_prefix, self.position_grid
         depth = target.grid_size[0]
         fitted = depth_table(line, depth, table)
-        plane = resize_in_plane(table, prefix, grid, target.position_grid)
+        plane = resize_in_plane(table, prefix, grid, target.position_grid, self.position_resizing)
         return {**tensors, "pos_embed": plane, "depth_embed": fitted}
+
+    def without_weights(self) -> Self:
+        """Without what weights alone bring, and what a segmenter does not use."""
+        return super().without_weights().model_copy(update={"position_resizing": "bicubic"})
 
     def memory(self, tokens: int) -> tuple[int, int]:
         """Bytes of inference at its widest, and bytes that training keeps.

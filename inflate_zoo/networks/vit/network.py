@@ -77,6 +77,8 @@ class VisionTransformer(Column):
             return tokens[:, 0]
         if self.config.pool == "cls_dist":
             return tokens[:, :2].mean(dim=1)
+        if self.config.pool == "prefix":
+            return tokens[:, : self.num_prefix_tokens].mean(dim=1)
         return tokens[:, self.num_prefix_tokens :].mean(dim=1)
 
 

@@ -23,6 +23,11 @@ ARCH = "vit_base_patch16_224.mae"
         (f"a.pth:arch={ARCH}:2d", ArmSource("a.pth", "2d", arch=ARCH)),
         (f"a.pth:2d:arch={ARCH}", ArmSource("a.pth", "2d", arch=ARCH)),
         ("a.pth:family=dino:weights=student", ArmSource("a.pth", family="dino", weights="student")),
+        ("org/name:patch_size=16,12", ArmSource("org/name", patch_size=(16, 12))),
+        ("org/name:patch_size=8x8:2d", ArmSource("org/name", "2d", patch_size=(8, 8))),
+        ("org/swin:depth_window=4", ArmSource("org/swin", depth_window=4)),
+        ("org/swin:merge_depth:average:depth_window=12",
+         ArmSource("org/swin", "average", depth_window=12, merge_depth=True)),
         ("hf-hub:org/name", ArmSource("hf-hub:org/name")),
         ("hf-hub:org/name:2d", ArmSource("hf-hub:org/name", "2d")),
         ("https://huggingface.co/org/name:average",
@@ -41,6 +46,9 @@ def test_a_source_and_what_it_says(text, expected):
         ("org/name:Center", "org/name:center"),
         ("a.pth:archi=x", "a.pth:arch=x"),
         ("a.pth:weight=ema", "a.pth:weights=ema"),
+        ("org/name:patchsize=8,8", "org/name:patch_size=8,8"),
+        ("org/swin:depth-window=4", "org/swin:depth_window=4"),
+        ("org/swin:merge-depth", "org/swin:merge_depth"),
     ],
 )
 def test_a_misspelt_ending_is_answered(text, meant):
@@ -54,13 +62,48 @@ def test_an_option_without_a_value_is_refused():
         parse_arm("a.pth:arch=")
 
 
+@pytest.mark.parametrize("value", ["8", "8,8,8", "8,", "0,8", "8,-8", "a,b", "8.5,8", "8,99999"])
+def test_a_patch_is_two_numbers(value):
+    with pytest.raises(UsageError, match="is not two numbers H,W"):
+        parse_arm(f"org/name:patch_size={value}")
+
+
+def test_what_tells_arms_of_one_source_apart_is_said_in_words():
+    assert parse_arm("org/name:2d").words == ()
+    assert parse_arm("a.pth:patch_size=8,4:weights=ema").words == ("ema", "patch_size=8,4")
+    assert parse_arm("a:merge_depth:patch_size=8,4").words == ("patch_size=8,4", "merge_depth")
+    assert parse_arm("a:merge_depth:patch_size=8,4").bare == parse_arm("a:patch_size=8,4")
+
+
 def test_a_file_that_is_called_so_is_no_misspelling(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run:averge").mkdir()
     assert parse_arm("run:averge") == ArmSource("run:averge")
 
 
-@pytest.mark.parametrize("text", ["a:2d:average", "a:arch=x:arch=y"])
+@pytest.mark.parametrize(
+    "text", ["a:2d:average", "a:arch=x:arch=y", "a:patch_size=8,8:patch_size=4,4"]
+)
 def test_what_is_said_twice_is_refused(text):
     with pytest.raises(UsageError, match="says two things"):
         parse_arm(text)
+
+
+@pytest.mark.parametrize("window", ["0", "-1", "129", "4.0", "four", "9" * 40, "\u0664"])
+def test_a_depth_that_windows_cannot_have_is_refused(window):
+    with pytest.raises(UsageError, match="gives no depth of windows in 1 to 128") as caught:
+        parse_arm(f"org/swin:depth_window={window}")
+    assert caught.value.hint == "write it in tokens, e.g. :depth_window=4"
+
+
+@pytest.mark.parametrize("text", ["org/swin:2d:depth_window=4", "org/swin:merge_depth:2d"])
+def test_slice_by_slice_there_are_no_windows_over_depth(text):
+    with pytest.raises(UsageError, match="is taken slice by slice, without depth"):
+        parse_arm(text)
+
+
+def test_windows_are_told_as_they_are_written_and_left_out_of_the_2d_network():
+    source = parse_arm("org/swin:merge_depth:weights=ema:depth_window=4:repeat")
+    assert source.windows == ("depth_window=4", "merge_depth")
+    assert source.bare == ArmSource("org/swin", weights="ema")
+    assert parse_arm("org/swin").windows == ()

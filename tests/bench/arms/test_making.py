@@ -18,7 +18,12 @@ from inflate_zoo.errors import HubError, UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.networks.files import folder_of
-from tests.support.checkpoints import open_clip_config, save_open_clip, save_transformers
+from tests.support.checkpoints import (
+    open_clip_config,
+    save_open_clip,
+    save_swin3d,
+    save_transformers,
+)
 from tests.support.conversions import WRONG
 from tests.support.hub_standin import HubStandIn, use_hub
 from tests.support.trials import VIT, tiny_protocol
@@ -121,6 +126,44 @@ def test_sources_of_one_name_are_told_apart(make, sources):
     with pytest.raises(UsageError, match="named twice"):
         make(sources / "vit", f"{sources / 'vit'}/")
     assert len(make(sources / "vit", sources / "vit")) == 1
+
+
+def test_a_source_with_another_patch_is_an_arm_of_its_own(make, sources):
+    vit = sources / "vit"
+    named = (f"{vit}:patch_size=8,8", f"{vit}:patch_size=8,8:2d", f"{vit}:average", "random")
+    arms = make(*named, changes=["network.window=[4,8,8]"])
+    patches = {label: arm.spec.config.patch for label, arm in arms.items()}
+    line = "random 3 blocks of width 16, patch"
+    assert patches == {
+        "vit patch_size=8,8 center": (2, 8, 8),
+        "vit patch_size=8,8 2d": (1, 8, 8),
+        "vit average": (2, 4, 4),
+        f"{line} 2x8x8": (2, 8, 8),
+        f"{line} 2x4x4": (2, 4, 4),
+    }
+    recipe = read_conversion(arms["vit patch_size=8,8 center"].weights).recipe
+    assert recipe.patch_size == (8, 8)
+    assert read_conversion(arms["vit average"].weights).recipe.patch_size is None
+
+
+def test_a_patch_changes_the_hash_of_a_trial_and_none_leaves_it_as_it_was(make, sources):
+    vit = sources / "vit"
+    plain, own, coarse = (
+        next(iter(make(text).values())).spec
+        for text in (vit, f"{vit}:patch_size=4,4", f"{vit}:patch_size=8,8")
+    )
+    assert plain.weights == own.weights != coarse.weights
+    assert {name for name in plain.model_dump() if getattr(plain, name) != getattr(own, name)} == {
+        "label"
+    }
+    assert plain.config != coarse.config
+
+
+def test_converted_weights_have_their_patch(make, sources, tmp_path):
+    ready = convert(sources / "vit", tmp_path / "ready", patch_size=(8, 8), verify=False)
+    assert next(iter(make(ready).values())).spec.config.patch_size == (8, 8)
+    with pytest.raises(UsageError, match="'ready' holds converted weights, whose patch"):
+        make(f"{ready}:patch_size=4,4")
 
 
 def test_conversions_are_kept_by_recipe(make, sources):
@@ -308,14 +351,21 @@ def test_hub_sources_and_random_alone(make, sources, tmp_path, monkeypatch):
     assert "hf_" not in json.dumps(arms["vit center"].spec.model_dump(mode="json"))
 
 
-@pytest.mark.parametrize("name", ["google/vit-base-patch16-224", "facebook/dino-vitb16"])
-def test_random_alone_asks_no_hub(make, name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("google/vit-base-patch16-224", "vit"),
+        ("facebook/dino-vitb16", "vit"),
+        ("microsoft/beit-base-patch16-224", "beit"),
+    ],
+)
+def test_random_alone_asks_no_hub(make, name, kind, tmp_path, monkeypatch):
     """Its network is that which the source's own files tell, here of one block to be quick."""
     large = {
         "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072,
         "patch_size": 16, "image_size": 224, "num_hidden_layers": 1,
     }  # fmt: skip
-    source = save_transformers("vit", tmp_path / "large", **large)
+    source = save_transformers(kind, tmp_path / "large", **large)
     with HubStandIn() as hub, use_hub(monkeypatch, hub, tmp_path / "home"):
         hub.fail(503, times=20)
 
@@ -432,3 +482,95 @@ def test_a_source_of_open_clips_is_known_by_its_own_config(tmp_path):
     (arm,) = (arm for label, arm in arms.items() if label == "clip center")
     assert arm.spec.config.pool == "mean"
     assert arm.spec.normalization == "stated"
+
+
+VIDEO_SWIN = {
+    "patch_size": [2, 2, 2], "embed_dim": 8, "depths": [1, 2], "num_heads": [2, 2],
+    "window_size": [2, 2, 2],
+}  # fmt: skip
+GUESSED = "ignore:the source states no normalisation"
+
+
+@pytest.mark.filterwarnings(GUESSED)
+def test_a_source_that_is_3d_already_is_one_arm_as_it_is(make, sources, tmp_path):
+    video = save_swin3d(tmp_path / "video", **VIDEO_SWIN)
+    arms = make(video, sources / "vit", schemes=("center", "repeat"), random=True, slices=True)
+    name = "swin3d_t-7615ae03 as it is"
+    assert list(arms)[:4] == [name, "vit center", "vit repeat", "vit 2d"]
+    spec = arms[name].spec
+    assert (spec.kind, spec.scheme, spec.config.in_channels) == ("inflated", "as it is", 1)
+    assert spec.config.patch == (2, 2, 2)
+    assert make.said[0] == "converting swin3d_t-7615ae03, as it is"
+    randoms = [arm.spec.config for label, arm in arms.items() if label.startswith("random")]
+    assert {config.model_type for config in randoms} == {"inflated_vit", "inflated_swin"}
+    assert all(config.in_channels == 1 for config in randoms)
+    colours = make(video, rule="rgb", of=task(("R", "G", "B")))
+    assert colours[name].spec.config.in_channels == 3
+    assert colours[name].spec.weights == spec.weights
+
+
+@pytest.mark.filterwarnings(GUESSED)
+def test_its_weights_that_are_converted_already_are_taken_likewise(make, tmp_path):
+    video = save_swin3d(tmp_path / "video", **VIDEO_SWIN)
+    ready = convert(video, tmp_path / "mine", fold_normalization=True)
+    arms = make(ready, slices=True)
+    assert list(arms) == ["mine as it is"]
+    wanted = ArmRequest((str(ready), str(video)), ("center",), random=True)
+    found = resolve_arms(wanted, tiny_protocol(), "sum", make.cache)
+    assert found.count == 3  # two sources, one random network
+    spec = arms["mine as it is"].spec
+    assert (spec.scheme, spec.config.in_channels) == ("as it is", 1)
+    assert arms["mine as it is"].weights == ready
+
+
+@pytest.mark.filterwarnings(GUESSED)
+def test_its_colours_are_summed_where_the_task_has_one_channel(make, tmp_path):
+    video = save_swin3d(tmp_path / "video", **VIDEO_SWIN)
+    (arm,) = make(video).values()
+    made = network(arm, task(), "sum").backbone
+    ready = load(arm.weights, volume=made.config.volume).eval()
+    volume = torch.rand(1, 1, *made.config.volume)
+    with torch.inference_mode():
+        expected = ready(volume.expand(-1, 3, -1, -1, -1))
+        torch.testing.assert_close(made(volume), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arm", ["2d", "average"])
+def test_it_has_no_other_arm(make, tmp_path, arm):
+    video = save_swin3d(tmp_path / "video", **VIDEO_SWIN)
+    with pytest.raises(UsageError, match=f"has one arm, as it is: ':{arm}' has no use"):
+        make(f"{video}:{arm}")
+
+
+SMALL_SWIN = {
+    "image_size": 16, "patch_size": 2, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4,
+    "embed_dim": 8,
+}  # fmt: skip
+
+
+def test_windows_over_depth_are_arms_of_their_own(make, tmp_path):
+    swin = save_transformers("swin", tmp_path / "swin", **SMALL_SWIN)
+    plain, window, merged = f"{swin}", f"{swin}:depth_window=2", f"{swin}:merge_depth:average"
+    arms = make(plain, window, merged, random=True, slices=True)
+    labels = [label for label in arms if not label.startswith("random")]
+    assert labels == [
+        "swin center", "swin 2d", "swin depth_window=2 center", "swin merge_depth average",
+    ]  # fmt: skip
+    configs = {label: arms[label].spec.config for label in labels}
+    told = {label: (c.depth_window, c.merge_depth) for label, c in configs.items()}
+    assert list(told.values()) == [(4, False), (4, False), (2, False), (4, True)]
+    assert configs["swin merge_depth average"].levels[-1].stride == (4, 4, 4)
+    assert len({arm.spec.weights for arm in arms.values()} - {""}) == 4
+    randoms = {label for label in arms if label.startswith("random")}
+    assert len(randoms) == 3
+    wanted = ArmRequest((plain, window, merged), ("center",), random=True, slices=True)
+    assert resolve_arms(wanted, tiny_protocol(), "sum", make.cache).count == len(arms)
+
+
+def test_an_arm_without_windows_of_its_own_is_what_it_was(make, tmp_path):
+    """The default is said nowhere: neither its label nor its trial's name knows of it."""
+    swin = save_transformers("swin", tmp_path / "swin", **SMALL_SWIN)
+    spec = make(swin)["swin center"].spec
+    same = make(f"{swin}:depth_window=4")["swin depth_window=4 center"].spec
+    assert spec.weights == same.weights
+    assert spec.model_copy(update={"label": ""}) == same.model_copy(update={"label": ""})

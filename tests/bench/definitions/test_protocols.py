@@ -28,6 +28,23 @@ def test_the_protocol_of_the_paper():
         assert load_protocol("paper", [change]).name.startswith("paper+")
 
 
+def test_a_protocol_has_a_window_of_its_own_for_tasks_of_small_volumes():
+    protocol = load_protocol("probe")
+    for task, window in {
+        "hippocampus-mini": (24, 36, 24),
+        "msd-task04": (24, 36, 24),
+        "msd-task09": ("spacing", 96, 96),
+    }.items():
+        own = protocol.of_task(task)
+        assert (own.network.window, own.task_window, own.name) == (window, {}, "probe")
+        assert "task_window" not in own.model_dump()  # as trials were named before there was one
+    # What is asked for holds for every task.
+    wide = load_protocol("probe", ["network.window=[32,32,32]"])
+    assert wide.of_task("msd-task04").network.window == (32, 32, 32)
+    longer = load_protocol("probe", ["train.steps=2000"]).of_task("msd-task04")
+    assert (longer.network.window, longer.train.steps) == ((24, 36, 24), 2000)
+
+
 def test_the_decoder_of_whole_slices_needs_whole_slices():
     with pytest.raises(UsageError, match=r"needs data\.whole_slices"):
         load_protocol("paper", ["data.whole_slices=false"])

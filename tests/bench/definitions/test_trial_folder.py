@@ -1,11 +1,13 @@
 """A trial's folder: what names it, what it holds, what damaged ones say."""
 
 import json
+import os
 import socket
 
 import pytest
 
 from inflate_zoo.bench.definitions.results import Failure, Run
+from inflate_zoo.bench.definitions.spec_texts import SpecTexts
 from inflate_zoo.bench.definitions.trial_folder import RECORD, TrialFolder, place_file
 from inflate_zoo.bench.trials.folder import plan_trial, refuse_others, trials_of
 from inflate_zoo.errors import UsageError
@@ -60,7 +62,7 @@ def test_a_damaged_folder_is_named(run, tmp_path, content):
     assert "inflate-zoo bench" in caught.value.hint
     (folder / "trial.json").write_text((run.trials[0].folder / "trial.json").read_text())
     if content is not None:
-        (folder / place_file()).write_text(content)
+        (folder / place_file(run.trials[0].place)).write_text(content)
     with pytest.raises(UsageError, match=r"place-.*\.json cannot be read"):
         _ = TrialFolder(folder).place
 
@@ -81,13 +83,43 @@ def test_hosts_that_share_a_run_folder_have_places_of_their_own(run, tmp_path, m
     assert "with the same --out" in caught.value.hint
     (tmp_path / "cache").mkdir()
     planned("two", tmp_path / "cache")
-    for name, cache in (
-        ("one", "/gone"),
-        ("two", tmp_path / "cache"),
-        ("three", tmp_path / "cache"),
-    ):
+    for name in ("one", "two", "three"):  # the first one's own is gone
         host(name)
-        assert TrialFolder(folder).place.cache == str(cache)
+        assert TrialFolder(folder).place.cache == str(tmp_path / "cache")
+
+
+def test_containers_of_one_host_name_have_places_of_their_own(run, tmp_path):
+    """The same trial, planned from two containers that see other folders."""
+    spec, place = run.trials[0].spec, run.trials[0].place
+    ours, theirs = (tmp_path / name for name in ("ours", "theirs"))
+    for cache in (ours, theirs):
+        cache.mkdir()
+        moved = place.model_copy(update={"cache": str(cache), "weights": None})
+        folder = plan_trial(tmp_path, spec, moved).folder
+        os.utime(folder / place_file(moved), (len(str(cache)), len(str(cache))))
+    assert TrialFolder(folder).place.cache == str(theirs)  # the newest
+    theirs.rmdir()  # another container does not see it
+    assert TrialFolder(folder).place.cache == str(ours)
+    ours.rmdir()
+    assert TrialFolder(folder).place.cache == str(theirs)  # so that it is named as missing
+
+
+def test_a_place_of_release_0_2_is_read(run, tmp_path):
+    spec, place = run.trials[0].spec, run.trials[0].place
+    folder = plan_trial(tmp_path, spec, place).folder
+    (named,) = folder.glob("place-*")
+    named.rename(folder / f"place-{socket.gethostname()}.json")
+    assert TrialFolder(folder).place == place
+
+
+def test_what_a_process_noted_last(run, tmp_path):
+    trial = plan_trial(tmp_path, run.trials[0].spec, run.trials[0].place)
+    assert trial.progress() is None
+    for content in ("", "[]", '{"host": 1}', '{"host": "a", "device": "b", "step": -1}'):
+        (trial.folder / "progress.json").write_text(content)
+        assert trial.progress() is None
+    (trial.folder / "progress.json").write_text('{"host": "a", "device": "b", "step": 3}')
+    assert trial.progress().step == 3
 
 
 def without_digest(table):
@@ -114,7 +146,7 @@ def test_a_trial_is_done_where_folder_trial_and_record_agree(run, tmp_path, name
     table = spoil(json.loads(path.read_text()))
     path.write_text(json.dumps(table)[:-9] if table is None else json.dumps(table))
     assert not TrialFolder(trial.folder).done
-    refuse_others(tmp_path, [each.spec for each in run.trials])
+    refuse_others(tmp_path, [each.spec for each in run.trials], SpecTexts())
     again = plan_trial(tmp_path, spec, place)
     assert again.spec == spec
     assert again.done == (name == "trial.json")  # written anew, the record is right again
@@ -125,7 +157,7 @@ def test_a_renamed_folder_is_not_done_and_does_not_run(run, tmp_path):
     trial.finish(result_of(trial), Run())
     moved = TrialFolder(trial.folder.rename(trial.folder.with_name("copy")))
     assert not moved.done
-    assert moved.believed(moved=True).hash == trial.hash
+    assert moved.believed(moved=True).hash == trial.folder.name
     with pytest.raises(UsageError, match="'copy' is not the one that was planned"):
         moved.require_ready()
 

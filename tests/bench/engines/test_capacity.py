@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from inflate_zoo.bench.engines import capacity
-from inflate_zoo.bench.engines.capacity import crew, memory_bound, on_cores, on_gpus
+from inflate_zoo.bench.engines.capacity import crew, on_cores, on_gpus
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.errors import UsageError
-from tests.support.trials import FROZEN, tiny_protocol, tiny_run
 
 GB = 1 << 30
 
@@ -81,11 +80,25 @@ def test_a_crew_of_this_machine(machine):
     assert crew(cpu, 30, GB, None, None).demands.threads == 1
 
 
+def test_a_crew_has_places_for_as_many_as_the_cores_take_and_counts_what_is_free(machine):
+    cpu = Resources("cpu", threads=2)
+    machine.setattr(capacity, "free_memory", lambda: 3 * GB)
+    few = crew(cpu, 30, 2 * GB, None, None)
+    assert (few.at_once, few.devices, few.memory) == (1, ("cpu",) * 4, 3 * GB)
+    assert len(crew(cpu, 3, 2 * GB, None, None).devices) == 3
+    # Threads decide how results round: they are divided among those that memory holds at most.
+    wide = crew(Resources("cpu"), 30, 8 * GB, None, None)
+    assert (wide.at_once, wide.devices, wide.demands.threads) == (1, ("cpu",) * 2, 4)
+    said = crew(cpu, 30, 2 * GB, 3, None)
+    assert (said.at_once, said.devices, said.memory) == (3, ("cpu",) * 3, None)
+
+
 def test_a_crew_of_gpus(machine):
     machine.setattr(torch.cuda, "is_available", lambda: True)
     machine.setattr(torch.cuda, "device_count", lambda: 2)
     found = crew(Resources(), 30, GB, None, None)
     assert found.devices == ("cuda:0", "cuda:1")
+    assert (found.at_once, found.memory) == (2, None)
     assert found.demands.threads == 4
     assert found.named() == "cuda:0, cuda:1"
     assert crew(Resources("cuda"), 30, GB, None, 2).devices == ("cuda:0", "cuda:1") * 2
@@ -93,17 +106,3 @@ def test_a_crew_of_gpus(machine):
     assert named.devices == ("cuda:1",) * 2
     alone = crew(Resources(), 30, GB, 1, None)
     assert (alone.devices, alone.named()) == ((None,), "cuda")
-
-
-def test_the_memory_of_a_trial_grows_with_what_it_trains(tmp_path):
-    small = tiny_run(tmp_path).trials[0].spec.arm.config
-    large = small.model_copy(update={"embed_dim": 1024, "mlp_dim": 4096})
-    protocol = tiny_protocol()
-    bounds = [memory_bound(configs, protocol) for configs in ((), (small,), (large,))]
-    assert bounds[0] < bounds[1] < bounds[2]
-    assert bounds[2] > bounds[0] + 16 * 2 * 12 * 1024**2 / 2  # weights, gradients, moments
-    assert memory_bound((small, large), protocol) == bounds[2]
-    wide = tiny_protocol("network.window=['spacing',64,64]")
-    assert memory_bound((small,), wide) > bounds[1]
-    frozen = tiny_protocol(*FROZEN)
-    assert bounds[0] < memory_bound((large,), frozen) < bounds[2]

@@ -13,12 +13,13 @@ import pytest
 from inflate_zoo import interrupts
 from inflate_zoo.bench.definitions.results import Failure, Run
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder, place_file
-from inflate_zoo.bench.engines import local
+from inflate_zoo.bench.engines import local, needs
 from inflate_zoo.bench.engines.engine import reason
 from inflate_zoo.bench.engines.local import Local, _Course
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.leases import leased
+from inflate_zoo.bench.trials.noting import Noting
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.errors import UsageError, WorkError
 from tests.support.trials import one_thread, result_of, tiny_run
@@ -38,14 +39,20 @@ class Shown:
 
     def __init__(self, watcher=Silent):
         self.watcher, self.said, self.watched, self.over = watcher, [], [], []
-        self.begun = None
+        self.begun, self.noted, self.changed = None, [], []
 
     def begin(self, trials, at_once):
         self.begun = (len(trials), at_once)
 
+    def change(self, at_once):
+        self.changed.append(at_once)
+
     def watch(self, trial):
         self.watched.append(trial.folder.name)
         return self.watcher()
+
+    def elsewhere(self, trial, progress):
+        self.noted.append((trial.folder.name, progress))
 
     def ended(self, trial, how):
         self.over.append((trial.folder.name, how))
@@ -57,10 +64,10 @@ class Shown:
         self.said.append(text)
 
 
-def go(trials, devices=ONE, shown=None, demands=CPU):
+def go(trials, devices=ONE, shown=None, demands=CPU, **more):
     shown = shown or Shown()
     with one_thread():
-        return Local(devices).run(trials, demands, shown), shown
+        return Local(devices, **more).run(trials, demands, shown), shown
 
 
 @pytest.mark.parametrize("devices", [ONE, TWO])
@@ -81,18 +88,18 @@ def test_all_run_once_in_order(run, devices):
 def test_nothing_starts_where_one_is_no_trial(run, tmp_path):
     with pytest.raises(UsageError, match="is no trial"):
         go([*run.trials, TrialFolder(tmp_path / "nothing")])
-    (run.trials[1].folder / place_file()).unlink()
+    (run.trials[1].folder / place_file(run.trials[1].place)).unlink()
     with pytest.raises(UsageError, match="is no trial"):
         go([TrialFolder(trial.folder) for trial in run.trials])
     assert not any(trial.done for trial in run.trials)
 
 
-def hold(trial, then):
+def hold(trial, then, beat=lambda _: None):
     """Another process holds a trial for a moment, then ends it."""
     ready = threading.Event()
 
     def other():
-        with leased(trial.folder):
+        with leased(trial.folder, beat):
             ready.set()
             time.sleep(0.3)
             then()
@@ -114,6 +121,18 @@ def test_what_another_holds_is_waited_for(run, devices):
     assert second.believed().result.mean
     assert [line.split(" is run by ")[0] for line in shown.said] == [f"trial {first.folder.name}"]
     assert second.folder.name in shown.watched[:2]  # nothing waits for it
+
+
+def test_how_far_another_is_with_what_it_holds_is_shown(run):
+    first, _ = run.trials
+    noting = Noting(Silent(), "elsewhere", "NVIDIA H200")
+    noting.step(7, 20, 0.5, 0.0)
+    thread = hold(first, lambda: first.finish(result_of(first), Run()), noting.write)
+    _, shown = go([first])
+    thread.join()
+    name, progress = shown.noted[-1]
+    assert name == first.folder.name
+    assert (progress.host, progress.device, progress.step) == ("elsewhere", "NVIDIA H200", 7)
 
 
 @pytest.mark.parametrize("devices", [ONE, TWO])
@@ -156,6 +175,49 @@ def test_side_by_side_gives_the_bits_of_one_after_another(tmp_path):
         assert ours.run.threads == theirs.run.threads == 1
         names = {path.name for path in other.folder.iterdir()}
         assert names == {path.name for path in one.folder.iterdir()}
+
+
+def test_what_failed_since_the_run_began_is_not_tried_again_whoever_comes(run):
+    """So that of many workers one alone runs a trial whose loss is NaN."""
+    first, second = run.trials
+    first.fail(Failure(kind="nan_loss", reason="the loss is NaN"))
+    moment = (first.folder / "failure.json").stat().st_mtime
+    tally, _ = go(run.trials, since=moment - 1)
+    assert tally.done == (second,)
+    assert tally.failed == ((first, "the loss is NaN"),)
+    tally, _ = go(run.trials, since=moment + 1)
+    assert tally.done == run.trials
+
+
+@pytest.mark.parametrize("devices", [ONE, TWO])
+def test_what_another_holds_is_left_where_nobody_waits(run, devices):
+    first, second = run.trials
+    with leased(first.folder):
+        tally, shown = go(run.trials, devices, wait=False)
+    assert (tally.done, tally.failed, tally.left) == ((second,), (), (first,))
+    assert shown.over == [(second.folder.name, "done")]
+
+
+def test_what_another_left_meanwhile_is_taken_where_nobody_waits(run):
+    first, _ = run.trials
+
+    class Leaves(Silent):
+        def step(self, step, *_):
+            free.set()
+
+    free, taken = threading.Event(), threading.Event()
+
+    def other():
+        with leased(first.folder):
+            taken.set()
+            free.wait(30)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    taken.wait()
+    tally, _ = go(run.trials, shown=Shown(Leaves), wait=False)
+    thread.join()
+    assert (tally.done, tally.left) == (run.trials, ())
 
 
 class Killer(Silent):
@@ -231,7 +293,8 @@ def test_a_signal_ends_all_at_once_and_leaves_nothing_half_written(tmp_path, num
     assert not [trial for trial in run.trials if (trial.folder / "failure.json").exists()]
     left = {path.name for trial in run.trials for path in trial.folder.iterdir()}
     assert left <= {
-        "trial.json", place_file(), "events", "checkpoint.safetensors", ".lease.lock",
+        "trial.json", place_file(run.trials[0].place), "events", "checkpoint.safetensors",
+        "progress.json", ".lease.lock",
     }  # fmt: skip
 
 
@@ -284,9 +347,11 @@ def course(tmp_path, devices, failures, count=6):
     """Run made-up trials; what ran at a time with what, by name."""
     trials = [Fake(tmp_path / str(number), failures.get(number, ())) for number in range(count)]
     shown, seen, running = Shown(), [], {}
-    planned = _Course(trials, devices, shown)
+    planned = _Course(trials, devices, shown, 7.0, wait=True)
     while not planned.over:
         for trial, device in planned.startable():
+            again = trial.folder in planned._alone  # its own failure does not count
+            assert planned.since(trial) == (None if again else 7.0)
             running[trial] = device
         seen.append(sorted((trial.folder.name, device) for trial, device in running.items()))
         trial = next(iter(running))
@@ -327,6 +392,43 @@ def test_one_at_a_time_is_never_beside_others(tmp_path):
     tally, seen, _ = course(tmp_path, ("cpu",), {0: ["out_of_memory"]})
     assert len(tally.failed) == 1
     assert all(len(names) == 1 for names in seen)
+
+
+def test_memory_decides_how_many_run_and_the_first_that_is_measured_tells(tmp_path, monkeypatch):
+    monkeypatch.setattr(needs, "trial_bound", lambda trial: 8 << 30)
+    run = tiny_run(tmp_path, "train.steps=2", "train.validate_every=0", seeds=4)
+    shown = Shown()
+    with one_thread():
+        tally = Local(TWO, 12 << 30).run(run.trials, CPU, shown)
+    assert tally.done == run.trials
+    assert shown.begun == (4, 1)
+    assert shown.changed == [2]
+    assert len(shown.said) == 1
+    assert shown.said[0].endswith(": 2 at a time")
+    spans = [trial.believed().run for trial in run.trials]
+    assert {each.threads for each in spans} == {1}
+
+
+def test_what_memory_does_not_hold_waits_for_its_turn(tmp_path):
+    class Halves:
+        """Memory holds two, but the third trial alone."""
+
+        at_once = 2
+
+        def fits(self, trial, running):
+            names = {path.name for path in running} | {trial.folder.name}
+            return len(names) == 1 or "2" not in names
+
+        def ended(self, trial):
+            return ""
+
+    trials = [Fake(tmp_path / str(number), ()) for number in range(6)]
+    planned, running, seen = _Course(trials, TWO, Shown(), 0.0, Halves(), wait=True), [], []
+    while not planned.over:
+        running += [trial for trial, _ in planned.startable()]
+        seen.append([trial.folder.name for trial in running])
+        planned.note(running[0], running.pop(0).run())
+    assert seen == [["0", "1"], ["1"], ["2"], ["3", "4"], ["4", "5"], ["5"]]
 
 
 def test_another_number_of_threads_is_noted_and_said(tmp_path):

@@ -18,8 +18,8 @@ STEPS = ("train.steps=100000", "train.validate_every=0", "train.checkpoint_every
 # Stands in for what says how the ranking stands.
 BEFORE = """
     import sys, types
-    module = types.ModuleType("inflate_zoo.bench.report.answers")
-    module.so_far = lambda *_: ()
+    module = types.ModuleType("inflate_zoo.bench.report.so_far")
+    module.SoFar = lambda _: types.SimpleNamespace(after=lambda _: ())
     sys.modules[module.__name__] = module
 """
 

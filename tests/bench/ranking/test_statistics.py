@@ -109,13 +109,54 @@ def test_the_calm_of_other_arms_does_not_hide_the_spread_of_two():
 
 
 def test_the_spread_of_others_widens_no_pair_whose_pool_they_are_not_in():
-    values = table(0, 4)
+    values = table(0, 4, seeds=4)  # too few to leave a wild arm out
     wild = np.array(values)
-    wild[3] += np.random.default_rng(0).normal(0, 0.5, (5, 1))
+    wild[3] += np.random.default_rng(0).normal(0, 0.5, (4, 1))
     pairs = all_pairs(3)
     calm = compare(values, pairs, pairs)
     np.testing.assert_allclose(compare(wild, pairs, pairs).p, calm.p)
     assert (compare(wild, pairs).standard_error > 2 * calm.standard_error).all()
+
+
+def with_a_wild_arm(arms, seeds, wild=0.2):
+    values = table(3, arms, seeds)
+    values[1] += np.random.default_rng(4).normal(0, wild, (seeds, 1))
+    return values
+
+
+@pytest.mark.parametrize("arms", [4, 6])
+def test_one_wild_arm_does_not_widen_the_pairs_of_the_others(arms):
+    values, seeds = with_a_wild_arm(arms, 5), 5
+    got, others = compare(values), np.delete(values, 1, axis=0)
+    known = [tuple(pair) for pair in all_pairs(arms) if 1 not in pair]
+    calm = [1 not in pair for pair in all_pairs(arms)]
+    rest = np.mean([variance_of_pair(values, a, b) for a, b in known])
+    own = np.array([variance_of_pair(values, a, b) for a, b in known])
+    np.testing.assert_allclose(got.spread.seeds[calm], np.maximum(own, rest))
+    share = rest / np.maximum(own, rest)
+    degrees = np.maximum(seeds - 1, (arms - 2) * (seeds - 1) * share**2)
+    np.testing.assert_allclose(got.spread.degrees[calm], degrees)
+    if arms > 4:
+        np.testing.assert_allclose(got.p[calm], compare(others).p)
+    # Its own pairs are judged as among all.
+    whole = np.mean([variance_of_pair(values, a, b) for a, b in all_pairs(arms)])
+    wild = [variance_of_pair(values, a, b) for a, b in all_pairs(arms) if 1 in (a, b)]
+    np.testing.assert_allclose(got.spread.seeds[np.invert(calm)], np.maximum(wild, whole))
+
+
+@pytest.mark.parametrize(("arms", "seeds", "wild"), [(3, 5, 0.2), (4, 4, 0.2), (4, 5, 0.03)])
+def test_too_few_arms_or_seeds_or_too_little_leave_nobody_out(arms, seeds, wild):
+    values = with_a_wild_arm(arms, seeds, wild)
+    whole = np.mean([variance_of_pair(values, a, b) for a, b in all_pairs(arms)])
+    assert (compare(values).spread.seeds >= whole * (1 - 1e-12)).all()
+
+
+def test_each_of_several_studies_leaves_its_own_wild_arm_out():
+    values = np.stack([with_a_wild_arm(5, 5), with_a_wild_arm(5, 5)[::-1], table(3, 5, 5)])
+    got = compare(values)
+    for place, one in enumerate(values):
+        np.testing.assert_allclose(got.p[place], compare(one).p)
+        np.testing.assert_allclose(got.degrees[place], compare(one).degrees)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,9 @@ import dataclasses
 import pytest
 
 from inflate_zoo.bench.ranking.types import Caveat
-from inflate_zoo.bench.report.answers import answer, answer_of, disagreements, noun_of, so_far
+from inflate_zoo.bench.report.answers import answer, answer_of, disagreements, noun_of
 from inflate_zoo.bench.report.collect import collect
 from inflate_zoo.bench.report.results import rank_trials
-from inflate_zoo.errors import UsageError
 from tests.support import records
 from tests.support.rankings import against_random, between, comparison, ranking
 
@@ -206,53 +205,3 @@ def test_what_else_is_known_against_a_study_is_in_its_answer(tmp_path):
     (study,) = rank_trials(collect([tmp_path])).studies
     assert answer(study.ranking).certainty != answer_of(study).certainty
     assert answer_of(study).certainty.endswith("this is not a ranking.")
-
-
-@pytest.fixture(scope="module")
-def rounds(tmp_path_factory):
-    arms = records.arms_of(("made-up/vit-one", "made-up/vit-two"), ("center",))
-    arms = [arm for arm in arms if arm.kind != "2d"]
-    return records.save_run(
-        tmp_path_factory.mktemp("rounds"), arms=arms, seeds=5, incomplete=False, overlays=False
-    )
-
-
-def test_the_ranking_so_far_counts_the_seeds_that_are_done_alone(rounds):
-    (none,) = so_far([rounds], ())
-    assert none == "after 0 of 5 seeds: no complete arm yet"
-    (one,) = so_far([rounds], {0})
-    assert one.startswith("after 1 of 5 seeds: vit-one center has the highest mean Dice, 0.")
-    assert one.endswith("; nothing can be tested yet")
-    (all_of,) = so_far([rounds], range(5))
-    assert all_of == (
-        "after 5 of 5 seeds: vit-one center, vit-two center above random; the pair is told apart"
-    )
-
-
-def test_the_ranking_so_far_tells_open_pairs_and_what_is_incomplete(tmp_path):
-    arms = [records.Arm(name, "inflated", name, "center", 0.8) for name in ("mae", "clip", "dino")]
-    arms.append(records.Arm("random", "random", "random", None, 0.8))
-    for arm in arms:
-        for seed in range(3):
-            made = records.record(arm, seed, 12)
-            if (arm.label, seed) == ("dino", 1):
-                records.save_failed(tmp_path, made)
-            else:
-                records.save(tmp_path, made, overlays=False)
-    (told,) = so_far([tmp_path], (0, 1, 2))
-    assert told == "after 3 of 3 seeds: none above random; 1 pair open; dino not complete"
-    (told,) = so_far([tmp_path], (0, 2))
-    assert told == "after 2 of 3 seeds: none above random; 3 pairs open"
-
-
-def test_each_task_has_its_own_sentence_so_far(tmp_path):
-    for name in ("first", "second"):
-        records.save_run(
-            tmp_path, arms=records.arms_of(("a/one",), ("center",)), seeds=2, cases=4,
-            incomplete=False, overlays=False, task=records.task(name),
-        )  # fmt: skip
-    first, second = so_far([tmp_path], (0,))
-    assert first.startswith("first, quick: after 1 of 2 seeds: ")
-    assert second.startswith("second, quick: after 1 of 2 seeds: ")
-    with pytest.raises(UsageError, match="holds no"):
-        so_far([tmp_path / "trials"], (0,))

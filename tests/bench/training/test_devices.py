@@ -8,11 +8,29 @@ import numpy as np
 import pytest
 import torch
 
+from inflate_zoo.bench.data import machine
 from inflate_zoo.bench.training import devices
-from inflate_zoo.bench.training.devices import peak_memory, reset_peak_memory
+from inflate_zoo.bench.training.devices import (
+    Resources,
+    peak_memory,
+    reset_peak_memory,
+    workers_for,
+)
 
 CPU = torch.device("cpu")
 MIB = 2**20
+
+
+@pytest.mark.parametrize("cores, workers", [({0}, 0), ({0, 3, 5}, 2), (set(range(64)), 8)])
+def test_workers_follow_the_cores_that_a_process_may_use(monkeypatch, cores, workers):
+    """A scheduler gives it a few of the machine's; the others belong to somebody else."""
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: cores, raising=False)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 128)
+    monkeypatch.setattr(machine, "_groups", lambda _: iter(()))
+    assert workers_for(Resources(), torch.device("cuda")) == workers
+    assert workers_for(Resources(workers=5), torch.device("cuda")) == 5
+    assert workers_for(Resources(threads=2), torch.device("cuda")) == 1
+    assert workers_for(Resources(), CPU) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone can reset it")

@@ -1,9 +1,13 @@
 """Training: against a plain loop, in any micro-batches, and through kills at every place."""
 
 import os
+import signal
+import sys
+import time
 from contextlib import nullcontext
 from functools import partialmethod
 from itertools import count
+from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +19,9 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch.utils.data import Dataset
 
+from inflate_zoo import stops
 from inflate_zoo.bench.definitions.trials import window_of
-from inflate_zoo.bench.training import sampling
+from inflate_zoo.bench.training import checkpointing, sampling
 from inflate_zoo.bench.training import trainer as training
 from inflate_zoo.bench.training.building import build
 from inflate_zoo.bench.training.checkpointing import CHECKPOINT, State
@@ -25,6 +30,7 @@ from inflate_zoo.bench.training.features import FeatureWindows, encode_windows
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.training.sampling import WindowRule, Windows
 from inflate_zoo.bench.training.trainer import Trainer
+from inflate_zoo.bench.trials.leases import LostLeaseError
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
 from inflate_zoo.networks.layers import attention
@@ -700,3 +706,100 @@ def test_more_processes_than_groups_are_refused(plan):
             trial.spec, network_of(trial), Doubled(None), trial.folder, world,
             watcher=Log(), guard=lambda: None, validate=lambda: None, workers=0,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("moment", ["before the curves", "while a checkpoint is written"])
+def test_who_was_suspended_and_lost_the_trial_writes_nothing_more(plan, monkeypatch, moment):
+    class Suspended(Log):
+        def step(self, step, *values):
+            super().step(step, *values)
+            if step == 3 and moment == "before the curves":
+                lost.append(step)
+                monkeypatch.setattr(training, "LOOK_SECONDS", -1.0)  # as after a long silence
+
+    def guard():
+        if lost:
+            raise LostLeaseError("taken over", hint="")
+
+    def saved(*values):
+        if moment != "before the curves":
+            lost.append("saving")  # the guard let it through, and then it was suspended
+        return real(*values)
+
+    lost, real = [], checkpointing.digest_of
+    monkeypatch.setattr(checkpointing, "digest_of", saved)
+    trial = plan("train.validate_every=0", "train.checkpoint_every=4")
+    made, _ = trainer_of(trial, watcher=(log := Suspended()), guard=guard)
+    with pytest.raises(LostLeaseError):
+        made.run()
+    assert len(log.losses) == (3 if moment == "before the curves" else 4)
+    assert {path.name for path in trial.folder.iterdir() if "place" not in path.name} == {
+        "trial.json", "events",
+    }  # fmt: skip
+    (events,) = (trial.folder / "events").iterdir()
+    assert events.read_bytes().count(b"loss") == (2 if moment == "before the curves" else 4)
+
+
+def asks_at(number):
+    """A validation that is asked to stop at its n-th case, of two each time."""
+    seen = count(1)
+
+    def validate():
+        for _ in range(2):
+            stops.check()
+            if next(seen) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return 0.5 + next(seen) * 0.0
+
+    return validate
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_a_validation_that_is_left_is_done_before_the_next_step(plan, select):
+    """The checkpoint holds the step, and that its validation is still to come."""
+    changes = (f"train.select={select}", "train.checkpoint_every=100")
+    whole, left = (plan(*changes, name=name) for name in ("whole", "left"))
+    expected, network = trainer_of(whole, validate=lambda: 0.5)
+    expected.run()
+    first = Log()
+    with stops.heeded(), pytest.raises(stops.Stopped):
+        trainer_of(left, validate=asks_at(1), watcher=first)[0].run()
+    assert len(first.losses) == 3  # the first validation comes after the third
+    second, found = trainer_of(left, validate=lambda: 0.5, watcher=(again := Log()))
+    second.run()
+    assert len(again.losses) == 3
+    assert second.state.validation_dice == expected.state.validation_dice == [(3, 0.5), (6, 0.5)]
+    assert second.state.loss == expected.state.loss
+    assert second.selected_step == expected.selected_step
+    assert same(snapshot(found), snapshot(network))
+
+
+def test_nothing_is_saved_where_nothing_was_done(plan):
+    trial = plan("train.checkpoint_every=100")
+    with stops.heeded(), pytest.raises(stops.Stopped):
+        trainer_of(trial, validate=asks_at(1))[0].run()
+    path = trial.folder / CHECKPOINT
+    before = path.stat().st_mtime_ns
+    with stops.heeded(), pytest.raises(stops.Stopped):
+        trainer_of(trial, validate=asks_at(1))[0].run()
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_signal_to_all_processes_leaves_workers_to_the_one_that_saves(plan):
+    class All(Log):
+        def step(self, step, steps, loss, waiting):
+            super().step(step, steps, loss, waiting)
+            if step == 2:
+                for child in active_children():
+                    os.kill(child.pid, signal.SIGTERM)
+                time.sleep(0.3)
+            if step == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    trial = plan("train.validate_every=0", "train.checkpoint_every=100")
+    with stops.heeded(), pytest.raises(stops.Stopped):
+        trainer_of(trial, watcher=(log := All()), workers=1)[0].run()
+    assert len(log.losses) == 4
+    assert (trial.folder / CHECKPOINT).exists()

@@ -2,11 +2,15 @@
 
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -17,15 +21,17 @@ from inflate_zoo.bench.trials.leases import (
     LostLeaseError,
     holder,
     leased,
+    process_numbers,
     process_start,
+    release_dead,
     remove_partial,
 )
 
 
 def write(folder, **changes):
     """A lease of this very process, changed."""
-    ours = {"host": socket.gethostname(), "pid": os.getpid(), "token": "other"}
-    lease = ours | {"start": process_start(os.getpid())} | changes
+    ours = {"host": socket.gethostname(), "numbers": process_numbers(), "pid": os.getpid()}
+    lease = ours | {"token": "other"} | {"start": process_start(os.getpid())} | changes
     (folder / LEASE).write_text(json.dumps(lease))
 
 
@@ -79,8 +85,83 @@ def test_a_number_that_another_process_has_by_now_is_dead(tmp_path):
     assert taken(tmp_path)
 
 
-@pytest.mark.parametrize("silent, free", [(0, False), (50, False), (61, True)])
-def test_a_foreign_host_is_given_a_minute(tmp_path, silent, free):
+@pytest.fixture
+def quick(monkeypatch):
+    """Hearts that beat a hundred times as fast."""
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "STALE_SECONDS", 0.4)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"host": "elsewhere"},
+        {"numbers": "another boot pid:[4026531836]"},
+        {"numbers": process_numbers() + "0"},
+        {"numbers": ""},  # that of release 0.2, or of a system that has no such names
+    ],
+)
+@pytest.mark.parametrize("silent, free", [(0, False), (1, True), (3600, True)])
+def test_a_holder_whose_number_says_nothing_here_is_listened_for(
+    tmp_path, quick, dead, other, silent, free
+):
+    """Process 1 of another container lives or not, whatever process 1 does here."""
+    write(tmp_path, pid=dead, **other)
+    age(tmp_path, silent)
+    name = f"{other.get('host', socket.gethostname())}:{dead}"
+    assert holder(tmp_path) == (None if free else name)
+    assert taken(tmp_path) is free
+    assert (tmp_path / LEASE).exists() is not free
+
+
+class Beating:
+    """A heart that beats elsewhere, whatever its clock says."""
+
+    def __init__(self, folder, ahead):
+        self._over, self._folder, self._ahead = threading.Event(), folder, ahead
+        self._thread = threading.Thread(target=self._beat)
+
+    def _beat(self):
+        while not self._over.wait(0.05):
+            then = time.time() + self._ahead
+            os.utime(self._folder / LEASE, (then, then))
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("ahead", [-7200, 7200])
+def test_of_a_clock_that_jumped_a_live_holder_loses_nothing_and_a_dead_one_all(
+    tmp_path, monkeypatch, quick, ahead
+):
+    monkeypatch.setattr(leases, "DOUBT_BEATS", 10)
+    write(tmp_path, host="elsewhere")
+    age(tmp_path, -ahead)
+    with Beating(tmp_path, ahead):
+        assert not taken(tmp_path)
+    began = time.monotonic()
+    assert taken(tmp_path)
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_given_back_while_its_holder_is_listened_for_is_free(tmp_path, quick):
+    write(tmp_path, host="elsewhere")
+    age(tmp_path, 100)
+    timer = threading.Timer(0.05, (tmp_path / LEASE).unlink)
+    timer.start()
+    assert taken(tmp_path)
+    timer.join()
+
+
+@pytest.mark.parametrize("silent, free", [(0, False), (30, False), (60, True)])
+def test_a_foreign_host_is_given_a_minute(tmp_path, monkeypatch, silent, free):
+    """Forty seconds by the clock, and twenty more of listening, which are left out here."""
+    assert leases.STALE_SECONDS + leases.DOUBT_BEATS * leases.HEARTBEAT_SECONDS == 60
+    monkeypatch.setattr(leases, "DOUBT_BEATS", 0)
     write(tmp_path, host="elsewhere", pid=1)
     age(tmp_path, silent)
     assert holder(tmp_path) == (None if free else "elsewhere:1")
@@ -126,7 +207,8 @@ def test_of_many_who_find_a_dead_lease_one_takes_it(tmp_path, dead):
 
         def race(folder=folder, ready=ready, won=won):
             ready.wait()
-            if leases._take(folder, json.dumps({"pid": os.getpid(), "host": socket.gethostname()})):
+            ours = {"host": socket.gethostname(), "numbers": process_numbers()}
+            if leases._take(folder, json.dumps(ours | {"pid": os.getpid()})):
                 won.append(1)
 
         threads = [threading.Thread(target=race) for _ in range(8)]
@@ -142,25 +224,26 @@ def test_of_many_who_find_a_dead_lease_one_takes_it(tmp_path, dead):
 def test_who_takes_a_dead_lease_keeps_others_out(tmp_path, dead, monkeypatch):
     """A second process that comes while the first one decides waits, and finds the first's."""
     write(tmp_path, pid=dead)
-    real, second, found = leases.holder, [], []
+    real, second, found = leases._life, [], []
 
-    def slow(folder):
+    def slow(folder, lease):
         if not second:
             second.append(threading.Thread(target=lambda: found.append(leases._take(folder, "{}"))))
             second[0].start()
             time.sleep(0.2)
             assert found == []
-        return real(folder)
+        return real(folder, lease)
 
-    monkeypatch.setattr(leases, "holder", slow)
-    assert leases._take(tmp_path, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+    monkeypatch.setattr(leases, "_life", slow)
+    ours = {"host": socket.gethostname(), "numbers": process_numbers(), "pid": os.getpid()}
+    assert leases._take(tmp_path, json.dumps(ours))
     second[0].join()
     assert found == [False]
     assert left(tmp_path) == [LEASE]
 
 
-@pytest.mark.parametrize("missing", ["module", "support"])
-def test_without_locks_the_later_of_two_keeps_the_lease(tmp_path, monkeypatch, missing):
+def unlock(monkeypatch, missing="support"):
+    """A system, or a file system such as NFS may be, that knows no locks."""
     if missing == "module":
         monkeypatch.setitem(sys.modules, "fcntl", None)
     else:
@@ -170,6 +253,154 @@ def test_without_locks_the_later_of_two_keeps_the_lease(tmp_path, monkeypatch, m
             raise OSError(38, "Function not implemented")
 
         monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_without_locks_of_many_who_come_at_once_one_takes_it(tmp_path, dead, monkeypatch):
+    unlock(monkeypatch)
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.5)
+    write(tmp_path, pid=dead)
+    ready, over, won = threading.Barrier(6), threading.Barrier(6), []
+
+    def race():
+        ready.wait()
+        with leased(tmp_path) as guard:
+            if guard is not None:
+                won.append(guard)
+                guard()
+            over.wait()
+
+    threads = [threading.Thread(target=race) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_without_locks_a_holder_that_was_suspended_finds_out(tmp_path, quick, monkeypatch):
+    """As a container that was paused while another took over."""
+    unlock(monkeypatch)
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(leases, "process_numbers", lambda: f"namespace of {os.getpid()}")
+    trial, outcome = tmp_path / "trial", tmp_path / "outcome"
+    trial.mkdir()
+    if (pid := os.fork()) == 0:
+        try:
+            with leased(trial, lambda folder: (folder / "noted").write_text("")) as guard:
+                outcome.write_text("held")
+                time.sleep(0.3)  # suspended in here
+                guard()
+            outcome.write_text("wrote")
+        except LostLeaseError:
+            outcome.write_text("found out")
+        finally:
+            os._exit(0)
+    try:
+        until = time.monotonic() + 20
+        while not (outcome.exists() and (trial / "noted").exists()):
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGSTOP)
+        assert not taken(trial)  # for now
+        time.sleep(0.6)
+        with leased(trial) as guard:
+            guard()
+            (trial / "noted").unlink()
+            os.kill(pid, signal.SIGCONT)
+            os.waitpid(pid, 0)
+            guard()
+        assert outcome.read_text() == "found out"
+        assert left(trial) == []
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+IN_NAMESPACE = """
+import sys, time
+from pathlib import Path
+from inflate_zoo.bench.trials.leases import leased
+with leased(Path(sys.argv[1])) as guard:
+    print("held", flush=True)
+    sys.stdin.readline()
+    guard()
+    print("still", flush=True)
+"""
+UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def can_unshare():
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare(), reason="PID namespaces are for root")
+def test_a_live_holder_in_another_namespace_is_not_taken_over(tmp_path):
+    root = str(Path(leases.__file__).parents[3])
+    child = subprocess.Popen(
+        [*UNSHARE, sys.executable, "-c", IN_NAMESPACE, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": root},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with child:
+        assert child.stdout.readline() == "held\n"
+        lease = json.loads((tmp_path / LEASE).read_text())
+        assert lease["host"] == socket.gethostname()
+        assert lease["pid"] < 10
+        assert holder(tmp_path) == f"{lease['host']}:{lease['pid']}"
+        assert not taken(tmp_path)
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "still\n"
+    assert taken(tmp_path)
+
+
+@pytest.mark.skipif(not process_numbers(), reason="the system names no process numbers")
+def test_process_numbers_are_named_where_the_system_shows_this_processs_own(monkeypatch, tmp_path):
+    assert process_numbers() == process_numbers()
+    assert "pid:[" in process_numbers()
+    (tmp_path / "self").mkdir()
+    monkeypatch.setattr(leases, "_PROC", tmp_path)  # of another namespace, or none
+    assert process_numbers() == ""
+    (tmp_path / "self" / "stat").write_text("1 (init) S 0 1 1")
+    assert process_numbers() == ""
+
+
+def test_a_childs_lease_goes_with_it_and_no_other(tmp_path, dead, monkeypatch):
+    monkeypatch.setattr(leases, "process_numbers", lambda: "")  # only the heartbeat tells
+    write(tmp_path, pid=dead, numbers="")
+    release_dead(tmp_path, os.getpid())
+    assert (tmp_path / LEASE).exists()
+    write(tmp_path, pid=dead, numbers="", host="elsewhere")
+    release_dead(tmp_path, dead)
+    assert (tmp_path / LEASE).exists()
+    write(tmp_path, pid=dead, numbers="")
+    release_dead(tmp_path, dead)
+    assert left(tmp_path) == []
+
+
+def test_each_beat_is_told_to_who_asked_until_the_lease_is_lost(tmp_path, quick):
+    beats = []
+    with leased(tmp_path, beats.append):
+        until = time.monotonic() + 10
+        while len(beats) < 3:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        write(tmp_path, host="elsewhere")
+        time.sleep(0.3)
+        count = len(beats)
+        time.sleep(0.3)
+        assert len(beats) == count
+    assert set(beats) == {tmp_path}
+
+
+@pytest.mark.parametrize("missing", ["module", "support"])
+def test_without_locks_the_later_of_two_keeps_the_lease(tmp_path, monkeypatch, missing):
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
+    unlock(monkeypatch, missing)
     with leased(tmp_path) as guard:
         guard()
         write(tmp_path)
@@ -181,6 +412,7 @@ def test_where_signals_kill_only_the_heartbeat_counts(tmp_path, dead, monkeypatc
     write(tmp_path, pid=dead)
     monkeypatch.setattr(leases.os, "name", "nt")
     monkeypatch.setattr(leases.os, "kill", lambda *_: pytest.fail("that would end it"))
+    monkeypatch.setattr(leases, "DOUBT_BEATS", 0)
     assert leases.holder(tmp_path)
     age(tmp_path, 100)
     assert leases.holder(tmp_path) is None

@@ -3,22 +3,25 @@
 import json
 import os
 import signal
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from inflate_zoo import interrupts
+from inflate_zoo import interrupts, stops
 from inflate_zoo.bench.definitions.results import Failure
 from inflate_zoo.bench.definitions.trial_folder import place_file
 from inflate_zoo.bench.training.devices import Resources, device_kind, make_accelerator
 from inflate_zoo.bench.training.progress import Silent
+from inflate_zoo.bench.trials import leases
 from inflate_zoo.bench.trials.leases import LEASE, LOCK, leased
 from inflate_zoo.bench.trials.running import _failure, run_trial
+from inflate_zoo.bench.trials.stopping import STOPS
 from inflate_zoo.errors import DeadWorkerError, UsageError
 from inflate_zoo.segmentation.segmenter import Segmenter
-from tests.support.trials import one_thread, tiny_run
+from tests.support.trials import FROZEN, one_thread, tiny_run
 
 CPU = Resources("cpu", 0)
 
@@ -34,6 +37,10 @@ def _one_thread():
         yield
 
 
+def place_of(trial):
+    return place_file(trial.place)
+
+
 def test_what_a_signal_broke_is_no_failure(home, monkeypatch):
     trial = tiny_run(home, name="signal").trial()
 
@@ -45,7 +52,9 @@ def test_what_a_signal_broke_is_no_failure(home, monkeypatch):
 
     monkeypatch.setattr("inflate_zoo.bench.trials.running.run_attempt", worker_dies)
     assert interrupts.run(lambda: run_trial(trial, CPU, Silent())) == 143
-    assert {path.name for path in trial.folder.iterdir()} <= {"trial.json", place_file(), LOCK}
+    assert {path.name for path in trial.folder.iterdir()} <= {
+        "trial.json", "progress.json", place_of(trial), LOCK,
+    }  # fmt: skip
 
 
 def test_a_trial_that_another_holds_is_left_alone(home, monkeypatch):
@@ -75,7 +84,7 @@ def test_who_lost_the_lease_writes_nothing_more(home, then):
     trial = tiny_run(home, "train.checkpoint_every=1", name=f"lost-{then}").trial()
     assert run_trial(trial, CPU, Thief()) == "held"
     names = {path.name for path in trial.folder.iterdir()}
-    assert names == {"trial.json", place_file(), "events", LEASE, LOCK}
+    assert names == {"trial.json", place_of(trial), "events", "progress.json", LEASE, LOCK}
     assert "elsewhere" in (trial.folder / LEASE).read_text()
 
 
@@ -122,6 +131,111 @@ def test_a_second_failure_tells_its_own_reason(home):
     for why in ("first", "second"):
         assert run_trial(trial, CPU, Fails()) == "failed"
         assert trial.failure().reason == f"ValueError: {why}"
+
+
+def test_who_lost_the_lease_scores_no_case_more(home):
+    class Thief(Silent):
+        def part(self, done, total):
+            steal(trial.folder)
+
+    trial = tiny_run(home, name="scoring").trial()
+    assert run_trial(trial, CPU, Thief()) == "held"
+    assert [path.name for path in (trial.folder / "cases").glob("*.json")] == ["0000.json"]
+
+
+def test_while_a_trial_runs_it_is_noted_where_and_how_far(home, monkeypatch):
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.01)
+
+    class Waits(Silent):
+        def step(self, step, *_):
+            while step == 4 and (trial.progress() is None or trial.progress().step != 4):
+                time.sleep(0.01)
+            if step == 4:
+                found.append(trial.progress())
+
+    found = []
+    trial = tiny_run(home, name="noted").trial()
+    assert run_trial(trial, CPU, Waits()) == "done"
+    (progress,) = found
+    assert (progress.host, progress.device) == (socket.gethostname(), "cpu")
+    assert (progress.stage, progress.step, progress.steps) == ("training", 4, 6)
+    assert progress.loss is not None
+    assert progress.dice is not None
+    assert not (trial.folder / "progress.json").exists()
+
+
+def ask(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Asks(Silent):
+    """Asks to stop after a part of a stage, or a step."""
+
+    def __init__(self, part=None, step=None):
+        self.at_part, self.at_step, self.parts, self.steps = part, step, [], []
+
+    def part(self, done, total):
+        self.parts.append(done)
+        if done == self.at_part:
+            ask()
+
+    def step(self, step, *_):
+        self.steps.append(step)
+        if step == self.at_step:
+            ask()
+
+
+def attempt(trial, watcher):
+    with stops.heeded():
+        return run_trial(trial, CPU, watcher)
+
+
+def test_a_trial_that_is_asked_to_stop_goes_on_to_the_same_bits(home):
+    changes = ("train.validate_every=0", "train.checkpoint_every=100")
+    whole, left = (tiny_run(home, *changes, name=name).trial() for name in ("all", "left"))
+    assert run_trial(whole, CPU, Silent()) == "done"
+    first = Asks(step=4)
+    assert attempt(left, first) == "stopped"
+    assert first.steps == [1, 2, 3, 4]
+    assert not (left.folder / LEASE).exists()
+    assert left.failure() is None
+    second = Asks(part=1)
+    assert attempt(left, second) == "stopped"
+    assert (second.steps, second.parts) == ([5, 6], [1])  # a case is scored, and kept
+    third = Asks()
+    assert attempt(left, third) == "done"
+    assert (third.steps, third.parts) == ([], [1, 2])
+    assert left.believed().result == whole.believed().result
+    names = ({path.name for path in trial.folder.iterdir()} for trial in (whole, left))
+    assert len(set(map(frozenset, names))) == 1
+
+
+def test_stopped_twice_without_progress_is_a_failure(home):
+    class AtOnce(Silent):
+        def stage(self, stage):
+            if stage == "features":
+                ask()
+
+    changes = (*FROZEN, "train.steps=5")
+    trial = tiny_run(home, *changes, name="in-vain").trial()
+    assert attempt(trial, AtOnce()) == "stopped"  # between two windows that are encoded
+    assert trial.failure() is None
+    assert attempt(trial, AtOnce()) == "failed"
+    assert trial.failure().kind == "stopped"
+    assert attempt(trial, AtOnce()) == "stopped"  # tried again, from the first
+    assert attempt(trial, Silent()) == "done"
+    assert not (trial.folder / STOPS).exists()
+
+
+def test_what_stopping_broke_is_no_failure(home, monkeypatch):
+    def worker_dies(*_):
+        ask()
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    trial = tiny_run(home, name="broken-stop").trial()
+    monkeypatch.setattr("inflate_zoo.bench.trials.running.run_attempt", worker_dies)
+    assert attempt(trial, Silent()) == "stopped"
+    assert trial.failure() is None
 
 
 def failed(error):

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -64,8 +64,14 @@ def test_one_line_says_what_is_about_to_run_before_anything_is_read(here):
 
 
 def test_trials_side_by_side_are_those_of_one_after_another(here, monkeypatch):
-    module = ModuleType("inflate_zoo.bench.report.answers")
-    module.so_far = lambda folders, seeds: (f"after {len(seeds)} of 2 seeds: {folders[0].name}",)
+    def told(folders):
+        def after(seeds):
+            return (f"after {len(seeds)} of 2 seeds: {folders[0].name}",)
+
+        return SimpleNamespace(after=after)
+
+    module = ModuleType("inflate_zoo.bench.report.so_far")
+    module.SoFar = told
     monkeypatch.setitem(sys.modules, module.__name__, module)
     words = ("--source", "random", "--seeds", "2")
     one = bench("--out", "row", *words)
@@ -149,6 +155,27 @@ def test_a_dry_run_lists_the_trials_and_leaves_out_alone(here):
     assert found["seconds"] == pytest.approx(sum(row["seconds"] for row in found["trials"]))
     assert found["disk_bytes"] > 0
     assert not (here / "dry").exists()
+
+
+def test_a_run_that_is_only_planned_is_run_by_others(here):
+    words = ("--out", "planned", "--source", "random", "--seeds", "2")
+    result = bench(*words, "--plan")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "4 trials planned in planned\n"
+    assert result.stderr.endswith("inflate-zoo bench-trial --from planned\n")
+    folders = sorted((here / "planned" / "trials").iterdir())
+    assert len(folders) == 4
+    names = {path.name for folder in folders for path in folder.iterdir()}
+    assert {name.split("-")[0] for name in names} == {"trial.json", "place"}
+    done = run("bench-trial", "--from", "planned", "--device", "cpu", "--workers", "0")
+    assert (done.exit_code, done.stdout) == (0, "4 done, 0 failed\n")
+    again = bench(*words, "--plan", "--format", "json")
+    assert sorted(json.loads(again.stdout)["trials"]) == [folder.name for folder in folders]
+    whole = bench(*words)
+    assert whole.exit_code == 0
+    assert "training" not in whole.stderr
+    refused = bench(*words, "--plan", "--dry-run")
+    assert (refused.exit_code, "give one of them" in refused.stderr) == (2, True)
 
 
 def test_a_run_its_json_and_its_second_run(here):

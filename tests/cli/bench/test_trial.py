@@ -1,7 +1,12 @@
 """inflate-zoo bench-trial, as it is typed."""
 
+import os
+
 import pytest
 
+from inflate_zoo.bench.definitions.results import Failure
+from inflate_zoo.bench.trials.leases import leased
+from inflate_zoo.bench.trials.run_plan import PLAN, begin_run
 from tests.support.bench_command import run
 from tests.support.trials import FROZEN, tiny_run
 
@@ -25,6 +30,53 @@ def test_a_failure_is_counted_and_the_command_fails(tmp_path, monkeypatch):
     failed = run("bench-trial", trial.folder, "--device", "cpu", "--workers", "0")
     assert (failed.exit_code, failed.stdout) == (1, "0 done, 1 failed\n")
     assert trial.failure() is not None
+
+
+def test_a_run_folder_is_worked_through_in_the_order_of_its_plan(tmp_path):
+    run_folder = tiny_run(tmp_path, *FROZEN, seeds=2)
+    trials = tuple(reversed(run_folder.trials))
+    begin_run(run_folder.out, trials)
+    words = ("bench-trial", "--from", run_folder.out, "--device", "cpu", "--workers", "0")
+    with leased(trials[0].folder):
+        left = run(*words, "--no-wait")
+    assert (left.exit_code, left.stdout) == (0, "1 done, 0 failed, 1 left\n")
+    assert "[2/2]" in left.stderr
+    assert "[1/2]" not in left.stderr
+    done = run(*words)
+    assert (done.exit_code, done.stdout) == (0, "2 done, 0 failed\n")
+
+
+def test_a_failure_since_the_run_was_planned_counts_until_it_is_planned_again(tmp_path):
+    run_folder = tiny_run(tmp_path, *FROZEN)
+    begin_run(run_folder.out, run_folder.trials)
+    (trial,) = run_folder.trials
+    trial.fail(Failure(kind="nan_loss", reason="the loss is NaN"))
+    past = (run_folder.out / PLAN).stat().st_mtime - 10  # clocks of file systems are coarse
+    os.utime(run_folder.out / PLAN, (past, past))
+    words = ("bench-trial", "--from", run_folder.out, "--device", "cpu", "--workers", "0")
+    failed = run(*words)
+    assert (failed.exit_code, failed.stdout) == (1, "0 done, 1 failed\n")
+    assert "the loss is NaN" in failed.stderr
+    later = past + 20
+    begin_run(run_folder.out, run_folder.trials)
+    os.utime(run_folder.out / PLAN, (later, later))
+    assert run(*words).stdout == "1 done, 0 failed\n"
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ((), "name trials by their folders"),
+        (("folder", "--from", "run"), "name trials by their folders"),
+        (("--from", "nowhere"), "'nowhere' is no folder"),
+        (("--from", "."), "holds no trials"),
+    ],
+)
+def test_either_trials_are_named_or_their_run(tmp_path, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    refused = run("bench-trial", *words)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert told in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])

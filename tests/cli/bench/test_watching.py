@@ -2,10 +2,11 @@
 
 import re
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from inflate_zoo.bench.definitions.trial_progress import TrialProgress
 from inflate_zoo.cli.bench import watching
 from inflate_zoo.cli.bench.pace import Pace
 from inflate_zoo.cli.bench.watching import Board, Rounds, board
@@ -23,15 +24,18 @@ def so_far(monkeypatch):
     """Stands in for what says how the ranking stands."""
     asked = []
 
-    def answer(folders, seeds):
-        asked.append((list(folders), list(seeds)))
-        if answer.error:
-            raise answer.error
-        return (f"after {len(seeds)} of 3 seeds: open",)
+    def answer(folders):
+        def after(seeds):
+            asked.append((list(folders), list(seeds)))
+            if answer.error:
+                raise answer.error
+            return (f"after {len(seeds)} of 3 seeds: open",)
+
+        return SimpleNamespace(after=after)
 
     answer.asked, answer.error = asked, None
-    module = ModuleType("inflate_zoo.bench.report.answers")
-    module.so_far = answer
+    module = ModuleType("inflate_zoo.bench.report.so_far")
+    module.SoFar = answer
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return answer
 
@@ -135,6 +139,58 @@ def test_a_run_of_minutes_does_not(trials, capsys, monkeypatch):
         watcher.step(step, 120, 0.5, 0.0)
         now[0] += 1
     assert "warning" not in capsys.readouterr().err
+
+
+NOTED = {"host": "node7", "device": "cpu"}
+
+
+def noted(stage="training", **fields):
+    return TrialProgress(**NOTED, stage=stage, **fields)
+
+
+def test_a_trial_that_another_has_is_told_from_its_notes_alone(trials, so_far, capsys, monkeypatch):
+    monkeypatch.setattr(watching, "_SECONDS_BETWEEN_LINES", 0.0)
+    shown = Board(None)
+    shown.begin(trials, 1)
+    one = trials[0]
+    for progress in (
+        noted("features", done=3, total=8),
+        noted("features", done=5, total=8),
+        noted(step=2, steps=6, loss=0.5, waiting=0.1),
+        noted(step=2, steps=6, loss=0.5, waiting=0.1),  # nothing new
+        noted(step=4, steps=6, loss=0.25, waiting=0.1, dice=0.7),
+    ):
+        shown.elsewhere(one, progress)
+    name = "[1/6] vit center, seed 0, fold 0, on node7"
+    told = lines_of(capsys)
+    assert [line.removeprefix(f"{name}: ").split(", of all")[0] for line in told] == [
+        "features", "features: 3 of 8", "features: 5 of 8", "training",
+        "step 2 of 6, loss 0.500, 10% waiting for data",
+        "step 4 of 6, loss 0.250, validation Dice 0.700, 10% waiting for data",
+    ]  # fmt: skip
+    watcher = shown.watch(one)  # taken over
+    watcher.stage("loading")
+    assert lines_of(capsys) == ["[1/6] vit center, seed 0, fold 0: loading"]
+    shown.ended(one, "done")
+    assert shown.pace.ended == 1
+
+
+def test_a_trial_that_another_has_is_one_bar_until_it_ends_or_is_taken_over(
+    trials, so_far, monkeypatch
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with board() as shown:
+        shown.begin(trials, 1)
+        for step in (1, 2, 5):
+            shown.elsewhere(trials[0], noted(step=step, steps=6, loss=0.5, waiting=0.0))
+        _, bar = shown._bars.tasks
+        assert bar.description == "vit center, seed 0, fold 0, on node7"
+        assert (bar.completed, bar.total) == (5, 6)
+        shown.watch(trials[0])
+        _, bar = shown._bars.tasks
+        assert bar.description == "vit center, seed 0, fold 0"
+        shown.ended(trials[0], "done")
+        assert len(shown._bars.tasks) == 1
 
 
 def test_several_trials_as_bars(trials, so_far, capsys, monkeypatch):

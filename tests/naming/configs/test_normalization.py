@@ -198,7 +198,7 @@ def test_the_network_in_0_to_1_equals_the_original_fed_as_its_files_say(
 
 
 @pytest.mark.parametrize("field", ["do_normalize", "do_rescale"])
-@pytest.mark.parametrize("scheme", ["center", "average", "repeat"])
+@pytest.mark.parametrize("scheme", ["center", "average", "repeat", "taper"])
 def test_a_switch_that_is_overlooked_fails_the_proof(vit, tmp_path, monkeypatch, field, scheme):
     source = with_files(vit, tmp_path / "s", preprocessor_config=STATED | {field: False})
     monkeypatch.setattr(normalization, "_flag", lambda found, name, default=True: True)

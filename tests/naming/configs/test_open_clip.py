@@ -1,4 +1,4 @@
-"""What OpenCLIP's config says of a timm image tower, read as OpenCLIP reads it."""
+"""What OpenCLIP's config says of an image tower, read as OpenCLIP reads it."""
 
 from typing import Any
 
@@ -8,18 +8,32 @@ import torch
 from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.configs.normalization import PROCESSORS, from_open_clip
-from inflate_zoo.naming.configs.open_clip import is_needed, read_tower, timm_tower
-from inflate_zoo.naming.configs.timm_models import create_timm
+from inflate_zoo.naming.configs.open_clip import (
+    OwnTower,
+    TimmTower,
+    is_needed,
+    read_tower,
+    timm_tower,
+)
+from inflate_zoo.naming.configs.timm_models import create_timm, describe_timm
 from tests.support.checkpoints import open_clip_config, open_clip_trunk
+from tests.support.clip_towers import QUICK, clip_config
 
 CLIP = PROCESSORS["CLIPImageProcessor"]
 FILE = "open_clip_config.json"
-VIT = families_by_name()["timm_vit"]
+FAMILIES = families_by_name()
+VIT = FAMILIES["timm_vit"]
 
 
 def tower(**vision: Any):
     found = read_tower(open_clip_config(**vision))
-    assert found is not None
+    assert isinstance(found, TimmTower)
+    return found
+
+
+def own(activation: str = "gelu", **vision: Any):
+    found = read_tower(clip_config(activation, **vision))
+    assert isinstance(found, OwnTower)
     return found
 
 
@@ -59,6 +73,29 @@ def test_the_tower_is_the_one_that_open_clip_builds(arch, pool, proj):
     assert said["img_size"] == [side, side]
 
 
+@pytest.mark.parametrize(
+    "arch, family, pool",
+    [
+        ("beit_base_patch16_224", "timm_beit", "token"),
+        ("beit_base_patch16_224", "timm_beit", "avg"),
+        ("eva02_tiny_patch14_224", "timm_eva02", "token"),
+        ("eva02_base_patch16_clip_224", "timm_eva02_split", "avg"),
+        ("vit_small_patch16_dinov3_qkvb", "timm_dinov3", "token"),
+        ("swin_tiny_patch4_window7_224", "timm_swin", "avg"),
+    ],
+)
+def test_norms_stay_where_they_are_whatever_timm_calls_the_argument(arch, family, pool):
+    original = open_clip_trunk(arch, pool)
+    base, arguments, _ = timm_tower(
+        FAMILIES[family], tower(arch=arch, timm_pool=pool, image_size=None)
+    )
+    made = create_timm(FAMILIES[family], base, {**arguments, "num_classes": 0})
+    kept = {n for n in original.state_dict() if not n.startswith("head.")}
+    assert {n for n in made.state_dict() if not n.startswith("head.")} == kept
+    pools = [getattr(m.head, "global_pool", None) or m.global_pool for m in (original, made)]
+    assert str(pools[0]) == str(pools[1])
+
+
 def test_what_is_left_out_is_open_clips_default():
     config = open_clip_config()
     config["model_cfg"]["vision_cfg"] = {"timm_model_name": "timm/test_vit.r160_in1k"}
@@ -72,13 +109,105 @@ def test_what_is_left_out_is_open_clips_default():
     [
         {},
         {"model_cfg": None},
-        {"model_cfg": {"vision_cfg": {}}},
-        {"model_cfg": {"vision_cfg": {"timm_model_name": None, "layers": 12, "mine": 1}}, "x": 1},
-        {"model_cfg": {"vision_cfg": {"timm_model_name": ""}}},
+        {"model_cfg": {"vision_cfg": None}},
+        {"model_cfg": {"text_cfg": {}}, "mine": 1},
     ],
 )
-def test_a_tower_of_open_clips_own_is_none(config):
+def test_a_config_without_an_image_tower_states_none(config):
     assert read_tower(config) is None
+
+
+@pytest.mark.parametrize("vision", [{}, {"timm_model_name": None}, {"timm_model_name": ""}])
+def test_a_tower_of_open_clips_own_is_described_with_its_defaults(vision):
+    found = read_tower({"model_cfg": {"vision_cfg": vision}})
+    assert isinstance(found, OwnTower)
+    said = describe_timm(FAMILIES["open_clip"], "vit_base_patch16_clip_224", {"num_classes": 0})
+    assert {**found.described, "patch_size": [16, 16], "img_size": [224, 224]} == {
+        name: value for name, value in said.items() if name != "pool_dropped"
+    }
+    assert (found.described["patch_size"], found.described["img_size"]) == (16, 224)
+
+
+@pytest.mark.parametrize(
+    "vision, said",
+    [
+        ({"width": 96}, {"embed_dim": 96, "num_heads": 8, "mlp_dim": 192}),
+        ({"width": 1408, "head_width": 88, "mlp_ratio": 4.3637},
+         {"num_heads": 16, "mlp_dim": 6144}),
+        ({"image_size": [32, 48], "patch_size": [8, 4]},
+         {"img_size": [32, 48], "patch_size": [8, 4]}),
+        ({"pool_type": "avg"}, {"pool": "mean", "final_norm": "tokens"}),
+        ({"global_average_pool": True}, {"pool": "mean"}),
+        ({"pool_type": "tok", "final_ln_after_pool": True}, {"pool": "cls"}),  # the same
+        ({"no_ln_pre": True, "ls_init_value": 1e-5}, {"pre_norm": False, "layer_scale": True}),
+        ({"qk_norm": False, "act_kwargs": None, "norm_kwargs": {}, "block_type": None}, {}),
+    ],
+)  # fmt: skip
+def test_what_a_tower_of_open_clips_own_is_told_by(vision, said):
+    found = own(**vision).described
+    assert {name: found[name] for name in said} == said
+    assert own(**vision).preprocess["mean"] == [0.4, 0.5, 0.6]
+
+
+@pytest.mark.parametrize("stated, activation", [
+    (True, "quick_gelu"), (False, "gelu"), (None, "gelu"), (..., "gelu"),
+])  # fmt: skip
+def test_its_activation_is_the_configs(stated, activation):
+    config = clip_config()
+    config["model_cfg"] |= {} if stated is ... else {"quick_gelu": stated}
+    found = read_tower(config)
+    assert isinstance(found, OwnTower)
+    assert found.described["activation"] == activation
+    assert own(QUICK).described["activation"] == "quick_gelu"
+
+
+@pytest.mark.parametrize(
+    "vision, told",
+    [
+        ({"layers": [3, 4, 6, 3], "heads": 32}, "a CNN"),
+        ({"attentional_pool": True}, "CoCa"),
+        ({"attentional_pool": "parallel"}, "CoCa"),
+        ({"pool_type": "avg", "final_ln_after_pool": True}, "after the mean"),
+        ({"global_average_pool": True, "final_ln_after_pool": True}, "after the mean"),
+    ],
+)
+def test_another_network_of_open_clips_is_told_by_its_field(vision, told):
+    with pytest.raises(UnsupportedModelError, match=told) as caught:
+        own(**vision)
+    assert caught.value.details[0].startswith(f"{FILE}: model_cfg.vision_cfg.")
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("mine", 1),
+        ("width", "768"),
+        ("width", 50),
+        ("layers", 10**9),
+        ("mlp_ratio", 0),
+        ("image_size", [32, 32, 32]),
+        ("pool_type", "none"),
+        ("no_ln_pre", "yes"),
+        ("input_patchnorm", True),
+        ("qk_norm", True),
+        ("scale_fc", True),
+        ("block_type", "custom"),
+        ("norm_kwargs", {"eps": 1e-6}),
+        ("act_kwargs", {"approximate": "tanh"}),
+        ("pos_embed_type", "rope"),
+    ],
+)
+def test_a_field_of_open_clips_own_tower_that_nobody_takes_is_refused(field, value):
+    with pytest.raises(ConfigError, match=f"{FILE}: model_cfg.vision_cfg.{field}|{field}") as error:
+        own(**{field: value})
+    assert FILE in error.value.message
+
+
+def test_an_activation_that_is_no_flag_is_refused():
+    config = clip_config()
+    config["model_cfg"]["quick_gelu"] = "yes"
+    with pytest.raises(ConfigError, match=f"{FILE}: model_cfg.quick_gelu must be true or false"):
+        read_tower(config)
 
 
 @pytest.mark.parametrize(

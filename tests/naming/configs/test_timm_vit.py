@@ -77,7 +77,7 @@ def test_other_arithmetic_under_the_names_of_a_plain_one_is_refused(arguments, o
 def test_another_class_is_named():
     model = create_timm(FAMILIES["timm_beit"], "beit_base_patch16_224", {"depth": 1})
     with pytest.raises(UnsupportedModelError, match="is timm's Beit, not a plain") as caught:
-        TIMM_NETWORKS[VIT.reference].describe("beit_base_patch16_224", model)
+        TIMM_NETWORKS[VIT.network, VIT.reference].describe("beit_base_patch16_224", model)
     assert "timm_vit" in caught.value.hint
 
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from inflate_zoo.errors import ConfigError
+from inflate_zoo.files.header import TensorInfo
 from tests.support.recorded import case, plan_of
 
 
@@ -36,3 +37,28 @@ def test_a_config_that_disagrees_is_refused(field, value, message):
     with pytest.raises(ConfigError) as error:
         plan_of(found)
     assert any(re.search(message, line) for line in error.value.details), error.value.details
+
+
+def test_windows_of_a_file_without_a_config_are_those_of_its_indices():
+    form = plan_of(case("swinv2_original")).architecture
+    assert (form.windows, form.image_size) == (((4, 4),) * 3, (64, 64))
+    assert form.pretrained_windows == ((0, 0),) * 3
+    assert (form.clipping, form.padding, form.qv_bias) == ("plane", "before_shift", True)
+    found = case("swinv2_original")
+    for stage, tokens in enumerate((256, 256, 64)):
+        for block in (0, 1):
+            name = f"model.layers.{stage}.blocks.{block}.attn.relative_position_index"
+            found.header[name] = TensorInfo("I64", (tokens, tokens))
+    form = plan_of(found).architecture
+    assert (form.windows, form.image_size) == (((16, 16), (16, 16), (8, 8)), (128, 128))
+
+
+@pytest.mark.parametrize("shape", [None, (), (12, 12)], ids=str)
+def test_without_an_index_nothing_tells_them(shape):
+    found = case("swinv2_original")
+    name = "model.layers.1.blocks.0.attn.relative_position_index"
+    del found.header[name]
+    if shape is not None:
+        found.header[name] = TensorInfo("I64", shape)
+    with pytest.raises(ConfigError, match="nothing tells the windows"):
+        plan_of(found)

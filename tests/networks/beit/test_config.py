@@ -5,8 +5,10 @@ import torch
 
 from inflate_zoo import Backbone, load, segmenter
 from inflate_zoo.networks.beit.config import BeitConfig
+from inflate_zoo.networks.beit.network import Beit
 from inflate_zoo.networks.layers import bias_tables
 from tests.networks.beit.test_network import CASES, PLAIN, randomise
+from tests.support.saved import saved_bytes
 
 every_case = pytest.mark.parametrize("case", CASES)
 
@@ -68,3 +70,13 @@ def test_each_decoder_reads_it_and_comes_back_from_files(tmp_path, decoder, dept
         model.save_pretrained(tmp_path / "segmenter")
         assert torch.equal(load(tmp_path / "segmenter").eval()(volume), logits)
     assert logits.shape == (2, 3, 1 if decoder == "upernet" else depth, 12, 10)
+
+
+@pytest.mark.parametrize("block_tables", [False, True])
+@pytest.mark.parametrize("shared_table", [False, True])
+def test_what_training_keeps_is_estimated(block_tables, shared_table):
+    size = {"embed_dim": 64, "depth": 6, "num_heads": 4, "mlp_dim": 256, "volume": (12, 24, 20)}
+    tables = {"block_tables": block_tables, "shared_table": shared_table}
+    net = Beit(BeitConfig(**{**PLAIN, **size, "position_grid": (8, 10), **tables}))
+    kept, tokens = saved_bytes(net)
+    assert net.config.memory(tokens)[1] == pytest.approx(kept, rel=0.12)

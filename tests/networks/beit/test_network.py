@@ -144,7 +144,7 @@ def equal_slices_error(case, scheme="center", **changes):
 
 @every_case
 @pytest.mark.parametrize("depth, patch", [(12, 4), (8, 4), (9, 1), (4, 4)])
-@pytest.mark.parametrize("scheme", ["average", "center"])
+@pytest.mark.parametrize("scheme", ["average", "center", "taper"])
 def test_equal_slices_give_the_2d_tokens_everywhere(case, depth, patch, scheme):
     volume = {"volume": (depth, 12, 10), "patch_depth": patch}
     assert equal_slices_error(case, scheme, **volume) < 1e-10

@@ -94,7 +94,7 @@ def ours_of(theirs, scheme, **changes):
     return net
 
 
-@pytest.mark.parametrize("scheme", ["average", "center"])
+@pytest.mark.parametrize("scheme", ["average", "center", "taper"])
 @pytest.mark.parametrize("case", CASES)
 def test_equal_slices_give_timms_2d_tokens_at_every_depth(case, scheme):
     theirs_changes, ours_changes = CASES[case]

@@ -5,7 +5,7 @@ from math import prod
 
 import pytest
 
-from inflate_zoo.networks.layers.grids import place, stage_grids, stage_tokens
+from inflate_zoo.networks.layers.grids import place, stage_grids, stage_tokens, unshifted
 from tests.networks.swin.test_config import config
 
 
@@ -50,6 +50,20 @@ def test_whole_windows_cover_the_grid_and_no_window_is_empty(grid):
     ):
         assert padded == count * side
         assert padded - side < size <= padded
+
+
+@pytest.mark.parametrize("depth, slabs", [(1, [1]), (3, [3]), (4, [4]), (7, [4, 3]), (9, [8, 1])])
+def test_windows_without_shift_leave_nothing_of_depth_to_pad(depth, slabs):
+    parts = unshifted((depth, 5, 8), (4, 3, 4))
+    assert [part.grid for part in parts] == [(slab, 5, 8) for slab in slabs]
+    assert [part.padded for part in parts] == [(slab, 6, 8) for slab in slabs]
+    assert [part.window[0] for part in parts] == [min(4, slab) for slab in slabs]
+    assert not any(part.is_masked for part in parts)
+
+
+def test_a_plane_smaller_than_a_window_is_padded_to_it():
+    (part,) = unshifted((2, 3, 9), (4, 4, 4))
+    assert (part.window, part.padded) == ((2, 4, 4), (2, 4, 12))
 
 
 def test_only_a_shift_or_padding_along_depth_needs_a_mask():

@@ -60,6 +60,15 @@ def test_a_gated_one_has_its_gate_in_the_first_half():
     close(ours(x), theirs(x))
 
 
+def test_without_biases_only_the_products_are_left():
+    theirs = randomised(GluMlp(6, 20, act_layer=nn.SiLU, gate_last=False, bias=False))
+    ours = Mlp(6, 10, "silu", gated=True, bias=False).double()
+    assert [name for name, _ in ours.named_parameters()] == ["fc1.weight", "fc2.weight"]
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 5, 6, dtype=torch.float64)
+    close(ours(x), theirs(x))
+
+
 def test_a_scale_is_learned_for_each_channel_and_starts_at_one():
     theirs, ours = randomised(TimmLayerScale(6)), LayerScale(6).double()
     x = torch.randn(2, 5, 6, dtype=torch.float64)

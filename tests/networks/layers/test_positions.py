@@ -3,8 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import resample_abs_pos_embed
+from transformers.models.aimv2.modeling_aimv2 import Aimv2VisionConfig, Aimv2VisionEmbeddings
+from transformers.models.siglip2.modeling_siglip2 import Siglip2VisionEmbeddings
 
-from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane
+from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane, sincos_plane
 
 few = settings(max_examples=20)
 sides = st.integers(1, 9)
@@ -29,6 +31,31 @@ def test_resizing_is_timms(dtype, prefix, grid, target, seed):
     assert torch.equal(got, expected)
     assert torch.equal(got[:, :prefix], before[:, :prefix])
     assert torch.equal(table, before)
+
+
+@few
+@given(side=sides, target=st.tuples(sides, sides), seed=st.integers(0, 99))
+def test_bilinear_resizing_is_that_of_siglip_2_naflex(side, target, seed):
+    table = random(seed, 1, side * side, 6)
+    got = resize_in_plane(table, 0, (side, side), target, "bilinear")
+    plane, rows = table.view(side, side, 6), target[0] * target[1]
+    expected = Siglip2VisionEmbeddings.resize_positional_embeddings(
+        plane, torch.tensor([target]), max_length=rows
+    )
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", [(3, 5), (7, 2), (4, 4), (12, 9), (8, 8), (8, 5)])
+def test_cropped_resizing_is_that_of_radio(target):
+    radio = pytest.importorskip("transformers.models.radio.modeling_radio")
+    config = radio.RadioConfig(hidden_size=6, patch_size=2, max_img_size=16)
+    theirs = radio.RadioPatchEmbeddings(config)
+    table = random(1, 1, 64, 6)
+    with torch.no_grad():
+        theirs.position_embedding.copy_(table)
+        expected = theirs._interpolate_position_embedding(target, torch.float32)
+    got = resize_in_plane(table, 0, (8, 8), target, "cropped")
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
 
 
 def test_height_comes_before_width():
@@ -68,3 +95,17 @@ def test_a_zero_depth_table_stays_zero_and_its_type():
     got = resize_depth(torch.zeros(1, 3, 5, dtype=torch.float16), 7)
     assert got.dtype == torch.float16
     assert torch.equal(got, torch.zeros(1, 7, 5, dtype=torch.float16))
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (5, 3), (1, 1)])
+def test_computed_positions_are_those_of_aimv2(grid):
+    """Transformers adds them to what the stem gives: with a stem of zeros they are all there is."""
+    config = Aimv2VisionConfig(hidden_size=24, num_channels=1, patch_size=2, is_native=True)
+    theirs = Aimv2VisionEmbeddings(config)
+    with torch.no_grad():
+        theirs.patch_embed.weight.zero_()
+        theirs.patch_embed.bias.zero_()
+        expected = theirs(torch.zeros(1, 1, 2 * grid[0], 2 * grid[1]))
+    got = sincos_plane(*grid, 24, torch.device("cpu"))
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)

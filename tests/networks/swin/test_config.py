@@ -2,7 +2,8 @@
 
 import pytest
 
-from inflate_zoo.networks.swin.config import SwinConfig, SwinForm
+from inflate_zoo.networks.base import Depth, Windows
+from inflate_zoo.networks.swin.config import SwinConfig, SwinForm, VideoSwinForm
 from inflate_zoo.networks.swin.network import SwinTransformer
 
 FORM = {
@@ -55,3 +56,16 @@ def test_a_form_is_inflated_with_windows_as_deep_as_they_are_high():
     assert made.model_type == "inflated_swin"
     assert not form.inflated(**INFLATION, stem_bias=False).stem_bias
     assert SwinForm(**PLANE).inflated(**INFLATION, stem_bias=False).stem_bias
+
+
+def test_a_form_that_is_3d_already_lists_the_tensors_of_its_backbone():
+    form = VideoSwinForm(**{**PLANE, "patch_depth": 2, "depth_window": 3})
+    assert form.own_depth == Depth(2, 6, Windows(3, merge_depth=False))
+    assert SwinForm(**PLANE).own_depth is None
+    made = form.inflated(channels=3, patch_depth=2, volume=(6, 16, 16), stem_bias=False)
+    assert form.shapes() == made.shapes()
+    assert made == config(depth_window=3, volume=(6, 16, 16))
+    assert "3D already" in form.described()
+    assert "windows 3 tokens deep, patch 2x2x2" in form.described()
+    bare = VideoSwinForm(**{**PLANE, "stem_bias": False, "patch_depth": 2, "depth_window": 3})
+    assert bare.inflated(channels=1, patch_depth=2, volume=(6, 16, 16), stem_bias=True).stem_bias

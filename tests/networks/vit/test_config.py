@@ -5,7 +5,8 @@ import torch
 from pydantic import ValidationError
 
 from inflate_zoo.networks.base import Level
-from inflate_zoo.networks.vit.config import VitConfig, VitForm, tensor_shapes
+from inflate_zoo.networks.layers.positions import resize_in_plane
+from inflate_zoo.networks.vit.config import CroppedForm, VitConfig, VitForm, tensor_shapes
 from tests.segmentation.test_segmenter import config
 
 FORM = {name: value for name, value in config() if name in VitForm.model_fields}
@@ -17,6 +18,10 @@ FORM = {name: value for name, value in config() if name in VitForm.model_fields}
         ({"num_heads": 3}, "embed_dim 16 is not divisible by num_heads 3"),
         ({"cls_token": False}, "pool 'cls' needs cls_token"),
         ({"pool": "cls_dist"}, "pool 'cls_dist' needs cls_token and dist_token"),
+        (
+            {"pool": "prefix", "cls_token": False, "position_prefix": 0},
+            "pool 'prefix' needs prefix tokens",
+        ),
         ({"position_prefix": 2}, "position_prefix 2 exceeds the 1 prefix tokens"),
         ({"position_grid": (1 << 13, 1 << 12)}, "position_grid has more than 16,777,216 places"),
         ({"depth": 1001}, "less than or equal to 1000"),
@@ -120,3 +125,42 @@ def test_it_is_described_in_a_few_words():
     assert VitForm(**FORM).described() == "4 blocks of width 16, 2 heads, mlp 16 gelu, eps 1e-06"
     assert config().summary() == "4 blocks of width 16, patch 2x2x3"
     assert VitConfig.kind() == "inflated_vit"
+
+
+def test_a_resizing_is_said_only_where_it_is_not_the_usual_one():
+    usual, other = config(), config(position_resizing="bilinear")
+    assert "position_resizing" not in usual.model_dump(mode="json")
+    assert VitConfig(**usual.model_dump()).position_resizing == "bicubic"
+    assert other.model_dump(mode="json")["position_resizing"] == "bilinear"
+    assert VitConfig(**other.model_dump()) == other
+    assert other.without_weights() == usual.without_weights()
+    with pytest.raises(ValidationError, match="position_resizing"):
+        config(position_resizing="nearest")
+
+
+@pytest.mark.parametrize("resizing", ["bicubic", "bilinear"])
+def test_a_table_is_resized_as_the_config_says(resizing):
+    form = config(position_resizing=resizing)
+    rows = form.position_prefix + form.position_grid[0] * form.position_grid[1]
+    table = torch.randn(1, rows, form.embed_dim)
+    target = form.for_volume((2, 10, 12))
+    assert target.position_resizing == resizing
+    expected = resize_in_plane(
+        table, form.position_prefix, form.position_grid, target.position_grid, resizing
+    )
+    assert torch.equal(form.fit({"pos_embed": table}, target)["pos_embed"], expected)
+
+
+def test_a_table_of_larger_images_is_kept_whole_and_the_network_is_for_its_own():
+    form = CroppedForm(**FORM, image_grid=(1, 2))
+    assert (form.native_grid, form.position_grid) == ((1, 2), (2, 2))
+    made = form.inflated(channels=2, patch_depth=2, volume=(6, 2, 6), stem_bias=False)
+    assert made == config(volume=(6, 2, 6))
+    assert (made.grid_size, made.position_grid) == ((3, 1, 2), (2, 2))
+
+
+def test_what_was_cropped_is_not_cropped_again():
+    form = config(position_resizing="cropped")
+    assert form.for_volume((2, 4, 6)).position_resizing == "cropped"  # of the table's own grid
+    sized = form.for_volume((2, 10, 6))
+    assert (sized.position_grid, sized.position_resizing) == ((5, 2), "bilinear")

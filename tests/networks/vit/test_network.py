@@ -68,6 +68,10 @@ TIMM_CASES = {
         {"global_pool": "avg", "reg_tokens": 2, "fc_norm": False},
         {"pool": "mean", "reg_tokens": 2, "position_prefix": 3},
     ),
+    "several class tokens": (
+        {"class_token": False, "reg_tokens": 3, "global_pool": "avg", "fc_norm": False},
+        {"pool": "mean", "cls_token": False, "reg_tokens": 3, "position_prefix": 3},
+    ),
     "mean without cls": (
         {"global_pool": "avg", "class_token": False, "fc_norm": False},
         {"pool": "mean", "cls_token": False, "position_prefix": 0},
@@ -172,7 +176,7 @@ def equal_slices_error(scheme, **changes):
 REGISTERS = {"reg_tokens": 2, "position_prefix": 3}
 
 
-@pytest.mark.parametrize("scheme", ["average", "center"])
+@pytest.mark.parametrize("scheme", ["average", "center", "taper"])
 @pytest.mark.parametrize("changes", [{}, REGISTERS, {"patch_depth": 3}], ids=str)
 def test_equal_slices_give_the_2d_tokens_everywhere(scheme, changes):
     assert equal_slices_error(scheme, **changes) < 1e-10
@@ -303,3 +307,10 @@ def test_bfloat16_and_autocast_stay_near(changes):
     assert half.dtype == torch.bfloat16
     for got in (mixed, half):
         assert (got.float() - expected).square().mean().sqrt() < 0.1 * scale
+
+
+def test_several_class_tokens_are_pooled_by_their_mean():
+    net = build(cls_token=False, reg_tokens=3, position_prefix=3, pool="prefix")
+    volume = volumes(net)
+    with torch.no_grad():
+        close(net(volume), net.forward_features(volume)[:, :3].mean(dim=1))

@@ -5,15 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion.references import filled, named_by_timm
+from inflate_zoo.conversion.originals.references import filled, named_by_timm
+from inflate_zoo.errors import VerificationError
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import sources_of
+from inflate_zoo.networks.staged import StagedForm
 from inflate_zoo.networks.swin.config import SwinForm
+from inflate_zoo.networks.swinv2.config import SwinV2Form
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.references import Asked
+    from inflate_zoo.conversion.originals.references import Asked
+
+_COORDINATES = "relative_coords_table"
 
 
 def timm_swin(asked: Asked) -> Any | None:
@@ -35,11 +40,53 @@ def timm_swin(asked: Asked) -> Any | None:
 
 
 def timm_swinv2(asked: Asked) -> Any | None:
-    """Timm's SwinTransformerV2; `None` where timm cannot take the tensors."""
-    return _taken(asked, named_by_timm(asked), "timm_swinv2")
+    """Timm's SwinTransformerV2; `None` where timm cannot take the tensors.
+
+    Raises:
+        VerificationError: The source measures offsets by other windows than it was taken to.
+    """
+    import torch
+    from timm.models.swin_transformer_v2 import SwinTransformerV2
+
+    form = asked.plan.architecture
+    if not isinstance(form, SwinV2Form):
+        return None
+    if asked.understood.arch:
+        return _taken(asked, named_by_timm(asked), "timm_swinv2")
+    with torch.device("meta"):
+        model = SwinTransformerV2(
+            **_sizes(asked, form), window_size=form.windows, qkv_bias=form.qv_bias,
+            pretrained_window_sizes=form.pretrained_windows,
+            norm_layer=partial(torch.nn.LayerNorm, eps=form.norm_eps),
+        )  # fmt: skip
+    made = _taken(asked, model, "timm_swinv2")
+    if made is not None:
+        _compare_coordinates(asked, made)
+    return made
 
 
-def _sizes(asked: Asked, form: SwinForm) -> dict[str, Any]:
+def _compare_coordinates(asked: Asked, model: Any) -> None:
+    """Hold the coordinates of offsets in a file against the model's own.
+
+    Raises:
+        VerificationError: They are others.
+    """
+    import torch
+
+    for name, buffer in model.named_buffers():
+        held = asked.state.get(name)
+        if held is None or not name.endswith(_COORDINATES) or held.shape != buffer.shape:
+            continue
+        if not torch.allclose(held, buffer, atol=1e-4):
+            raise VerificationError(
+                "the source measures offsets by other windows than its own: it was fine-tuned",
+                details=[f"differs: '{name}'"],
+                hint="take the same weights as transformers or timm hold them, which state those "
+                "windows, e.g. microsoft/swinv2-base-patch4-window12to16-192to256-22kto1k-ft",
+            )
+
+
+def _sizes(asked: Asked, form: StagedForm) -> dict[str, Any]:
     """Arguments that are the same for every network of stages."""
     return {
         "img_size": list(asked.size),

@@ -21,17 +21,20 @@ State = dict[str, "Tensor"]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A 2D original.
+    """A 2D original, or one that is 3D already and takes volumes.
 
     Attributes:
         built_by: Library, version and class.
-        tokens: Images [batch, channels, height, width] to tokens [batch, prefix + patches, dim].
+        tokens: Images [batch, channels, height, width], or volumes [batch, channels, depth, height,
+            width], to tokens [batch, prefix + patches, dim].
         pooled: Tokens to the pooled vector [batch, dim], or `None` where the original's is dropped.
+        conditioner: How it normalises images itself; `tokens` leaves that out.
     """
 
     built_by: str
     tokens: Callable[[Tensor], Tensor]
     pooled: Callable[[Tensor], Tensor] | None
+    conditioner: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,10 @@ class Asked:
         return self.state[library_name(self.plan, kept)]
 
 
+class CannotError(Exception):
+    """A library cannot take tensors and fields that are in order."""
+
+
 Build = Callable[[Asked], Reference | None]
 
 
@@ -93,3 +100,8 @@ def filled(model: Any, state: State) -> Any:
 def called(model: Any, library: str) -> str:
     """What built an original: library, version and class."""
     return f"{library} {version(library)} {type(model).__name__}"
+
+
+def mean_of_tokens(tokens: Tensor) -> Tensor:
+    """How networks without a class token pool: [batch, patches, dim] to [batch, dim]."""
+    return tokens.mean(dim=1)

@@ -7,11 +7,12 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 
-from inflate_zoo.conversion.references import Asked
-from inflate_zoo.conversion.staged_originals import timm_swin, timm_swinv2, tokens_of
+from inflate_zoo.conversion.originals.references import Asked
+from inflate_zoo.conversion.originals.staged import timm_swin, timm_swinv2, tokens_of
+from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.understanding import understand
-from tests.support.checkpoints import build_timm, swin_original
+from tests.support.checkpoints import build_timm, swin_original, swinv2_original
 from tests.support.recorded import case
 
 NATIVE = (4, 4)  # of the last stage, for 64 x 64 pixels
@@ -77,6 +78,29 @@ def test_a_grid_whose_windows_timm_clips_is_not_built(asked):
 
 def test_another_form_is_not_built():
     assert timm_swin(asked_of("swinv2_timm")) is None
+    assert timm_swinv2(asked_of("swin_timm")) is None
+
+
+def of_v2(kind):
+    """The authors' own file of a SwinV2, of the same weights as timm's."""
+    recorded = case("swinv2_original")
+    understood = understand(recorded.header, None, "swinv2", None)
+    return Asked(understood, swinv2_original(kind)["model"], NATIVE)
+
+
+def test_a_swinv2_without_a_name_is_that_of_the_form():
+    model = timm_swinv2(of_v2("swinv2_timm"))
+    assert type(model) is SwinTransformerV2
+    assert torch.equal(tokens(model), tokens(build_timm("swinv2_timm").eval()))
+
+
+def test_coordinates_in_a_file_are_held_against_those_of_the_form():
+    asked = of_v2("swinv2_timm")
+    name = "layers.2.blocks.1.attn.relative_coords_table"
+    asked.state[name] = asked.state[name] * 1.01
+    with pytest.raises(VerificationError, match="by other windows") as error:
+        timm_swinv2(asked)
+    assert error.value.details == (f"differs: '{name}'",)
 
 
 def test_tokens_run_along_the_width_first():

@@ -1,0 +1,83 @@
+"""What a run folder was last planned for: its trials in order, and since when failures count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder, read_plain
+from inflate_zoo.bench.trials.folder import trials_of
+from inflate_zoo.errors import UsageError
+from inflate_zoo.files.reading import called, require_folder
+from inflate_zoo.files.writing.contents import form_text
+from inflate_zoo.files.writing.whole_files import replace_text
+
+PLAN = "plan.json"
+_HINT = "plan it with 'inflate-zoo bench' and the option --plan"
+
+
+class RunPlan(BaseModel):
+    """The trials of the command that last planned them.
+
+    Attributes:
+        format: Of this file.
+        planned: When, in ISO 8601; the file's own time counts, which is the file system's.
+        trials: Their hashes, in the order in which they should run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    planned: str
+    trials: tuple[str, ...]
+
+
+def begin_run(out: Path, trials: Sequence[TrialFolder]) -> float:
+    """Note that a run begins: what failed before is tried again, once.
+
+    Returns:
+        When, in seconds since 1970 by the clock of the folder's file system.
+
+    Raises:
+        WriteError: It cannot be noted.
+    """
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    plan = RunPlan(planned=when, trials=tuple(trial.folder.name for trial in trials))
+    replace_text(out / PLAN, form_text(plan))
+    return (out / PLAN).stat().st_mtime
+
+
+def run_began(out: Path) -> float | None:
+    """When the run of a folder began, by the clock of its file system; `None` if nobody noted it.
+
+    All workers of a run go by this moment, whenever they start: what fails in one of them would
+    fail in each.
+    """
+    with suppress(OSError):
+        return (out / PLAN).stat().st_mtime
+    return None
+
+
+def planned_trials(out: Path) -> tuple[TrialFolder, ...]:
+    """All trials of a run folder, in the order in which they were planned; others come last.
+
+    Raises:
+        UsageError: It is no folder, or holds no trials.
+    """
+    require_folder(out)
+    found = {trial.folder.name: trial for trial in trials_of(out)}
+    if not found:
+        raise UsageError(f"'{called(out)}' holds no trials", hint=_HINT)
+    first = [name for name in dict.fromkeys(_order(out)) if name in found]
+    return tuple(found[name] for name in dict.fromkeys([*first, *found]))
+
+
+def _order(out: Path) -> tuple[str, ...]:
+    with suppress(ValidationError):
+        return RunPlan.model_validate(read_plain(out / PLAN)).trials
+    return ()

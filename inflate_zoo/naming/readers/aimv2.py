@@ -1,0 +1,131 @@
+"""What a header and a config say of an AIMv2."""
+
+from collections.abc import Mapping
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+from inflate_zoo.errors import ConfigError
+from inflate_zoo.files.header import Header
+from inflate_zoo.naming.configs.from_config import (
+    ConfigRule,
+    FieldType,
+    FromConfig,
+    Raw,
+    Statement,
+    activation,
+    as_it_is,
+    flag,
+    pair,
+    plain,
+    small,
+    stated_flag,
+    whole,
+)
+from inflate_zoo.naming.definition import Family
+from inflate_zoo.naming.from_header import FromHeader
+from inflate_zoo.naming.patterns import Matching
+from inflate_zoo.naming.readers.pieces import (
+    block_numbers,
+    building,
+    check_heads,
+    is_there,
+    no_note,
+    require_core,
+    settled,
+    teller,
+)
+from inflate_zoo.naming.readers.reader import Reader
+from inflate_zoo.networks.aimv2.config import Aimv2Form
+
+_CORE = {"patch_embed.weight": 4, "blocks.0.mlp.fc2.weight": 2}
+
+
+def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
+    """Read the architecture off names and shapes.
+
+    Raises:
+        AccountingError: A tensor without which nothing can be said is missing or misshapen, or a
+            whole block is missing.
+    """
+    stem, fc2 = require_core(family, matching, header, _CORE)
+    dim, in_channels, *patch = header[stem].shape
+    numbers = block_numbers(family, matching)
+    learned = is_there(family, matching, numbers, "pos_embed")
+    table = matching.kept["pos_embed"][0] if "pos_embed" in matching.kept else ""
+    values: dict[str, Any] = {
+        "embed_dim": dim,
+        "in_channels": in_channels,
+        "patch_size": tuple(patch),
+        "depth": len(numbers),
+        "mlp_dim": header[fc2].shape[1],
+        "positions": "learned" if learned else "sincos",
+        "qkv_bias": False,  # those of a file would be left over
+        "mlp_bias": False,
+    }
+    told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
+    told_by["mlp_dim"] = f"'{fc2}' says"
+    told_by["depth"] = teller(family, matching, f"blocks.{len(numbers) - 1}.norm1.weight")
+    told_by["positions"] = teller(family, matching, "pos_embed")
+    rows = prod(header[table].shape[:-1]) if table else 0
+    return FromHeader(values, told_by, table, rows)
+
+
+def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Aimv2Form:
+    """Facts and claims together.
+
+    Raises:
+        ConfigError: They make no network, or the table is of another grid.
+    """
+    known = {key: facts.values[key] for key in facts.values.keys() & Aimv2Form.model_fields.keys()}
+    image, patch = claims.values["image_size"], known["patch_size"]
+    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    if facts.table and facts.rows != prod(grid):
+        raise ConfigError(
+            f"{statement.name} and the tensors disagree",
+            details=[
+                f"{claims.labels['image_size']} is {plain(image)} with patch {plain(patch)}: "
+                f"{prod(grid)} position rows, '{facts.table}' has {facts.rows}"
+            ],
+            hint=statement.hint,
+        )
+    told = ("num_heads", "activation", "norm_eps")
+    with building("AIMv2", statement):
+        own = {field: claims.values[field] for field in told}
+        return Aimv2Form(**known, **own, position_grid=grid)
+
+
+def _positions(raw: Raw, _: int) -> str:
+    return "sincos" if stated_flag(raw, "is_native", False) else "learned"
+
+
+RULES: Mapping[str, ConfigRule] = MappingProxyType(
+    {"aimv2_positions": ConfigRule(_positions, "is_native, as positions,")}
+)
+FIELDS: Mapping[str, FieldType] = MappingProxyType(
+    {
+        "embed_dim": whole,
+        "depth": whole,
+        "num_heads": whole,
+        "in_channels": whole,
+        "patch_size": pair,
+        "image_size": pair,
+        "positions": as_it_is,
+        "mlp_dim": whole,
+        "activation": activation,
+        "norm_eps": small,
+        "qkv_bias": flag,
+        "mlp_bias": flag,
+    }
+)
+AIMV2 = Reader(
+    fields=FIELDS,
+    required=("num_heads", "activation", "norm_eps", "image_size"),
+    rules=RULES,
+    width="embed_dim",
+    gather=gather,
+    settled=settled,
+    check=check_heads,
+    make_form=make_form,
+    note=no_note,
+)

@@ -1,0 +1,1 @@
+"""AIMv2; imports what lies beside it in networks."""

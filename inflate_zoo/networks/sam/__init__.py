@@ -1,0 +1,1 @@
+"""SAM's image encoder; imports what lies beside it in networks."""
