@@ -57,10 +57,12 @@ def products_by_axis(query: Tensor, tables: Sequence[Tensor], grid: Triple) -> T
     for axis, (table, side) in enumerate(zip(tables, grid, strict=True)):
         rows = _offset_rows(side, (len(table) + 1) // 2, table.device)
         offsets = table.index_select(0, rows).view(side, side, -1).to(query.dtype)
-        # Places of the axis outermost: one product for each of them.
-        lines = tokens.movedim(2 + axis, 0)
-        product = torch.matmul(lines.flatten(1, -2), offsets.mT)
-        made.append(product.view(*lines.shape[:-1], side).movedim(0, 2 + axis).flatten(2, 4))
+        if side == 1:  # one product for all: a stack of matrices of one column is slow
+            made.append(torch.matmul(tokens, offsets[0].mT).flatten(2, 4))
+            continue
+        # Before the last two dimensions stands the axis: each of its places has a matrix.
+        lines = tokens.transpose(2 + axis, 3)
+        made.append(torch.matmul(lines, offsets.mT).transpose(2 + axis, 3).flatten(2, 4))
     return torch.cat(made, dim=-1)
 
 
