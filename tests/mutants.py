@@ -196,7 +196,7 @@ products = products_by_axis(query, tables, grid) ==> products = products_by_axis
 == offsets-turned: a table's rows are read key minus query
 (places.unsqueeze(1) - places + made_for - 1) ==> (places - places.unsqueeze(1) + made_for - 1)
 == offsets-axes-swapped: height's table is read for the width
-made.append(product.view ==> made.insert(axis % 2, product.view
+made.append(torch.matmul(lines, offsets.mT) ==> made.insert(axis % 2, torch.matmul(lines, offsets.mT)
 == offsets-from-first: a table of a larger grid is read from its first row
 places + made_for - 1 ==> places + side - 1
 @@ inflate_zoo/networks/layers/grids.py | networks/layers/test_grids.py networks/sam/test_network.py

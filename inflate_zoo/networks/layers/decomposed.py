@@ -19,6 +19,7 @@ from inflate_zoo.networks.layers.attention import PLAIN_TOKENS, heads_of, joined
 from inflate_zoo.networks.layers.constants import made_once
 
 AXES = ("d", "h", "w")
+_LANES = 8  # fused kernels are quicker on whole multiples of them
 
 
 @made_once
@@ -29,15 +30,15 @@ def _offset_rows(side: int, made_for: int, device: torch.device) -> Tensor:
 
 
 @made_once
-def _places(grid: Triple, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _places(grid: Triple, room: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Where each token of a grid stands: one in the column of its place along each axis.
 
-    Shape (N, D + H + W).
+    Shape (N, D + H + W + room), the last columns zero.
     """
     axes = [torch.arange(side, device=device) for side in grid]
     places = torch.meshgrid(*axes, indexing="ij")
     hot = [F.one_hot(p.flatten(), side) for p, side in zip(places, grid, strict=True)]
-    return torch.cat(hot, dim=1).to(dtype)
+    return F.pad(torch.cat(hot, dim=1), (0, room)).to(dtype)
 
 
 def products_by_axis(query: Tensor, tables: Sequence[Tensor], grid: Triple) -> Tensor:
@@ -57,10 +58,12 @@ def products_by_axis(query: Tensor, tables: Sequence[Tensor], grid: Triple) -> T
     for axis, (table, side) in enumerate(zip(tables, grid, strict=True)):
         rows = _offset_rows(side, (len(table) + 1) // 2, table.device)
         offsets = table.index_select(0, rows).view(side, side, -1).to(query.dtype)
-        # Places of the axis outermost: one product for each of them.
-        lines = tokens.movedim(2 + axis, 0)
-        product = torch.matmul(lines.flatten(1, -2), offsets.mT)
-        made.append(product.view(*lines.shape[:-1], side).movedim(0, 2 + axis).flatten(2, 4))
+        if side == 1:  # one product for all: a stack of matrices of one column is slow
+            made.append(torch.matmul(tokens, offsets[0].mT).flatten(2, 4))
+            continue
+        # Before the last two dimensions stands the axis: each of its places has a matrix.
+        lines = tokens.transpose(2 + axis, 3)
+        made.append(torch.matmul(lines, offsets.mT).transpose(2 + axis, 3).flatten(2, 4))
     return torch.cat(made, dim=-1)
 
 
@@ -85,9 +88,11 @@ def attend_decomposed(
         Shape (B, heads, N, c).
     """
     channels = query.shape[-1]
-    places = _places(grid, key.dtype, key.device)
+    room = -(channels + sum(grid)) % _LANES
+    places = _places(grid, room, key.dtype, key.device)
     products = products_by_axis(query, tables, grid)
-    query = torch.cat([query * channels**-0.5, products], dim=-1)
+    empty = products.new_zeros(*products.shape[:-1], room)
+    query = torch.cat([query * channels**-0.5, products, empty], dim=-1)
     key = torch.cat([key, places.expand(*key.shape[:2], -1, -1)], dim=-1)
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and len(places) <= PLAIN_TOKENS:
         return torch.matmul(torch.matmul(query, key.mT).softmax(dim=-1), value)
