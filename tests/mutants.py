@@ -252,7 +252,7 @@ deep = 0 if grid[0] <= window[0] or not shifted else window[0] // 2 ==> deep = 0
 @@ inflate_zoo/naming/detection.py | naming/test_detection.py
 == rank-unheeded: of two kinds of the same names the stem's rank tells nothing
 rank = family.dimensions + 2 if ==> rank = len(next(header[name].shape for name in stems)) if
-@@ inflate_zoo/conversion/staged_originals.py | conversion/test_staged_originals.py
+@@ inflate_zoo/conversion/originals/staged.py | conversion/originals/test_staged.py
 == coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
 if not torch.allclose(held, buffer, atol=1e-4): ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
@@ -403,6 +403,19 @@ repeat(kernel_oihw / depth, depth) ==> repeat(kernel_oihw, depth)
 == repeat-divided: repeat is an average
 return repeat(kernel_oihw / depth, depth) ==> return repeat(kernel_oihw, depth)
 .repeat(1, 1, depth, 1, 1) ==> .repeat(1, 1, depth, 1, 1) / depth
+@@ inflate_zoo/inflation/patches.py | inflation/test_patches.py
+== patch-as-image: a kernel is resized like an image
+pseudo_inverse(kernel.shape[axis], new) ==> [[*map(float, row)] for row in _resizing(kernel.shape[axis], new)]
+== patch-axes: height and width of the new patch are swapped
+((2, patch[0]), (3, patch[1])) ==> ((2, patch[1]), (3, patch[0]))
+== patch-aliased: a smaller patch is taken without antialiasing
+scale = max(decimal.Decimal(old) / new, decimal.Decimal(1)) ==> scale = decimal.Decimal(1)
+@@ inflate_zoo/inflation/roles.py | conversion/originals/test_patched.py
+== patch-unfolded: a stem that normalises keeps the source's patch
+fold_scale(_inflated(_own_kernel(kernel, recipe), recipe) ==> fold_scale(_inflated(kernel.double(), recipe)
+@@ inflate_zoo/conversion/originals/patched.py | conversion/originals/test_patched.py
+== patch-image-size: the original's own image size stays as it was
+("patch_size", "image_size", "table_size") ==> ("patch_size",)
 @@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
 == role-by-rank: any 4-D tensor is inflated
 ROLES[output.role].make( ==> ROLES["stem_kernel" if len(output.shape) == 4 else output.role].make(
@@ -459,7 +472,7 @@ default = 1e-12 ==> default = 1e-6
 == open-clip-heads-of-64: heads are 64 wide whatever the config says
 "num_heads": width // head_width, ==> "num_heads": width // 64,
 == open-clip-norm-moves: every network of timm's calls its pooled norm fc_norm
-if norm := TIMM_NETWORKS[family.reference].pooled_norm: ==> if norm := "fc_norm":
+if norm := network_of(family).pooled_norm: ==> if norm := "fc_norm":
 @@ inflate_zoo/networks/layers/attention.py | whole/test_clip_names.py
 == in-proj-order: the parts of in_proj_weight are taken as key, query, value
 -        query, key, value = heads_of(self.qkv(x), self.heads)
@@ -483,7 +496,7 @@ if len(left) > 1: ==> if len(left) > 9:
 if "student" not in _words(prefix)] or left ==> if prefix] or left
 == incomplete-tower: a lone stem makes a tower
 if needed <= targets) ==> if targets)
-@@ inflate_zoo/conversion/originals.py | conversion/test_originals.py whole/test_training_files.py
+@@ inflate_zoo/conversion/originals/of_timm.py | conversion/originals/test_of_timm.py whole/test_training_files.py
 == cls-row-lost: the cls token's own row of an original's table is cut off
 "cls_token": token + table[:, :1] ==> "cls_token": token
 @@ inflate_zoo/files/writing/contents.py | files/writing/test_contents.py

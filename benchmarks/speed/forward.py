@@ -2,8 +2,8 @@
 
 ViT-B/16 against MONAI's `ViT`; BEiT-B/16 against timm's own blocks on the same tokens, their tables
 tiled over depth and the cls key's log D in the rows; DINOv3-B/16 likewise, its rotary table tiled
-over depth and the prefix keys' log D in a mask; SAM-B, one token deep, against timm's own blocks and
-neck (`--extent 448` is two windows a side); Swin-T, patch 2, against MONAI's
+over depth and the prefix keys' log D in a mask; SAM-B, one token deep, against timm's own blocks
+with their neck (`--extent 448` is two windows a side); Swin-T, patch 2, against MONAI's
 `SwinTransformer` (merging over depth too) or torchvision's `SwinTransformer3d` (in the plane); take
 `--extent 112`, which is whole windows at every stage: both let padding along depth leak.
 
@@ -12,7 +12,8 @@ inside the round (their seconds / ours, so above 1 means that ours is faster). T
 medians over rounds. Before anything is timed, both networks must give the same output.
 
 Usage: python benchmarks/speed/forward.py [--network beit] [--compile] [--batch 2] [--rounds 7]
-Needs einops beside MONAI. Run it on a quiet machine: a second busy process spoils the medians.
+Needs einops beside MONAI. Run it on a quiet machine: a second busy process spoils the medians, less
+so with `--processor`.
 """
 
 import argparse
@@ -51,6 +52,7 @@ OURS, WITH_CLS = "ours", "ours, with cls token"
 MONAI, TIMM, TORCHVISION = "MONAI", "timm", "torchvision"
 COMPILED = ", compiled"
 Step = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -394,14 +396,14 @@ def precision(cast: Step) -> AbstractContextManager[object]:
     return context
 
 
-def seconds(step: Step, device: str, repeats: int) -> float:
-    """Mean wall time of one step in seconds."""
+def seconds(step: Step, device: str, repeats: int, clock: Clock) -> float:
+    """Mean time of one step in seconds."""
     synchronise(device)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         step()
     synchronise(device)
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def synchronise(device: str) -> None:
@@ -410,17 +412,21 @@ def synchronise(device: str) -> None:
 
 
 def measure(
-    arms: dict[str, Step], rounds: int, repeats: int, device: str
+    arms: dict[str, Step],
+    rounds: int,
+    repeats: int,
+    device: str,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds per arm and round; the order rotates, two warm-up steps per arm are not counted."""
     names = list(arms)
     for name in names:
-        seconds(arms[name], device, 2)
+        seconds(arms[name], device, 2, clock)
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
-            times[name].append(seconds(arms[name], device, repeats))
+            times[name].append(seconds(arms[name], device, repeats, clock))
     return times
 
 
@@ -483,6 +489,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--extent", type=int, default=96, help="voxels of a side")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
     parser.add_argument("--compile", action="store_true", help="compiled networks as well")
+    parser.add_argument("--blocks", type=int, default=12, help="of all but Swin")
+    parser.add_argument(
+        "--processor", action="store_true", help="one thread's processor time, beside other work"
+    )
     parser.add_argument("--dtype", nargs="+", choices=["float32", "bfloat16"], default=None)
     parsed = parser.parse_args(arguments)
     if parsed.rounds < 5:
@@ -521,7 +531,10 @@ def build_networks(network: str, size: Size) -> tuple[dict[str, nn.Module], str]
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
-    device, size = options.device, Size(extent=options.extent)
+    device, size = options.device, Size(extent=options.extent, blocks=options.blocks)
+    clock = time.process_time if options.processor else time.perf_counter
+    if options.processor:
+        torch.set_num_threads(1)
     nets, theirs = build_networks(options.network, size)
     for net in nets.values():
         net.to(device)
@@ -552,14 +565,16 @@ def main(arguments: list[str] | None = None) -> None:
                     optimizer = optimizers[name.removesuffix(COMPILED)]
                     arms[name] = training_step(run, optimizer, volume, cast)
             print(f"{what}, {dtype} ...", file=sys.stderr)
-            lines += rows(what, dtype, measure(arms, options.rounds, repeats, device))
+            lines += rows(what, dtype, measure(arms, options.rounds, repeats, device, clock))
 
     shape = f"{options.batch} volumes of {'x'.join(map(str, extents))} voxels"
     print(f"{NAMES[options.network]} on {shape}, one channel.")
     versions = f"MONAI {monai.__version__}, timm {timm.__version__}"
     print(f"{machine(device)}; torch {torch.__version__}, {versions}.")
     print(f"Same weights, outputs agree to {error:.1e} (float32, eager, before timing).")
-    print(f"Medians of {options.rounds} interleaved rounds; ratio = {theirs}'s time / ours.\n")
+    kind = "processor" if options.processor else "wall"
+    print(f"Medians of {options.rounds} interleaved rounds, {kind} time.")
+    print(f"Ratio: {theirs}'s time / ours.\n")
     print(f"| step | precision | ours | against | ours, ms | {theirs}, ms | ratio | range |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(lines))

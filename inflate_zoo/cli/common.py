@@ -30,14 +30,25 @@ class OutputFormat(StrEnum):
     json = "json"
 
 
-def _triple(text: str, kind: Callable[[str], Any], example: str) -> tuple[Any, Any, Any]:
+def _several(text: str, kind: Callable[[str], Any], form: str, example: str) -> tuple[Any, ...]:
     try:
         values = tuple(kind(part) for part in text.replace("x", ",").split(","))
     except ValueError:
         values = ()
-    if len(values) != 3:
-        raise typer.BadParameter(f"'{text}' is not three numbers D,H,W, e.g. {example}")
+    if len(values) != example.count(",") + 1:
+        raise typer.BadParameter(f"'{text}' is not {form}, e.g. {example}")
     return values
+
+
+def _triple(text: str, kind: Callable[[str], Any], example: str) -> tuple[Any, Any, Any]:
+    depth, height, width = _several(text, kind, "three numbers D,H,W", example)
+    return depth, height, width
+
+
+def parse_patch(text: str) -> tuple[int, int]:
+    """Height, width in pixels from `H,W`."""
+    height, width = _several(text, int, "two numbers H,W", "16,16")
+    return height, width
 
 
 def parse_volume(text: str) -> tuple[int, int, int]:
@@ -80,6 +91,14 @@ Scheme = Annotated[
 ]
 PatchDepth = Annotated[
     int | None, typer.Option(help="Patch size along depth in voxels [default: as in the plane].")
+]
+PatchSize = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_patch,
+        metavar="H,W",
+        help="In-plane patch in pixels to resize the stem to [default: the source's].",
+    ),
 ]
 DepthWindow = Annotated[
     int | None, typer.Option(help="Depth of windows in tokens [default: as in the plane].")

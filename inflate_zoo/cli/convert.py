@@ -19,6 +19,7 @@ from inflate_zoo.cli.common import (
     MergeDepth,
     OutputFormat,
     PatchDepth,
+    PatchSize,
     Revision,
     Scheme,
     Std,
@@ -81,6 +82,7 @@ def command(
     std: Std = None,
     depth_window: DepthWindow = None,
     merge_depth: MergeDepth = False,
+    patch_size: PatchSize = None,
     revision: Revision = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32, float16 or bfloat16 [default: the source's].")
@@ -109,7 +111,7 @@ def command(
     options = checked_options(
         scheme, patch_depth, volume, channels, dtype,
         fold_normalization=fold_normalization, mean=mean, std=std,
-        depth_window=depth_window, merge_depth=merge_depth,
+        depth_window=depth_window, merge_depth=merge_depth, patch_size=patch_size,
     )  # fmt: skip
     with _progress() as progress:
         request = Request(options, family, arch, weights, verify=verify, force=force)

@@ -14,6 +14,7 @@ from inflate_zoo.cli.common import (
     MergeDepth,
     OutputFormat,
     PatchDepth,
+    PatchSize,
     Revision,
     Scheme,
     Volume,
@@ -38,6 +39,7 @@ def command(
     patch_depth: PatchDepth = None,
     depth_window: DepthWindow = None,
     merge_depth: MergeDepth = False,
+    patch_size: PatchSize = None,
     volume: Volume = None,
     channels: Channels = None,
     spacing: Annotated[
@@ -65,6 +67,7 @@ def command(
         patch_depth=patch_depth,
         depth_window=depth_window,
         merge_depth=merge_depth,
+        patch_size=patch_size,
         volume=volume,
         channels=channels,
         spacing=spacing,
@@ -93,6 +96,7 @@ def _report(found: dict[str, Any]) -> None:
     fed = found["normalization"]
     mean, std = (", ".join(f"{value:g}" for value in fed[name]) for name in ("mean", "std"))
     guessed = "a guess, " if fed["basis"] == "guessed" else ""
+    resized = "" if made["patch_size"] == form["patch_size"] else ", its patch resized"
     commit = f" at {found['commit'][:12]}" if found["commit"] else ""
     rows = [
         ("source", f"{found['source']}{commit} ({found['weights']})"),
@@ -110,7 +114,7 @@ def _report(found: dict[str, Any]) -> None:
         ("parameters", _parameters(found["parameters_2d"], made["parameters"])),
         ("normalised", f"mean {mean}; std {std} ({guessed}{fed['from']})"),
         ("dropped", dropped_text(found["taken"], found["dropped"])),
-        ("3D stem", f"{_times(made['stem'])}, {scheme_text(made['scheme'])}"),
+        ("3D stem", f"{_times(made['stem'])}, {scheme_text(made['scheme'])}{resized}"),
         (
             "volume",
             f"{_times(made['volume'])} voxels: grid {_times(made['grid'])}, "

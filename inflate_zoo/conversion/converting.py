@@ -46,6 +46,7 @@ def convert(
     std: Sequence[float] | None = None,
     depth_window: int | None = None,
     merge_depth: bool = False,
+    patch_size: Sequence[int] | None = None,
     revision: str | None = None,
     dtype: str | None = None,
     family: str | None = None,
@@ -77,6 +78,9 @@ def convert(
             grid that is less deep they are clipped.
         merge_depth: Merge tokens over depth too where stages follow one another; in the plane alone
             by default.
+        patch_size: In-plane patch (height, width) in pixels that the stem is resized to, by the
+            pseudo-inverse of resizing images; the source's by default. Tables stay on their grid of
+            tokens, so the network's own image size changes with it.
         revision: Branch, tag or commit of a Hub repo.
         dtype: `float32`, `float16` or `bfloat16` for all tensors; `None` keeps the source's, and
             writes the stem in float32.
@@ -99,7 +103,7 @@ def convert(
     options = checked_options(
         scheme, patch_depth, volume, channels, dtype,
         fold_normalization=fold_normalization, mean=mean, std=std,
-        depth_window=depth_window, merge_depth=merge_depth,
+        depth_window=depth_window, merge_depth=merge_depth, patch_size=patch_size,
     )  # fmt: skip
     request = Request(options, family, arch, weights, verify=verify, force=force)
     return convert_source(source, out, request, revision=revision)
@@ -362,4 +366,5 @@ def _recorded_options(recipe: RecordedRecipe) -> Options:
         std=recipe.given.std if recipe.given else None,
         depth_window=recipe.depth_window if inflated else None,
         merge_depth=recipe.merge_depth,
+        patch_size=recipe.patch_size,
     )

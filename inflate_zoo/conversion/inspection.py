@@ -24,7 +24,12 @@ from inflate_zoo.files.header import Header, TensorInfo
 from inflate_zoo.files.reading import read_json
 from inflate_zoo.hub import download
 from inflate_zoo.hub.addresses import is_local
-from inflate_zoo.inflation.recipe import backbone_config, checked_options, make_recipe
+from inflate_zoo.inflation.recipe import (
+    backbone_config,
+    checked_options,
+    form_with_patch,
+    make_recipe,
+)
 from inflate_zoo.naming.configs.normalization import (
     PREPROCESSOR_CONFIG,
     PROCESSOR_CONFIG,
@@ -48,6 +53,7 @@ def inspect_source(
     channels: int | None = None,
     depth_window: int | None = None,
     merge_depth: bool = False,
+    patch_size: Sequence[int] | None = None,
     spacing: Sequence[float] | None = None,
     revision: str | None = None,
     family: str | None = None,
@@ -64,6 +70,7 @@ def inspect_source(
         channels: Input channels.
         depth_window: As for `convert`; likewise merge_depth.
         merge_depth: Merge over depth too.
+        patch_size: As for `convert`.
         spacing: Voxel size (depth, height, width) in mm; a patch depth is proposed from it.
         revision: Of a Hub repo.
         family: Family.
@@ -79,7 +86,7 @@ def inspect_source(
     """
     asked = partial(
         checked_options, channels=channels, dtype=None, fold_normalization=False,
-        depth_window=depth_window, merge_depth=merge_depth,
+        depth_window=depth_window, merge_depth=merge_depth, patch_size=patch_size,
     )  # fmt: skip
     options = asked(scheme, patch_depth, volume)
     if spacing is not None and (len(spacing) != 3 or not all(0 < mm < 1e6 for mm in spacing)):
@@ -92,9 +99,10 @@ def inspect_source(
     understood = understand(header, config, family, arch, weights, open_clip)
     plan = understood.plan
     inflates = plan.architecture.own_depth is None
-    proposed = (
-        propose_patch_depth(plan.architecture.patch_size, spacing) if spacing and inflates else None
-    )
+    proposed = None
+    if spacing and inflates:
+        patch = form_with_patch(plan, options.patch_size).patch_size
+        proposed = propose_patch_depth(patch, spacing)
     if proposed is not None and patch_depth is None and volume is None:
         options = asked(scheme, proposed, None)
     recipe, _ = make_recipe(options, understood, config, preprocessor)
@@ -162,6 +170,7 @@ def _conversion(
     return {
         "scheme": scheme,
         "stem": list(shapes[config.stem]),
+        "patch_size": list(config.patch_size),
         "volume": list(config.volume),
         "grid": list(grid),
         "prefix_tokens": config.num_prefix_tokens,

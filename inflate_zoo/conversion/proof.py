@@ -22,14 +22,15 @@ from inflate_zoo.conversion.measuring import (
     random_values,
     rms,
 )
-from inflate_zoo.conversion.originals import original_of, tables_of
+from inflate_zoo.conversion.originals.original import original_of, tables_of
+from inflate_zoo.conversion.originals.patched import original_with_patch
+from inflate_zoo.conversion.originals.references import Reference
 from inflate_zoo.conversion.record import Verification
-from inflate_zoo.conversion.references import Reference
 from inflate_zoo.conversion.volumes import on_volumes
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.files.dtypes import torch_dtype
-from inflate_zoo.inflation.recipe import Recipe, backbone_config
+from inflate_zoo.inflation.recipe import Recipe, backbone_config, form_with_patch
 from inflate_zoo.inflation.schemes import SCHEMES, Scheme
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
 from inflate_zoo.networks.backbone import Backbone
@@ -94,7 +95,7 @@ def prove(
     Raises:
         UsageError: What builds the original of a source that is 3D already is missing.
     """
-    form = understood.plan.architecture
+    form = form_with_patch(understood.plan, recipe.patch_size)
     sliced = form.own_depth is None
     step = backbone_config(understood.plan, recipe).levels[-1].stride[0]
     grid = (
@@ -102,7 +103,7 @@ def prove(
         if sliced
         else (1, *form.native_grid)
     )
-    original = original_of(understood, checkpoint, grid[1:])
+    original = _original(understood, checkpoint, recipe, grid[1:])
     feeder = None
     if fed is not None and recipe.normalization is not None:
         feeder = _feeder(fed, recipe.normalization, form.in_channels, original)
@@ -152,7 +153,7 @@ def _on_slices(
 ) -> Compared:
     """The 3D network against its 2D original: stacks of equal slices, and a patch of any slices."""
     step = backbone_config(understood.plan, recipe).levels[-1].stride[0]
-    strides = understood.plan.architecture.stride
+    strides = form_with_patch(understood.plan, recipe.patch_size).stride
     size = tuple(n * stride for n, stride in zip(grid[1:], strides, strict=True))
     volumes = [(n * step, size[0], size[1]) for n in (grid[0], 1)]
 
@@ -177,6 +178,14 @@ def _feeder(
     if feeder.built_by is None:
         return feeder
     return replace(feeder, images=lambda pixels: own(feeder.images(pixels)))
+
+
+def _original(
+    understood: Understood, checkpoint: Checkpoint, recipe: Recipe, grid: tuple[int, int]
+) -> Reference:
+    if recipe.patch_size is None:
+        return original_of(understood, checkpoint, grid)
+    return original_with_patch(understood, checkpoint, recipe.patch_size, grid)
 
 
 def _tables_equal(

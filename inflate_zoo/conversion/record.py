@@ -67,6 +67,7 @@ SchemeName = Annotated[str, _one_of("scheme", lambda: SCHEMES)]
 DtypeName = Annotated[str, _one_of("dtype", lambda: DTYPES)]
 # JSON has lists only.
 Names = Annotated[tuple[str, ...], Field(strict=False)]
+Pair = Annotated[tuple[Count, Count], Field(strict=False)]
 Triple = Annotated[tuple[Count, Count, Count], Field(strict=False)]
 
 
@@ -173,6 +174,7 @@ class RecordedRecipe(_Recorded):
             not say it.
         depth_window: Depth of the network's windows, in tokens; `None` where it has none.
         merge_depth: Whether tokens are merged over depth too.
+        patch_size: In-plane patch (height, width) that the stem was resized to; `None` for its own.
     """
 
     scheme: SchemeName | None
@@ -186,6 +188,7 @@ class RecordedRecipe(_Recorded):
     normalization_basis: Basis | None = None
     depth_window: Count | None = None
     merge_depth: bool = False
+    patch_size: Pair | None = None
 
     @model_validator(mode="after")
     def _given_is_there(self) -> Self:
@@ -271,6 +274,13 @@ class Conversion:
         notes = [*self.plan.notes, *(self.fed.notes if self.fed else ())]
         if self.recipe.scheme is None:
             notes += _OWN_DEPTH
+        if self.recipe.patch_size is not None:
+            own, made = self.plan.architecture.patch_size, self.recipe.patch_size
+            notes.append(
+                f"The stem's kernel was resized from {own[0]}x{own[1]} to {made[0]}x{made[1]} by "
+                "the pseudo-inverse of resizing images (FlexiViT); the 2D network was not trained "
+                "at that size."
+            )
         if self.fed is not None and self.fed.basis == "guessed":
             notes.append(
                 "The folded normalisation is a guess: the source states none. If you know it, "
@@ -331,9 +341,11 @@ def _source_of(job: Conversion, digests: Mapping[str, str]) -> RecordedSource:
 
 def _recipe_of(job: Conversion) -> RecordedRecipe:
     recipe = job.recipe
-    windows: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
     if recipe.windows is not None:
-        windows["depth_window"], windows["merge_depth"] = recipe.windows
+        asked["depth_window"], asked["merge_depth"] = recipe.windows
+    if recipe.patch_size is not None:
+        asked["patch_size"] = recipe.patch_size
     return RecordedRecipe(
         scheme=recipe.scheme,
         patch_depth=recipe.patch_depth,
@@ -344,7 +356,7 @@ def _recipe_of(job: Conversion) -> RecordedRecipe:
         normalization=recipe.normalization,
         normalization_from=job.fed.origin if job.fed else None,
         normalization_basis=job.fed.basis if job.fed else None,
-        **windows,
+        **asked,
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.conversion.feeders import Feeder
-    from inflate_zoo.conversion.references import Reference
+    from inflate_zoo.conversion.originals.references import Reference
     from inflate_zoo.inflation.recipe import Recipe
     from inflate_zoo.naming.understanding import Understood
     from inflate_zoo.networks.backbone import Backbone

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _LARGEST_PATCH_DEPTH, _LARGEST_CHANNELS = 1024, 1024
+_FARTHEST_PATCH = 4
 _SCHEME = "center"
 
 
@@ -41,6 +42,7 @@ class Options:
     normalization: Normalization | None = None
     depth_window: int | None = None
     merge_depth: bool = False
+    patch_size: tuple[int, int] | None = None
 
 
 def checked_options(
@@ -55,6 +57,7 @@ def checked_options(
     std: Sequence[float] | None = None,
     depth_window: int | None = None,
     merge_depth: bool = False,
+    patch_size: Sequence[int] | None = None,
 ) -> Options:
     """Check what can be checked before the source is touched.
 
@@ -70,6 +73,11 @@ def checked_options(
         raise UsageError(
             f"patch depth {patch_depth} is not in 1 to {_LARGEST_PATCH_DEPTH}",
             hint="give the depth of a patch in voxels, e.g. --patch-depth 16",
+        )
+    if patch_size is not None and (len(patch_size) != 2 or min(patch_size) < 1):
+        raise UsageError(
+            f"patch size {','.join(map(str, patch_size))} is not two positive numbers",
+            hint="give height and width in pixels, e.g. --patch-size 16,16",
         )
     if depth_window is not None and not 1 <= depth_window <= MOST_WINDOW:
         raise UsageError(
@@ -94,7 +102,8 @@ def checked_options(
             hint="add --fold-normalization, or leave them out",
         )
     recipe = (scheme, patch_depth, size, channels, fold_normalization, dtype, given)
-    return Options(*recipe, depth_window, merge_depth)
+    patch = None if patch_size is None else (patch_size[0], patch_size[1])
+    return Options(*recipe, depth_window, merge_depth, patch)
 
 
 def make_recipe(
@@ -109,13 +118,14 @@ def make_recipe(
         The recipe, and how the original is fed where that is folded.
 
     Raises:
-        UsageError: The patch does not divide the volume, the normalisation has values for another
-            number of channels, or a source that is 3D already is to be inflated.
+        UsageError: The patch cannot be taken, or does not divide the volume, the normalisation has
+            values for another number of channels, or a source that is 3D already is to be inflated.
         ConfigError: The source states a normalisation that is malformed.
     """
-    form, own = understood.plan.architecture, understood.plan.architecture.own_depth
+    own = understood.plan.architecture.own_depth
     if own is not None:
         _refuse_inflation(options)
+    form = form_with_patch(understood.plan, options.patch_size)
     scheme = (options.scheme or _SCHEME) if own is None else None
     channels = (options.channels or 1) if own is None else form.in_channels
     depth = own or _gained_depth(options, form)
@@ -123,7 +133,39 @@ def make_recipe(
     fed = _folded(options, understood, config, preprocessor) if options.fold_normalization else None
     folded = normalization.for_channels(fed.normalization, form.in_channels) if fed else None
     made = (scheme, depth.patch, volume, channels, folded, options.dtype)
-    return Recipe(*made, depth.windows), fed
+    resized = form is not understood.plan.architecture
+    return Recipe(*made, depth.windows, form.patch_size if resized else None), fed
+
+
+def form_with_patch(plan: Plan, patch: tuple[int, int] | None) -> Form2D:
+    """The 2D architecture of a source with the patch that is asked for.
+
+    Args:
+        plan: The source.
+        patch: Height and width in pixels; `None` is its own.
+
+    Raises:
+        UsageError: The stem is none that takes another, or the patch is far from its own.
+    """
+    form, network = plan.architecture, plan.family.network
+    own = "x".join(map(str, form.patch_size))
+    if patch in (None, form.patch_size):
+        return form
+    why = form.patch_fixed
+    if not why and all(kept.role != "stem_kernel" for kept in plan.kept):
+        why = "its stem is no kernel in the file"
+    if why:
+        raise UsageError(
+            f"the patch of network '{network}' stays {own}: {why}", hint="leave out the patch size"
+        )
+    most, pairs = _FARTHEST_PATCH, zip(form.patch_size, patch, strict=True)
+    if any(max(old, new) > most * min(old, new) for old, new in pairs):
+        raise UsageError(
+            f"patch size {patch[0]}x{patch[1]} is far from the source's {own}: a side may become "
+            f"at most {most} times as long or as short",
+            hint="give height and width that are nearer to it",
+        )
+    return form.with_patch(patch)
 
 
 def _volume(asked: tuple[int, int, int] | None, depth: Depth, form: Form2D) -> tuple[int, int, int]:
@@ -168,6 +210,7 @@ def _refuse_inflation(options: Options) -> None:
         "--scheme": options.scheme,
         "--channels": options.channels,
         "--patch-depth": options.patch_depth,
+        "--patch-size": options.patch_size,
         "--depth-window": options.depth_window,
         "--merge-depth": options.merge_depth or None,
     }
@@ -233,6 +276,7 @@ class Recipe:
         dtype: Type of every tensor (`float32`, `float16`, `bfloat16`); `None` keeps the type of
             copied tensors and writes computed ones, the stem and its bias, in float32.
         windows: Windows over depth; `None` where the network has none.
+        patch_size: In-plane patch (height, width) that the stem is resized to; `None` for its own.
     """
 
     scheme: str | None
@@ -242,11 +286,12 @@ class Recipe:
     normalization: Normalization | None = None
     dtype: str | None = None
     windows: Windows | None = None
+    patch_size: tuple[int, int] | None = None
 
 
 def backbone_config(plan: Plan, recipe: Recipe) -> BackboneConfig:
     """The 3D architecture that a plan and a recipe give."""
-    config = plan.architecture.inflated(
+    config = form_with_patch(plan, recipe.patch_size).inflated(
         channels=recipe.channels,
         patch_depth=recipe.patch_depth,
         volume=recipe.volume,

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from inflate_zoo.inflation.channels import fold_scale, fold_shift, to_channels
+from inflate_zoo.inflation.patches import resize_patch
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.definition import Role
 
@@ -42,11 +43,18 @@ def _copied(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
     return tensors[0]
 
 
+def _own_kernel(kernel: Tensor, recipe: Recipe) -> Tensor:
+    """The source's kernel in float64; a 2D one of the patch that the recipe asks for."""
+    exact = kernel.double()
+    return exact if recipe.patch_size is None else resize_patch(exact, recipe.patch_size)
+
+
 def _stem_kernel(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
     (kernel,) = tensors
     if recipe.normalization is None:
         # Schemes are linear: fewer channels first is the smaller tensor.
-        return _inflated(to_channels(kernel.double(), recipe.channels), recipe)
+        summed = to_channels(_own_kernel(kernel, recipe), recipe.channels)
+        return _inflated(summed, recipe)
     return to_channels(_folded(kernel, recipe, recipe.normalization), recipe.channels)
 
 
@@ -59,7 +67,7 @@ def _inflated(kernel: Tensor, recipe: Recipe) -> Tensor:
 
 def _folded(kernel: Tensor, recipe: Recipe, normalization: Normalization) -> Tensor:
     # The shift is taken after inflation: with `repeat` every slice adds its own.
-    return fold_scale(_inflated(kernel.double(), recipe), normalization.std)
+    return fold_scale(_inflated(_own_kernel(kernel, recipe), recipe), normalization.std)
 
 
 def _stem_bias(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:

@@ -79,9 +79,11 @@ class Form2D(BaseModel, ABC):
     Attributes:
         in_channels: Channels of the input.
         patch_size: In-plane patch (height, width) of the stem, in pixels.
+        patch_fixed: Why its stem takes no other patch; empty where all it has counts in tokens.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    patch_fixed: ClassVar[str] = "its stem is not known to be a kernel over whole patches"
 
     if TYPE_CHECKING:  # fields of every form, each at its place: keys of caches depend on the order
         in_channels: int
@@ -128,6 +130,13 @@ class Form2D(BaseModel, ABC):
             volume: Its default volume (depth, height, width), in voxels.
             stem_bias: Whether its stem needs a bias, even where this one has none.
         """
+
+    def with_patch(self, patch: tuple[int, int]) -> Self:
+        """The same encoder behind a stem of another patch, if it is not fixed.
+
+        Its grids, in tokens, stay as they are, so the images that it is made for change with it.
+        """
+        return type(self)(**{**self.model_dump(), "patch_size": patch})
 
     @abstractmethod
     def described(self) -> str:

@@ -45,6 +45,8 @@ class StagedForm(Form2D):
         stem_bias: Whether the stem has a bias.
     """
 
+    patch_fixed: ClassVar[str] = "its stages count their strides from the patch it was made with"
+
     embed_dim: Width
     depths: Sides
     num_heads: Widths

@@ -127,6 +127,7 @@ class ZooEntry(BaseModel):
             and all(getattr(recipe, name) == getattr(self, name) for name in _RECIPE)
             and recipe.dtype is None
             and recipe.given is None  # an entry takes the source's
+            and recipe.patch_size is None
             and (source.repo or source.name) == named
             and self.revision in (source.revision, source.commit)
             and self.sha256 in (None, record.weights_sha256)

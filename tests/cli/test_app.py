@@ -12,7 +12,7 @@ from inflate_zoo.version import __version__
 from tests.support.commands import run
 
 FLAGS = {
-    "convert": {"--out", "--scheme", "--patch-depth", "--volume", "--channels",
+    "convert": {"--out", "--scheme", "--patch-depth", "--patch-size", "--volume", "--channels",
                 "--depth-window", "--merge-depth",
                 "--fold-normalization", "--mean", "--std", "--revision", "--dtype", "--family",
                 "--arch", "--weights", "--verify", "--no-verify", "--force", "--format", "--debug",
@@ -24,6 +24,7 @@ FLAGS = {
     "zoo build": {"--out", "--format", "--debug", "--help", "-h"},
     "verify": {"--source", "--revision", "--format", "--debug", "--help", "-h"},
     "inspect": {"--scheme", "--patch-depth", "--volume", "--channels", "--spacing", "--revision",
+                "--patch-size",
                 "--depth-window", "--merge-depth",
                 "--family", "--arch", "--weights", "--format", "--debug", "--help", "-h"},
     "bench": {"--data", "--dataset", "--download", "--source", "--scheme", "--mean", "--std",

@@ -27,7 +27,7 @@ from timm.models._builder import build_model_with_cfg, load_pretrained
 from timm.models._pretrained import PretrainedCfg
 from timm.models.vision_transformer import VisionTransformer
 
-from inflate_zoo.conversion.originals import original_of
+from inflate_zoo.conversion.originals.original import original_of
 from inflate_zoo.errors import InflateZooError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.understanding import Understood, understand

@@ -57,6 +57,8 @@ def randomize(model: Model, seed: int = 0) -> Model:
                 normal(parameter, 0.0, 0.1)
             elif is_norm or parameter.ndim == 0:  # scalars: the logit scale of CLIP and SigLIP
                 normal(parameter, 1.0, 0.2)
+            elif name.startswith("rel_pos_"):  # rows that queries are multiplied with
+                normal(parameter, 0.0, parameter.shape[-1] ** -0.5)
             elif isinstance(module, nn.Embedding) or not name.endswith(("weight", "weight_v")):
                 normal(parameter, 0.0, 0.5)  # tokens, probes and position tables
             else:

@@ -15,6 +15,7 @@ from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.eva02.config import Eva02Config
+from inflate_zoo.networks.sam.config import SamConfig
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
@@ -22,14 +23,20 @@ from tests.networks.aimv2.test_network import PLAIN as AIMV2
 from tests.networks.beit.test_network import PLAIN as BEIT
 from tests.networks.dinov3.test_network import PLAIN as DINOV3
 from tests.networks.eva02.test_network import PLAIN as EVA02
+from tests.networks.sam.test_config import FORM as SAM
 from tests.networks.swin.test_config import FORM as SWIN
 from tests.networks.swinv2.test_config import FORM as SWINV2
+from tests.networks.vit.test_network import CLS_REG
 from tests.networks.vit.test_network import PLAIN as VIT
 from tests.support.checkpoints import randomize, save_timm, save_transformers
 from tests.support.trials import VIT as TINY_VIT
 
 TINY_TIMM = {
     "embed_dim": 16, "depth": 3, "num_heads": 2, "mlp_ratio": 1.0, "patch_size": 4, "img_size": 8,
+}  # fmt: skip
+TINY_SAM = {
+    "image_size": 8, "patch_size": 2, "num_hidden_layers": 2, "hidden_size": 16,
+    "num_attention_heads": 2, "output_channels": 8, "mlp_dim": 24,
 }  # fmt: skip
 TINY_SWIN = {
     "image_size": 8, "patch_size": 2, "depths": [1, 2], "num_heads": [2, 2], "window_size": 2,
@@ -63,7 +70,7 @@ class Small:
 
 SMALL: dict[str, Small] = {
     "inflated_vit": Small(
-        VitConfig(**VIT), lambda folder: save_transformers("vit", folder, **TINY_VIT)
+        VitConfig(**VIT | CLS_REG), lambda folder: save_transformers("vit", folder, **TINY_VIT)
     ),
     "inflated_beit": Small(
         BeitConfig(**BEIT), lambda folder: save_transformers("beit", folder, **TINY_VIT)
@@ -84,5 +91,8 @@ SMALL: dict[str, Small] = {
     ),
     "inflated_aimv2": Small(
         Aimv2Config(**AIMV2), lambda folder: save_transformers("aimv2_native", folder, **TINY_VIT)
+    ),
+    "inflated_sam": Small(
+        SamConfig(**SAM), lambda folder: save_transformers("sam_vision", folder, **TINY_SAM)
     ),
 }

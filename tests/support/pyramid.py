@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from inflate_zoo.conversion import originals
-from inflate_zoo.conversion.references import Asked, Reference
+from inflate_zoo.conversion.originals import known as originals
+from inflate_zoo.conversion.originals.references import Asked, Reference
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.naming import catalog
 from inflate_zoo.naming.configs.from_config import pair, small, whole

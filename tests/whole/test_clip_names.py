@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import inflate_zoo
 from inflate_zoo.cli import app
-from inflate_zoo.conversion import originals
 from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.conversion.inspection import inspect_source
+from inflate_zoo.conversion.originals import of_timm
 from inflate_zoo.errors import AccountingError, ConfigError, UsageError, VerificationError
 from tests.support.checkpoints import build_timm, save_timm, save_transformers
 from tests.support.clip_towers import (
@@ -260,14 +260,14 @@ def test_the_other_activation_is_noticed(tmp_path, monkeypatch):
 
 
 def test_another_order_of_the_packed_parts_is_noticed(tmp_path, monkeypatch):
-    right = originals._as_timm_reads
+    right = of_timm._as_timm_reads
 
     def swapped(state, model):
         read = right(state, model)
         packed = [n for n in read if ".qkv." in n]
         return read | {n: torch.cat(read[n].chunk(3)[::-1]) for n in packed}
 
-    monkeypatch.setattr(originals, "_as_timm_reads", swapped)
+    monkeypatch.setattr(of_timm, "_as_timm_reads", swapped)
     with pytest.raises(VerificationError):
         convert(save_clip(tmp_path / "source"), tmp_path / "out")
 

@@ -235,6 +235,13 @@ def test_recomputed_blocks_give_the_same_finite_gradients(kind):
 # --- compilers
 
 
+@pytest.fixture
+def _fresh_compiler():
+    """Networks that share code count as recompilations of it, of which there may be a few."""
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.parametrize("call", ["forward_features", "forward_intermediates"])
 @every_network
 def test_it_compiles_without_a_graph_break(kind, call):
@@ -246,6 +253,7 @@ def test_it_compiles_without_a_graph_break(kind, call):
         torch.testing.assert_close(compiled(volume, *given), run(volume, *given))
 
 
+@pytest.mark.usefixtures("_fresh_compiler")
 @every_network
 def test_a_compiled_training_step_gives_the_same_gradients(kind):
     net, volume = SMALL[kind].network().train(), SMALL[kind].volumes()

@@ -31,6 +31,7 @@ def test_every_family_has_a_row_and_is_compared_with_its_own_library():
     for name, row in ROWS.items():
         family = families[name.split(",")[0]]
         library = "transformers" if family.library == "transformers" else "timm"
+        library = "torchvision" if family.dimensions == 3 else library
         expected = rf"{library} [\d.]+ {family.reference}"
         assert re.fullmatch(expected, row["reference"]), name
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from inflate_zoo import convert, load, segmenter, verify
 from inflate_zoo.cli import app
 from inflate_zoo.conversion.converting import plan_source
-from inflate_zoo.conversion.originals import original_of
+from inflate_zoo.conversion.originals.original import original_of
 from inflate_zoo.conversion.sources import find_source
 from inflate_zoo.errors import ConfigError, VerificationError
 from tests.support.checkpoints import NO_HEAD, TIMM_BASE, randomize, save_transformers

@@ -84,6 +84,17 @@ SWIN: Renamings = {
     r"\.attention\.self\.continuous_position_bias_mlp\.": ".attn.cpb_mlp.",
     r"\.attention\.self\.": ".attn.",
 }
+SAM: Renamings = {
+    r"^vision_encoder\.": "",
+    r"^patch_embed\.projection\.": "patch_embed.proj.",
+    r"^layers\.": "blocks.",
+    r"^neck\.conv1\.": "neck.0.",
+    r"^neck\.layer_norm1\.": "neck.1.",
+    r"^neck\.conv2\.": "neck.2.",
+    r"^neck\.layer_norm2\.": "neck.3.",
+    r"\.layer_norm(\d)\.": r".norm\1.",
+    r"\.mlp\.lin(\d)\.": r".mlp.fc\1.",
+}
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,7 @@ PAIRS = {
         arguments={"global_pool": "token"}, left="embeddings.mask_token",
     ),
     "hf_aimv2": Pair("aimv2_vision", "aimv2_timm", AIMV2, left="head"),
+    "hf_sam": Pair("sam_vision", "sam_timm", SAM, apart=("norm_eps",)),
     "hf_swin": Pair("swin", "swin_timm", SWIN, more="head", apart=WINDOWS),
     "hf_swinv2": Pair("swinv2", "swinv2_timm", SWIN, more="head", apart=WINDOWS),
 }  # fmt: skip

@@ -11,9 +11,9 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import nn
 
 import inflate_zoo
-from inflate_zoo.conversion import originals
 from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.conversion.inspection import inspect_source
+from inflate_zoo.conversion.originals import of_transformers
 from inflate_zoo.errors import AmbiguousSourceError, UsageError, VerificationError
 from tests.support.checkpoints import (
     build_timm,
@@ -159,12 +159,12 @@ def test_as_many_class_tokens_as_the_config_states(count, tmp_path):
 
 
 def test_pooling_the_patches_is_noticed(tmp_path, monkeypatch):
-    right = originals._encoder
+    right = of_transformers.encoder
 
     def patches(asked, pooled):
         return right(asked, pooled=lambda tokens: tokens[:, 8:].mean(dim=1))
 
-    monkeypatch.setattr(originals, "_encoder", patches)
+    monkeypatch.setattr(of_transformers, "encoder", patches)
     with pytest.raises(VerificationError):
         convert(save_transformers("pixio", tmp_path / "source"), tmp_path / "out")
 

@@ -1,11 +1,13 @@
 """How a source is written where networks are compared: `SOURCE:arch=NAME:weights=ema:2d`.
 
-Of a network of windows also `SOURCE:depth_window=4` and `SOURCE:merge_depth`.
+Of a network of windows also `SOURCE:depth_window=4` and `SOURCE:merge_depth`; with another patch
+`SOURCE:patch_size=16,16`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, replace
 
 from inflate_zoo.errors import UsageError
@@ -15,7 +17,8 @@ from inflate_zoo.networks.layers.grids import MOST_WINDOW
 
 RANDOM, SLICES = "random", "2d"
 _KEYS = ("family", "arch", "weights")
-_WINDOW, _MERGED = "depth_window", "merge_depth"
+_WINDOW, _MERGED, _PATCH = "depth_window", "merge_depth", "patch_size"
+_VALUED = (*_KEYS, _WINDOW, _PATCH)
 _ARMS = (SLICES, *SCHEMES)
 
 
@@ -31,6 +34,7 @@ class ArmSource:
         weights: Which copy in a training file.
         depth_window: As `convert --depth-window`.
         merge_depth: As `convert --merge-depth`.
+        patch_size: As `convert --patch-size`: height and width in pixels.
     """
 
     plain: str
@@ -40,6 +44,7 @@ class ArmSource:
     weights: str | None = None
     depth_window: int | None = None
     merge_depth: bool = False
+    patch_size: tuple[int, int] | None = None
 
     @property
     def bare(self) -> ArmSource:
@@ -52,18 +57,24 @@ class ArmSource:
         window = () if self.depth_window is None else (f"{_WINDOW}={self.depth_window}",)
         return (*window, *([_MERGED] if self.merge_depth else []))
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What tells it from other arms of its source, for people."""
+        patch = "" if self.patch_size is None else f"{_PATCH}={{}},{{}}".format(*self.patch_size)
+        return tuple(filter(None, (self.weights, patch, *self.windows)))
+
 
 def parse_arm(text: str) -> ArmSource:
     """Split off what a source says behind its colons, in any order; nothing else is split off.
 
     Raises:
-        UsageError: Something is said twice, is misspelt, or is a window that cannot be.
+        UsageError: Something is said twice, is misspelt, or is no window or patch that can be.
     """
     found = ArmSource(text)
     while ":" in found.plain:
         plain, _, ending = found.plain.rpartition(":")
         key, equals, written = ending.partition("=")
-        value: str | int | bool = written
+        value: str | int | bool | tuple[int, int] = written
         if not plain:
             break
         if ending in _ARMS:
@@ -72,6 +83,8 @@ def parse_arm(text: str) -> ArmSource:
             field, value = ending, True
         elif key == _WINDOW and written:
             field, value = key, _window(text, written)
+        elif key == _PATCH and written:
+            field, value = key, _patch(text, written)
         elif equals and key in _KEYS and written:
             field = key
         else:
@@ -100,13 +113,23 @@ def _window(text: str, written: str) -> int:
     return int(written)
 
 
+def _patch(text: str, value: str) -> tuple[int, int]:
+    sides = value.replace("x", ",").split(",")
+    if len(sides) != 2 or not all(re.fullmatch("[1-9][0-9]{0,3}", side) for side in sides):
+        raise UsageError(
+            f"'{text}': patch size '{value}' is not two numbers H,W",
+            hint="give height and width in pixels: patch_size=16,16",
+        )
+    return int(sides[0]), int(sides[1])
+
+
 def _refuse_misspelt(text: str, plain: str, ending: str) -> None:
     if (is_local(text) and not is_local(plain)) or "/" in ending or "\\" in ending:
         return
     key, equals, value = ending.partition("=")
-    if equals and key in (*_KEYS, _WINDOW):
+    if equals and key in _VALUED:
         raise UsageError(f"'{text}' gives no {key}", hint=f"write it behind the sign: {key}=NAME")
-    known = (*_KEYS, _WINDOW) if equals else (*_ARMS, _MERGED)
+    known = _VALUED if equals else (*_ARMS, _MERGED)
     close = difflib.get_close_matches(key.lower(), known, n=1)
     if close:
         meant = f"{plain}:{close[0]}{equals}{value}"

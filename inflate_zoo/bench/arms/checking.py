@@ -14,7 +14,7 @@ from inflate_zoo.naming.definition import Normalization
 
 
 def require_arm(source: ArmSource, found: FoundSources) -> None:
-    """Refuse an arm, or windows over depth, that a source cannot have.
+    """Refuse an arm, a patch, or windows over depth that a source cannot have.
 
     Raises:
         UsageError: It is 3D already, or has no windows.
@@ -24,6 +24,11 @@ def require_arm(source: ArmSource, found: FoundSources) -> None:
         raise UsageError(
             f"'{name}' holds converted weights; '{SLICES}' needs the 2D checkpoint",
             hint=f"name the 2D source, e.g. facebook/dino-vitb16:{SLICES}",
+        )
+    if source.patch_size is not None and found.converted(source):
+        raise UsageError(
+            f"'{name}' holds converted weights, whose patch is what it is",
+            hint="name the 2D source, or convert it again with --patch-size",
         )
     if source.arm and found.is_3d(source):
         raise UsageError(

@@ -214,7 +214,7 @@ class _Maker:
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
                     "takes intensities in [0, 1] here"
                 )
-        return [self._described(found, found.folder, "inflated", stated, (source.weights,))]
+        return [self._described(found, found.folder, "inflated", stated, source.words)]
 
     def slices(self, source: ArmSource) -> list[Arm]:
         """The slice-by-slice baseline of a source."""
@@ -240,9 +240,10 @@ class _Maker:
             normalization=self._normalization,
             depth_window=source.depth_window,
             merge_depth=source.merge_depth,
+            patch_size=source.patch_size,
         )
         folder = self._convert(source, found, options)
-        return self._described(found, folder, kind, scheme, (source.weights, *source.windows))
+        return self._described(found, folder, kind, scheme, source.words)
 
     def _described(
         self,
@@ -250,14 +251,14 @@ class _Maker:
         folder: Path,
         kind: Literal["inflated", "2d"],
         scheme: str | None,
-        words: Sequence[str | None],
+        words: tuple[str, ...],
     ) -> Arm:
         config = read_backbone_config(folder, found.name)
         if scheme == AS_IT_IS:  # channels are summed when a trial is built, as others' were before
             config = config.model_copy(update={"in_channels": self._channels})
         origin = f"{found.address}@{found.commit}" if found.repo else found.name
         arm = "2d" if kind == "2d" else scheme or "converted"
-        label = " ".join(filter(None, (found.name, *words, arm)))
+        label = " ".join((found.name, *words, arm))
         spec = ArmSpec(
             label=label,
             kind=kind,

@@ -15,6 +15,7 @@ from inflate_zoo.errors import AmbiguousSourceError, ConfigError
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.store import store_of
+from inflate_zoo.inflation.recipe import form_with_patch
 from inflate_zoo.networks.backbone import read_backbone_config
 from inflate_zoo.networks.base import BackboneConfig, Form2D, Windows
 from inflate_zoo.networks.known import CONFIGS
@@ -61,10 +62,15 @@ class FoundSources:
         return not self.converted(source) and self.form(source).own_depth is not None
 
     def form(self, source: ArmSource) -> Form2D:
-        """The architecture of a source that is to be converted."""
+        """The architecture of a source that is to be converted, its patch as it is asked for.
+
+        Raises:
+            UsageError: The source cannot be used, or takes no such patch.
+        """
         plain = source.bare
         if plain not in self._forms:
-            self._forms[plain] = self.planned(source).understood.plan.architecture
+            plan = self.planned(source).understood.plan
+            self._forms[plain] = form_with_patch(plan, source.patch_size)
         return self._forms[plain]
 
     def planned(self, source: ArmSource) -> Planned:

@@ -41,7 +41,8 @@ def _contestant(
     others = sorted(arms.values(), key=lambda each: each.label)
     same = (each for each in others if each.kind == "random"
             and _same_network(networks[arm.label], networks[each.label]))  # fmt: skip
-    own = (each for each in others if each.kind == "2d" and each.source == arm.source)
+    own = (each for each in others if each.kind == "2d" and each.source == arm.source
+           and each.config.patch_size == arm.config.patch_size)  # fmt: skip
     random, flat = next(same, None), next(own, None)
     return Contestant(
         arm=arm.label,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,8 @@ class Aimv2Form(Form2D):
         position_grid: Grid (height, width) of the table in tokens, or, of waves, of the images it
             was trained on.
     """
+
+    patch_fixed: ClassVar[str] = ""
 
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)

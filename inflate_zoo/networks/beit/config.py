@@ -48,6 +48,8 @@ class BeitForm(Form2D):
         pool: What `forward` returns: the cls token, or the mean of the patch tokens.
     """
 
+    patch_fixed: ClassVar[str] = ""
+
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)
     num_heads: Width

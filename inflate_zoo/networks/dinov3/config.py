@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,8 @@ class Dinov3Form(Form2D):
         qv_bias: Whether query and value have a bias; the key has none.
         pool: What `forward` returns: the cls token, or the mean of the patch tokens.
     """
+
+    patch_fixed: ClassVar[str] = ""
 
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,8 @@ class Eva02Form(Form2D):
         final_norm: Norm on all `tokens`, on the `pooled` vector, or `none`.
         pool: What `forward` returns: the cls token, or the mean of the patch tokens.
     """
+
+    patch_fixed: ClassVar[str] = ""
 
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)

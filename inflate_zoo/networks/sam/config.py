@@ -51,6 +51,8 @@ class SamForm(Form2D):
         qkv_bias: Whether query, key and value have a bias.
     """
 
+    patch_fixed: ClassVar[str] = "its neck makes maps of that stride, for which it was trained"
+
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)
     num_heads: Width

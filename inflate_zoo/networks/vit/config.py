@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -50,6 +50,8 @@ class VitForm(Form2D):
         pool: What `forward` returns: the cls token, the mean of the patch tokens, that of the cls
             and the distillation token, or that of all prefix tokens.
     """
+
+    patch_fixed: ClassVar[str] = ""
 
     embed_dim: Width
     depth: int = Field(gt=0, le=budgets.MOST_BLOCKS)

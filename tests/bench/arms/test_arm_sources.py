@@ -23,6 +23,8 @@ ARCH = "vit_base_patch16_224.mae"
         (f"a.pth:arch={ARCH}:2d", ArmSource("a.pth", "2d", arch=ARCH)),
         (f"a.pth:2d:arch={ARCH}", ArmSource("a.pth", "2d", arch=ARCH)),
         ("a.pth:family=dino:weights=student", ArmSource("a.pth", family="dino", weights="student")),
+        ("org/name:patch_size=16,12", ArmSource("org/name", patch_size=(16, 12))),
+        ("org/name:patch_size=8x8:2d", ArmSource("org/name", "2d", patch_size=(8, 8))),
         ("org/swin:depth_window=4", ArmSource("org/swin", depth_window=4)),
         ("org/swin:merge_depth:average:depth_window=12",
          ArmSource("org/swin", "average", depth_window=12, merge_depth=True)),
@@ -44,6 +46,7 @@ def test_a_source_and_what_it_says(text, expected):
         ("org/name:Center", "org/name:center"),
         ("a.pth:archi=x", "a.pth:arch=x"),
         ("a.pth:weight=ema", "a.pth:weights=ema"),
+        ("org/name:patchsize=8,8", "org/name:patch_size=8,8"),
         ("org/swin:depth-window=4", "org/swin:depth_window=4"),
         ("org/swin:merge-depth", "org/swin:merge_depth"),
     ],
@@ -59,13 +62,28 @@ def test_an_option_without_a_value_is_refused():
         parse_arm("a.pth:arch=")
 
 
+@pytest.mark.parametrize("value", ["8", "8,8,8", "8,", "0,8", "8,-8", "a,b", "8.5,8", "8,99999"])
+def test_a_patch_is_two_numbers(value):
+    with pytest.raises(UsageError, match="is not two numbers H,W"):
+        parse_arm(f"org/name:patch_size={value}")
+
+
+def test_what_tells_arms_of_one_source_apart_is_said_in_words():
+    assert parse_arm("org/name:2d").words == ()
+    assert parse_arm("a.pth:patch_size=8,4:weights=ema").words == ("ema", "patch_size=8,4")
+    assert parse_arm("a:merge_depth:patch_size=8,4").words == ("patch_size=8,4", "merge_depth")
+    assert parse_arm("a:merge_depth:patch_size=8,4").bare == parse_arm("a:patch_size=8,4")
+
+
 def test_a_file_that_is_called_so_is_no_misspelling(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run:averge").mkdir()
     assert parse_arm("run:averge") == ArmSource("run:averge")
 
 
-@pytest.mark.parametrize("text", ["a:2d:average", "a:arch=x:arch=y"])
+@pytest.mark.parametrize(
+    "text", ["a:2d:average", "a:arch=x:arch=y", "a:patch_size=8,8:patch_size=4,4"]
+)
 def test_what_is_said_twice_is_refused(text):
     with pytest.raises(UsageError, match="says two things"):
         parse_arm(text)

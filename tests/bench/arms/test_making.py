@@ -128,6 +128,44 @@ def test_sources_of_one_name_are_told_apart(make, sources):
     assert len(make(sources / "vit", sources / "vit")) == 1
 
 
+def test_a_source_with_another_patch_is_an_arm_of_its_own(make, sources):
+    vit = sources / "vit"
+    named = (f"{vit}:patch_size=8,8", f"{vit}:patch_size=8,8:2d", f"{vit}:average", "random")
+    arms = make(*named, changes=["network.window=[4,8,8]"])
+    patches = {label: arm.spec.config.patch for label, arm in arms.items()}
+    line = "random 3 blocks of width 16, patch"
+    assert patches == {
+        "vit patch_size=8,8 center": (2, 8, 8),
+        "vit patch_size=8,8 2d": (1, 8, 8),
+        "vit average": (2, 4, 4),
+        f"{line} 2x8x8": (2, 8, 8),
+        f"{line} 2x4x4": (2, 4, 4),
+    }
+    recipe = read_conversion(arms["vit patch_size=8,8 center"].weights).recipe
+    assert recipe.patch_size == (8, 8)
+    assert read_conversion(arms["vit average"].weights).recipe.patch_size is None
+
+
+def test_a_patch_changes_the_hash_of_a_trial_and_none_leaves_it_as_it_was(make, sources):
+    vit = sources / "vit"
+    plain, own, coarse = (
+        next(iter(make(text).values())).spec
+        for text in (vit, f"{vit}:patch_size=4,4", f"{vit}:patch_size=8,8")
+    )
+    assert plain.weights == own.weights != coarse.weights
+    assert {name for name in plain.model_dump() if getattr(plain, name) != getattr(own, name)} == {
+        "label"
+    }
+    assert plain.config != coarse.config
+
+
+def test_converted_weights_have_their_patch(make, sources, tmp_path):
+    ready = convert(sources / "vit", tmp_path / "ready", patch_size=(8, 8), verify=False)
+    assert next(iter(make(ready).values())).spec.config.patch_size == (8, 8)
+    with pytest.raises(UsageError, match="'ready' holds converted weights, whose patch"):
+        make(f"{ready}:patch_size=4,4")
+
+
 def test_conversions_are_kept_by_recipe(make, sources):
     first = make(sources / "vit")
     assert make.said == ["converting vit, center, patch depth 2"]

@@ -11,7 +11,7 @@ from inflate_zoo.bench.arms.making import ArmRequest, resolve_arms
 from inflate_zoo.bench.arms.resolving import FoundSources, lone_backbone, sketch
 from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.conversion.converting import convert
-from inflate_zoo.errors import AmbiguousSourceError
+from inflate_zoo.errors import AmbiguousSourceError, UsageError
 from inflate_zoo.files.digests import sha256
 from tests.support.checkpoints import save_transformers
 from tests.support.trials import VIT
@@ -80,6 +80,18 @@ def test_the_backbone_of_converted_weights_is_their_own_and_another_is_a_sketch(
     drawn = found.backbone(ArmSource(str(vit)), 2)
     assert drawn == sketch(form, 2)
     assert (drawn.in_channels, drawn.volume) == (2, (drawn.patch_depth, 8, 8))
+
+
+def test_another_patch_is_another_form_of_one_source(vit, tmp_path, counted):
+    found = FoundSources(tmp_path / "cache")
+    own, coarse = found.form(parse_arm(str(vit))), found.form(parse_arm(f"{vit}:patch_size=8,6"))
+    assert (own.patch_size, coarse.patch_size) == ((4, 4), (8, 6))
+    assert coarse.native_grid == own.native_grid
+    drawn = found.backbone(parse_arm(f"{vit}:patch_size=8,6"), 1)
+    assert (drawn.patch_size, drawn.volume) == ((8, 6), (8, 16, 12))
+    assert counted["find_any"] == [str(vit)]
+    with pytest.raises(UsageError, match="patch size 32x32 is far from the source's 4x4"):
+        found.form(parse_arm(f"{vit}:patch_size=32,32"))
 
 
 def test_what_a_bare_file_lacks_is_told_as_an_ending_of_its_source(tmp_path):

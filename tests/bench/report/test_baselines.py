@@ -37,6 +37,17 @@ def test_every_inflated_arm_has_random_and_the_2d_of_its_source():
     }
 
 
+def test_an_arm_of_another_patch_has_the_2d_of_that_patch():
+    flat = {"patch_depth": 1}
+    trials = [
+        told(arm("coarse"), patch_size=[8, 8]), told(arm("fine"), patch_size=[4, 4]),
+        told(arm("a coarse 2d", "2d"), patch_size=[8, 8], **flat),
+        told(arm("fine 2d", "2d"), patch_size=[4, 4], **flat),
+    ]  # fmt: skip
+    found = contestants(trials)
+    assert (found["coarse"].flat, found["fine"].flat) == ("a coarse 2d", "fine 2d")
+
+
 def test_what_was_not_run_is_no_baseline():
     found = contestants([told(ARMS[0]), told(arm("other 2d", "2d", "other"))])
     assert found[ARMS[0].label] == Contestant(ARMS[0].label, "inflated")

@@ -174,18 +174,6 @@ def test_it_is_saved_and_loaded_for_other_volumes(tmp_path):
         assert torch.equal(tensor, backbone.state_dict()[name])
 
 
-@pytest.mark.parametrize("call", ["forward", "forward_features", "forward_intermediates"])
-@pytest.mark.parametrize("depth", [8, 10])
-def test_compiles_without_a_graph_break(call, depth):
-    made = network(volume=(depth, 16, 16)).eval()
-    volume = torch.randn(1, 3, depth, 16, 16)
-    arguments = ([0, 1],) if call == "forward_intermediates" else ()
-    compiled = torch.compile(getattr(made, call), fullgraph=True, backend="eager")
-    with torch.no_grad():
-        expected = getattr(made, call)(volume, *arguments)
-        torch.testing.assert_close(compiled(volume, *arguments), expected)
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_narrow_types_stay_near(dtype):
     made, volume = network().eval(), torch.randn(1, 3, 10, 16, 16)

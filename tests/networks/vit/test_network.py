@@ -285,28 +285,12 @@ def test_a_fresh_network_has_no_constant_weights():
 # --- compilers and number types ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", ["forward", "forward_features", "forward_intermediates"])
-def test_compiles_without_a_graph_break(call):
-    net = build(depth=2, **CLS_REG)
-    arguments = ([-1, 0],) if call == "forward_intermediates" else ()
-    compiled = torch.compile(getattr(net, call), fullgraph=True, backend="eager")
-    x = volumes(net)
-    close(compiled(x, *arguments), getattr(net, call)(x, *arguments))
-
-
 def test_inductor_equals_eager():
     net = build(torch.float32, depth=1, **CLS_REG)
     x = volumes(net, dtype=torch.float32)
     with torch.no_grad():
         got = torch.compile(net, fullgraph=True)(x)
     torch.testing.assert_close(got, net(x), rtol=1e-4, atol=1e-4)
-
-
-def test_export():
-    net = build(**CLS_REG)
-    x = volumes(net)
-    exported = torch.export.export(net, (x,))
-    close(exported.module()(x), net(x))
 
 
 @pytest.mark.parametrize("changes", [{}, CLS_REG, {"layer_scale": True}], ids=str)

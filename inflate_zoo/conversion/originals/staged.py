@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion.references import filled, named_by_timm
+from inflate_zoo.conversion.originals.references import filled, named_by_timm
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import sources_of
@@ -16,7 +16,7 @@ from inflate_zoo.networks.swinv2.config import SwinV2Form
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.references import Asked
+    from inflate_zoo.conversion.originals.references import Asked
 
 _COORDINATES = "relative_coords_table"
 

@@ -5,9 +5,9 @@ import importlib.util
 import pytest
 import torch
 
-from inflate_zoo.conversion import volume_originals
-from inflate_zoo.conversion.references import Asked
-from inflate_zoo.conversion.volume_originals import torchvision_swin3d
+from inflate_zoo.conversion.originals import of_torchvision
+from inflate_zoo.conversion.originals.of_torchvision import torchvision_swin3d
+from inflate_zoo.conversion.originals.references import Asked
 from inflate_zoo.errors import UsageError, VerificationError
 from inflate_zoo.naming.understanding import understand
 from tests.support.checkpoints import build_swin3d, video_swin_original
@@ -55,7 +55,7 @@ def test_another_form_is_not_built():
 
 
 def test_without_torchvision_it_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(volume_originals, "find_spec", lambda _: None)
+    monkeypatch.setattr(of_torchvision, "find_spec", lambda _: None)
     assert importlib.util.find_spec("torchvision")
     with pytest.raises(UsageError, match="needs torchvision, which is not installed") as error:
         torchvision_swin3d(asked_of("swin3d"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion.references import filled
+from inflate_zoo.conversion.originals.references import filled
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.configs.timm_models import create_timm
 from inflate_zoo.naming.patterns import sources_of
@@ -18,7 +18,7 @@ from inflate_zoo.networks.sam.config import SamForm
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.references import Asked, State
+    from inflate_zoo.conversion.originals.references import Asked, State
 
 
 def timm_sam(asked: Asked) -> Any | None:

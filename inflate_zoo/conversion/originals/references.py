@@ -67,6 +67,10 @@ class Asked:
         return self.state[library_name(self.plan, kept)]
 
 
+class CannotError(Exception):
+    """A library cannot take tensors and fields that are in order."""
+
+
 Build = Callable[[Asked], Reference | None]
 
 
@@ -96,3 +100,8 @@ def filled(model: Any, state: State) -> Any:
 def called(model: Any, library: str) -> str:
     """What built an original: library, version and class."""
     return f"{library} {version(library)} {type(model).__name__}"
+
+
+def mean_of_tokens(tokens: Tensor) -> Tensor:
+    """How networks without a class token pool: [batch, patches, dim] to [batch, dim]."""
+    return tokens.mean(dim=1)

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 
-from inflate_zoo.conversion.originals import ORIGINALS
-from inflate_zoo.conversion.references import Asked
-from inflate_zoo.conversion.sam_originals import timm_sam, tokens_of
+from inflate_zoo.conversion.originals.known import ORIGINALS
+from inflate_zoo.conversion.originals.references import Asked
+from inflate_zoo.conversion.originals.sam import timm_sam, tokens_of
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.understanding import understand
 from tests.support.checkpoints import build_timm, build_transformers, sam_original

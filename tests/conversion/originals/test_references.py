@@ -2,7 +2,13 @@
 
 import torch
 
-from inflate_zoo.conversion.references import Asked, called, filled, library_name, named_by_timm
+from inflate_zoo.conversion.originals.references import (
+    Asked,
+    called,
+    filled,
+    library_name,
+    named_by_timm,
+)
 from inflate_zoo.naming.understanding import understand
 from tests.support.checkpoints import build_timm
 from tests.support.recorded import case

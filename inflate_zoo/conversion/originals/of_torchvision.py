@@ -6,7 +6,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion.references import Reference, called, library_name
+from inflate_zoo.conversion.originals.references import Reference, called, library_name
 from inflate_zoo.errors import UsageError, VerificationError
 from inflate_zoo.extras import install_hint
 from inflate_zoo.networks.swin.config import VideoSwinForm
@@ -14,7 +14,7 @@ from inflate_zoo.networks.swin.config import VideoSwinForm
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inflate_zoo.conversion.references import Asked
+    from inflate_zoo.conversion.originals.references import Asked
 
 _INDEX = "relative_position_index"  # a buffer that follows from the windows
 

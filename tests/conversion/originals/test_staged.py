@@ -7,8 +7,8 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 
-from inflate_zoo.conversion.references import Asked
-from inflate_zoo.conversion.staged_originals import timm_swin, timm_swinv2, tokens_of
+from inflate_zoo.conversion.originals.references import Asked
+from inflate_zoo.conversion.originals.staged import timm_swin, timm_swinv2, tokens_of
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.understanding import understand

@@ -1,0 +1,1 @@
+"""The originals that conversions are proved against, each built by its own library."""

@@ -1,0 +1,21 @@
+"""What builds the original of each class."""
+
+import pytest
+
+from inflate_zoo.conversion.originals.known import ORIGINALS
+from inflate_zoo.naming.catalog import families_by_name
+
+SCHEMES = families_by_name()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
+def test_transformers_models_and_references_exist(scheme):
+    import timm.models
+    import torchvision.models.video.swin_transformer
+    import transformers
+
+    home = transformers if scheme.library == "transformers" else timm.models
+    if scheme.dimensions == 3:
+        home = torchvision.models.video.swin_transformer
+    assert hasattr(home, scheme.reference)
+    assert scheme.reference in ORIGINALS
