@@ -58,7 +58,7 @@ class Run:
     """A planned run folder.
 
     Attributes:
-        out: The run folder, with `trials/<hash>/trial.json` and `place-<host>.json`.
+        out: The run folder, with `trials/<hash>/trial.json` and `place-<host>-<digest>.json`.
         cache: The cache folder: prepared cases, converted weights.
         data: The data set.
         source: The 2D checkpoint.

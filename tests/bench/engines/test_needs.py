@@ -3,7 +3,7 @@
 import pytest
 
 from inflate_zoo.bench.definitions.results import Run
-from inflate_zoo.bench.definitions.trial_folder import place_file
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder, place_file
 from inflate_zoo.bench.engines import needs
 from inflate_zoo.bench.engines.needs import Needs, memory_bound, trial_bound
 from tests.support.trials import FROZEN, result_of, tiny_protocol, tiny_run
@@ -74,7 +74,8 @@ def test_what_was_over_before_teaches_too_and_is_asked_for_nothing_else(run):
     over, *waiting = run.trials
     finish(over, GB)
     finish(waiting[0], GB)
-    (over.folder / place_file()).unlink()  # another host planned and ran it
+    (over.folder / place_file(over.place)).unlink()  # another host planned and ran it
+    over = TrialFolder(over.folder)
     counted = Needs(waiting[1:], 8 * GB, 5)
     assert counted.fits(over, {waiting[1].folder: 0, waiting[2].folder: 1})
     assert counted.ended(over) == ""

@@ -255,21 +255,33 @@ def unlock(monkeypatch, missing="support"):
         monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-def test_without_locks_of_many_who_come_at_once_one_takes_it(tmp_path, dead, monkeypatch):
+def test_without_locks_of_two_who_find_it_free_at_once_the_later_one_takes_it(
+    tmp_path, dead, monkeypatch
+):
     unlock(monkeypatch)
-    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.5)
     write(tmp_path, pid=dead)
-    ready, over, won = threading.Barrier(6), threading.Barrier(6), []
+    real_life, real_replace = leases._life, leases.replace_text
+    both, over, delays, won = threading.Barrier(2), threading.Barrier(2), [0.15, 0.0], []
+
+    def life(folder, lease):
+        found = real_life(folder, lease)
+        both.wait()
+        return found
+
+    def replace(path, text):
+        time.sleep(delays.pop())  # the first would be sure by now
+        real_replace(path, text)
 
     def race():
-        ready.wait()
         with leased(tmp_path) as guard:
             if guard is not None:
                 won.append(guard)
                 guard()
             over.wait()
 
-    threads = [threading.Thread(target=race) for _ in range(6)]
+    monkeypatch.setattr(leases, "_life", life)
+    monkeypatch.setattr(leases, "replace_text", replace)
+    threads = [threading.Thread(target=race) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
