@@ -43,29 +43,33 @@ _request: _Request | None = None
 def heeded() -> Iterator[None]:
     """Take the signals as a request in the block; in the main thread alone.
 
-    Whoever had them blocked before has them blocked again behind it, so that none kills a command
-    that has done its work.
+    Where they were blocked before they are of no effect behind it, so that none kills a command
+    that has done its work: they are blocked again, and ignored, as threads that began in the block
+    do not have them blocked.
     """
     global _request
     _request = _Request()
     before = {number: signal.signal(number, _request) for number in SIGNALS}
+    blocked: set[int] = set()
     try:
-        with _unblocked():
+        with _unblocked() as blocked:
             yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+            over = signal.SIG_IGN if number in blocked else handler or signal.SIG_DFL
+            signal.signal(number, over)
         _request = None
 
 
 @contextmanager
-def _unblocked() -> Iterator[None]:
+def _unblocked() -> Iterator[set[int]]:
+    """Unblock them; yields those of this thread that were blocked."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
+        yield set()
         return
     mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
-        yield
+        yield {int(number) for number in mask}
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

@@ -42,17 +42,35 @@ def test_a_signal_is_a_request_in_the_block_alone(number):
 
 
 @BOTH
-def test_what_came_before_the_block_waits_for_it_and_what_comes_after_it_kills_nobody(number):
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS)
-    try:
-        send(number)
+@pytest.mark.parametrize(
+    "beside", ["", "threading.Thread(target=time.sleep, args=[9], daemon=True)"]
+)
+def test_what_came_before_the_block_waits_for_it_and_what_comes_after_it_kills_nobody(
+    number, beside
+):
+    """Not even by way of a thread that began in the block: it does not have them blocked."""
+    script = f"""
+        import os, signal, sys, threading, time
+        from inflate_zoo import stops
+        number = int(sys.argv[1])
+        signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS)
+        os.kill(os.getpid(), number)
         with stops.heeded():
             assert stops.asked()
-        send(number)
-        assert signal.sigpending() == {number}
-        assert signal.sigwait({number}) == number
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            beside = {beside or None}
+            if beside:
+                beside.daemon = True
+                beside.start()
+        os.kill(os.getpid(), number)
+        time.sleep(0.05)
+        assert beside or signal.sigpending() == {{number}}
+        print("alive")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(int(number))],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
 def program(body, number):
