@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from math import prod
 from typing import Any, Literal
 
-from inflate_zoo.errors import AccountingError, ConfigError
+from inflate_zoo.errors import AccountingError
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.claims import read_claims
@@ -18,6 +18,7 @@ from inflate_zoo.naming.definition import Family, Role
 from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, role_of, sources_of
 from inflate_zoo.naming.readers.known import READERS
+from inflate_zoo.naming.readers.pieces import disagreement
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.towers import best_matching
 from inflate_zoo.networks.base import Form2D
@@ -133,9 +134,7 @@ def _compare(reader: Reader, facts: FromHeader, claims: FromConfig, statement: S
                 f"{claims.labels[field]} is {plain(claimed)}, {by} {plain(known[field])}"
             )
     if details:
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree", details=details, hint=statement.hint
-        )
+        raise disagreement(statement, *details)
 
 
 def _canonical(

@@ -5,7 +5,6 @@ from math import prod
 from types import MappingProxyType
 from typing import Any
 
-from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
@@ -29,11 +28,13 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     building,
     check_heads,
+    disagreement,
     is_there,
     no_note,
     require_core,
     settled,
     teller,
+    tokens_of,
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.aimv2.config import Aimv2Form
@@ -79,15 +80,12 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Ai
     """
     known = {key: facts.values[key] for key in facts.values.keys() & Aimv2Form.model_fields.keys()}
     image, patch = claims.values["image_size"], known["patch_size"]
-    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    grid = tokens_of(image, patch)
     if facts.table and facts.rows != prod(grid):
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree",
-            details=[
-                f"{claims.labels['image_size']} is {plain(image)} with patch {plain(patch)}: "
-                f"{prod(grid)} position rows, '{facts.table}' has {facts.rows}"
-            ],
-            hint=statement.hint,
+        raise disagreement(
+            statement,
+            f"{claims.labels['image_size']} is {plain(image)} with patch {plain(patch)}: "
+            f"{prod(grid)} position rows, '{facts.table}' has {facts.rows}",
         )
     told = ("num_heads", "activation", "norm_eps")
     with building("AIMv2", statement):

@@ -31,10 +31,12 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     building,
     check_heads,
+    disagreement,
     heads_of_width_64,
     is_there,
     require_core,
     teller,
+    tokens_of,
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
@@ -131,17 +133,14 @@ def _grid(facts: FromHeader, claims: FromConfig, statement: Statement) -> tuple[
             )
         return grid
     patch = facts.values["patch_size"]
-    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    grid = tokens_of(image, patch)
     if 0 in grid or (facts.table and table_rows(grid) != facts.rows):
         label = claims.labels["image_size"]
         found = f", '{facts.table}' has {facts.rows}" if facts.table else ""
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree",
-            details=[
-                f"{label} is {plain(image)} with patch {plain(patch)}: {table_rows(grid)} rows of "
-                f"relative positions{found}"
-            ],
-            hint=statement.hint,
+        raise disagreement(
+            statement,
+            f"{label} is {plain(image)} with patch {plain(patch)}: {table_rows(grid)} rows of "
+            f"relative positions{found}",
         )
     return grid
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
@@ -31,11 +30,13 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     building,
     check_heads,
+    disagreement,
     is_there,
     no_note,
     require_core,
     settled,
     teller,
+    tokens_of,
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.dinov3.config import Dinov3Form
@@ -81,15 +82,12 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Di
         ConfigError: They make no network.
     """
     known, image, patch = claims.values, claims.values["image_size"], facts.values["patch_size"]
-    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    grid = tokens_of(image, patch)
     if 0 in grid:
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree",
-            details=[
-                f"{claims.labels['image_size']} {plain(image)} is less than the patch "
-                f"{plain(patch)} of the stem"
-            ],
-            hint=statement.hint,
+        raise disagreement(
+            statement,
+            f"{claims.labels['image_size']} {plain(image)} is less than the patch "
+            f"{plain(patch)} of the stem",
         )
     told = ("num_heads", "activation", "norm_eps", "rotary_theta", "pool")
     with building("DINOv3", statement):

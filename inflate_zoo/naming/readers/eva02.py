@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     FieldType,
@@ -26,11 +25,13 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     building,
     check_heads,
+    disagreement,
     is_there,
     no_note,
     require_core,
     settled,
     teller,
+    tokens_of,
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.eva02.config import Eva02Form
@@ -87,16 +88,13 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Ev
         ConfigError: They make no network, or the table is of another grid.
     """
     known, image, patch = claims.values, claims.values["image_size"], facts.values["patch_size"]
-    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    grid = tokens_of(image, patch)
     expected = 1 + grid[0] * grid[1]
     if 0 in grid or facts.rows != expected:
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree",
-            details=[
-                f"{claims.labels['image_size']} is {plain(image)} with patch {plain(patch)}: "
-                f"{expected} position rows, '{facts.table}' has {facts.rows}"
-            ],
-            hint=statement.hint,
+        raise disagreement(
+            statement,
+            f"{claims.labels['image_size']} is {plain(image)} with patch {plain(patch)}: "
+            f"{expected} position rows, '{facts.table}' has {facts.rows}",
         )
     told = ("num_heads", "activation", "norm_eps", "rotary_theta", "rotary_grid", "pool")
     with building("EVA-02", statement):

@@ -125,6 +125,18 @@ def check_heads(claims: FromConfig, embed_dim: int, statement: Statement) -> Non
         )
 
 
+def tokens_of(image: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+    """The grid (height, width) of whole patches that an image holds, both in pixels."""
+    return image[0] // max(1, patch[0]), image[1] // max(1, patch[1])
+
+
+def disagreement(statement: Statement, *details: str) -> ConfigError:
+    """The error for what is stated of a source and what its tensors are."""
+    return ConfigError(
+        f"{statement.name} and the tensors disagree", details=details, hint=statement.hint
+    )
+
+
 @contextmanager
 def building(what: str, statement: Statement) -> Iterator[None]:
     """Build a form of what a source says.

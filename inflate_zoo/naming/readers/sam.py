@@ -29,11 +29,13 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     building,
     check_heads,
+    disagreement,
     is_there,
     no_note,
     require_core,
     settled,
     teller,
+    tokens_of,
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.sam.config import SamForm
@@ -118,15 +120,12 @@ def _compare_grid(facts: FromHeader, claims: FromConfig, statement: Statement) -
     patch, found = facts.values["patch_size"], facts.values["position_grid"]
     if image is None:
         return
-    grid = (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
+    grid = tokens_of(image, patch)
     if grid != found:
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree",
-            details=[
-                f"{claims.labels['image_size']} is {plain(image)} with patch {plain(patch)}: "
-                f"{plain(grid)} positions, '{facts.table}' has {plain(found)}"
-            ],
-            hint=statement.hint,
+        raise disagreement(
+            statement,
+            f"{claims.labels['image_size']} is {plain(image)} with patch {plain(patch)}: "
+            f"{plain(grid)} positions, '{facts.table}' has {plain(found)}",
         )
 
 
@@ -153,13 +152,10 @@ def _windows(
     for index, (found, expected) in enumerate(zip(rows, wanted, strict=True)):
         if found != expected:
             kind = "global" if index in global_blocks else f"in windows of {window}"
-            raise ConfigError(
-                f"{statement.name} and the tensors disagree",
-                details=[
-                    f"block {index} is {kind}: tables of {plain(expected)} rows, those in the file "
-                    f"have {plain(found)}"
-                ],
-                hint=statement.hint,
+            raise disagreement(
+                statement,
+                f"block {index} is {kind}: tables of {plain(expected)} rows, those in the file "
+                f"have {plain(found)}",
             )
     return window, global_blocks
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from inflate_zoo.errors import ConfigError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
@@ -22,7 +21,14 @@ from inflate_zoo.naming.configs.from_config import (
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader
 from inflate_zoo.naming.patterns import Matching
-from inflate_zoo.naming.readers.pieces import building, no_check, no_note, require_core, settled
+from inflate_zoo.naming.readers.pieces import (
+    building,
+    disagreement,
+    no_check,
+    no_note,
+    require_core,
+    settled,
+)
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.staged import (
     first_sizes,
@@ -100,15 +106,12 @@ def _compare_windows(
 ) -> None:
     wanted = tuple((2 * height - 1) * (2 * width - 1) for height, width in sides)
     if wanted != rows:
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree",
-            details=[
-                f"{claims.labels['windows']} of each stage is "
-                f"{', '.join(plain(side) for side in sides)}: tables of "
-                f"{', '.join(map(str, wanted))} rows, '{facts.table}' and its like have "
-                f"{', '.join(map(str, rows))}"
-            ],
-            hint=statement.hint,
+        raise disagreement(
+            statement,
+            f"{claims.labels['windows']} of each stage is "
+            f"{', '.join(plain(side) for side in sides)}: tables of "
+            f"{', '.join(map(str, wanted))} rows, '{facts.table}' and its like have "
+            f"{', '.join(map(str, rows))}",
         )
 
 

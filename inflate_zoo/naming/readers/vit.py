@@ -32,10 +32,12 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     building,
     check_heads,
+    disagreement,
     heads_of_width_64,
     is_there,
     require_core,
     teller,
+    tokens_of,
 )
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
@@ -123,7 +125,10 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
     kind: type[VitForm] = VitForm
     own: dict[str, Any] = {}
     if "table_size" in claims.values:
-        kind, own = CroppedForm, {"image_grid": _tokens(claims.values["image_size"], known)}
+        kind, own = (
+            CroppedForm,
+            {"image_grid": tokens_of(claims.values["image_size"], known["patch_size"])},
+        )
     with building("vision transformer", statement):
         return kind(
             **known,
@@ -140,12 +145,6 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
         )
 
 
-def _tokens(image: tuple[int, int], known: Mapping[str, Any]) -> tuple[int, int]:
-    """Grid of the tokens of an image."""
-    patch = known["patch_size"]
-    return (image[0] // max(1, patch[0]), image[1] // max(1, patch[1]))
-
-
 def _patches(facts: FromHeader, claims: FromConfig, statement: Statement) -> dict[str, Any]:
     """Channels and sides of a patch, where the stem does not tell them.
 
@@ -158,13 +157,10 @@ def _patches(facts: FromHeader, claims: FromConfig, statement: Statement) -> dic
     columns, size = facts.values["columns"], channels * math.prod(patch)
     if columns != size:
         labels = claims.labels
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree",
-            details=[
-                f"{labels['patch_size']} is {plain(patch)} and {labels['in_channels']} {channels}: "
-                f"{size} values in a patch, {facts.told_by['columns']} {columns}"
-            ],
-            hint=statement.hint,
+        raise disagreement(
+            statement,
+            f"{labels['patch_size']} is {plain(patch)} and {labels['in_channels']} {channels}: "
+            f"{size} values in a patch, {facts.told_by['columns']} {columns}",
         )
     return {"in_channels": channels, "patch_size": patch}
 
@@ -193,18 +189,15 @@ def _grid(
             f"'{table}' has {facts.rows} rows, which is no square grid with {owned[0]} prefix rows",
             hint=statement.hint if claims.values.get("position_rows") else _NAME_IT,
         )
-    grid = _tokens(image, {"patch_size": patch})
+    grid = tokens_of(image, patch)
     prefix = facts.rows - grid[0] * grid[1]
     if prefix not in owned or 0 in grid:
         label = claims.labels[sized]
         expected = " or ".join(str(grid[0] * grid[1] + own) for own in owned)
-        raise ConfigError(
-            f"{statement.name} and the tensors disagree",
-            details=[
-                f"{label} is {plain(image)} with patch {plain(patch)}: {expected} position rows, "
-                f"'{table}' has {facts.rows}"
-            ],
-            hint=statement.hint,
+        raise disagreement(
+            statement,
+            f"{label} is {plain(image)} with patch {plain(patch)}: {expected} position rows, "
+            f"'{table}' has {facts.rows}",
         )
     return grid, prefix
 
