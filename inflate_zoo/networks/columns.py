@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from inflate_zoo.networks.base import BackboneConfig, Count, Level
+from inflate_zoo.networks.base import BackboneConfig, Count, Level, Shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,12 @@ class ColumnConfig(BackboneConfig):
     def levels(self) -> tuple[Level, ...]:
         """After each block: all are alike."""
         return (Level(self.embed_dim, self.patch),) * self.depth
+
+    def depth_shapes(self) -> Shapes:
+        """Name and shape of the table of depth positions at the stem, if the file holds one."""
+        if not self.depth_positions:
+            return {}
+        return {"depth_embed": (1, self.depth_positions, self.embed_dim)}
 
     def stored(self, tensors: Mapping[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
         """Config and tensors as files hold them: depth tables are left out if all are zero."""

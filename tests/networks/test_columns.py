@@ -41,3 +41,11 @@ def test_tables_follow_the_volume_and_are_no_part_of_the_bare_network(name):
     assert larger.position_grid == larger.grid_size[1:] != made.grid_size[1:]
     assert larger.geometry().endswith("position grid {}x{}".format(*larger.position_grid))
     assert larger.without_weights() == made.without_weights() != made
+
+
+def test_a_file_that_holds_a_depth_table_states_its_shape():
+    made = Aimv2Config(**AIMV2)
+    assert made.depth_shapes() == {}
+    kept = made.model_copy(update={"depth_positions": 3})
+    assert kept.depth_shapes() == {"depth_embed": (1, 3, made.embed_dim)}
+    assert kept.shapes() == made.shapes() | kept.depth_shapes()

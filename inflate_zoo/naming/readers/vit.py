@@ -125,10 +125,8 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Vi
     kind: type[VitForm] = VitForm
     own: dict[str, Any] = {}
     if "table_size" in claims.values:
-        kind, own = (
-            CroppedForm,
-            {"image_grid": tokens_of(claims.values["image_size"], known["patch_size"])},
-        )
+        image, patch = claims.values["image_size"], known["patch_size"]
+        kind, own = CroppedForm, {"image_grid": tokens_of(image, patch)}
     with building("vision transformer", statement):
         return kind(
             **known,

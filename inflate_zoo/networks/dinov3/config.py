@@ -114,10 +114,7 @@ class Dinov3Config(ColumnConfig, Dinov3Form):
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
-        shapes = tensor_shapes(self, self.patch_depth)
-        if self.depth_positions:
-            shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
-        return shapes
+        return tensor_shapes(self, self.patch_depth) | self.depth_shapes()
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: the depth table resized, or made."""

@@ -119,10 +119,7 @@ class Eva02Config(TableConfig, Eva02Form):
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
-        shapes = tensor_shapes(self, self.patch_depth)
-        if self.depth_positions:
-            shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
-        return shapes
+        return tensor_shapes(self, self.patch_depth) | self.depth_shapes()
 
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, that of depth made."""

@@ -144,14 +144,15 @@ class SamConfig(TableConfig, SamForm):
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
-        shapes = tensor_shapes(self, self.patch_depth)
-        if self.depth_positions:
-            shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
-            for index in range(self.depth):
-                is_global = index in self.global_blocks
-                side = self.depth_positions if is_global else self.depth_window
-                rows = (2 * side - 1, self.embed_dim // self.num_heads)
-                shapes[f"blocks.{index}.attn.rel_pos_d"] = rows
+        return tensor_shapes(self, self.patch_depth) | self.depth_shapes()
+
+    def depth_shapes(self) -> Shapes:
+        """The tables of depth in the file, if any: at the stem, and of offsets in each block."""
+        shapes = super().depth_shapes()
+        for index in range(self.depth if shapes else 0):
+            side = self.depth_positions if index in self.global_blocks else self.depth_window
+            rows = (2 * side - 1, self.embed_dim // self.num_heads)
+            shapes[f"blocks.{index}.attn.rel_pos_d"] = rows
         return shapes
 
     def with_windows(self, windows: Windows) -> Self:

@@ -170,10 +170,7 @@ class VitConfig(TableConfig, VitForm):
 
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
-        shapes = tensor_shapes(self, self.patch_depth)
-        if self.depth_positions:
-            shapes["depth_embed"] = (1, self.depth_positions, self.embed_dim)
-        return shapes
+        return tensor_shapes(self, self.patch_depth) | self.depth_shapes()
 
     def for_volume(self, volume: Sequence[int] | None) -> Self:
         """The config for a volume, its position grid equal to the volume's.

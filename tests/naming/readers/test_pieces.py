@@ -13,11 +13,13 @@ from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     building,
     check_heads,
+    disagreement,
     heads_of_width_64,
     is_there,
     require_core,
     settled,
     teller,
+    tokens_of,
 )
 from inflate_zoo.networks.vit.config import VitForm
 from tests.support.recorded import case, refused, vision
@@ -145,3 +147,16 @@ def test_a_form_that_cannot_be_is_told_with_its_fields():
         VitForm(embed_dim="wide")
     assert "embed_dim" in "".join(caught.value.details)
     assert caught.value.hint == "is the file complete? see the card"
+
+
+def test_an_image_holds_whole_patches_alone():
+    assert tokens_of((30, 64), (8, 16)) == (3, 4)
+    assert tokens_of((4, 64), (8, 0)) == (0, 64)
+
+
+def test_a_disagreement_names_what_states_it_and_what_to_do():
+    statement = Statement("weights.json", "mend weights.json")
+    told = disagreement(statement, "one is 3, the other 4", "and more")
+    assert told.message == "weights.json and the tensors disagree"
+    assert told.details == ("one is 3, the other 4", "and more")
+    assert told.hint == "mend weights.json"
