@@ -7,7 +7,7 @@ weights in a temporary folder (TMPDIR says where); they are in the page cache wh
 Memory is the peak of RssAnon (anonymous pages; mapped files do not count), sampled every 2 ms from
 /proc in runs of their own, so this script needs Linux.
 
-Usage: python benchmarks/speed/convert.py [--giant] [--rounds 5]
+Usage: python benchmarks/speed/convert.py [--giant] [--network NAME] [--rounds 5]
 """
 
 import argparse
@@ -50,13 +50,22 @@ inflated[:, :, kernel.shape[-1] // 2] = kernel
 save_file({**state, name: inflated}, sys.argv[2])
 """
 MAKE_BASE = """
-import sys, torch, transformers
+import json, sys, torch, transformers
 torch.manual_seed(0)
 kind = getattr(transformers, sys.argv[2])
-tables = {"use_relative_position_bias": True} if sys.argv[2] == "BeitModel" else {}
-kind(kind.config_class(**tables), add_pooling_layer=False).save_pretrained(sys.argv[1])
+config = kind.config_class(**json.loads(sys.argv[3]))
+kind(config, add_pooling_layer=False).save_pretrained(sys.argv[1])
 """
-NETWORKS = {"ViT-B/16": "ViTModel", "BEiT-B/16": "BeitModel"}  # transformers' classes
+NETWORKS: dict[
+    str, tuple[str, dict[str, object]]
+] = {  # transformers' classes, what is not theirs by default
+    "ViT-B/16": ("ViTModel", {}),
+    "BEiT-B/16": ("BeitModel", {"use_relative_position_bias": True}),
+    "Swin-B/4": (
+        "SwinModel",
+        {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)},
+    ),
+}
 LIGHT = """
 import sys
 from inflate_zoo.cli.app import app
@@ -171,7 +180,7 @@ def time_convert(name: str, source: Path, work: Path, rounds: int) -> None:
         "convert --no-verify": convert_command(source, out),
         "import torch + copy": (sys.executable, "-c", COPY, weights, str(work / "copy")),
         "import torch": IMPORT_TORCH,
-        "by hand": (sys.executable, "-c", BY_HAND, str(source), by_hand, NETWORKS[name]),
+        "by hand": (sys.executable, "-c", BY_HAND, str(source), by_hand, NETWORKS[name][0]),
         "convert (with proof)": convert_command(source, out)[:-1],
     }
     found = interleave(arms, rounds, clear, sample=False)
@@ -229,6 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--giant", action="store_true", help="memory on 4.5 GB too (9 GB of disk)")
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="only this; again")
     options = parser.parse_args()
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     processor = next((s.split(": ")[1] for s in lines if s.startswith("model name")), "unknown")
@@ -240,9 +250,10 @@ def main() -> None:
         work = Path(folder)
         time_start(options.rounds)
         sources = {}
-        for name, kind in NETWORKS.items():
+        for name in options.network or NETWORKS:
+            kind, config = NETWORKS[name]
             sources[name] = work / kind
-            run((sys.executable, "-c", MAKE_BASE, str(sources[name]), kind))
+            run((sys.executable, "-c", MAKE_BASE, str(sources[name]), kind, json.dumps(config)))
             time_convert(name, sources[name], work, options.rounds)
         if options.giant:
             make_giant(work / "giant")
