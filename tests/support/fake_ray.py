@@ -1,9 +1,9 @@
-"""Stands in for Ray where its own behaviour is not what is tested: tasks run when they are heard."""
+"""Stands in for Ray where its own behaviour is not tested: tasks run when they are heard."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 
 class RayError(Exception):
@@ -62,7 +62,7 @@ class FakeRay:
     ordered: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     down: bool = False
-    exceptions: Any = KINDS
+    exceptions: ClassVar[Any] = KINDS
     _waiting: dict[int, tuple[str, dict[str, Any], Any]] = field(default_factory=dict)
 
     def remote(self, **defaults: Any) -> Callable[[Any], Any]:
@@ -106,10 +106,15 @@ class FakeRay:
         self.down = True
 
 
+def id_of(name: str) -> str:
+    """What Ray calls a node."""
+    return name * 56
+
+
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
-    """As Ray tells of one."""
+    """As Ray tells of one; a letter of hexadecimal digits is its name."""
     return {
-        "NodeID": name,
+        "NodeID": id_of(name),
         "Alive": alive,
         "NodeManagerHostname": f"host-{name}",
         "NodeManagerAddress": "127.0.0.1",

@@ -35,6 +35,7 @@ from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.errors import UsageError, WorkError
 from inflate_zoo.files.writing.whole_files import replace_text
 from inflate_zoo.stops import EXIT_CODE
+from inflate_zoo.texts import plural
 
 FOLDER = "ray"  # of the run folder: what the tasks print
 _AHEAD = 200  # tasks that Ray has beyond those that run: enough for a cluster that grows
@@ -83,6 +84,9 @@ class Ray:
                 raise _no_node(task)
             check = self._check(token, demands_of(demands, task))
             look(ray, takers, check)
+            places = sum(task.fitting(node.resources) for node in takers)
+            named = f"{plural(len(takers), 'node')} of the Ray cluster"
+            shown.say(f"{named}: {places} at a time, {task.told()} each")
             driver = _Driver(self, ray, task, check, demands_of(demands, task), shown)
             return driver.run(trials, [t for t in trials if t.folder not in over], takers)
 

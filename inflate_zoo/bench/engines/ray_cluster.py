@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -77,13 +78,22 @@ def connected(shown: Shown) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
-def _library() -> ModuleType:
+def require_library() -> None:
+    """Refuse where Ray is not installed, or not for this system.
+
+    Raises:
+        UsageError: So it is.
+    """
     if not hasattr(os, "fork"):
         raise UsageError("--on ray is for Linux and macOS", hint="use --on here")
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError("--on ray needs Ray", hint=install_hint(["ray"])) from error
+    if find_spec("ray") is None:
+        raise UsageError("--on ray needs Ray", hint=install_hint(["ray"]))
+
+
+def _library() -> ModuleType:
+    require_library()
+    import ray
+
     library: ModuleType = ray
     return library
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.engines.flags import RayFlags
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.errors import UsageError
 
@@ -86,6 +87,29 @@ def parse_resources(texts: Iterable[str]) -> tuple[tuple[str, float], ...]:
     return tuple(found.items())
 
 
+def require_flags(flags: RayFlags, resources: Resources) -> None:
+    """Refuse what no cluster gives.
+
+    Raises:
+        UsageError: A number or the device is none that a task could have.
+    """
+    if flags.cpus is not None and not 0 < flags.cpus < math.inf:
+        raise UsageError(f"--cpus {flags.cpus:g} is no number of CPUs", hint="e.g. --cpus 4")
+    gpus = flags.gpus
+    if gpus is not None and not (0 <= gpus < math.inf and (gpus <= 1 or gpus.is_integer())):
+        raise UsageError(
+            f"--gpus {gpus:g} is neither a part of one GPU nor a number of them",
+            hint="e.g. --gpus 0.5, for two trials on each",
+        )
+    parse_resources(flags.resource)
+    device = resources.device
+    if device is not None and ":" in device:
+        raise UsageError(
+            f"Ray chooses which GPU a trial runs on, not --device {device}",
+            hint="use --device cuda, and --gpus for how many",
+        )
+
+
 def share(
     resources: Resources,
     cpus: float | None,
@@ -103,14 +127,9 @@ def share(
         nodes: What the nodes have.
 
     Raises:
-        UsageError: The device is none that a cluster gives out.
+        UsageError: There is no GPU where one was asked for.
     """
     device = resources.device
-    if device is not None and ":" in device:
-        raise UsageError(
-            f"Ray chooses which GPU a trial runs on, not --device {device}",
-            hint="use --device cuda, and --gpus for how many",
-        )
     if gpus is None:
         gpus = 0.0 if device not in (None, "cuda") else float(any(map(_gpus, nodes)))
         if device == "cuda" and not gpus:

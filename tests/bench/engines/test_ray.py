@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.shown import Shown
 
 from inflate_zoo.bench.definitions.results import Failure, Run
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
@@ -15,11 +14,13 @@ from inflate_zoo.bench.engines.ray_node import Ending, Sight
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.errors import UsageError, WorkError
 from tests.support import fake_ray
-from tests.support.fake_ray import FakeRay, node
+from tests.support.fake_ray import FakeRay, id_of, node
+from tests.support.shown import Shown
 from tests.support.trials import FROZEN, result_of, tiny_run
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
+READY = Sight("host-a", ())
 CPU = Resources("cpu", 0, threads=1)
 NODES = [node("a", CPU=2.0, GPU=1.0), node("b", CPU=1.0), node("gone", alive=False, CPU=9.0)]
 
@@ -40,7 +41,7 @@ def done(order):
     return Ending("host-a", 0)
 
 
-def go(run, monkeypatch, task=done, sight=Sight("host-a", ()), demands=CPU, nodes=NODES, **more):
+def go(run, monkeypatch, task=done, sight=READY, demands=CPU, nodes=NODES, **more):
     """Run the trials; the stand-in, how they ended, what was told."""
 
     def tasks(name, options, argument):
@@ -72,17 +73,19 @@ def test_each_trial_is_a_task_with_its_share_and_ray_tries_none_again(run, monke
     fake, tally, shown = go(run, monkeypatch, task, nodes=nodes, **asked)
     assert tally.done == run.trials
     assert shown.begun == (3, 3)
+    told = "2 nodes of the Ray cluster: 3 at a time, 1 CPU, 8e+09 memory each"
+    assert shown.said == [told]
     assert sorted(shown.over) == sorted((trial.folder.name, "done") for trial in run.trials)
     share = {"num_cpus": 1.0, "num_gpus": 0.0, "memory": 8e9, "resources": {}}
     names = [f"trial-{trial.folder.name}" for trial in run.trials]
     assert orders(fake) == [{"max_retries": 0, "name": name, **share} for name in names]
     looks = [options for name, options in fake.ordered if name == "look"]
-    assert [each["scheduling_strategy"].node_id for each in looks] == ["a", "b"]
+    assert [each["scheduling_strategy"].node_id for each in looks] == [id_of("a"), id_of("b")]
     first = seen[0]
     assert first.trials == ((str(run.trials[0].folder), 1.0),)
     assert first.words == ("--device", "cpu", "--threads", "1", "--workers", "0", "--no-wait")
     assert first.log == str(run.out / "ray" / f"{run.trials[0].folder.name}.log")
-    assert first.known == {"a", "b"}
+    assert first.known == {id_of("a"), id_of("b")}
     check = ("bench-trial", "--from", str(run.out), "--check")
     assert first.check.words == (*check, *first.words[:-1])
     assert not list((run.out / "ray").iterdir())  # the file that the nodes looked for is gone
@@ -141,7 +144,7 @@ def test_what_is_lost_goes_on(run, monkeypatch, told, said):
     _, tally, shown = go(run, monkeypatch, task)
     assert tally.done == run.trials
     name = run.trials[0].folder.name
-    assert shown.said == [f"trial {name}: {said}; it goes on where it is"]
+    assert shown.said[1:] == [f"trial {name}: {said}; it goes on where it is"]
 
 
 def test_what_is_lost_again_and_again_failed_and_so_did_what_says_so(run, monkeypatch):
@@ -192,7 +195,7 @@ def test_nothing_runs_where_a_node_lacks_something(run, monkeypatch):
 
 
 def test_nothing_runs_where_no_node_has_what_a_trial_takes(run, monkeypatch):
-    with pytest.raises(UsageError, match="no node .* is to have: 1 CPU, 2 GPU"):
+    with pytest.raises(UsageError, match="what a trial is to have: 1 CPU, 2 GPU"):
         go(run, monkeypatch, pytest.fail, gpus=2.0)
 
 
@@ -215,7 +218,7 @@ def test_ctrl_c_ends_what_runs(run, monkeypatch):
     shown = Shown()
     with pytest.raises(KeyboardInterrupt):
         Ray(run.out, 1.0).run(run.trials, CPU, shown)
-    assert shown.said == ["interrupted after 1"]
+    assert shown.said[1:] == ["interrupted after 1"]
     assert len(fake.cancelled) == 1  # the third; the second is what was heard
 
 
@@ -233,7 +236,7 @@ def test_a_gpu_that_was_shared_is_a_trial_s_own_after_memory_ran_out(run, monkey
     fake, tally, shown = go(run, monkeypatch, task, gpus=0.5)
     assert tally.done == run.trials
     assert [options["num_gpus"] for options in orders(fake)] == [0.5, 0.5, 0.5, 1.0]
-    assert shown.said[0].endswith("ran out of memory beside others; it runs again, alone")
+    assert shown.said[1].endswith("ran out of memory beside others; it runs again, alone")
 
 
 def test_nodes_that_come_are_counted(run, monkeypatch):

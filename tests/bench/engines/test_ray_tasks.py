@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inflate_zoo.bench.engines.flags import RayFlags
 from inflate_zoo.bench.engines.ray_tasks import (
     MOST_TOGETHER,
     TaskShare,
     demands_of,
     parse_resources,
+    require_flags,
     share,
     together,
 )
@@ -91,12 +93,32 @@ def test_what_is_not_said_is_decided(resources, cpus, gpus, nodes, taken):
     assert (task.cpus, task.gpus) == taken
 
 
+def test_a_gpu_that_a_cluster_does_not_have_is_refused():
+    with pytest.raises(UsageError, match="has no GPU"):
+        share(Resources("cuda"), None, None, (), [CPUS])
+
+
 @pytest.mark.parametrize(
-    "device, nodes, told", [("cuda:1", [GPUS], "Ray chooses"), ("cuda", [CPUS], "has no GPU")]
+    "flags, device, told",
+    [
+        (RayFlags(cpus=0.0), None, "--cpus 0 is no number"),
+        (RayFlags(cpus=math.nan), None, "--cpus nan is no number"),
+        (RayFlags(gpus=1.5), None, "--gpus 1.5 is neither"),
+        (RayFlags(gpus=-1.0), None, "--gpus -1 is neither"),
+        (RayFlags(gpus=math.inf), None, "--gpus inf is neither"),
+        (RayFlags(resource=("disk",)), None, "is not NAME=N"),
+        (RayFlags(), "cuda:1", "Ray chooses"),
+    ],
 )
-def test_a_device_that_a_cluster_does_not_give_is_refused(device, nodes, told):
+def test_what_no_cluster_gives_is_refused(flags, device, told):
     with pytest.raises(UsageError, match=told):
-        share(Resources(device), None, None, (), nodes)
+        require_flags(flags, Resources(device))
+
+
+@pytest.mark.parametrize("flags", [RayFlags(), RayFlags(0.5, 0.25), RayFlags(8.0, 2.0, ("a=1",)),
+                                   RayFlags(gpus=0.0)])  # fmt: skip
+def test_what_a_cluster_may_give_is_not(flags):
+    require_flags(flags, Resources("cuda"))
 
 
 @pytest.mark.parametrize(
