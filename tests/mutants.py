@@ -529,6 +529,34 @@ if key not in WORDS.get(name, ()) ==> if key
 @@ inflate_zoo/bench/trials/folder.py | bench/trials/test_folder.py
 == planned-again: what is there is written again
 if not _holds(folder / SPEC, text): ==> if True:
+@@ inflate_zoo/bench/trials/readiness.py | bench/trials/test_readiness.py
+== any-version: a host with other libraries takes trials
+if plan and (other := unlike(plan.versions, versions())): ==> if False and (other := []):
+== first-kind-only: what the other arms need is not looked for
+return [trial for trial in trials if trial.folder.name in names] if names else trials ==> return trials[:1]
+@@ inflate_zoo/bench/engines/elsewhere.py | bench/engines/test_elsewhere.py
+== changed-twice: of two changes that bear the same time the second is overlooked
+return now - seen <= SETTLED_SECONDS ==> return False
+== failed-before: what failed before the run began counts
+failed_since(folder, self._since) ==> failed_since(folder, 0.0)
+== dead-forgotten: a trial whose holder died is looked at no more
+if by is not None or (folder / LEASE).exists(): ==> if by is not None:
+@@ inflate_zoo/bench/engines/slurm_texts.py | bench/engines/test_slurm_texts.py
+== script-overwritten: an edited script is taken for one that was written
+return found[1] != _digest ==> return False and found[1] != _digest
+== signal-kills: a signal that comes before the worker listens kills it
+(trap '' USR1 TERM; exec {command}) & ==> (exec {command}) &
+== signal-once: a signal is passed on once
+while kill -USR1 "$worker" 2>/dev/null; do sleep 3; done & ==> kill -USR1 "$worker"
+== stopped-before: a worker is begun after the signal
+while [ -z "$stopped" ]; do ==> while :; do
+== requeued-always: a worker that failed is requeued
+if [ "$code" = 75 ]; then ==> if [ "$code" != 0 ]; then
+@@ inflate_zoo/bench/engines/slurm.py | bench/engines/test_slurm.py
+== submitted-again: jobs that are there are submitted again
+if len(alive) >= wanted or (alive and by_hand): ==> if False:
+== cancelled-again: workers that a person cancelled get others
+if not jobs.found or jobs.cancelled: ==> if not jobs.found:
 """  # noqa: E501 - a table
 
 
