@@ -255,6 +255,25 @@ rank = family.dimensions + 2 if ==> rank = len(next(header[name].shape for name 
 @@ inflate_zoo/conversion/originals/staged.py | conversion/originals/test_staged.py
 == coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
 if not torch.allclose(held, buffer, atol=1e-4): ==> if False:
+@@ inflate_zoo/exporting/monai_keys.py | exporting/test_monai_vit.py exporting/test_monai_keys.py
+== monai-prefix-once: prefix tokens count once beside D copies of each patch
+prefix_tokens=prefix * copies, ==> prefix_tokens=prefix,
+== monai-scale-columns: a layer scale multiplies the columns of what it follows
+rows = gamma.double().view(-1, *[1] * (tensor.ndim - 1)) ==> rows = gamma.double()
+== monai-pooled-norm: a norm on the pooled vector is taken for one on every token
+if config.final_norm == "pooled": ==> if False:
+@@ inflate_zoo/exporting/monai_vit.py | exporting/test_monai_vit.py
+== monai-epsilon: MONAI's norms keep their own epsilon
+norm.eps = facts.norm_eps ==> norm.eps = 1e-5
+@@ inflate_zoo/exporting/graphs.py | exporting/test_graphs.py whole/test_exports.py
+== batch-as-traced: any number of volumes is proved with the number that was traced
+filled(1, depth), filled(_TRACED + 1, max(2, depth) + 1) ==> captured, captured
+@@ inflate_zoo/exporting/proving.py | exporting/test_proving.py
+== export-unproved: a file that gives something else is let through
+    if beyond: ==>     if False:
+@@ inflate_zoo/exporting/exported_program.py | exporting/test_exported_program.py
+== program-unpickled: what an archive marks as pickled is unpickled
+if entry["use_pickle"]: ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
 == upernet-first-token: of several tokens along depth the first is read
 config.volume[0] // 2 // tap.stride[0] ==> 0 // tap.stride[0]

@@ -19,6 +19,8 @@ FLAGS = {
                 "--help", "-h"},
     "pull": {"--out", "--force", "--format", "--debug", "--help", "-h"},
     "push": {"--private", "--dry-run", "--format", "--debug", "--help", "-h"},
+    "export": {"--to", "--out", "--volume", "--batch", "--force", "--format", "--debug", "--help",
+               "-h"},
     "zoo list": {"--filter", "--format", "--debug", "--help", "-h"},
     "zoo show": {"--format", "--debug", "--help", "-h"},
     "zoo build": {"--out", "--format", "--debug", "--help", "-h"},
