@@ -524,6 +524,33 @@ if needed <= targets) ==> if targets)
 +    import os
 +    pair = sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4))
 +    header: dict[str, object] = {"__metadata__": dict(pair)}
+@@ inflate_zoo/bench/data/dicom.py | bench/data/test_dicom.py
+== dicom-named: slices stand in the order of their files' names
+return sorted(found, key=lambda each: float(each.position @ normal)) ==> return list(found)
+== dicom-lps: DICOM's left and posterior are taken for right and anterior
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0]) ==> _LPS_TO_RAS = np.diag([1.0, 1.0, 1.0])
+== dicom-spacing-swapped: the spacing between rows is taken for that between columns
+affine[:3, 0] = _LPS_TO_RAS @ first.axes[:, 0] * first.spacing[0] ==> affine[:3, 0] = _LPS_TO_RAS @ first.axes[:, 0] * first.spacing[1]
+== dicom-first-type: all slices get the type of the first
+kind = np.result_type(*{each.dtype for each in ordered}) ==> kind = ordered[0].dtype
+== dicom-gaps: slices that are missing are no fault
+if float(np.linalg.norm(off)) > _NEARLY * height: ==> if False:
+@@ inflate_zoo/bench/prediction/ensemble.py | bench/prediction/test_ensemble.py
+== mirror-unturned: what was seen in a mirrored image is not turned back
+(np.flip(image, axes))).flip(axes) ==> (np.flip(image, axes)))
+== mirror-plane: flips of the plane alone
+combinations((1, 2, 3), count) ==> combinations((2, 3), count)
+== ensemble-folds-alike: each fold's network weighs as all do together
+alpha=len(trials) / len(self._trials) ==> alpha=1
+== ensemble-one-task: all networks see what the first one's task says
+fields = {"channels", "intensity", "spacing", "slices", "whole_slices", "slice_size"} ==> fields = {"channels"}
+@@ inflate_zoo/bench/prediction/done.py | bench/prediction/test_done.py
+== done-any-image: what was made of another image is done
+or entry.images != image_digests(job) ==> or False
+== done-any-file: a file that was changed is as it was written
+(digest is None or _digest(out / name) != digest) ==> digest is None
+== done-any-weights: a trial's hash tells its weights
+weights = sha256(trial.folder / WEIGHTS) ==> weights = ""
 @@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
 == lease-by-host: process numbers are those of the host's name
 if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:
