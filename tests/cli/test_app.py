@@ -40,6 +40,8 @@ FLAGS = {
                 "-h"},
     "data check": {"--format", "--debug", "--help", "-h"},
     "families": {"--format", "--debug", "--help", "-h"},
+    "nnunet": {"--dataset", "--configuration", "--fold", "--decoder", "--format", "--debug",
+               "--help", "-h"},
     "schemes": {"--format", "--debug", "--help", "-h"},
 }  # fmt: skip
 
