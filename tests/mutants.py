@@ -603,6 +603,29 @@ if [ "$code" = 75 ]; then ==> if [ "$code" != 0 ]; then
 if len(alive) >= wanted or (alive and by_hand): ==> if False:
 == cancelled-again: workers that a person cancelled get others
 if not jobs.found or jobs.cancelled: ==> if not jobs.found:
+@@ inflate_zoo/nnunet/framing.py | nnunet/test_framing.py
+== nnunet-padded-before: patches lie at the end of the volume, logits are cut from its beginning
+for side in (0, extent) ==> for side in (extent, 0)
+== nnunet-padded-axes: the padding of depth is given to width
+for extent in reversed(missing) ==> for extent in missing
+== nnunet-padded-always: what the stride divides is padded by a whole stride
+-(-extent // step) * step ==> (extent // step + 1) * step
+@@ inflate_zoo/nnunet/schedule.py | nnunet/test_schedule.py
+== nnunet-one-rate: every layer learns as fast as the decoder
+group["lr"] = rate * factor ==> group["lr"] = self._rates[0] * factor
+@@ inflate_zoo/nnunet/trainer.py | nnunet/test_trainer.py
+== nnunet-random-encoder: the encoder keeps the random weights that it is built with
+-        plain(self.network).segmenter.backbone.load_state_dict(source.state_dict())
++        plain(self.network).segmenter.backbone.load_state_dict({}, strict=False)
+== nnunet-resumed-anew: a resumed training asks for the source again
+self._resumed = True ==> self._resumed = False
+== nnunet-stem-first: nnU-Net logs the stem's rate
+torch.optim.AdamW(groups[::-1]) ==> torch.optim.AdamW(groups)
+@@ inflate_zoo/nnunet/choice.py | nnunet/test_choice.py
+== nnunet-fold-swapped: what suits is warned about, what does not is not
+_STANDARDISED if choice.folded else _TO_ONE ==> _TO_ONE if choice.folded else _STANDARDISED
+== nnunet-folds-mixed: folds of two sources stand beside each other
+(each.network, each.patch_size, each.weights_sha256) ==> (each.network, each.patch_size)
 """  # noqa: E501 - a table
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from inflate_zoo.cli import convert, export, families, inspect, pull, push, verify, zoo
+from inflate_zoo.cli import convert, export, families, inspect, nnunet, pull, push, verify, zoo
 from inflate_zoo.cli.bench import data, predict, report, status, trial
 from inflate_zoo.cli.bench import run as bench
 from inflate_zoo.cli.output import whole_output
@@ -31,6 +31,7 @@ for module in (
     status,
     report,
     predict,
+    nnunet,
     families,
 ):
     app.command(module.NAME)(module.command)

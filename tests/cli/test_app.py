@@ -45,6 +45,8 @@ FLAGS = {
                 "--references", "--device", "--force", "--format", "--debug", "--help", "-h"},
     "data check": {"--format", "--debug", "--help", "-h"},
     "families": {"--format", "--debug", "--help", "-h"},
+    "nnunet": {"--dataset", "--configuration", "--fold", "--decoder", "--format", "--debug",
+               "--help", "-h"},
     "schemes": {"--format", "--debug", "--help", "-h"},
 }  # fmt: skip
 
