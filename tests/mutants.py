@@ -596,6 +596,8 @@ return found[1] != _digest ==> return False and found[1] != _digest
 while kill -USR1 "$worker" 2>/dev/null; do sleep 3; done & ==> kill -USR1 "$worker"
 == stopped-before: a worker is begun after the signal
 while [ -z "$stopped" ]; do ==> while :; do
+== cancelled-requeued: a job that was cancelled is requeued
+  if [ "$stopped" = TERM ]; then ==>   if false; then
 == requeued-always: a worker that failed is requeued
 if [ "$code" = 75 ]; then ==> if [ "$code" != 0 ]; then
 @@ inflate_zoo/bench/engines/slurm.py | bench/engines/test_slurm.py
