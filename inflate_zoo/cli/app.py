@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from inflate_zoo.cli import convert, families, inspect, nnunet, pull, push, verify, zoo
+from inflate_zoo.cli import convert, export, families, inspect, nnunet, pull, push, verify, zoo
 from inflate_zoo.cli.bench import data, predict, report, status, trial
 from inflate_zoo.cli.bench import run as bench
 from inflate_zoo.cli.output import whole_output
@@ -25,6 +25,7 @@ for module in (
     inspect,
     pull,
     push,
+    export,
     bench,
     trial,
     status,
