@@ -114,7 +114,7 @@ def main() -> None:
     env = {**os.environ, **told["environment"]}
     env |= {name: str(place) for name, place in places.items()}
     if args.device == "cpu":
-        env |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+        env |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
     planning = ["-d", NUMBER, "-c", CONFIGURATION, "--verify_dataset_integrity"]
     run("nnUNetv2_plan_and_preprocess", *planning, "-np", 1, "-npfp", 1, env=env)
 
