@@ -27,12 +27,14 @@ class Resources:
         compiled: Whether networks are compiled for training; results round differently then.
         threads: Threads of torch on the CPU; `None` leaves them as they are. Results round
             differently with another number.
+        trackers: Names of the trackers of experiments that are told the curves.
     """
 
     device: str | None = None
     workers: int | None = None
     compiled: bool = False
     threads: int | None = None
+    trackers: tuple[str, ...] = ()
 
 
 def device_kind(resources: Resources) -> str:
