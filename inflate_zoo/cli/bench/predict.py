@@ -14,6 +14,7 @@ from inflate_zoo.cli.common import (
     Debug,
     Format,
     OutputFormat,
+    Quiet,
     guarded,
     needs_bench,
     print_json,
@@ -46,6 +47,7 @@ def command(
         bool, typer.Option("--force", help="Replace files of the same names.")
     ] = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Segment images with a trained network of 'inflate-zoo bench'.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from inflate_zoo.cli.bench.options import (
     Cache,
     Changes,
     Compile,
+    ConfigFile,
     Data,
     DatasetName,
     Device,
@@ -30,14 +31,17 @@ from inflate_zoo.cli.bench.options import (
     Sources,
     SuiteName,
     Threads,
+    TrackerNames,
     Workers,
 )
+from inflate_zoo.cli.bench.run_file import asked_for, expanded, from_file, write_run_file
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import (
     Debug,
     Format,
     Mean,
     OutputFormat,
+    Quiet,
     Std,
     guarded,
     needs_bench,
@@ -49,7 +53,7 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.texts import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
@@ -59,10 +63,13 @@ if TYPE_CHECKING:
     from inflate_zoo.cli.bench.watching import Board
 
 NAME = "bench"
+Until = Literal["estimate", "planned", "report"]
 
 
 @guarded
+@from_file
 def command(
+    context: typer.Context,
     data: Data = None,
     dataset: DatasetName = None,
     download: Download = False,
@@ -82,11 +89,14 @@ def command(
     at_once: AtOnce = None,
     per_gpu: PerGpu = None,
     compile: Compile = False,  # noqa: A002 - the flag's name
+    tracker: TrackerNames = None,
+    config: ConfigFile = None,  # noqa: ARG001 - read by `from_file`
     out: RunFolder = None,
     cache: Cache = None,
     plan: Plan = False,
     dry_run: DryRun = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Fine-tune sources on a 3D data set, rank them, write a report.
@@ -97,6 +107,8 @@ def command(
 
     inflate-zoo bench --dataset msd-task09 --download --source facebook/dino-vitb16 --source random
 
+    inflate-zoo bench --config runs/msd-task09-volume/run.toml --seeds 8
+
     Without --data, --dataset, --source, --suite: builtin ones, minutes on two cores.
     Whatever is interrupted goes on with the same command.
     """
@@ -104,6 +116,7 @@ def command(
     if plan and dry_run:
         raise UsageError("--plan writes folders, --dry-run none", hint="give one of them")
     from inflate_zoo.bench.training.devices import Resources
+    from inflate_zoo.bench.training.trackers import require_trackers
 
     asked = Asked(
         data=data,
@@ -122,8 +135,13 @@ def command(
         out=out,
         cache=cache,
     )
-    side = Side(Resources(device, workers, compile, threads), at_once, per_gpu)
-    _bench(asked, side, format, until="estimate" if dry_run else "planned" if plan else "report")
+    resources = Resources(device, workers, compile, threads, tuple(tracker or ()))
+    require_trackers(resources.trackers)
+    side = Side(resources, at_once, per_gpu)
+    words = expanded(sys.argv, context)
+    fields = asked_for(context, asked.settled())
+    until: Until = "estimate" if dry_run else "planned" if plan else "report"
+    _bench(asked, side, format, words, fields, until=until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +173,10 @@ def _bench(
     asked: Asked,
     side: Side,
     format: OutputFormat,  # noqa: A002 - the flag's name
+    words: Sequence[str],
+    fields: Mapping[str, Any],
     *,
-    until: Literal["estimate", "planned", "report"],
+    until: Until,
 ) -> None:
     """Plan what was asked for; run it and report, or write it down, or say what it would take."""
     from inflate_zoo.bench.engines.local import Local
@@ -165,7 +185,7 @@ def _bench(
     from inflate_zoo.bench.trials.folder import recorded
     from inflate_zoo.bench.trials.planning import plan_resolved, resolve
 
-    compared, place = comparison_of(asked, sys.argv)
+    compared, place = comparison_of(asked, words)
     device_kind(side.resources)  # refuses one that is not there, before sources are looked for
     resolved = resolve(compared)
     crew = side.divided(resolved)
@@ -177,6 +197,7 @@ def _bench(
         planned = plan_resolved(resolved, place.found(shown), shown.say, shown.count)
         if until != "estimate":
             trials, began = _written(planned, shown)
+            write_run_file(planned.out, fields)
         if until == "report":
             Local(crew.devices, crew.memory, began, checked=True).run(trials, crew.demands, shown)
     if until == "estimate":
