@@ -5,7 +5,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from inflate_zoo.cli import cache, convert, families, inspect, pull, push, verify, zoo
+from inflate_zoo.cli import (
+    cache,
+    convert,
+    export,
+    families,
+    inspect,
+    nnunet,
+    pull,
+    push,
+    verify,
+    zoo,
+)
 from inflate_zoo.cli.bench import data, definitions, predict, report, status, trial
 from inflate_zoo.cli.bench import run as bench
 from inflate_zoo.cli.help import GroupedCommand
@@ -26,11 +37,13 @@ for module in (
     inspect,
     pull,
     push,
+    export,
     bench,
     trial,
     status,
     report,
     predict,
+    nnunet,
     families,
 ):
     app.command(module.NAME, cls=GroupedCommand)(module.command)

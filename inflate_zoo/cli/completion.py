@@ -122,6 +122,11 @@ def changes() -> Offered:
     return [(f"{field}=", "") for field in protocol_fields()]
 
 
+def export_targets() -> Offered:
+    """Forms that networks are exported to."""
+    return [("onnx", ""), ("torch-export", ""), ("monai-vit", "")]
+
+
 def cache_kinds() -> Offered:
     """Kinds of entries in the cache."""
     from inflate_zoo.cli.cache import KINDS
@@ -143,7 +148,8 @@ def channel_rules() -> Offered:
 def arms(context: typer.Context) -> Offered:
     """Arms of the run folders that stand on the command line."""
     # Where the option that is typed lacks values still, arguments were not given their names.
-    named = context.params.get("folders") or context.args
+    stated = context.params.get("folders") or [context.params.get("trial")]
+    named = [folder for folder in stated if folder] or context.args
     found = dict.fromkeys(arm for folder in named for arm in _arms_of(Path(folder)))
     return [(_one_word(arm), "") for arm in found]
 

@@ -14,7 +14,7 @@ NORMALIZATION = "Input normalisation"
 DATA = "Data"
 COMPARED = "What is compared"
 TRAINING = "Training"
-MACHINE = "This machine"
+MACHINE = "Resources"
 RUN = "The run"
 
 _FIRST, _LAST = "Arguments", "Options"

@@ -19,6 +19,8 @@ FLAGS = {
                 "--help", "-h"},
     "pull": {"--out", "--force", "--format", "--debug", "--help", "-h"},
     "push": {"--private", "--dry-run", "--format", "--debug", "--help", "-h"},
+    "export": {"--to", "--out", "--volume", "--batch", "--force", "--format", "--debug", "--help",
+               "-h"},
     "zoo list": {"--filter", "--format", "--debug", "--help", "-h"},
     "zoo show": {"--format", "--debug", "--help", "-h"},
     "zoo build": {"--out", "--format", "--debug", "--help", "-h"},
@@ -30,14 +32,18 @@ FLAGS = {
     "bench": {"--data", "--dataset", "--download", "--source", "--scheme", "--mean", "--std",
               "--suite", "--protocol", "--set", "--seeds", "--folds", "--channel-rule", "--device",
               "--workers", "--threads", "--at-once", "--per-gpu", "--compile", "--out", "--cache",
-              "--tracker", "--config", "--plan", "--dry-run", "--format", "--debug",
+              "--tracker", "--config", "--plan", "--dry-run", "--format", "--debug", "--on",
+              "--jobs", "--time",
+              "--partition", "--account", "--qos", "--gpus-per-task", "--gres", "--cpus-per-task",
+              "--mem", "--constraint", "--sbatch", "--setup", "--container", "--detach", "--cpus",
+              "--gpus", "--resource",
               "--help", "-h"},
-    "bench-trial": {"--from", "--no-wait", "--device", "--workers", "--threads", "--compile",
-                    "--tracker", "--debug", "--help", "-h"},
+    "bench-trial": {"--from", "--no-wait", "--check", "--device", "--workers", "--threads",
+                    "--compile", "--tracker", "--debug", "--help", "-h"},
     "status": {"--format", "--debug", "--help", "-h"},
     "report": {"--out", "--compare", "--format", "--debug", "--help", "-h"},
-    "predict": {"--out", "--references", "--device", "--force", "--format", "--debug", "--help",
-                "-h"},
+    "predict": {"--out", "--arm", "--seed", "--fold", "--mirror", "--save-probabilities",
+                "--references", "--device", "--force", "--format", "--debug", "--help", "-h"},
     "data check": {"--format", "--debug", "--help", "-h"},
     "cache prune": {"--unused-for", "--kind", "--dry-run", "--cache", "--format", "--debug",
                     "--help", "-h"},
@@ -45,10 +51,12 @@ FLAGS = {
     "protocols": {"--format", "--debug", "--help", "-h"},
     "suites": {"--format", "--debug", "--help", "-h"},
     "families": {"--format", "--debug", "--help", "-h"},
+    "nnunet": {"--dataset", "--configuration", "--fold", "--decoder", "--format", "--debug",
+               "--help", "-h"},
     "schemes": {"--format", "--debug", "--help", "-h"},
 }  # fmt: skip
 TALKING = {"convert", "pull", "push", "zoo list", "zoo build", "bench", "bench-trial", "report",
-           "predict", "data check", "cache prune"}  # fmt: skip
+           "predict", "nnunet", "data check", "cache prune"}  # fmt: skip
 QUIET = {"--quiet", "-q"}
 
 

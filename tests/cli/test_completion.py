@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from inflate_zoo.bench.definitions.catalog import bundled, protocol_fields
 from inflate_zoo.cli.app import app
 from inflate_zoo.conversion.sources import builtin_sources
+from inflate_zoo.exporting.targets import TARGETS
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.catalog import family_names
 from inflate_zoo.registry.listing import names
@@ -73,6 +74,7 @@ VALUES = [
     (("bench", "--device", "cu"), ["cuda"]),
     (("bench", "--tracker", ""), ["mlflow", "wandb"]),
     (("schemes", "--format", ""), ["human", "json"]),
+    (("export", "x", "--to", ""), list(TARGETS)),
     (("cache", "prune", "--kind", "w"), ["weights"]),
 ]
 
@@ -123,6 +125,8 @@ def test_arms_of_a_run_are_offered_as_one_word(runs):
     assert bash("report", "run", "--compare", "random", "b") == escaped[:1]
     assert zsh("report", "run", "--compare", "") == runs
     assert bash("report", "nowhere", "--compare", "") == []
+    assert bash("predict", "run", "--arm", "r") == ["random"]
+    assert bash("predict", "run", "scans", "--out", "x", "--arm", "") == escaped
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"arm": 3}', '{"arm": {"label": []}}'])

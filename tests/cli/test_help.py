@@ -26,7 +26,7 @@ def test_the_options_of_bench_stand_in_groups_and_the_plain_ones_come_last():
     assert {"--data", "--dataset", "--download"} <= names["Data"]
     assert {"--source", "--scheme", "--suite"} <= names["What is compared"]
     assert {"--protocol", "--set", "--seeds", "--folds"} <= names["Training"]
-    assert {"--device", "--threads", "--per-gpu"} <= names["This machine"]
+    assert {"--device", "--threads", "--per-gpu"} <= names["Resources"]
     assert {"--out", "--cache", "--plan"} <= names["The run"]
     assert names["Options"] == {"--format", "-q,", "--debug", "-h,"}
 

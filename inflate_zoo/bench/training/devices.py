@@ -36,6 +36,11 @@ class Resources:
     threads: int | None = None
     trackers: tuple[str, ...] = ()
 
+    @property
+    def tracker_words(self) -> list[str]:
+        """The trackers as they are typed."""
+        return [word for name in self.trackers for word in ("--tracker", name)]
+
 
 def device_kind(resources: Resources) -> str:
     """`cpu`, `cuda` or `mps`: what was asked for, or the best there is.

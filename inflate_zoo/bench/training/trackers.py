@@ -30,8 +30,12 @@ Track = Callable[[Mapping[str, float], int], None]
 _NO_NAME = re.compile(r"[^\w./ -]", re.ASCII)  # of a value; MLflow refuses it
 
 
-def require_trackers(names: Sequence[str]) -> None:
+def require_trackers(names: Sequence[str], *, installed: bool = True) -> None:
     """Refuse trackers that cannot be had.
+
+    Args:
+        names: Of the trackers.
+        installed: Whether they are to be used here; elsewhere there may be other packages.
 
     Raises:
         UsageError: One is not known, or its package is not installed.
@@ -39,7 +43,7 @@ def require_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in TRACKERS:
             raise UnknownNameError("tracker", name, TRACKERS)
-    if missing := [name for name in names if find_spec(name) is None]:
+    if missing := [name for name in names if installed and find_spec(name) is None]:
         raise UsageError(
             f"--tracker {missing[0]} needs the package {missing[0]}, which is not installed",
             hint=install_hint(missing),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +29,9 @@ from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.training.trackers import Track, tracking, untracked
 from inflate_zoo.bench.trials.leases import LOCK, remove_partial
 from inflate_zoo.bench.trials.stopping import STOPS
+from inflate_zoo.bench.trials.versions import versions
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.stops import check
-from inflate_zoo.version import __version__
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -42,9 +40,6 @@ if TYPE_CHECKING:
     from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
     from inflate_zoo.bench.training.trainer import Trainer
     from inflate_zoo.segmentation.segmenter import Segmenter
-
-
-VERSIONS = ("torch", "monai", "accelerate", "numpy", "scipy", "surface-distance")
 
 
 def run_attempt(
@@ -165,11 +160,7 @@ def _circumstances(
         processes=accelerator.num_processes,
         compiled=resources.compiled,
         host=socket.gethostname(),
-        versions={
-            "python": sys.version.split()[0],
-            "inflate-zoo": __version__,  # a checkout need not be installed
-            **{name: version(name) for name in VERSIONS},
-        },
+        versions={**versions()},
         started=started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )

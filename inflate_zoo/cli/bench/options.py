@@ -1,5 +1,6 @@
 """The options of the commands of the ranking."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,17 @@ import typer
 
 from inflate_zoo.cli import completion
 from inflate_zoo.cli.help import COMPARED, DATA, MACHINE, RUN, TRAINING
+
+SLURM, RAY = "SLURM", "Ray"  # panels of options that one engine alone takes
+
+
+class On(StrEnum):
+    """Where trials run."""
+
+    here = "here"
+    slurm = "slurm"
+    ray = "ray"
+
 
 Data = Annotated[
     Path | None,
@@ -163,4 +175,60 @@ DryRun = Annotated[
         rich_help_panel=RUN,
         help="List the trials and estimate time, memory, disk.",
     ),
+]
+Engine = Annotated[
+    On,
+    typer.Option(
+        "--on",
+        rich_help_panel=MACHINE,
+        help="Where trials run: this machine, jobs of SLURM, a Ray cluster.",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Workers: jobs of one array.", rich_help_panel=SLURM),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(help="Time limit of a job, e.g. 12:00:00.", rich_help_panel=SLURM),
+]
+Partition = Annotated[str | None, typer.Option(help="Partition.", rich_help_panel=SLURM)]
+Account = Annotated[str | None, typer.Option(help="Account.", rich_help_panel=SLURM)]
+Qos = Annotated[str | None, typer.Option(help="Quality of service.", rich_help_panel=SLURM)]
+GpusPerTask = Annotated[
+    str | None, typer.Option(help="GPUs of a job, e.g. 1 or a100:1.", rich_help_panel=SLURM)
+]
+Gres = Annotated[
+    str | None, typer.Option(help="The same, where it is asked as gpu:1.", rich_help_panel=SLURM)
+]
+CpusPerTask = Annotated[
+    int | None,
+    typer.Option(min=1, help="Cores of a job [default: SLURM's].", rich_help_panel=SLURM),
+]
+Mem = Annotated[str | None, typer.Option(help="Memory of a job, e.g. 16G.", rich_help_panel=SLURM)]
+Constraint = Annotated[
+    str | None, typer.Option(help="Features of its node.", rich_help_panel=SLURM)
+]
+Sbatch = Annotated[
+    list[str] | None,
+    typer.Option(help="Any other option of sbatch: '--nice=10'.", rich_help_panel=SLURM),
+]
+Setup = Annotated[
+    str | None,
+    typer.Option(help="Shell lines before a worker: 'module load cuda'.", rich_help_panel=SLURM),
+]
+Container = Annotated[
+    str | None,
+    typer.Option(help="Put before a worker: 'apptainer exec --nv zoo.sif'.", rich_help_panel=SLURM),
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Submit the jobs, and leave.", rich_help_panel=SLURM)
+]
+Cpus = Annotated[float | None, typer.Option(help="CPUs of a task.", rich_help_panel=RAY)]
+Gpus = Annotated[
+    float | None, typer.Option(help="GPUs of a task, or a part of one.", rich_help_panel=RAY)
+]
+Resource = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=N of a task. Repeatable.", rich_help_panel=RAY),
 ]

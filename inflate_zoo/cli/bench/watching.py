@@ -102,7 +102,7 @@ class Board:
         """Another process has a trial; shows what it noted since the last look."""
         folder = trial.folder
         before, watched = self._noted.get(folder), self._watched.get(folder)
-        if before is None or watched is None:
+        if before is None or watched is None or before.host != progress.host:
             before, watched = None, self._watcher(trial, f", on {progress.host}")
         self._noted[folder] = progress
         _replay(before, progress, watched)
