@@ -43,8 +43,9 @@ class EngineRequest:
         Raises:
             UsageError: There are options of another one, or some that cannot be.
         """
+        from inflate_zoo.bench.engines import ray_tasks, slurm_texts
         from inflate_zoo.bench.engines.flags import given
-        from inflate_zoo.bench.engines.slurm_texts import require_flags
+        from inflate_zoo.bench.engines.ray_cluster import require_library
         from inflate_zoo.bench.training.devices import device_kind
 
         flags: dict[On, Flags] = {On.here: self.here, On.slurm: self.slurm, On.ray: self.ray}
@@ -57,7 +58,10 @@ class EngineRequest:
         if self.on is On.here:
             device_kind(self.resources)
         elif self.on is On.slurm:
-            require_flags(self.slurm, self.resources.threads)
+            slurm_texts.require_flags(self.slurm, self.resources.threads)
+        elif self.on is On.ray:
+            require_library()
+            ray_tasks.require_flags(self.ray, self.resources)
 
     def chosen(self, resolved: Resolved, out: Path) -> Chosen:
         """The engine.
@@ -139,12 +143,21 @@ def _slurm(request: EngineRequest, resolved: Resolved, out: Path) -> Chosen:
     )
 
 
-def _absent(request: EngineRequest, *_: object) -> Chosen:
-    raise UsageError(f"--on {request.on} is not there yet", hint="leave it out")
+def _ray(request: EngineRequest, resolved: Resolved, out: Path) -> Chosen:  # noqa: ARG001
+    from inflate_zoo.bench.engines.ray import Ray
+    from inflate_zoo.bench.engines.ray_tasks import parse_resources
+
+    flags = request.ray
+    others = parse_resources(flags.resource)
+    return Chosen(
+        request.resources,
+        "a Ray cluster",
+        lambda began: Ray(out, began, flags.cpus, flags.gpus, others),
+    )
 
 
 _CHOICES: dict[On, Callable[[EngineRequest, Resolved, Path], Chosen]] = {
     On.here: _here,
     On.slurm: _slurm,
-    On.ray: _absent,
+    On.ray: _ray,
 }

@@ -18,7 +18,6 @@ from tests.support.bench_command import bench, run
         (("--gpus", "0.5"), "--gpus is of --on ray"),
         (("--on", "slurm", "--resource", "a=1"), "--resource is of --on ray"),
         (("--on", "slurm", "--dry-run"), "--dry-run measures on this machine"),
-        (("--on", "ray"), "--on ray is not there yet"),
     ],
 )
 def test_what_is_asked_of_another_engine_is_refused_by_name(here, words, told):
