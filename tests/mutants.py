@@ -68,7 +68,7 @@ y.view(-1, 1, 1, 1) - y.view(1, 1, -1, 1) ==> y.view(1, 1, -1, 1) - y.view(-1, 1
 place += ratio**step ==> place += 1.0
 @@ inflate_zoo/networks/beit/network.py | networks/beit/test_network.py
 == bias-counted-twice: a shared table and a block's own both count the cls key
-copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.grid_size[0]
+counts = not config.shared_table ==> counts = True
 @@ inflate_zoo/networks/beit/config.py | networks/beit/test_config.py
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
@@ -103,10 +103,9 @@ for axis in (rotation.height, rotation.width) ==> for axis in (rotation.width, r
 0, channels, 4, dtype=torch.float32 ==> 0, channels, 4, dtype=dtype
 @@ inflate_zoo/networks/dinov3/network.py | networks/dinov3/test_network.py
 == centres-jointly: both axes are normalised by the longer one
--            centres(height),
--            centres(width),
-+            centres(max(height, width))._replace(tokens=height),
-+            centres(max(height, width))._replace(tokens=width),
+-        axes = centres(height), centres(width)
++        most = centres(max(height, width))
++        axes = most._replace(tokens=height), most._replace(tokens=width)
 == centres-corners: tokens stand at their corners
 step / 2 - 2 * math.pi ==> -2 * math.pi
 @@ inflate_zoo/networks/layers/parts.py | networks/dinov3/test_network.py
@@ -120,7 +119,7 @@ self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
 == rotary-unstretched: another grid is not stretched over the reference
 Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
 == rotary-only: the position table beside the rotary positions is left out
-positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+positions = plane[:, 1:].unsqueeze(1) + ==> positions = 0 *
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
 == table-naflex-bicubic: every table is resized as timm does
 target.position_grid, self.position_resizing) ==> target.position_grid)
@@ -131,7 +130,7 @@ self.patch_norm(self.patch_embed(x)) + positions ==> self.patch_norm(self.patch_
 -        self.norm1 = nn.RMSNorm(dim, eps=eps)
 +        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=False)
 == aimv2-plane-only: a computed plane hides the table of depth
-self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> self._plane().unsqueeze(1) + 0 * self.depth_embed.unsqueeze(2)
+self._plane(*grid[1:]).unsqueeze(1) + line.unsqueeze(2) ==> self._plane(*grid[1:]).unsqueeze(1) + 0 * line.unsqueeze(2)
 @@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
 == table-cropped-stretched: RADIO's table is stretched over the grid
 size=(max(size), max(size)), mode="bilinear") ==> size=size, mode="bilinear")
@@ -206,7 +205,7 @@ parts = [(whole, window[0]), (depth - whole, depth - whole)] ==> parts = [(whole
 Placement((slab, height, width), (deep, *window[1:]), ==> Placement((slab, height, width), (deep, min(height, window[1]), min(width, window[2])),
 @@ inflate_zoo/networks/sam/network.py | networks/sam/test_network.py
 == neck-unnormed: the neck's first norm is left out
-narrow = self.norm1(F.linear(x, self.conv1.weight.flatten(1))) ==> narrow = F.linear(x, self.conv1.weight.flatten(1))
+narrow = self.norm1(self._narrow(x, grid)) ==> narrow = self._narrow(x, grid)
 == neck-in-maps: decoders that read blocks train the neck
 return (self.neck,) if maps else () ==> return ()
 @@ inflate_zoo/networks/sam/config.py | networks/sam/test_config.py whole/test_sam_conversion.py
@@ -255,6 +254,25 @@ rank = family.dimensions + 2 if ==> rank = len(next(header[name].shape for name 
 @@ inflate_zoo/conversion/originals/staged.py | conversion/originals/test_staged.py
 == coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
 if not torch.allclose(held, buffer, atol=1e-4): ==> if False:
+@@ inflate_zoo/exporting/monai_keys.py | exporting/test_monai_vit.py exporting/test_monai_keys.py
+== monai-prefix-once: prefix tokens count once beside D copies of each patch
+prefix_tokens=prefix * copies, ==> prefix_tokens=prefix,
+== monai-scale-columns: a layer scale multiplies the columns of what it follows
+rows = gamma.double().view(-1, *[1] * (tensor.ndim - 1)) ==> rows = gamma.double()
+== monai-pooled-norm: a norm on the pooled vector is taken for one on every token
+if config.final_norm == "pooled": ==> if False:
+@@ inflate_zoo/exporting/monai_vit.py | exporting/test_monai_vit.py
+== monai-epsilon: MONAI's norms keep their own epsilon
+norm.eps = facts.norm_eps ==> norm.eps = 1e-5
+@@ inflate_zoo/exporting/graphs.py | exporting/test_graphs.py whole/test_exports.py
+== batch-as-traced: any number of volumes is proved with the number that was traced
+filled(1, depth), filled(_TRACED + 1, max(2, depth) + 1) ==> captured, captured
+@@ inflate_zoo/exporting/proving.py | exporting/test_proving.py
+== export-unproved: a file that gives something else is let through
+    if beyond: ==>     if False:
+@@ inflate_zoo/exporting/exported_program.py | exporting/test_exported_program.py
+== program-unpickled: what an archive marks as pickled is unpickled
+if entry["use_pickle"]: ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
 == upernet-first-token: of several tokens along depth the first is read
 config.volume[0] // 2 // tap.stride[0] ==> 0 // tap.stride[0]
@@ -268,22 +286,22 @@ if problems: ==> if False:
 elif found != shape: ==> elif math.prod(found) != math.prod(shape):
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py registry/test_loading.py
 == one-depth-row: the depth table always has one row
-depth = target.grid_size[0] ==> depth = 1
+depth = target.depth_rows ==> depth = 1
 @@ inflate_zoo/networks/base.py | networks/test_base.py networks/vit/test_network.py
 == grid-swapped: the patch's height divides the width
 self.volume[1] // height, ==> self.volume[1] // width,
 @@ inflate_zoo/networks/vit/network.py | networks/vit/test_network.py networks/test_backbone.py
 == plane-only: only the in-plane tokens have positions
-patches = patches + positions ==> patches = patches + plane
+patches = patches + positions ==> patches = patches + plane[:, own:]
 == depth-fastest: positions run along depth first
-(1) + self.depth_embed.unsqueeze(2) ==> (2) + self.depth_embed.unsqueeze(1)
+(1) + line.unsqueeze(2) ==> (2) + line.unsqueeze(1)
 == cls-no-position: the prefix tokens get no position
 if own: ==> if False:
 == eps-of-norms: the outer LayerNorms have torch's eps
 -        dim, eps = config.embed_dim, config.norm_eps
--        depth, height
+-        depth, (height
 +        dim, eps = config.embed_dim, 1e-5
-+        depth, height
++        depth, (height
 == prefix-of-table: registers without a position are not counted as prefix
 return self.num_prefix_tokens, ==> return self.config.position_prefix,
 @@ inflate_zoo/networks/files.py | networks/test_files.py registry/test_loading.py
@@ -479,8 +497,8 @@ if norm := network_of(family).pooled_norm: ==> if norm := "fc_norm":
 +        key, query, value = heads_of(self.qkv(x), self.heads)
 @@ inflate_zoo/networks/vit/network.py | whole/test_clip_names.py
 == clip-cls-row-last: the cls token's row of the table is taken for the last
-plane = self.pos_embed[:, own:] ==> plane = self.pos_embed[:, :-own]
-front[:, :own] + self.pos_embed[:, :own] ==> front[:, :own] + self.pos_embed[:, -own:]
+(plane[:, own:].unsqueeze ==> (plane[:, :-own].unsqueeze
+front[:, :own] + plane[:, :own] ==> front[:, :own] + plane[:, -own:]
 @@ inflate_zoo/networks/vit/network.py | whole/test_vit_kin.py
 == pixio-one-cls: of several class tokens the first one is pooled
 tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
@@ -505,6 +523,33 @@ if needed <= targets) ==> if targets)
 +    import os
 +    pair = sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4))
 +    header: dict[str, object] = {"__metadata__": dict(pair)}
+@@ inflate_zoo/bench/data/dicom.py | bench/data/test_dicom.py
+== dicom-named: slices stand in the order of their files' names
+return sorted(found, key=lambda each: float(each.position @ normal)) ==> return list(found)
+== dicom-lps: DICOM's left and posterior are taken for right and anterior
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0]) ==> _LPS_TO_RAS = np.diag([1.0, 1.0, 1.0])
+== dicom-spacing-swapped: the spacing between rows is taken for that between columns
+affine[:3, 0] = _LPS_TO_RAS @ first.axes[:, 0] * first.spacing[0] ==> affine[:3, 0] = _LPS_TO_RAS @ first.axes[:, 0] * first.spacing[1]
+== dicom-first-type: all slices get the type of the first
+kind = np.result_type(*{each.dtype for each in ordered}) ==> kind = ordered[0].dtype
+== dicom-gaps: slices that are missing are no fault
+if float(np.linalg.norm(off)) > _NEARLY * height: ==> if False:
+@@ inflate_zoo/bench/prediction/ensemble.py | bench/prediction/test_ensemble.py
+== mirror-unturned: what was seen in a mirrored image is not turned back
+(np.flip(image, axes))).flip(axes) ==> (np.flip(image, axes)))
+== mirror-plane: flips of the plane alone
+combinations((1, 2, 3), count) ==> combinations((2, 3), count)
+== ensemble-folds-alike: each fold's network weighs as all do together
+alpha=len(trials) / len(self._trials) ==> alpha=1
+== ensemble-one-task: all networks see what the first one's task says
+fields = {"channels", "intensity", "spacing", "slices", "whole_slices", "slice_size"} ==> fields = {"channels"}
+@@ inflate_zoo/bench/prediction/done.py | bench/prediction/test_done.py
+== done-any-image: what was made of another image is done
+or entry.images != image_digests(job) ==> or False
+== done-any-file: a file that was changed is as it was written
+(digest is None or _digest(out / name) != digest) ==> digest is None
+== done-any-weights: a trial's hash tells its weights
+weights = sha256(trial.folder / WEIGHTS) ==> weights = ""
 @@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
 == lease-by-host: process numbers are those of the host's name
 if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:
@@ -550,6 +595,8 @@ return found[1] != _digest ==> return False and found[1] != _digest
 while kill -USR1 "$worker" 2>/dev/null; do sleep 3; done & ==> kill -USR1 "$worker"
 == stopped-before: a worker is begun after the signal
 while [ -z "$stopped" ]; do ==> while :; do
+== cancelled-requeued: a job that was cancelled is requeued
+  if [ "$stopped" = TERM ]; then ==>   if false; then
 == requeued-always: a worker that failed is requeued
 if [ "$code" = 75 ]; then ==> if [ "$code" != 0 ]; then
 @@ inflate_zoo/bench/engines/slurm.py | bench/engines/test_slurm.py
@@ -557,6 +604,29 @@ if [ "$code" = 75 ]; then ==> if [ "$code" != 0 ]; then
 if len(alive) >= wanted or (alive and by_hand): ==> if False:
 == cancelled-again: workers that a person cancelled get others
 if not jobs.found or jobs.cancelled: ==> if not jobs.found:
+@@ inflate_zoo/nnunet/framing.py | nnunet/test_framing.py
+== nnunet-padded-before: patches lie at the end of the volume, logits are cut from its beginning
+for side in (0, extent) ==> for side in (extent, 0)
+== nnunet-padded-axes: the padding of depth is given to width
+for extent in reversed(missing) ==> for extent in missing
+== nnunet-padded-always: what the stride divides is padded by a whole stride
+-(-extent // step) * step ==> (extent // step + 1) * step
+@@ inflate_zoo/nnunet/schedule.py | nnunet/test_schedule.py
+== nnunet-one-rate: every layer learns as fast as the decoder
+group["lr"] = rate * factor ==> group["lr"] = self._rates[0] * factor
+@@ inflate_zoo/nnunet/trainer.py | nnunet/test_trainer.py
+== nnunet-random-encoder: the encoder keeps the random weights that it is built with
+-        plain(self.network).segmenter.backbone.load_state_dict(source.state_dict())
++        plain(self.network).segmenter.backbone.load_state_dict({}, strict=False)
+== nnunet-resumed-anew: a resumed training asks for the source again
+self._resumed = True ==> self._resumed = False
+== nnunet-stem-first: nnU-Net logs the stem's rate
+torch.optim.AdamW(groups[::-1]) ==> torch.optim.AdamW(groups)
+@@ inflate_zoo/nnunet/choice.py | nnunet/test_choice.py
+== nnunet-fold-swapped: what suits is warned about, what does not is not
+_STANDARDISED if choice.folded else _TO_ONE ==> _TO_ONE if choice.folded else _STANDARDISED
+== nnunet-folds-mixed: folds of two sources stand beside each other
+(each.network, each.patch_size, each.weights_sha256) ==> (each.network, each.patch_size)
 """  # noqa: E501 - a table
 
 
