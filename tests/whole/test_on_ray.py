@@ -1,10 +1,12 @@
 """`bench --on ray` on a real cluster of two nodes on this machine: no loss changes a result."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -19,12 +21,11 @@ from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.folder import trials_of
 from inflate_zoo.bench.trials.leases import holder
 from inflate_zoo.bench.trials.running import run_trial
-from tests.support import ray_clusters
 from tests.support.bench_command import run as run_here
 from tests.support.checkpoints import save_transformers
 from tests.support.children import Child
 from tests.support.datasets import write_decathlon
-from tests.support.ray_clusters import ray_nodes, words_of
+from tests.support.ray_clusters import ROOT, ray_nodes, words_of
 from tests.support.trials import FROZEN, SHAPE, TINY, VIT, one_thread
 
 pytestmark = [
@@ -189,14 +190,11 @@ def listens(port):
 
 @pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="takes minutes")
 def test_a_cluster_of_its_own_is_reached_from_this_machine_alone(home, alone, tmp_path):
-    """Waits for no cluster that others run here: it would be taken."""
-    settings = {**os.environ, **ray_clusters.SETTINGS, "RAY_TMPDIR": str(tmp_path)}
-    for name in ("RAY_ADDRESS", ray_cluster._LOOPBACK):
-        settings.pop(name, None)
+    folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets are below it
+    settings = {"RAY_ADDRESS": "local", "RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}
     asked = words("own", 1, "--on", "ray")
-    child = Child(asked, home, tmp_path / "output", settings, before=f"""
-        for name in ("RAY_ADDRESS", "{ray_cluster._LOOPBACK}"):
-            os.environ.pop(name, None)
+    child = Child(asked, home, tmp_path, settings, before=f"""
+        os.environ.pop("{ray_cluster._LOOPBACK}", None)
         """)  # fmt: skip
     until(lambda: at_work(home, "own"), child)
     below = psutil.Process(child.pid).children(recursive=True)
@@ -207,6 +205,8 @@ def test_a_cluster_of_its_own_is_reached_from_this_machine_alone(home, alone, tm
     code, _, err = child.wait(PATIENCE)
     assert code == 0, err
     require_all(home, "own", alone, 1)
+    until(lambda: not psutil.wait_procs(below, timeout=0.1)[1])
+    shutil.rmtree(folder)
 
 
 @contextmanager
