@@ -25,14 +25,14 @@ from tests.support.bench_command import run as run_here
 from tests.support.checkpoints import save_transformers
 from tests.support.children import Child
 from tests.support.datasets import write_decathlon
-from tests.support.ray_clusters import ROOT, ray_nodes, words_of
+from tests.support.ray_clusters import ROOT, SETTINGS, ray_nodes, words_of
 from tests.support.trials import FROZEN, SHAPE, TINY, VIT, one_thread
 
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="Ray's cluster is for Linux and macOS"),
 ]
-LONG = (*FROZEN, "train.steps=900", "train.checkpoint_every=30", "train.validate_every=0")
+LONG = (*FROZEN, "train.steps=1500", "train.checkpoint_every=50", "train.validate_every=0")
 PATIENCE = 240.0  # seconds, on a machine with other things to do
 
 
@@ -86,7 +86,7 @@ def until(what, child=None):
         if found := what():
             return found
         assert child is None or child.poll() is None, child.printed()
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise AssertionError(
         "it did not come to that" + ("" if child is None else str(child.printed()))
     )
@@ -133,8 +133,12 @@ def require_all(home, out, alone, seeds):
 
 
 def test_what_is_lost_on_the_way_changes_no_result(home, nodes, alone, tmp_path):
-    """A worker, then the command itself, then a node."""
+    """A node, then a worker, then the command itself."""
     child = start(home, nodes, tmp_path / "first", "lost", 2)
+    second = nodes.raylet()
+    until(lambda: any(belongs(each, second) for each in at_work(home, "lost")), child)
+    nodes.kill()
+    until(lambda: "its node was lost; it goes on where it is" in child.printed()[1], child)
     process, *_ = until(lambda: at_work(home, "lost"), child)
     worker_of(process).kill()
     until(lambda: "its Ray worker died; it goes on where it is" in child.printed()[1], child)
@@ -142,13 +146,9 @@ def test_what_is_lost_on_the_way_changes_no_result(home, nodes, alone, tmp_path)
     child.kill()
     until(lambda: not at_work(home, "lost") and not left("lost"))
     assert not all(trial.done for trial in trials_of(home / "lost"))
-    second = nodes.raylet()
     child = start(home, nodes, tmp_path / "second", "lost", 2)
-    until(lambda: any(belongs(each, second) for each in at_work(home, "lost")), child)
-    nodes.kill()
     code, _, err = child.wait(PATIENCE)
     assert code == 0, err
-    assert "its node was lost; it goes on where it is" in err
     require_all(home, "lost", alone, 2)
 
 
@@ -191,7 +191,8 @@ def listens(port):
 @pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="takes minutes")
 def test_a_cluster_of_its_own_is_reached_from_this_machine_alone(home, alone, tmp_path):
     folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets are below it
-    settings = {"RAY_ADDRESS": "local", "RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}
+    own = {"RAY_ADDRESS": "local", "RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}
+    settings = {**os.environ, **SETTINGS, **own}
     asked = words("own", 1, "--on", "ray")
     child = Child(asked, home, tmp_path, settings, before=f"""
         os.environ.pop("{ray_cluster._LOOPBACK}", None)

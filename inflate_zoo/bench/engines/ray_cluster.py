@@ -62,7 +62,10 @@ def connected(shown: Shown) -> Iterator[ModuleType]:
     before = {number: signal.getsignal(number) for number in _HANDLED}
     try:
         _join(ray, address, shown)
-    except (ConnectionError, OSError, RuntimeError, ValueError, AssertionError) as error:
+    except (
+        *(ConnectionError, OSError, RuntimeError, ValueError, AssertionError),
+        ray.exceptions.RayError,  # one that wants a token, too
+    ) as error:
         named = "this machine" if address in ("auto", "local") else address
         raise WorkError(
             f"there is no Ray cluster to be had at '{named}'",
