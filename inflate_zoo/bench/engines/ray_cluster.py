@@ -70,7 +70,8 @@ def connected(shown: Shown) -> Iterator[ModuleType]:
         raise WorkError(
             f"there is no Ray cluster to be had at '{named}'",
             details=str(error).splitlines()[:4],
-            hint=f"start one with 'ray start --head', or unset {ADDRESS} for one on this machine",
+            hint=f"start one with 'ray start --head', or unset {ADDRESS} for one on this machine; "
+            "for one that wants a token set RAY_AUTH_MODE=token",
         ) from error
     finally:
         for number, handler in before.items():  # Ray puts its own in their place
