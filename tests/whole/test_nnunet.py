@@ -13,6 +13,10 @@ import pytest
 
 from inflate_zoo.nnunet.choice import choice_in, read_choice
 
+pytest.importorskip("nnunetv2", reason="installed apart: see benchmarks/examples")
+pytestmark = pytest.mark.skipif(
+    "INFLATE_ZOO_LONG" not in os.environ, reason="nine processes that import torch: .ci/long"
+)
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "examples" / "train_nnunet.py"
 CASES, HELD_OUT = 7, 1
 
