@@ -68,7 +68,7 @@ y.view(-1, 1, 1, 1) - y.view(1, 1, -1, 1) ==> y.view(1, 1, -1, 1) - y.view(-1, 1
 place += ratio**step ==> place += 1.0
 @@ inflate_zoo/networks/beit/network.py | networks/beit/test_network.py
 == bias-counted-twice: a shared table and a block's own both count the cls key
-copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.grid_size[0]
+counts = not config.shared_table ==> counts = True
 @@ inflate_zoo/networks/beit/config.py | networks/beit/test_config.py
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
@@ -103,10 +103,9 @@ for axis in (rotation.height, rotation.width) ==> for axis in (rotation.width, r
 0, channels, 4, dtype=torch.float32 ==> 0, channels, 4, dtype=dtype
 @@ inflate_zoo/networks/dinov3/network.py | networks/dinov3/test_network.py
 == centres-jointly: both axes are normalised by the longer one
--            centres(height),
--            centres(width),
-+            centres(max(height, width))._replace(tokens=height),
-+            centres(max(height, width))._replace(tokens=width),
+-        axes = centres(height), centres(width)
++        most = centres(max(height, width))
++        axes = most._replace(tokens=height), most._replace(tokens=width)
 == centres-corners: tokens stand at their corners
 step / 2 - 2 * math.pi ==> -2 * math.pi
 @@ inflate_zoo/networks/layers/parts.py | networks/dinov3/test_network.py
@@ -120,7 +119,7 @@ self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
 == rotary-unstretched: another grid is not stretched over the reference
 Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
 == rotary-only: the position table beside the rotary positions is left out
-positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+positions = plane[:, 1:].unsqueeze(1) + ==> positions = 0 *
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
 == table-naflex-bicubic: every table is resized as timm does
 target.position_grid, self.position_resizing) ==> target.position_grid)
@@ -131,7 +130,7 @@ self.patch_norm(self.patch_embed(x)) + positions ==> self.patch_norm(self.patch_
 -        self.norm1 = nn.RMSNorm(dim, eps=eps)
 +        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=False)
 == aimv2-plane-only: a computed plane hides the table of depth
-self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> self._plane().unsqueeze(1) + 0 * self.depth_embed.unsqueeze(2)
+self._plane(*grid[1:]).unsqueeze(1) + line.unsqueeze(2) ==> self._plane(*grid[1:]).unsqueeze(1) + 0 * line.unsqueeze(2)
 @@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
 == table-cropped-stretched: RADIO's table is stretched over the grid
 size=(max(size), max(size)), mode="bilinear") ==> size=size, mode="bilinear")
@@ -206,7 +205,7 @@ parts = [(whole, window[0]), (depth - whole, depth - whole)] ==> parts = [(whole
 Placement((slab, height, width), (deep, *window[1:]), ==> Placement((slab, height, width), (deep, min(height, window[1]), min(width, window[2])),
 @@ inflate_zoo/networks/sam/network.py | networks/sam/test_network.py
 == neck-unnormed: the neck's first norm is left out
-narrow = self.norm1(F.linear(x, self.conv1.weight.flatten(1))) ==> narrow = F.linear(x, self.conv1.weight.flatten(1))
+narrow = self.norm1(self._narrow(x, grid)) ==> narrow = self._narrow(x, grid)
 == neck-in-maps: decoders that read blocks train the neck
 return (self.neck,) if maps else () ==> return ()
 @@ inflate_zoo/networks/sam/config.py | networks/sam/test_config.py whole/test_sam_conversion.py
@@ -287,22 +286,22 @@ if problems: ==> if False:
 elif found != shape: ==> elif math.prod(found) != math.prod(shape):
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py registry/test_loading.py
 == one-depth-row: the depth table always has one row
-depth = target.grid_size[0] ==> depth = 1
+depth = target.depth_rows ==> depth = 1
 @@ inflate_zoo/networks/base.py | networks/test_base.py networks/vit/test_network.py
 == grid-swapped: the patch's height divides the width
 self.volume[1] // height, ==> self.volume[1] // width,
 @@ inflate_zoo/networks/vit/network.py | networks/vit/test_network.py networks/test_backbone.py
 == plane-only: only the in-plane tokens have positions
-patches = patches + positions ==> patches = patches + plane
+patches = patches + positions ==> patches = patches + plane[:, own:]
 == depth-fastest: positions run along depth first
-(1) + self.depth_embed.unsqueeze(2) ==> (2) + self.depth_embed.unsqueeze(1)
+(1) + line.unsqueeze(2) ==> (2) + line.unsqueeze(1)
 == cls-no-position: the prefix tokens get no position
 if own: ==> if False:
 == eps-of-norms: the outer LayerNorms have torch's eps
 -        dim, eps = config.embed_dim, config.norm_eps
--        depth, height
+-        depth, (height
 +        dim, eps = config.embed_dim, 1e-5
-+        depth, height
++        depth, (height
 == prefix-of-table: registers without a position are not counted as prefix
 return self.num_prefix_tokens, ==> return self.config.position_prefix,
 @@ inflate_zoo/networks/files.py | networks/test_files.py registry/test_loading.py
@@ -498,8 +497,8 @@ if norm := network_of(family).pooled_norm: ==> if norm := "fc_norm":
 +        key, query, value = heads_of(self.qkv(x), self.heads)
 @@ inflate_zoo/networks/vit/network.py | whole/test_clip_names.py
 == clip-cls-row-last: the cls token's row of the table is taken for the last
-plane = self.pos_embed[:, own:] ==> plane = self.pos_embed[:, :-own]
-front[:, :own] + self.pos_embed[:, :own] ==> front[:, :own] + self.pos_embed[:, -own:]
+(plane[:, own:].unsqueeze ==> (plane[:, :-own].unsqueeze
+front[:, :own] + plane[:, :own] ==> front[:, :own] + plane[:, -own:]
 @@ inflate_zoo/networks/vit/network.py | whole/test_vit_kin.py
 == pixio-one-cls: of several class tokens the first one is pooled
 tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
@@ -596,6 +595,8 @@ return found[1] != _digest ==> return False and found[1] != _digest
 while kill -USR1 "$worker" 2>/dev/null; do sleep 3; done & ==> kill -USR1 "$worker"
 == stopped-before: a worker is begun after the signal
 while [ -z "$stopped" ]; do ==> while :; do
+== cancelled-requeued: a job that was cancelled is requeued
+  if [ "$stopped" = TERM ]; then ==>   if false; then
 == requeued-always: a worker that failed is requeued
 if [ "$code" = 75 ]; then ==> if [ "$code" != 0 ]; then
 @@ inflate_zoo/bench/engines/slurm.py | bench/engines/test_slurm.py

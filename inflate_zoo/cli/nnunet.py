@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say
+from inflate_zoo.cli import completion
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, Quiet, guarded, print_json, say
 from inflate_zoo.errors import UsageError
 
 NAME = "nnunet"
@@ -17,7 +18,10 @@ NAME = "nnunet"
 def command(
     source: Annotated[
         str,
-        typer.Argument(help="Converted weights: a folder, a Hub repo, or an entry of the zoo."),
+        typer.Argument(
+            autocompletion=completion.zoo_entries,
+            help="Converted weights: a folder, a Hub repo, or an entry of the zoo.",
+        ),
     ],
     dataset: Annotated[
         int, typer.Option(min=1, max=999, metavar="ID", help="nnU-Net's number of the data set.")
@@ -28,6 +32,7 @@ def command(
     fold: Annotated[str, typer.Option(help="0 to 4, or all.")] = "0",
     decoder: Annotated[str, typer.Option(help="unetr or linear.")] = "unetr",
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Print how nnU-Net v2 trains on a backbone: variables, a file, commands.
@@ -77,5 +82,6 @@ def _advise(folded: bool | None) -> None:
     if folded:
         say(
             "warning: this backbone takes intensities in [0, 1], nnU-Net gives z-scores; "
-            "convert its source without --fold-normalization"
+            "convert its source without --fold-normalization",
+            urgent=True,
         )

@@ -29,5 +29,5 @@ class Shown:
     def interrupted(self):
         self.said.append(f"interrupted after {len(self.over)}")
 
-    def say(self, text):
+    def say(self, text, *, urgent=False):
         self.said.append(text)

@@ -110,7 +110,7 @@ class Elsewhere:
             return
         by = holder(folder)
         if by is None and failed_since(folder, self._since):
-            self._shown.say(f"trial {folder.name} failed: {reason(trial)}")
+            self._shown.say(f"trial {folder.name} failed: {reason(trial)}", urgent=True)
             self._end(trial, "failed")
             return
         self._held.pop(folder, None)

@@ -203,7 +203,7 @@ class _Course:
             self._ended[folder] = how
             self._left.clear()  # meanwhile others may have left what they had
             if how == "failed":
-                say(f"trial {folder.name} failed: {reason(trial)}")
+                say(f"trial {folder.name} failed: {reason(trial)}", urgent=True)
             self._shown.ended(trial, how)
             self._learn(trial)
 

@@ -228,6 +228,7 @@ def _words(demands: Resources) -> tuple[str, ...]:
     """The options of `bench-trial` for what a trial may use."""
     words = ["--device", demands.device or "cpu", "--threads", str(demands.threads or 1)]
     words += [] if demands.workers is None else ["--workers", str(demands.workers)]
+    words += demands.tracker_words
     return (*words, *["--compile"] * demands.compiled)
 
 

@@ -173,7 +173,7 @@ class Course:
             self.alone.add(folder)
             self._since[folder] = failed  # from the next one on
             return False
-        self._shown.say(f"trial {folder.name} failed: {reason(trial)}")
+        self._shown.say(f"trial {folder.name} failed: {reason(trial)}", urgent=True)
         self._end(trial, "failed")
         return True
 

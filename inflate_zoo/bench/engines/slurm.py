@@ -119,6 +119,7 @@ def _worker(out: Path, demands: Resources, *, inside: bool) -> list[str]:
     words += ["--threads", str(demands.threads or 1)]
     words += ["--device", demands.device] if demands.device else []
     words += [] if demands.workers is None else ["--workers", str(demands.workers)]
+    words += demands.tracker_words
     return [*words, "--compile"] if demands.compiled else words
 
 
@@ -222,7 +223,8 @@ class _Jobs:
             self._last = tuple(task for task in self._ask() if task.job in self._own)
         except WorkError as error:
             if not self._silent:
-                self._shown.say(f"warning: {error.message}: {'; '.join(error.details)}")
+                told = f"warning: {error.message}: {'; '.join(error.details)}"
+                self._shown.say(told, urgent=True)
             self._silent = True
             return True
         self._silent = False

@@ -76,6 +76,18 @@ class Asked:
         protocol = self.protocol or EMBEDDED_PROTOCOL
         return replace(self, dataset=EMBEDDED_TASK, suite=EMBEDDED_SUITE, protocol=protocol)
 
+    def settled(self) -> dict[str, str | int | None]:
+        """What determines the trials, given or not, by the names of the command's parameters."""
+        asked = self.completed()
+        return {
+            "dataset": asked.dataset,
+            "suite": asked.suite or (None if asked.sources else DEFAULT_SUITE),
+            "protocol": asked.protocol or DEFAULT_PROTOCOL,
+            "seeds": asked.seeds,
+            "folds": asked.folds,
+            "channel_rule": asked.rule,
+        }
+
 
 def comparison_of(asked: Asked, words: Sequence[str]) -> tuple[Comparison, DataPlace]:
     """What is compared, and where its data are; neither data nor sources are read.

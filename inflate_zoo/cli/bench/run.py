@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from inflate_zoo.cli.bench.options import (
     Cache,
     Changes,
     Compile,
+    ConfigFile,
     Constraint,
     Container,
     Cpus,
@@ -50,14 +51,17 @@ from inflate_zoo.cli.bench.options import (
     SuiteName,
     Threads,
     Time,
+    TrackerNames,
     Workers,
 )
+from inflate_zoo.cli.bench.run_file import asked_for, expanded, from_file, write_run_file
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import (
     Debug,
     Format,
     Mean,
     OutputFormat,
+    Quiet,
     Std,
     guarded,
     needs_bench,
@@ -69,7 +73,7 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.texts import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
@@ -79,10 +83,13 @@ if TYPE_CHECKING:
     from inflate_zoo.cli.bench.watching import Board
 
 NAME = "bench"
+Until = Literal["estimate", "planned", "report"]
 
 
 @guarded
+@from_file
 def command(
+    context: typer.Context,
     data: Data = None,
     dataset: DatasetName = None,
     download: Download = False,
@@ -102,6 +109,8 @@ def command(
     at_once: AtOnce = None,
     per_gpu: PerGpu = None,
     compile: Compile = False,  # noqa: A002 - the flag's name
+    tracker: TrackerNames = None,
+    config: ConfigFile = None,  # noqa: ARG001 - read by `from_file`
     on: Engine = On.here,
     jobs: Jobs = None,
     time: Time = None,
@@ -125,6 +134,7 @@ def command(
     plan: Plan = False,
     dry_run: DryRun = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Fine-tune sources on a 3D data set, rank them, write a report.
@@ -134,6 +144,8 @@ def command(
     inflate-zoo bench --data Task04_Hippocampus --source facebook/dino-vitb16 --source random
 
     inflate-zoo bench --dataset msd-task09 --download --source facebook/dino-vitb16 --source random
+
+    inflate-zoo bench --config runs/msd-task09-volume/run.toml --seeds 8
 
     Without --data, --dataset, --source, --suite: builtin ones, minutes on two cores.
     Whatever is interrupted goes on with the same command.
@@ -148,6 +160,7 @@ def command(
         )
     from inflate_zoo.bench.engines.flags import HereFlags, RayFlags, SlurmFlags
     from inflate_zoo.bench.training.devices import Resources
+    from inflate_zoo.bench.training.trackers import require_trackers
 
     asked = Asked(
         data=data,
@@ -166,9 +179,10 @@ def command(
         out=out,
         cache=cache,
     )
+    require_trackers(tracker or (), installed=on is On.here)
     request = EngineRequest(
         on,
-        Resources(device, workers, compile, threads),
+        Resources(device, workers, compile, threads, tuple(tracker or ())),
         HereFlags(at_once, per_gpu),
         SlurmFlags(
             jobs,
@@ -188,22 +202,27 @@ def command(
         ),
         RayFlags(cpus, gpus, tuple(resource or ())),
     )
-    _bench(asked, request, format, until="estimate" if dry_run else "planned" if plan else "report")
+    words = expanded(sys.argv, context)
+    fields = asked_for(context, asked.settled())
+    until: Until = "estimate" if dry_run else "planned" if plan else "report"
+    _bench(asked, request, format, words, fields, until=until)
 
 
 def _bench(
     asked: Asked,
     request: EngineRequest,
     format: OutputFormat,  # noqa: A002 - the flag's name
+    words: Sequence[str],
+    fields: Mapping[str, Any],
     *,
-    until: Literal["estimate", "planned", "report"],
+    until: Until,
 ) -> None:
     """Plan what was asked for; run it and report, or write it down, or say what it would take."""
     from inflate_zoo.bench.engines.processes import get_ready
     from inflate_zoo.bench.trials.folder import recorded
     from inflate_zoo.bench.trials.planning import plan_resolved, resolve
 
-    compared, place = comparison_of(asked, sys.argv)
+    compared, place = comparison_of(asked, words)
     request.require_own()
     resolved = resolve(compared)
     out = resolved.out(place.folder)
@@ -216,6 +235,7 @@ def _bench(
         planned = plan_resolved(resolved, place.found(shown), shown.say, shown.count)
         if until != "estimate":
             trials, began = _written(planned, shown)
+            write_run_file(planned.out, fields)
         if until == "report":
             left = chosen.make(began).run(trials, chosen.demands, shown).stopped
     if chosen.crew and until == "estimate":

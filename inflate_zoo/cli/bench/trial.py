@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inflate_zoo.cli.bench.options import Compile, Device, Threads, Workers
+from inflate_zoo.cli.bench.options import Compile, Device, Threads, TrackerNames, Workers
 from inflate_zoo.cli.bench.watching import board
-from inflate_zoo.cli.common import Debug, guarded, needs_bench, tell
+from inflate_zoo.cli.common import Debug, Quiet, guarded, needs_bench, tell
 from inflate_zoo.errors import UsageError
 from inflate_zoo.stops import EXIT_CODE, heeded
 
@@ -41,6 +41,8 @@ def command(
     workers: Workers = None,
     threads: Threads = None,
     compile: Compile = False,  # noqa: A002 - the flag's name
+    tracker: TrackerNames = None,
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Run planned trials in a row; go on with those that were killed.
@@ -57,8 +59,10 @@ def command(
     with heeded():
         needs_bench()
         from inflate_zoo.bench.training.devices import Resources
+        from inflate_zoo.bench.training.trackers import require_trackers
 
-        resources = Resources(device, workers, compile, threads)
+        resources = Resources(device, workers, compile, threads, tuple(tracker or ()))
+        require_trackers(resources.trackers)
         if check:
             _check(folders or [], from_, resources)
             return

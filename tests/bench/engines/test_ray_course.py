@@ -21,7 +21,7 @@ class Shown:
     def __init__(self):
         self.said, self.over, self.noted = [], [], []
 
-    def say(self, text):
+    def say(self, text, *, urgent=False):
         self.said.append(text)
 
     def ended(self, trial, how):

@@ -76,7 +76,7 @@ class Told(Shown):
         super().__init__()
         self.then = then
 
-    def say(self, text):
+    def say(self, text, *, urgent=False):
         super().say(text)
         for start, act in list(self.then.items()):
             if text.startswith(start):
