@@ -610,7 +610,7 @@ for side in (0, extent) ==> for side in (extent, 0)
 == nnunet-padded-axes: the padding of depth is given to width
 for extent in reversed(missing) ==> for extent in missing
 == nnunet-padded-always: what the stride divides is padded by a whole stride
--(-extent // step) * step ==> (extent // step + 1) * step
+depth, height, width = (-(-extent // step) ==> depth, height, width = ((extent // step + 1)
 @@ inflate_zoo/nnunet/schedule.py | nnunet/test_schedule.py
 == nnunet-one-rate: every layer learns as fast as the decoder
 group["lr"] = rate * factor ==> group["lr"] = self._rates[0] * factor
