@@ -55,4 +55,4 @@ def laid_out(tokens: Tensor, grid: Triple, layout: str) -> Tensor:
     """(B, N, E) as it is for `NLC`; for `NCHW` a map, (B, E, D, H, W)."""
     if layout == "NLC":
         return tokens
-    return tokens.mT.view(len(tokens), -1, *grid)
+    return tokens.mT.view(tokens.shape[0], -1, *grid)
