@@ -135,7 +135,7 @@ def test_loading_is_strict(converted, tmp_path, edit, words):
         ("patch_depth", 0, "patch_depth"),
         ("model_type", "vit", "convert the 2D checkpoint first"),
         ("unknown_field", 1, "unknown_field"),
-        ("format_version", 2, "format_version"),
+        ("format_version", 3, "format_version"),
     ],
 )
 def test_a_bad_config_is_named(converted, tmp_path, field, value, words):
