@@ -84,6 +84,25 @@ if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
 @@ converters/timm_beit.toml | whole/test_beit_conversion.py
 == bias-of-transformers: timm's tables are resized as transformers does
 table_resizing = { default = "geometric" } ==> table_resizing = { default = "bilinear" }
+@@ inflate_zoo/networks/tables.py | networks/test_tables.py
+== tables-shrunken: what a small volume shows is saved though nothing trained it
+if kept is None or _trained(config, tensors, kept): ==> if True:
+== tables-of-old: the file's tables are saved though what is shown was trained
+if kept is None or _trained(config, tensors, kept): ==> if kept is None:
+@@ inflate_zoo/networks/backbone.py | networks/test_backbone.py
+== sizes-in-turn: another size is made of the one before, not of the file
+config, tensors = self.as_in_file() ==> config, tensors = self.config, dict(self.state_dict())
+@@ inflate_zoo/networks/layers/attention.py | whole/test_lora.py
+== adapter-bypassed: what stands for a linear layer is not called where biases are added
+if type(qkv) is nn.Linear: ==> if True:
+@@ inflate_zoo/networks/layers/column.py | whole/test_as_timm.py
+== maps-unnormed: maps are asked for normed, and are not
+states.append(self._end(x, grid) if norm else x) ==> states.append(x)
+== prefix-left: prefix tokens stand before the rows of a map
+laid_out(state[:, prefix:], grid, output_fmt) ==> laid_out(state[:, : state.shape[1] - prefix], grid, output_fmt)
+@@ inflate_zoo/networks/layers/stages.py | whole/test_as_timm.py
+== merges-before: merges go with the stage before them
+(index + 1, *inner)) ==> (index, *inner))
 @@ inflate_zoo/networks/layers/rotary.py | networks/layers/test_rotary.py
 == rotary-depth: depth turns the pairs too
 plane.repeat(rotation.depth, 1) ==> torch.cat([plane + d for d in range(rotation.depth)])
@@ -275,7 +294,7 @@ filled(1, depth), filled(_TRACED + 1, max(2, depth) + 1) ==> captured, captured
 if entry["use_pickle"]: ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
 == upernet-first-token: of several tokens along depth the first is read
-config.volume[0] // 2 // tap.stride[0] ==> 0 // tap.stride[0]
+each.shape[2] // 2 ==> 0
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config
