@@ -248,6 +248,10 @@ class InflatedModel(PreTrainedModel):  # type: ignore[misc]  # transformers has 
         if config is None:
             given = {"volume": kwargs.pop("volume", None)}
             config = cls.config_class.from_pretrained(place, **hub, **given)
+        if not isinstance(config, cls.config_class):
+            raise UsageError(
+                f"config is no {cls.config_class.__name__}", hint="AutoConfig.from_pretrained(...)"
+            )
         _refuse(model_args, kwargs)
         folder = _folder(place, hub)
         wanted = config.network_config()
