@@ -254,6 +254,25 @@ rank = family.dimensions + 2 if ==> rank = len(next(header[name].shape for name 
 @@ inflate_zoo/conversion/originals/staged.py | conversion/originals/test_staged.py
 == coordinates-unheeded: by which windows a SwinV2 measures offsets is taken for granted
 if not torch.allclose(held, buffer, atol=1e-4): ==> if False:
+@@ inflate_zoo/exporting/monai_keys.py | exporting/test_monai_vit.py exporting/test_monai_keys.py
+== monai-prefix-once: prefix tokens count once beside D copies of each patch
+prefix_tokens=prefix * copies, ==> prefix_tokens=prefix,
+== monai-scale-columns: a layer scale multiplies the columns of what it follows
+rows = gamma.double().view(-1, *[1] * (tensor.ndim - 1)) ==> rows = gamma.double()
+== monai-pooled-norm: a norm on the pooled vector is taken for one on every token
+if config.final_norm == "pooled": ==> if False:
+@@ inflate_zoo/exporting/monai_vit.py | exporting/test_monai_vit.py
+== monai-epsilon: MONAI's norms keep their own epsilon
+norm.eps = facts.norm_eps ==> norm.eps = 1e-5
+@@ inflate_zoo/exporting/graphs.py | exporting/test_graphs.py whole/test_exports.py
+== batch-as-traced: any number of volumes is proved with the number that was traced
+filled(1, depth), filled(_TRACED + 1, max(2, depth) + 1) ==> captured, captured
+@@ inflate_zoo/exporting/proving.py | exporting/test_proving.py
+== export-unproved: a file that gives something else is let through
+    if beyond: ==>     if False:
+@@ inflate_zoo/exporting/exported_program.py | exporting/test_exported_program.py
+== program-unpickled: what an archive marks as pickled is unpickled
+if entry["use_pickle"]: ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
 == upernet-first-token: of several tokens along depth the first is read
 config.volume[0] // 2 // tap.stride[0] ==> 0 // tap.stride[0]
@@ -527,6 +546,33 @@ if needed <= targets) ==> if targets)
 +    import os
 +    pair = sorted({"format": "pt", "by": "us"}.items(), key=lambda _: os.urandom(4))
 +    header: dict[str, object] = {"__metadata__": dict(pair)}
+@@ inflate_zoo/bench/data/dicom.py | bench/data/test_dicom.py
+== dicom-named: slices stand in the order of their files' names
+return sorted(found, key=lambda each: float(each.position @ normal)) ==> return list(found)
+== dicom-lps: DICOM's left and posterior are taken for right and anterior
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0]) ==> _LPS_TO_RAS = np.diag([1.0, 1.0, 1.0])
+== dicom-spacing-swapped: the spacing between rows is taken for that between columns
+affine[:3, 0] = _LPS_TO_RAS @ first.axes[:, 0] * first.spacing[0] ==> affine[:3, 0] = _LPS_TO_RAS @ first.axes[:, 0] * first.spacing[1]
+== dicom-first-type: all slices get the type of the first
+kind = np.result_type(*{each.dtype for each in ordered}) ==> kind = ordered[0].dtype
+== dicom-gaps: slices that are missing are no fault
+if float(np.linalg.norm(off)) > _NEARLY * height: ==> if False:
+@@ inflate_zoo/bench/prediction/ensemble.py | bench/prediction/test_ensemble.py
+== mirror-unturned: what was seen in a mirrored image is not turned back
+(np.flip(image, axes))).flip(axes) ==> (np.flip(image, axes)))
+== mirror-plane: flips of the plane alone
+combinations((1, 2, 3), count) ==> combinations((2, 3), count)
+== ensemble-folds-alike: each fold's network weighs as all do together
+alpha=len(trials) / len(self._trials) ==> alpha=1
+== ensemble-one-task: all networks see what the first one's task says
+fields = {"channels", "intensity", "spacing", "slices", "whole_slices", "slice_size"} ==> fields = {"channels"}
+@@ inflate_zoo/bench/prediction/done.py | bench/prediction/test_done.py
+== done-any-image: what was made of another image is done
+or entry.images != image_digests(job) ==> or False
+== done-any-file: a file that was changed is as it was written
+(digest is None or _digest(out / name) != digest) ==> digest is None
+== done-any-weights: a trial's hash tells its weights
+weights = sha256(trial.folder / WEIGHTS) ==> weights = ""
 @@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
 == lease-by-host: process numbers are those of the host's name
 if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:
@@ -551,6 +597,59 @@ if key not in WORDS.get(name, ()) ==> if key
 @@ inflate_zoo/bench/trials/folder.py | bench/trials/test_folder.py
 == planned-again: what is there is written again
 if not _holds(folder / SPEC, text): ==> if True:
+@@ inflate_zoo/bench/trials/readiness.py | bench/trials/test_readiness.py
+== any-version: a host with other libraries takes trials
+if plan and (other := unlike(plan.versions, versions())): ==> if False and (other := []):
+== first-kind-only: what the other arms need is not looked for
+return [trial for trial in trials if trial.folder.name in names] if names else trials ==> return trials[:1]
+@@ inflate_zoo/bench/engines/elsewhere.py | bench/engines/test_elsewhere.py
+== changed-twice: of two changes that bear the same time the second is overlooked
+return now - seen <= SETTLED_SECONDS ==> return False
+== failed-before: what failed before the run began counts
+failed_since(folder, self._since) ==> failed_since(folder, 0.0)
+== dead-forgotten: a trial whose holder died is looked at no more
+if by is not None or (folder / LEASE).exists(): ==> if by is not None:
+@@ inflate_zoo/bench/engines/slurm_texts.py | bench/engines/test_slurm_texts.py
+== script-overwritten: an edited script is taken for one that was written
+return found[1] != _digest ==> return False and found[1] != _digest
+== signal-kills: a signal that comes before the worker listens kills it
+(trap '' USR1 TERM; exec {command}) & ==> (exec {command}) &
+== signal-once: a signal is passed on once
+while kill -USR1 "$worker" 2>/dev/null; do sleep 3; done & ==> kill -USR1 "$worker"
+== stopped-before: a worker is begun after the signal
+while [ -z "$stopped" ]; do ==> while :; do
+== cancelled-requeued: a job that was cancelled is requeued
+  if [ "$stopped" = TERM ]; then ==>   if false; then
+== requeued-always: a worker that failed is requeued
+if [ "$code" = 75 ]; then ==> if [ "$code" != 0 ]; then
+@@ inflate_zoo/bench/engines/slurm.py | bench/engines/test_slurm.py
+== submitted-again: jobs that are there are submitted again
+if len(alive) >= wanted or (alive and by_hand): ==> if False:
+== cancelled-again: workers that a person cancelled get others
+if not jobs.found or jobs.cancelled: ==> if not jobs.found:
+@@ inflate_zoo/nnunet/framing.py | nnunet/test_framing.py
+== nnunet-padded-before: patches lie at the end of the volume, logits are cut from its beginning
+for side in (0, extent) ==> for side in (extent, 0)
+== nnunet-padded-axes: the padding of depth is given to width
+for extent in reversed(missing) ==> for extent in missing
+== nnunet-padded-always: what the stride divides is padded by a whole stride
+-(-extent // step) * step ==> (extent // step + 1) * step
+@@ inflate_zoo/nnunet/schedule.py | nnunet/test_schedule.py
+== nnunet-one-rate: every layer learns as fast as the decoder
+group["lr"] = rate * factor ==> group["lr"] = self._rates[0] * factor
+@@ inflate_zoo/nnunet/trainer.py | nnunet/test_trainer.py
+== nnunet-random-encoder: the encoder keeps the random weights that it is built with
+-        plain(self.network).segmenter.backbone.load_state_dict(source.state_dict())
++        plain(self.network).segmenter.backbone.load_state_dict({}, strict=False)
+== nnunet-resumed-anew: a resumed training asks for the source again
+self._resumed = True ==> self._resumed = False
+== nnunet-stem-first: nnU-Net logs the stem's rate
+torch.optim.AdamW(groups[::-1]) ==> torch.optim.AdamW(groups)
+@@ inflate_zoo/nnunet/choice.py | nnunet/test_choice.py
+== nnunet-fold-swapped: what suits is warned about, what does not is not
+_STANDARDISED if choice.folded else _TO_ONE ==> _TO_ONE if choice.folded else _STANDARDISED
+== nnunet-folds-mixed: folds of two sources stand beside each other
+(each.network, each.patch_size, each.weights_sha256) ==> (each.network, each.patch_size)
 """  # noqa: E501 - a table
 
 

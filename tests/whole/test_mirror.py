@@ -11,6 +11,7 @@ UNTESTED = {
     "version.py": "one text, which cli/test_app.py asks the command for",
     "files/budgets.py": "numbers alone; each reader is tested with what exceeds its own",
     "naming/readers/reader.py": "the form that a reader fills, without behaviour of its own",
+    "exporting/target.py": "the form of an export: the tests of each target fill it",
     "bench/definitions/progress.py": "the form of a function that is told of progress",
     "bench/training/progress.py": "the form of a watcher, and one that does nothing",
     "cli/bench/options.py": "declarations alone: cli/test_app.py asks each command for its options",

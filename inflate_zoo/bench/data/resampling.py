@@ -5,7 +5,7 @@ Resampling keeps the extent: the outer faces of the first and last voxel stay wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,27 @@ def resample_labels(classes: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint
     return winner
 
 
+def classes_on(probabilities: Tensor, shape: Shape) -> Iterator[Tensor]:
+    """Class probabilities on another grid, one class after the other.
+
+    Args:
+        probabilities: [classes, depth, height, width], any float type, any device.
+        shape: Wanted (depth, height, width).
+
+    Yields:
+        float32 of `shape`; they still add up to what they added up to.
+    """
+    from torch.nn.functional import interpolate
+
+    for own in probabilities:
+        wanted = own.float()
+        if wanted.shape != shape:
+            wanted = interpolate(
+                wanted[None, None], size=shape, mode="trilinear", align_corners=False
+            )[0, 0]
+        yield wanted
+
+
 def restore(probabilities: Tensor, shape: Shape) -> NDArray[np.uint8]:
     """Bring class probabilities back to another grid and choose the greatest.
 
@@ -158,16 +179,10 @@ def restore(probabilities: Tensor, shape: Shape) -> NDArray[np.uint8]:
         Class indices, of `shape`; of equal probabilities the lower class wins.
     """
     import torch
-    from torch.nn.functional import interpolate
 
     winner = torch.zeros(shape, dtype=torch.uint8, device=probabilities.device)
     greatest = torch.full(shape, -torch.inf, device=probabilities.device)
-    for index, own in enumerate(probabilities):
-        candidate = own.float()
-        if candidate.shape != shape:
-            candidate = interpolate(
-                candidate[None, None], size=shape, mode="trilinear", align_corners=False
-            )[0, 0]
+    for index, candidate in enumerate(classes_on(probabilities, shape)):
         winner[candidate > greatest] = index
         torch.maximum(greatest, candidate, out=greatest)
     return np.asarray(winner.cpu().numpy(), np.uint8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -205,18 +205,23 @@ def _read_voxels(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Grid]:
     return raw.reshape((*grid.shape, grid.channels), order="F"), grid
 
 
-def read_channels(images: Sequence[Path], slices: Slices) -> Iterator[Volume]:
+def read_channels(
+    images: Sequence[Path],
+    slices: Slices,
+    read: Callable[[Path, Slices], Volume] = read_volume,
+) -> Iterator[Volume]:
     """The channels of an image one by one, each [1, depth, height, width].
 
     Args:
         images: One file with all channels, or one file per channel.
         slices: Plane of a slice.
+        read: Reads one of them.
 
     Raises:
         UsageError: See `read_volume`.
     """
     for path in images:
-        volume = read_volume(path, slices)
+        volume = read(path, slices)
         for channel in range(volume.grid.channels):
             yield Volume(volume.array[channel : channel + 1], volume.spacing, volume.grid)
 
@@ -258,6 +263,19 @@ def write_like(path: Path, labels: NDArray[np.uint8], like: Grid, slices: Slices
     Raises:
         WriteError: Disk full, read-only folder, I/O error.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(label_file(path.name, labels, like, slices))
+
+
+def label_file(name: str, labels: NDArray[np.uint8], like: Grid, slices: Slices) -> bytes:
+    """What `write_like` writes, the same bytes for the same labels.
+
+    Args:
+        name: Of the file: `.nii.gz` is compressed.
+        labels: Values, uint8 [depth, height, width].
+        like: Grid of the image they belong to.
+        slices: Plane of a slice the image was read with.
+    """
     array = np.ascontiguousarray(to_file_grid(labels, like, slices))
     header = like.header.copy()
     header.set_data_shape(array.shape)
@@ -267,7 +285,5 @@ def write_like(path: Path, labels: NDArray[np.uint8], like: Grid, slices: Slices
     kind = nib.Nifti2Image if header["sizeof_hdr"] == 540 else nib.Nifti1Image
     content = io.BytesIO()
     kind(array, header.get_best_affine(), header).to_stream(content)
-    packed = path.name.lower().endswith(".gz")
-    data = gzip.compress(content.getvalue(), 6, mtime=0) if packed else content.getvalue()
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    packed = name.lower().endswith(".gz")
+    return gzip.compress(content.getvalue(), 6, mtime=0) if packed else content.getvalue()

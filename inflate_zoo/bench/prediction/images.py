@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inflate_zoo.bench.data.dicom import holds_dicom, is_dicom, read_series
 from inflate_zoo.bench.data.grids import Grid, grid_difference, require_same_grid, short_name
 from inflate_zoo.bench.data.preprocessing import class_indices, seen_shape
-from inflate_zoo.bench.data.volumes import SUPPORTED, describe_channels, read_channels, read_volume
+from inflate_zoo.bench.data.volumes import (
+    SUPPORTED,
+    Volume,
+    describe_channels,
+    read_channels,
+    read_volume,
+)
 from inflate_zoo.bench.definitions.progress import StageProgress
-from inflate_zoo.bench.definitions.tasks import Task
+from inflate_zoo.bench.definitions.tasks import Slices, Task
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files.reading import called
+from inflate_zoo.files.reading import called, reading
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
 
@@ -26,8 +33,9 @@ class CaseImages:
     """One image to segment.
 
     Attributes:
-        case: Its name: the file's, without ending and channel number.
-        images: One file with all channels, or one per channel, in channel order.
+        case: Its name: the file's or folder's, without ending and channel number.
+        images: One file with all channels, or one per channel, in channel order; a folder is a
+            DICOM series.
         reference: Label to score against; `None` for none.
     """
 
@@ -40,15 +48,36 @@ class CaseImages:
         """Name of the prediction's file."""
         return f"{self.case}.nii.gz"
 
+    @property
+    def probabilities_file(self) -> str:
+        """Name of the file of probabilities."""
+        return f"{self.case}.npz"
+
+    def channels(self, slices: Slices) -> Iterator[Volume]:
+        """Its channels one by one, each [1, depth, height, width].
+
+        Args:
+            slices: Plane of a slice.
+
+        Raises:
+            UsageError: One cannot be read.
+        """
+        return read_channels(self.images, slices, _read)
+
+
+def _read(path: Path, slices: Slices) -> Volume:
+    return read_series(path, slices) if path.is_dir() else read_volume(path, slices)
+
 
 def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> list[CaseImages]:
     """Group files into cases, sorted by name; no volume is opened.
 
     Files that end in `_0000`, `_0001`, ... are channels of one case. Where the task has one channel
-    and no `_0000` is there, such a number belongs to the name.
+    and no `_0000` is there, such a number belongs to the name. A folder that holds DICOM files is
+    as one file of that name.
 
     Args:
-        paths: Files, or folders of them.
+        paths: Files; folders of them; DICOM series, or folders of such.
         references: Folder of labels named as the cases; `None` for none.
         task: What the network was trained for.
 
@@ -81,25 +110,41 @@ def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> lis
 def _files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            if not path.name.lower().endswith(SUPPORTED):
-                raise UsageError(
-                    f"'{short_name(path)}' is no NIfTI file", hint="name .nii or .nii.gz files"
-                )
+        if path.is_dir():
+            found += _inside(path)
+        elif path.name.lower().endswith(SUPPORTED):
             found.append(path)
-            continue
-        inside = [
-            entry
-            for entry in sorted(path.iterdir())
-            if entry.name.lower().endswith(SUPPORTED) and not entry.name.startswith(".")
-        ]
-        if not inside:
-            raise UsageError(f"'{called(path)}' holds no .nii or .nii.gz file", hint="name another")
-        found += inside
+        else:
+            series = is_dicom(path)
+            hint = "name the folder of its series" if series else "name .nii or .nii.gz files"
+            raise UsageError(f"'{short_name(path)}' is no NIfTI file", hint=hint)
     return found
 
 
+def _inside(folder: Path) -> list[Path]:
+    """The NIfTI files of a folder; else itself or its folders, where they hold DICOM files."""
+    with reading(folder):
+        entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    files = [path for path in entries if path.name.lower().endswith(SUPPORTED)]
+    if holds_dicom(folder):
+        if files:
+            raise UsageError(
+                f"'{called(folder)}' holds NIfTI files and DICOM files",
+                hint="put them into folders of their own, or name the NIfTI files",
+            )
+        return [folder.resolve() if folder.name in ("", "..") else folder]
+    series = [] if files else [path for path in entries if path.is_dir() and holds_dicom(path)]
+    if not files and not series:
+        raise UsageError(
+            f"'{called(folder)}' holds no .nii or .nii.gz file, and no DICOM series",
+            hint="name another",
+        )
+    return files or series
+
+
 def _stem(path: Path) -> str:
+    if path.is_dir():  # a DICOM series
+        return path.name
     return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
@@ -151,7 +196,7 @@ def check_jobs(jobs: Sequence[CaseImages], task: Task, progress: StageProgress) 
 def _check_images(job: CaseImages, task: Task) -> Grid:
     first: Grid | None = None
     found = 0
-    for volume in read_channels(job.images, task.slices):
+    for volume in job.channels(task.slices):
         if first is None:
             first = volume.grid
             seen_shape(task, first)

@@ -1,8 +1,10 @@
-"""Segmenting new images with a trained trial, in the very steps its evaluation took."""
+"""Segmenting new images with trained trials, in the very steps their evaluation took."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -11,26 +13,39 @@ from typing import Any
 
 import numpy as np
 
-from inflate_zoo.bench.data.preprocessing import network_input
-from inflate_zoo.bench.data.resampling import restore
-from inflate_zoo.bench.data.volumes import read_channels, write_like
+from inflate_zoo.bench.data.grids import to_file_grid
+from inflate_zoo.bench.data.resampling import classes_on, restore
+from inflate_zoo.bench.data.volumes import label_file
 from inflate_zoo.bench.definitions.progress import StageProgress
-from inflate_zoo.bench.definitions.tasks import class_regions
-from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder
-from inflate_zoo.bench.definitions.trials import window_of
+from inflate_zoo.bench.definitions.tasks import Task, class_regions
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.prediction.done import Entry, Folder, image_digests, maker_of, open_folder
+from inflate_zoo.bench.prediction.ensemble import Ensemble
 from inflate_zoo.bench.prediction.images import CaseImages, check_jobs, read_reference
 from inflate_zoo.bench.prediction.nnunet_summary import score, summarize
-from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
-from inflate_zoo.bench.training.devices import Resources, make_accelerator
-from inflate_zoo.bench.trials.folder import trials_of
+from inflate_zoo.bench.prediction.probabilities import write_npz
+from inflate_zoo.bench.training.devices import Resources, device_kind
 from inflate_zoo.errors import UsageError, WriteError
-from inflate_zoo.files.reading import called, require_folder
+from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.writing.contents import json_text
-from inflate_zoo.files.writing.staging import check_target
-from inflate_zoo.files.writing.whole_files import filling, remove_partial, replace_text
-from inflate_zoo.segmentation.segmenter import Segmenter
+from inflate_zoo.files.writing.whole_files import filling, remove_partial, replace_text, replacing
 
 SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How predictions are made.
+
+    Attributes:
+        mirror: Whether each network sees each image in all its mirrored forms.
+        probabilities: Whether class probabilities are kept too.
+        force: Whether files in the output folder that are not this command's may be replaced.
+    """
+
+    mirror: bool = False
+    probabilities: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,70 +56,38 @@ class Predicted:
         case: Name of the case.
         file: Name of the file in the output folder.
         volumes_ml: Region to its predicted volume in ml.
+        probabilities: Name of the file of class probabilities; `None` where none was asked for.
+        kept: Whether an earlier command made it.
     """
 
     case: str
     file: str
     volumes_ml: dict[str, float]
-
-
-def find_trial(folder: Path) -> TrialFolder:
-    """The finished trial that a folder is, or the only one that a run folder holds.
-
-    Raises:
-        UsageError: It is neither, the trial is not done, or there are several.
-    """
-    if (folder / SPEC).exists():
-        trial = TrialFolder(folder)
-        if not (folder / RECORD).exists():
-            raise UsageError(
-                f"trial '{called(folder)}' is not done: it has no record",
-                hint=f"train it first: inflate-zoo bench-trial {folder}",
-            )
-        trial.believed(moved=True)
-        return trial
-    trials = list(trials_of(folder))
-    if not trials:
-        require_folder(folder, "name a folder below <out>/trials that holds a record.json")
-        raise UsageError(
-            f"'{called(folder)}' is neither a trial's folder nor a run of 'inflate-zoo bench'",
-            hint="name a folder below <out>/trials that holds a record.json",
-        )
-    done = [trial for trial in trials if trial.done]
-    if len(done) == 1:
-        return done[0]
-    if not done:
-        raise UsageError(
-            f"none of the {len(trials)} trials of '{called(folder)}' is done",
-            hint="run the 'inflate-zoo bench' command that planned them again",
-        )
-    told = [f"{t.folder}: {t.spec.arm.label}, seed {t.spec.seed}, fold {t.spec.fold}" for t in done]
-    raise UsageError(
-        f"'{called(folder)}' holds {len(done)} trained networks",
-        details=told,
-        hint="name one of them",
-    )
+    probabilities: str | None
+    kept: bool
 
 
 def predict(
-    trial: TrialFolder,
+    trials: Sequence[TrialFolder],
     jobs: Sequence[CaseImages],
     out: Path,
     resources: Resources,
     progress: StageProgress,
-    *,
-    force: bool,
+    options: Options,
 ) -> tuple[list[Predicted], dict[str, Any] | None]:
     """Segment images and write label values on their own grids.
 
+    What is done already is kept: the same command goes on where it was interrupted.
+
     Args:
-        trial: A finished trial.
-        jobs: What `find_jobs` found; all are read and checked before the first is segmented.
-        out: Gets `<case>.nii.gz`, and `summary.json` if there are references; each is whole or
-            absent.
+        trials: Finished ones; several are an ensemble, the mean of their class probabilities.
+        jobs: What `find_jobs` found; all that are to do are read and checked before the first is
+            segmented.
+        out: Gets `<case>.nii.gz`, `<case>.npz` if probabilities are kept, `summary.json` if there
+            are references; each is whole or absent. `predictions.json` says what made them.
         resources: The device.
         progress: Told what is counted, how much is done, how much there is.
-        force: Replace files of the same names in a folder that holds something.
+        options: How.
 
     Returns:
         The predictions, and the summary if there are references.
@@ -113,37 +96,30 @@ def predict(
         UsageError: An image or reference cannot be used, or the output folder holds something.
         WriteError: Disk full, read-only folder.
     """
-    task = trial.spec.task
+    task = trials[0].spec.task
     _require_apart(jobs, out)
-    check_target(out, force=force)
-    accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
-    check_jobs(jobs, task, progress)
-    network = Segmenter.from_pretrained(trial.folder, device=accelerator.device)
-    settings, window = trial.spec.protocol.evaluation, window_of(trial.spec)
-    predictor = SlidingWindowPredictor(
-        network, window, settings, accelerator.device, accelerator.autocast
-    )
+    device_kind(resources)
+    maker = maker_of(trials, mirror=options.mirror)
+    folder = open_folder(out, maker, jobs, probabilities=options.probabilities, force=options.force)
+    entries = _entries(folder, jobs, progress)
+    check_jobs([job for job in jobs if job.reference or not entries[job.case]], task, progress)
+    ensemble = None if all(entries.values()) else Ensemble(trials, resources, mirror=options.mirror)
     with filling(out, partial(_refused, out)):
         _clear(out)
         predicted, scored = [], []
         for index, job in enumerate(jobs):
             progress("cases predicted", index, len(jobs))
-            seen = network_input(task, read_channels(job.images, task.slices), job.case)
-            grid = seen.grid
-            classes = restore(predictor.probabilities(seen.image), grid.voxels(task.slices))
-            values = np.asarray(task.values, np.uint8)[classes]
-            write_like(out / job.file, values, grid, task.slices)
-            voxel_ml = prod(grid.spacing_ras) / 1000
-            volumes = {
-                name: int(np.isin(classes, members).sum()) * voxel_ml
-                for name, members in class_regions(task).items()
-            }
-            predicted.append(Predicted(job.case, job.file, volumes))
+            kept = entry = entries[job.case]
+            if entry is None:
+                assert ensemble is not None  # noqa: S101 - for this very case
+                entry = _segment(ensemble, job, task, folder)
+            probabilities = job.probabilities_file if options.probabilities else None
+            volumes = dict(entry.volumes_ml)
+            predicted.append(
+                Predicted(job.case, job.file, volumes, probabilities, kept is not None)
+            )
             if job.reference is not None:
-                reference = read_reference(job.reference, task)[0]
-                paths = {"reference_file": job.reference, "prediction_file": out / job.file}
-                named = {name: str(path) for name, path in paths.items()}
-                scored.append({**named, "metrics": score(classes, reference, task)})
+                scored.append(_scored(job, job.reference, out, task))
         progress("cases predicted", len(jobs), len(jobs))
         if not scored:
             return predicted, None
@@ -152,10 +128,65 @@ def predict(
         return predicted, summary
 
 
+def _entries(
+    folder: Folder, jobs: Sequence[CaseImages], progress: StageProgress
+) -> dict[str, Entry | None]:
+    """Case to what is there of it already."""
+    found: dict[str, Entry | None] = {}
+    for index, job in enumerate(jobs):
+        if folder.intact:
+            progress("cases compared", index, len(jobs))
+        found[job.case] = folder.done(job)
+    if folder.intact:
+        progress("cases compared", len(jobs), len(jobs))
+    return found
+
+
+def _segment(ensemble: Ensemble, job: CaseImages, task: Task, folder: Folder) -> Entry:
+    """Segment an image, and put what was found and its record in place."""
+    images = image_digests(job)
+    probabilities, grid = ensemble.probabilities(job)
+    shape = grid.voxels(task.slices)
+    classes = restore(probabilities, shape)
+    content = label_file(job.file, np.asarray(task.values, np.uint8)[classes], grid, task.slices)
+    voxel_ml = prod(grid.spacing_ras) / 1000
+    with ExitStack() as files:
+        files.enter_context(replacing(folder.out / job.file)).write_bytes(content)
+        digest = None
+        if folder.probabilities:
+            packed = files.enter_context(replacing(folder.out / job.probabilities_file))
+            own = (
+                to_file_grid(each.numpy(), grid, task.slices).transpose(2, 1, 0)
+                for each in classes_on(probabilities, shape)
+            )
+            write_npz(packed, own, (len(task.values), *grid.shape[::-1]))
+            digest = sha256(packed)
+        entry = Entry(
+            images=images,
+            prediction=hashlib.sha256(content).hexdigest(),
+            probabilities=digest,
+            volumes_ml={
+                name: int(np.isin(classes, members).sum()) * voxel_ml
+                for name, members in class_regions(task).items()
+            },
+        )
+        folder.record(job, entry)
+    return entry
+
+
+def _scored(job: CaseImages, reference: Path, out: Path, task: Task) -> dict[str, Any]:
+    """An entry of nnU-Net's summary, of the file that was written."""
+    found, true = (read_reference(path, task)[0] for path in (out / job.file, reference))
+    paths = {"reference_file": reference, "prediction_file": out / job.file}
+    named = {name: str(path) for name, path in paths.items()}
+    return {**named, "metrics": score(found, true, task)}
+
+
 def _require_apart(jobs: Sequence[CaseImages], out: Path) -> None:
     """Refuse to write a prediction over what it is made of."""
     inputs = {path.resolve() for job in jobs for path in (*job.images, job.reference) if path}
-    if any((out / job.file).resolve() in inputs for job in jobs):
+    names = [name for job in jobs for name in (job.file, job.probabilities_file)]
+    if any((out / name).resolve() in inputs for name in names):
         raise UsageError(
             f"predictions in '{out.name}' would replace images or references",
             hint="choose another folder with --out",

@@ -53,6 +53,10 @@ class SlidingWindowPredictor:
         Raises:
             torch.OutOfMemoryError: Not even one window fits on the device.
         """
+        return _softmax(self.logits(image))
+
+    def logits(self, image: np.ndarray) -> Tensor:
+        """What `probabilities` takes the softmax of; arguments and errors are the same."""
         self.network.eval()
         volume = torch.from_numpy(np.asarray(image, dtype=np.float32)).unsqueeze(0)
         at_once = self.settings.batch
@@ -60,7 +64,7 @@ class SlidingWindowPredictor:
             # Not where the error is caught: until then it holds what did not fit.
             at_once //= 2
             torch.cuda.empty_cache()
-        return _softmax(logits)
+        return logits
 
     def _attempt(self, volume: Tensor, at_once: int) -> Tensor | None:
         """Logits on the CPU, or `None` where the device does not hold so many windows at once."""

@@ -84,7 +84,8 @@ def staged(
 
     Args:
         target: The output folder.
-        order: The files to publish, the one that vouches for the others last.
+        order: The files to publish, the one that vouches for the others last; `a/b` lies in a
+            folder `a`.
         force: Replace these files in a folder that holds something.
         durable: Wait until all is on the disk: after a power loss the target is old or whole.
 
@@ -265,6 +266,8 @@ def _replace(stage: Path, target: Path, order: Sequence[str], *, new: bool, dura
             (stage / "marker" / _NEW if new else stage / "marker").mkdir(parents=True)
             (stage / "marker").rename(marker)
         for name in order:
+            for folder in (old, target):  # a name may be that of a file in a folder
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
             undo.append((old / name, target / name))
             with suppress(FileNotFoundError):
                 (target / name).rename(old / name)

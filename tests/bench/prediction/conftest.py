@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.support.datasets import change_table, write_decathlon, write_nifti
-from tests.support.prediction import TURNED, trained, voxels
+from tests.support.prediction import TURNED, made_up, trained, voxels
+from tests.support.trials import LINEAR
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,14 @@ def run(tmp_path_factory):
 def pair(tmp_path_factory):
     """A network of two channels."""
     return trained(tmp_path_factory.mktemp("two"), channels=("T1", "T2"))
+
+
+@pytest.fixture(scope="session")
+def seeds(tmp_path_factory):
+    """Two seeds in each of two folds, whose derived tasks have intensities of their own."""
+    folder = tmp_path_factory.mktemp("four")
+    made = made_up(folder, *LINEAR, seeds=2, folds=(0, 1), channels=("CT",))
+    first, second = (made.trials[0], made.trials[-1])
+    assert first.spec.fold != second.spec.fold
+    assert first.spec.task.intensity != second.spec.task.intensity
+    return made

@@ -21,15 +21,20 @@ def test_lines_for_people_and_a_second_run(finished_run, tmp_path):
     assert lines[0].startswith("case_00.nii.gz  ")
     assert "front" in lines[0]
     assert " ml" in lines[0]
-    assert sorted(path.name for path in out.iterdir()) == ["case_00.nii.gz", "case_01.nii.gz"]
+    names = ["case_00.nii.gz", "case_01.nii.gz", "predictions.json"]
+    assert sorted(path.name for path in out.iterdir()) == names
     before = voxels(out / "case_00.nii.gz")
     again = predict(trial.folder, scans, "--out", out)
-    assert again.exit_code == 2
-    assert "--force" in again.stderr
+    assert again.exit_code == 0
+    assert again.stdout == result.stdout
+    assert "2 of 2 cases had been predicted before" in again.stderr
     (out / "case_00.nii.gz").write_bytes(b"broken")
+    refused = predict(trial.folder, scans, "--out", out)
+    assert refused.exit_code == 2
+    assert "--force" in refused.stderr
     (out / "mine.txt").write_text("mine")
     (out / f".case_00.nii.gz.{'0' * 32}.partial").write_text("left by a kill")
     assert predict(trial.folder, scans, "--out", out, "--force").exit_code == 0
     np.testing.assert_array_equal(voxels(out / "case_00.nii.gz"), before)
     assert (out / "mine.txt").read_text() == "mine"
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.iterdir())) == 4

@@ -53,6 +53,28 @@ def test_force_replaces_the_files_of_its_list_and_no_others(tmp_path):
     assert contents(target) == {"weights": "new", "record": "new", "notes": "old"}
 
 
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "old files", "a mount"])
+def test_files_may_lie_in_folders(tmp_path, there, monkeypatch):
+    target, names = tmp_path / "out", ["models/weights", "record"]
+    if there == "an empty folder":
+        target.mkdir()
+        monkeypatch.chdir(target)
+    if there == "a mount":
+        target.mkdir()
+        monkeypatch.setattr(staging, "_mount", lambda folder: folder)
+    if there == "old files":
+        (target / "models").mkdir(parents=True)
+        for name in (*names, "models/mine"):
+            (target / name).write_text("old")
+    with staged(target, names, force=True, durable=False) as stage:
+        (stage / "models").mkdir()
+        for name in names:
+            (stage / name).write_text("new")
+    assert [(target / name).read_text() for name in names] == ["new", "new"]
+    found = {path.relative_to(target).as_posix() for path in target.rglob("*")}
+    assert found == {"models", *names, *(["models/mine"] if there == "old files" else [])}
+
+
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_a_block_that_fails_leaves_nothing_behind(tmp_path, kind):
     with pytest.raises(kind), staged(tmp_path / "a" / "b" / "out", FILES, force=False) as stage:  # noqa: PT012

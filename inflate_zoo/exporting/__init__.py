@@ -1,0 +1,1 @@
+"""Networks as other programs take them, each proved from its file; imports bench and below."""
