@@ -332,6 +332,29 @@ found[name] != shape ==> found[name] != shape and print(name)
 if n not in expected] ==> if n not in expected and print(n)]
 == file-shared: the network's tensors are views of the file
 dtype=kind, copy=True ==> dtype=kind, copy=False
+@@ inflate_zoo/networks/config_json.py | networks/test_config_json.py
+== config-keys-unchecked: what timm reads may lead it to other weights
+    if wrong: ==>     if False:
+== config-keys-anywhere: the first format takes keys of other libraries too
+        return dict(raw) ==>         pass
+== config-segmenter-changed: a segmenter's file becomes one of the second format
+if not isinstance(config, BackboneConfig): ==> if False:
+@@ inflate_zoo/timm.py | test_timm.py
+== timm-tables-as-they-are: position tables are taken for any volume
+    fitted = stored.fit(typed, model.config) ==>     fitted = typed
+== timm-lax: tensors that are missing are left at random
+    require_shapes(_shapes(found), stored.shapes()) ==>     pass
+== timm-half-tables: tables of a half-precision file are resized in half precision
+tensor.to(kind) for name, tensor in found ==> tensor for name, tensor in found
+@@ inflate_zoo/transformers.py | test_transformers.py
+== transformers-own-volume: the volume that is asked for is forgotten
+            volume=wanted.volume, ==>             volume=None,
+== transformers-training: dropout paths of a loaded model are on
+        model.eval() ==>         model.train()
+== transformers-names-of-modules: a file's names are not taken
+        if not name.startswith(prefix + _INNER): ==>         if False:
+== transformers-any-config: a config of another network is taken
+    if changed := [name for name in there | asked if ==>     if changed := [name for name in () if
 @@ inflate_zoo/networks/backbone.py | registry/test_loading.py networks/test_backbone.py
 == stem-random: a stem that does not take 3 channels keeps its random weights
 -    with torch.device("meta"):
