@@ -34,10 +34,10 @@ NAME = "zoo"
 
 _COLUMNS = (
     Column("name"),
-    Column("parameters", right=True),
+    Column("params", right=True),
     Column("size", right=True),
     Column("licence", least=12),
-    Column("objective", least=28),
+    Column("objective", least=24),
     Column("source", least=28),
 )
 
