@@ -112,7 +112,7 @@ def _runs_here() -> bool:
 def _join(ray: ModuleType, address: str, shown: Shown) -> None:
     own: dict[str, Any] = {}
     if address == "local":
-        shown.say(f"no Ray cluster is named by {ADDRESS} or runs here: one starts on this machine")
+        shown.say("a Ray cluster starts on this machine, for as long as this command runs")
         own = {
             "num_cpus": usable_cores(),
             "include_dashboard": False,

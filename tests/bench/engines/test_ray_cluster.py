@@ -77,7 +77,7 @@ def test_else_one_starts_that_only_this_machine_can_reach(library, monkeypatch, 
     assert (asked["address"], asked["include_dashboard"]) == ("local", False)
     assert asked["num_cpus"] >= 1
     assert library.loopback == "0"
-    assert "one starts on this machine" in shown.said[0]
+    assert "a Ray cluster starts on this machine" in shown.said[0]
 
 
 @pytest.mark.parametrize(
