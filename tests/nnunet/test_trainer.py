@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import distributed, nn
 
 import inflate_zoo
@@ -14,10 +13,14 @@ from inflate_zoo.nnunet.choice import KEY, read_choice
 from inflate_zoo.nnunet.framing import Framed
 from inflate_zoo.nnunet.options import FILE, PREFIX
 from inflate_zoo.nnunet.schedule import rate_factor
-from inflate_zoo.nnunet.trainer import nnUNetTrainerInflated, plain
 from tests.support.checkpoints import save_transformers
 from tests.support.nnunet import NAME, PATCH, VOLUME, dataset_table, plans_table, prepare
 from tests.support.trials import VIT
+
+pytest.importorskip("nnunetv2", reason="installed apart: see benchmarks/examples")
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from inflate_zoo.nnunet.trainer import nnUNetTrainerInflated, plain
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
