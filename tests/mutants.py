@@ -84,6 +84,25 @@ if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
 @@ converters/timm_beit.toml | whole/test_beit_conversion.py
 == bias-of-transformers: timm's tables are resized as transformers does
 table_resizing = { default = "geometric" } ==> table_resizing = { default = "bilinear" }
+@@ inflate_zoo/networks/tables.py | networks/test_tables.py
+== tables-shrunken: what a small volume shows is saved though nothing trained it
+if kept is None or _trained(config, tensors, kept): ==> if True:
+== tables-of-old: the file's tables are saved though what is shown was trained
+if kept is None or _trained(config, tensors, kept): ==> if kept is None:
+@@ inflate_zoo/networks/backbone.py | networks/test_backbone.py
+== sizes-in-turn: another size is made of the one before, not of the file
+config, tensors = self.as_in_file() ==> config, tensors = self.config, dict(self.state_dict())
+@@ inflate_zoo/networks/layers/attention.py | whole/test_lora.py
+== adapter-bypassed: what stands for a linear layer is not called where biases are added
+if type(qkv) is nn.Linear: ==> if True:
+@@ inflate_zoo/networks/layers/column.py | whole/test_as_timm.py
+== maps-unnormed: maps are asked for normed, and are not
+states.append(self._end(x, grid) if norm else x) ==> states.append(x)
+== prefix-left: prefix tokens stand before the rows of a map
+laid_out(state[:, prefix:], grid, output_fmt) ==> laid_out(state[:, : state.shape[1] - prefix], grid, output_fmt)
+@@ inflate_zoo/networks/layers/stages.py | whole/test_as_timm.py
+== merges-before: merges go with the stage before them
+(index + 1, *inner)) ==> (index, *inner))
 @@ inflate_zoo/networks/layers/rotary.py | networks/layers/test_rotary.py
 == rotary-depth: depth turns the pairs too
 plane.repeat(rotation.depth, 1) ==> torch.cat([plane + d for d in range(rotation.depth)])
@@ -275,7 +294,7 @@ filled(1, depth), filled(_TRACED + 1, max(2, depth) + 1) ==> captured, captured
 if entry["use_pickle"]: ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
 == upernet-first-token: of several tokens along depth the first is read
-config.volume[0] // 2 // tap.stride[0] ==> 0 // tap.stride[0]
+each.shape[2] // 2 ==> 0
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config
@@ -313,6 +332,29 @@ found[name] != shape ==> found[name] != shape and print(name)
 if n not in expected] ==> if n not in expected and print(n)]
 == file-shared: the network's tensors are views of the file
 dtype=kind, copy=True ==> dtype=kind, copy=False
+@@ inflate_zoo/networks/config_json.py | networks/test_config_json.py
+== config-keys-unchecked: what timm reads may lead it to other weights
+    if wrong: ==>     if False:
+== config-keys-anywhere: the first format takes keys of other libraries too
+        return dict(raw) ==>         pass
+== config-segmenter-changed: a segmenter's file becomes one of the second format
+if not isinstance(config, BackboneConfig): ==> if False:
+@@ inflate_zoo/timm.py | test_timm.py
+== timm-tables-as-they-are: position tables are taken for any volume
+    fitted = stored.fit(typed, model.config) ==>     fitted = typed
+== timm-lax: tensors that are missing are left at random
+    require_shapes(_shapes(found), stored.shapes()) ==>     pass
+== timm-half-tables: tables of a half-precision file are resized in half precision
+tensor.to(kind) for name, tensor in found ==> tensor for name, tensor in found
+@@ inflate_zoo/transformers.py | test_transformers.py
+== transformers-own-volume: the volume that is asked for is forgotten
+            volume=wanted.volume, ==>             volume=None,
+== transformers-training: dropout paths of a loaded model are on
+        model.eval() ==>         model.train()
+== transformers-names-of-modules: a file's names are not taken
+        if not name.startswith(prefix + _INNER): ==>         if False:
+== transformers-any-config: a config of another network is taken
+    if changed := [name for name in there | asked if ==>     if changed := [name for name in () if
 @@ inflate_zoo/networks/backbone.py | registry/test_loading.py networks/test_backbone.py
 == stem-random: a stem that does not take 3 channels keeps its random weights
 -    with torch.device("meta"):

@@ -101,7 +101,7 @@ def _show(root: Path, format: OutputFormat) -> None:  # noqa: A002 - the flag's 
     rows = [_row(kind, [entry for entry in held if entry.kind == kind]) for kind in KINDS]
     rows += [(name, "", size(amount), "", _OTHERS[name]) for name, amount in others.items()]
     tell_table(_COLUMNS, rows)
-    say("'inflate-zoo cache prune' takes away what was long unused; 2D sources: 'hf cache ls'")
+    say("'inflate-zoo cache prune' takes away what was long unused")
 
 
 def _row(kind: str, held: Sequence[Entry]) -> tuple[str, ...]:

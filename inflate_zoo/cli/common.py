@@ -16,7 +16,7 @@ import typer
 
 from inflate_zoo.cli import completion
 from inflate_zoo.cli.help import NETWORK, NORMALIZATION, SOURCE
-from inflate_zoo.cli.tables import Column, facts, table, terminal_width
+from inflate_zoo.cli.tables import Column, facts, hanging, table, terminal_width
 from inflate_zoo.errors import InflateZooError, UsageError, out_of_memory, printable
 from inflate_zoo.extras import install_hint
 from inflate_zoo.interrupts import received
@@ -289,6 +289,13 @@ def tell_facts(rows: Iterable[tuple[str, str]], start: int, indent: int = 0) -> 
     named = [(" " * indent + name, text) for name, text in rows]
     for line in facts(named, start, terminal_width()):
         tell(line)
+
+
+def tell_text(text: str) -> None:
+    """Lines of a text, on stdout, broken at spaces where a terminal is narrower."""
+    for line in text.splitlines():
+        for part in hanging(printable(line), 0, terminal_width()):
+            tell(part)
 
 
 def print_json(value: object) -> None:

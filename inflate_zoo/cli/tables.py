@@ -74,7 +74,8 @@ def table(
                 for part, index in zip(line, kept, strict=True)
             )
             lines.append(_GAP.join(padded).rstrip())
-    left_out = [c.heading for c, size in zip(columns, widths, strict=True) if not size]
+    told = zip(columns, widths, strict=True)
+    left_out = [column.heading for column, size in told if width is not None and not size]
     return Table(tuple(lines), tuple(left_out))
 
 
@@ -93,7 +94,7 @@ def _fitted(columns: Sequence[Column], natural: Sequence[int], width: int) -> li
         kept.remove(last)
     room = width - sum(least[i] for i in kept) - len(_GAP) * (len(kept) - 1)
     widths = [least[i] if i in kept else 0 for i in range(len(columns))]
-    for i in kept:
+    for i in reversed(kept):  # sentences, which break best, stand further left than names
         more = min(natural[i] - widths[i], max(0, room))
         widths[i] += more
         room -= more

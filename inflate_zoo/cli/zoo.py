@@ -21,9 +21,10 @@ from inflate_zoo.cli.common import (
     tell,
     tell_facts,
     tell_table,
+    tell_text,
 )
 from inflate_zoo.cli.tables import Column
-from inflate_zoo.errors import UsageError, printable
+from inflate_zoo.errors import UsageError
 from inflate_zoo.texts import millions, size
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ NAME = "zoo"
 
 _COLUMNS = (
     Column("name"),
-    Column("parameters", right=True),
+    Column("params", right=True),
     Column("size", right=True),
     Column("licence", least=12),
-    Column("objective", least=28),
+    Column("objective", least=24),
     Column("source", least=28),
 )
 
@@ -136,7 +137,8 @@ def show(
         return
     tell_facts(_facts(entry), 11)
     if text:
-        typer.echo("\n" + "\n".join(printable(line) for line in text.splitlines()))
+        tell("")
+        tell_text(text)
 
 
 def _facts(entry: ZooEntry) -> list[tuple[str, str]]:

@@ -159,7 +159,7 @@ class NetworkConfig(BaseModel):
     format_version: Literal[1] = FORMAT_VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        """What `config.json` holds; trainers of other libraries ask for it by this name."""
+        """Its fields, as JSON values; trainers of other libraries ask for them by this name."""
         return self.model_dump(mode="json")
 
     def to_json_string(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.layers.features import taken
 
 POOLS = ("own", "avg", "token", "")
 Maps = list[Tensor] | list[tuple[Tensor, Tensor]]
@@ -170,7 +171,7 @@ class Network3D(nn.Module, ABC):
     def feature_info(self) -> list[dict[str, Any]]:
         """Of each level what timm tells: module, channels and reduction, the greatest stride.
 
-        `stride` adds what differs by axis.
+        `stride` adds what differs by axis. Levels that were pruned are left out.
         """
         return [
             {
@@ -179,8 +180,42 @@ class Network3D(nn.Module, ABC):
                 "reduction": max(level.stride),
                 "stride": level.stride,
             }
-            for module, level in zip(self.level_modules(), self.config.levels, strict=True)
+            for module, level in zip(self.level_modules(), self.config.levels, strict=False)
         ]
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | Sequence[int] | None = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop what maps of chosen levels do not need, as timm's networks do.
+
+        What is left is for `forward_intermediates` alone, and no backbone that can be saved.
+
+        Args:
+            indices: As `forward_intermediates` takes them.
+            prune_norm: Drop also what ends the tokens.
+            prune_head: Drop also the classifier.
+
+        Returns:
+            Indices of the levels, from 0.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        wanted = taken(indices, len(self.level_modules()), "level")
+        unread = self.unread(maps=True) if prune_norm else ()
+        for name, part in list(self.named_children()):
+            if part in unread:
+                setattr(self, name, nn.Identity())
+        self.drop_levels(wanted[-1])
+        if prune_head:
+            self.reset_classifier(0)
+        return wanted
+
+    def drop_levels(self, last: int) -> None:
+        """Drop the modules after those of a level; none, unless overridden."""
 
     @abstractmethod
     def level_modules(self) -> list[str]:

@@ -52,6 +52,11 @@ def test_what_is_never_broken_stays_whole_however_narrow():
     assert table(COLUMNS, ROWS, 10).lines[2] == "mae                 1 MiB"
 
 
+def test_a_column_that_is_empty_is_not_missed_in_a_pipe():
+    found = table((Column("name"), Column("size"), Column("what")), [("a", "", "b")])
+    assert (found.lines, found.left_out) == (("a  b",), ())
+
+
 def test_a_table_of_nothing_has_no_heading():
     assert table(COLUMNS, [], 80).lines == ()
 

@@ -80,4 +80,4 @@ def test_its_cells_run_from_convert_to_report(printed):
     assert re.search(r"builtin-clip center +0\.\d{3}", standings)
     assert re.search(r"random +0\.\d{3}", standings)
     assert Path(standings.split()[-1]).name == "report.html"
-    assert "classes and voxels (3, 24, 32, 24)" in segmented
+    assert "classes and voxels (3, 24, 36, 24)" in segmented

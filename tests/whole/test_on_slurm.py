@@ -12,12 +12,14 @@ from tests.support.checkpoints import save_transformers
 from tests.support.children import Child
 from tests.support.datasets import write_decathlon
 from tests.support.slurm_cluster import Cluster
-from tests.support.trials import SHAPE, TINY, VIT
+from tests.support.trials import FROZEN, SHAPE, TINY, VIT
 
+LONG = pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="minutes: .ci/long")
 pytestmark = pytest.mark.skipif(bool(slurm_cluster.lacking()), reason=slurm_cluster.lacking())
 
 ROOT = Path(__file__).parents[2]
-STEPS = 150
+# Quick steps, and as many as it takes to come between them.
+CHANGES = (*TINY, *FROZEN, "train.steps=200", "train.checkpoint_every=20", "train.validate_every=0")
 # A command that watches more often than a shared controller would like.
 IMPATIENT = """
 from inflate_zoo.bench.engines import slurm
@@ -39,8 +41,8 @@ class Place:
     def start(self, out, *words):
         base = ["bench", "--data", "data", "--source", "vit", "--cache", "cache", "--out", out]
         base += ["--protocol", "quick", "--device", "cpu", "--workers", "0", "--threads", "1"]
-        base += ["--seeds", "3"]
-        for change in (*TINY, f"train.steps={STEPS}", "train.validate_every=0"):
+        base += ["--seeds", "2"]
+        for change in CHANGES:
             base += ["--set", change]
         outputs = self.home / f"printed-{len(list(self.home.glob('printed-*')))}"
         env = {**self.env, "PYTHONPATH": str(ROOT)}
@@ -163,3 +165,28 @@ def test_what_sbatch_refuses_is_told_in_its_words(place, cluster):
     code, _, told = place.start("refused", *words).wait(60)
     assert code == 1
     assert "invalid partition specified: nowhere" in told
+
+
+@LONG
+def test_a_real_time_limit(place, cluster, waits):
+    words = ["--on", "slurm", "--jobs", "1", "--time", "3", "--sbatch=--signal=B:USR1@30"]
+    command = place.start("limit", *words, "--set", "train.steps=60000")
+    waits(lambda: "the job is requeued" in place.log("limit"), 240)
+    log = place.log("limit")
+    assert "stopped; it goes on where it is" in log
+    waits(lambda: " goes on from step " in place.log("limit"), 90)
+    command.kill()
+
+
+@LONG
+def test_a_preempted_job_goes_on(place, cluster, waits):
+    out = "preempted"
+    command = place.start(out, "--on", "slurm", "--jobs", "1")
+    waits(lambda: place.training(out), 90)
+    urgent = ["--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 3"]
+    cluster.ask("sbatch", *urgent)
+    code, _, told = command.wait(240)
+    assert code == 0, told + place.log(out)
+    assert place.results_of(out) == place.results
+    assert "it requeues what it preempts" in place.log(out)
+    assert " goes on from step " in place.log(out)

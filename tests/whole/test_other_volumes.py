@@ -13,21 +13,27 @@ from tests.support.checkpoints import randomize
 from tests.support.networks import SMALL
 
 every_network = pytest.mark.parametrize("kind", CONFIGS)
+any_depth = pytest.mark.parametrize("depth", ["zero", "learned"])
 OTHERS = [(1, 1, 1), (-1, 2, 0)]  # tokens more than the file's grid
 
 
 def volume_of(config, more):
     """A volume whose last grid has so many tokens more along each axis."""
     sides = zip(config.volume, config.levels[-1].stride, more, strict=True)
-    depth, height, width = (extent + step * count for extent, step, count in sides)
-    return depth, height, width
+    return tuple(extent + step * count for extent, step, count in sides)
 
 
-@pytest.fixture(params=["zero depth tables", "learned depth tables"])
-def saved(request, kind, tmp_path):
+@pytest.fixture
+def depth():
+    """What the depth tables in the file are, where a test does not ask for both."""
+    return "learned"
+
+
+@pytest.fixture
+def saved(kind, depth, tmp_path):
     """Files of a small network, its depth tables zero as after a conversion, or learned."""
     net = randomize(Backbone(SMALL[kind].config))
-    if request.param.startswith("zero"):
+    if depth == "zero":
         with torch.no_grad():
             for name, parameter in net.named_parameters():
                 if name.endswith(getattr(net.config, "depth_table", "no such")):
@@ -44,6 +50,7 @@ def random_volume(config, volume, batch=1):
 
 
 @every_network
+@any_depth
 @pytest.mark.parametrize("more", OTHERS, ids=str)
 def test_a_backbone_loaded_for_another_volume_saves_its_files_own_tables(saved, tmp_path, more):
     first = load(saved)
@@ -69,6 +76,7 @@ def test_a_segmenter_saves_its_backbones_own_tables_too(saved, tmp_path):
 
 
 @every_network
+@any_depth
 def test_a_size_set_is_that_of_loading_whatever_was_set_before(saved):
     backbone = load(saved).eval()
     own = backbone.config.volume
@@ -112,6 +120,7 @@ def test_trained_tables_are_saved_as_they_are_shown(saved, tmp_path):
 
 
 @every_network
+@any_depth
 @pytest.mark.parametrize("more", [(0, 0, 0), *OTHERS], ids=str)
 def test_a_dynamic_backbone_takes_every_volume_as_one_loaded_for_it(saved, more):
     dynamic = load(saved, dynamic_img_size=True).eval()
@@ -156,9 +165,9 @@ def test_recomputed_blocks_know_the_size_of_their_own_pass(saved):
 @every_network
 def test_a_dynamic_backbone_refuses_what_the_patch_does_not_divide(saved):
     dynamic = load(saved, dynamic_img_size=True)
-    depth, height, width = dynamic.config.volume
+    *sides, width = dynamic.config.volume
     with pytest.raises(ValueError, match=r"multiples of .* pad or crop it"):
-        dynamic(random_volume(dynamic.config, (depth, height, width + 1)))
+        dynamic(random_volume(dynamic.config, (*sides, width + 1)))
 
 
 @every_network

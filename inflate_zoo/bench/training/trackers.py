@@ -14,9 +14,8 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.errors import UnknownNameError, UsageError
+from inflate_zoo.errors import UnknownNameError, UsageError, visible
 from inflate_zoo.extras import install_hint
-from inflate_zoo.files.foreign import reason_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 TRACKERS = ("mlflow", "wandb")
 Track = Callable[[Mapping[str, float], int], None]
 """Told values by name, and their step."""
+_LONGEST = 300  # characters of a reason
 _NO_NAME = re.compile(r"[^\w./ -]", re.ASCII)  # of a value; MLflow refuses it
 
 
@@ -160,9 +160,9 @@ def _tried(name: str, call: Callable[[], object]) -> bool:
     try:
         call()
     except Exception as error:  # noqa: BLE001 - what foreign clients raise, nobody lists
+        reason = visible(f"{type(error).__name__}: {error}".splitlines()[0][:_LONGEST])
         warnings.warn(
-            f"the tracker {name} failed, and the trial goes on without it: {reason_of(error)}",
-            stacklevel=2,
+            f"the tracker {name} failed, and the trial goes on without it: {reason}", stacklevel=2
         )
         return False
     return True

@@ -27,10 +27,10 @@ Form = TypeVar("Form", bound="BaseModel")
 _TASK = (
     Column("task"),
     Column("cases", right=True),
-    Column("what", least=16),
-    Column("data", least=10),
-    Column("licence", least=12),
-    Column("spacing, mm", least=11),
+    Column("data"),
+    Column("licence"),
+    Column("what", least=22),
+    Column("spacing, mm", least=14),
 )
 _PROTOCOL = (
     Column("protocol"),
@@ -43,7 +43,7 @@ _SUITE = (
     Column("sources", right=True),
     Column("what", least=20),
     Column("schemes", least=10),
-    Column("baselines", least=9),
+    Column("baselines", least=10),
 )
 
 
@@ -103,12 +103,12 @@ def _tell(
 
 
 def _task_cells(task: Task) -> tuple[str, ...]:
-    data = "by registration" if task.access else "--download"
+    data = "register" if task.access else "--download"
     if task.address.startswith("builtin/"):
         data = "shipped"
-    spacing = ", ".join(f"{step:g}" for step in task.spacing)
+    spacing = "x".join(f"{step:g}" for step in task.spacing)
     cases = "" if task.cases is None else str(task.cases)
-    return task.name, cases, f"{task.title}, {task.modality}", data, task.license, spacing
+    return task.name, cases, data, task.license, f"{task.title}, {task.modality}", spacing
 
 
 def _protocol_cells(protocol: Protocol) -> tuple[str, ...]:

@@ -141,6 +141,10 @@ class Column(ResidualNetwork):
             return tokens[:, 0]
         return self._pool(tokens) if self.global_pool else tokens
 
+    def drop_levels(self, last: int) -> None:
+        """Drop the blocks after one."""
+        self.blocks = self.blocks[: last + 1]
+
     def level_modules(self) -> list[str]:
         """The blocks."""
         return [f"blocks.{index}" for index in range(len(self.blocks))]

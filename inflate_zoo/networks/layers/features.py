@@ -55,4 +55,5 @@ def laid_out(tokens: Tensor, grid: Triple, layout: str) -> Tensor:
     """(B, N, E) as it is for `NLC`; for `NCHW` a map, (B, E, D, H, W)."""
     if layout == "NLC":
         return tokens
-    return tokens.mT.view(len(tokens), -1, *grid)
+    columns = tokens.mT
+    return columns.view(*columns.shape[:2], *grid)

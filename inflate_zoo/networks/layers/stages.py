@@ -188,6 +188,12 @@ class StagedNetwork(ResidualNetwork):
         pooled = x.mean(dim=1) if self.global_pool else x
         return pooled if pre_logits else self.head(pooled)
 
+    def drop_levels(self, last: int) -> None:
+        """Drop the stages after one, and with any of them the norm, which has another width."""
+        if last + 1 < len(self.stages):
+            self.norm = nn.Identity()
+        self.stages, self.merges = self.stages[: last + 1], self.merges[:last]
+
     def level_modules(self) -> list[str]:
         """The stages."""
         return [f"stages.{index}" for index in range(len(self.stages))]

@@ -105,7 +105,7 @@ class Block(ResidualBlock):
             return self.attn(x, grid, whole=True)  # type: ignore[no-any-return]
         placements = unshifted(grid, self.window)
         depths = [placement.grid[0] for placement in placements]
-        parts = torch.split(x.reshape(len(x), *grid, x.shape[-1]), depths, dim=1)
+        parts = torch.split(x.reshape(x.shape[0], *grid, x.shape[-1]), depths, dim=1)
         mixed = [
             from_windows(self.attn(to_windows(part, at), at.window, whole=False), at)
             for part, at in zip(parts, placements, strict=True)
@@ -133,5 +133,6 @@ class Neck(nn.Module):
     def _narrow(self, x: Tensor, grid: Triple) -> Tensor:
         if type(self.conv1) is nn.Conv3d:
             return F.linear(x, self.conv1.weight.flatten(1))
-        narrow: Tensor = self.conv1(x.mT.reshape(len(x), -1, *grid))  # what stands for it, as LoRA
+        maps = x.mT.reshape(x.shape[0], -1, *grid)
+        narrow: Tensor = self.conv1(maps)  # what stands for it, as LoRA
         return narrow.flatten(2).mT

@@ -26,9 +26,9 @@ class Recorder(tracking.GeneralTracker):
     name = "wandb"
     requires_logging_directory = False
 
-    def __init__(self, run_name, **options):
+    def __init__(self, project, **options):
         super().__init__()
-        self.project, self.options, self.logged, self.over = run_name, options, [], False
+        self.project, self.options, self.logged, self.over = project, options, [], False
         MADE.append(self)
 
     @property
@@ -57,7 +57,7 @@ class Broken(Recorder):
 
 
 class Absent(Recorder):
-    def __init__(self, run_name, **options):
+    def __init__(self, project, **options):
         raise PermissionError("api_key not configured")
 
 

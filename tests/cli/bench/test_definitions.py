@@ -25,8 +25,8 @@ def test_how_data_are_had_is_told():
     lines = {line.split()[0]: line for line in run("tasks").stdout.splitlines()}
     assert "shipped" in lines["hippocampus-mini"]
     assert "--download" in lines["msd-task04"]
-    assert "by registration" in lines["acdc"]
-    assert "  260  MSD Task04 Hippocampus, MRI  " in lines["msd-task04"]
+    assert "  register  " in lines["acdc"]
+    assert lines["msd-task04"].endswith("MSD Task04 Hippocampus, MRI             1x1x1")
 
 
 def test_how_long_a_protocol_trains_is_told():

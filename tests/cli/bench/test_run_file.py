@@ -69,7 +69,7 @@ def test_a_file_says_what_flags_say_with_paths_from_its_folder(tmp_path, monkeyp
     )  # fmt: skip
     assert (asked.mean, asked.std) == ((0.5, 0.4, 0.3), (0.25,))
     assert (asked.protocol, asked.out) == ("./project/mine.toml", Path("./out"))
-    assert (side.at_once, side.resources.compiled, asked.download) == (1, True, False)
+    assert (side.here.at_once, side.resources.compiled, asked.download) == (1, True, False)
 
 
 def test_what_is_typed_goes_first(tmp_path, seen):

@@ -1,6 +1,6 @@
 r"""Adapt a backbone of the zoo by LoRA, in the Trainer of transformers.
 
-    python benchmarks/examples/lora_trainer.py
+    python benchmarks/examples/finetune_lora.py
 
 The backbone's own weights stay; beside the linear layers of its blocks small matrices learn (Hu et
 al. 2022), and so does the decoder. At the end they are merged: what is saved is a segmenter like
@@ -9,7 +9,7 @@ the embedded MRI volumes of the hippocampus. Your own data is a folder with a da
 Decathlon's layout; say the voxel size to train at in mm and a window in voxels that the backbone's
 patch divides:
 
-    python benchmarks/examples/lora_trainer.py --data Task09_Spleen --spacing 3 1.5 1.5 \
+    python benchmarks/examples/finetune_lora.py --data Task09_Spleen --spacing 3 1.5 1.5 \
         --window 32 128 128 --backbone dino-vitb16-3d-center --steps 5000
 
 Needs `pip install ".[bench]" peft`.
