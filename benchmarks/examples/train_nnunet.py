@@ -1,13 +1,13 @@
 r"""nnU-Net v2 on a backbone: from raw volumes to predictions, by nnU-Net's own commands.
 
-    pip install ".[nnunet]"
     python benchmarks/examples/train_nnunet.py --out nnunet
 
 lays the embedded MRI volumes of the hippocampus out as nnU-Net wants them, converts a builtin
 checkpoint (without --fold-normalization: nnU-Net normalises intensities itself), and runs what
 `inflate-zoo nnunet` prints: plan and preprocess, train fold 0, predict cases that were held out.
 Its defaults are a rehearsal for a CPU: few iterations, small batches. For a real training give
-`--epochs 1000 --iterations 250 --batch 0`, where 0 leaves the batch to nnU-Net's plans.
+`--epochs 1000 --iterations 250 --batch 0`, where 0 leaves the batch to nnU-Net's plans. How nnU-Net
+is installed stands in the README beside this file.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def main() -> None:
     env = {**os.environ, **told["environment"]}
     env |= {name: str(place) for name, place in places.items()}
     if args.device == "cpu":
-        env |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+        env |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1"}
     planning = ["-d", NUMBER, "-c", CONFIGURATION, "--verify_dataset_integrity"]
     run("nnUNetv2_plan_and_preprocess", *planning, "-np", 1, "-npfp", 1, env=env)
 

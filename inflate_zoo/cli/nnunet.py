@@ -12,7 +12,6 @@ from inflate_zoo.cli.common import Debug, Format, OutputFormat, Quiet, guarded, 
 from inflate_zoo.errors import UsageError
 
 NAME = "nnunet"
-_LIBRARY = "nnunetv2"
 
 
 @guarded
@@ -71,15 +70,15 @@ def _advise(folded: bool | None) -> None:
     """Say what is missing, and what does not suit nnU-Net."""
     from importlib.metadata import PackageNotFoundError, version
 
-    from inflate_zoo.extras import install_hint
+    from inflate_zoo.nnunet.instructions import INSTALL, LEAST, LIBRARY
 
     try:
-        found = version(_LIBRARY)
+        found = version(LIBRARY)
     except PackageNotFoundError:
-        say(f"nnU-Net is not installed here: {install_hint([_LIBRARY])}")
+        say(f"nnU-Net is not installed here; in a checkout of inflate-zoo: {INSTALL}")
     else:
-        if tuple(map(int, found.split(".")[:2])) < (2, 8):
-            say(f"{_LIBRARY} {found} finds no trainers elsewhere: {install_hint([_LIBRARY])}")
+        if tuple(map(int, found.split(".")[:2])) < LEAST:
+            say(f"{LIBRARY} {found} finds no trainers outside itself: {INSTALL}")
     if folded:
         say(
             "warning: this backbone takes intensities in [0, 1], nnU-Net gives z-scores; "

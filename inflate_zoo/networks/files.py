@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inflate_zoo.errors import AccountingError, ConfigError, UsageError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
-from inflate_zoo.files.dtypes import FLOATS, dtype_name, torch_dtype
+from inflate_zoo.files.dtypes import DTYPES, FLOATS, dtype_name, torch_dtype
 from inflate_zoo.files.reading import called, lacking, read_json, require_regular
 from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
 from inflate_zoo.files.writing.staging import MARKER, staged
@@ -134,8 +134,15 @@ def read_tensors(
     Raises:
         AccountingError: Tensors are missing, left over or of another shape.
         CheckpointError: The file is damaged.
+        UsageError: There is no such device, or weights cannot be of that type.
     """
     kind = torch_dtype(dtype)
+    if not kind.is_floating_point:
+        raise UsageError(
+            f"weights cannot be {str(kind).removeprefix('torch.')}",
+            hint=f"choose among {', '.join(DTYPES)}",
+        )
+    _require_device(device)
     require_regular(folder / WEIGHTS, folder)
     checkpoint = SafetensorsCheckpoint([folder / WEIGHTS])
     require_shapes({name: info.shape for name, info in checkpoint.header.items()}, expected)
@@ -170,6 +177,16 @@ def require_shapes(
             details=problems,
             hint="take both files from the same conversion",
         )
+
+
+def _require_device(device: str | torch.device | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f"device '{device}' cannot be used: {str(error).splitlines()[0]}",
+            hint="leave it out for the CPU; torch.cuda.is_available() tells whether there is a GPU",
+        ) from error
 
 
 def write_network(folder: Path, config: NetworkConfig, tensors: Mapping[str, Tensor]) -> None:

@@ -20,6 +20,13 @@ from inflate_zoo.registry.listing import find_card
 TRAINER = "nnUNetTrainerInflated"
 EXTENSION = Path(__file__).parent / "extension"
 VARIABLE = "nnUNet_extTrainer"
+LIBRARY, LEAST = "nnunetv2", (2, 8)  # the first release that asks VARIABLE for trainers
+ALONE = (f"{LIBRARY}>=2.8.0", "dynamic-network-architectures>=0.4.4,<0.5")
+# The second wants a timm that unpickles what it loads, for networks that are not used here: alone
+# `pip install nnunetv2` would replace ours.
+INSTALL = 'pip install ".[nnunet]", then pip install --no-deps ' + " ".join(
+    f'"{name}"' for name in ALONE
+)
 _FOLDERS = ("nnUNet_preprocessed", "nnUNet_raw")
 _TRAIN = "train 3d_fullres or 3d_lowres"
 

@@ -49,6 +49,10 @@ class nnUNetTrainerInflated(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 
     The arguments are nnU-Net's, whose names it looks up: a derived class keeps them.
     """
 
+    num_epochs: int
+    num_iterations_per_epoch: int
+    num_val_iterations_per_epoch: int
+
     def __init__(
         self,
         plans: dict[str, Any],

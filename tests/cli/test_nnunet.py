@@ -77,14 +77,17 @@ def test_what_nnunet_does_not_suit_is_said(home, installed):
 
 @pytest.mark.parametrize(
     ("release", "told"),
-    [(None, "nnU-Net is not installed here"), ("2.7.0", "nnunetv2 2.7.0 finds no trainers")],
+    [
+        (None, "nnU-Net is not installed here"),
+        ("2.7.0", "nnunetv2 2.7.0 finds no trainers outside itself"),
+    ],
 )
 def test_a_missing_or_old_nnunet_is_said(converted, installed, release, told):
     installed(release)
     done = run("nnunet", "clip-3d", "--dataset", 1)
     assert done.exit_code == 0
     assert told in done.stderr
-    assert "nnunetv2" in done.stderr
+    assert 'pip install --no-deps "nnunetv2>=2.8.0"' in done.stderr
 
 
 @pytest.mark.parametrize(

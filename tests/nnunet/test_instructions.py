@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 
 import pytest
 
 import inflate_zoo
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
-from inflate_zoo.nnunet.instructions import EXTENSION, Job, name_of, settled
+from inflate_zoo.nnunet.instructions import ALONE, EXTENSION, INSTALL, Job, name_of, settled
 from inflate_zoo.nnunet.options import FILE, Options, read_options
 
 
@@ -91,3 +95,30 @@ def test_what_is_no_source_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(ConfigError, match="model_type is 'vit', no 3D backbone's"):
         settled(str(tmp_path))
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def names(lines):
+    """Of distributions, as an index has them."""
+    found = (re.match(r"[\w.-]+", line)[0] for line in lines if "extra ==" not in line)
+    return {name.lower().replace("_", "-") for name in found}
+
+
+def test_the_extra_holds_what_nnunet_asks_for_and_no_more():
+    try:
+        asked = [line for name in names(ALONE) for line in requires(name)]
+    except PackageNotFoundError:
+        pytest.skip("installed apart: see benchmarks/examples")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = names(project["optional-dependencies"]["nnunet"])
+    ours = names(project["dependencies"])
+    assert names(asked) - extra - ours - names(ALONE) == set()
+    assert extra - names(asked) == {"monai"}  # of our decoder
+
+
+def test_the_page_tells_the_same_installation():
+    page = (ROOT / "benchmarks" / "examples" / "README.md").read_text(encoding="utf-8")
+    for command in INSTALL.split(", then "):
+        assert command in page

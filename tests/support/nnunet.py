@@ -7,7 +7,7 @@ from typing import Any
 from inflate_zoo.nnunet.choice import Demand
 
 NAME = "Dataset104_Hippocampus"
-VOLUME, PATCH = (4, 16, 16), (4, 12, 16)
+VOLUME, PATCH = (4, 16, 16), (4, 13, 16)
 
 
 def demand(**changes: Any) -> Demand:

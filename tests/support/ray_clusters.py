@@ -1,6 +1,6 @@
 """Ray clusters of this machine, for tests: nodes on 127.0.0.1, with GPUs that are none.
 
-    python -m tests.support.ray_clusters FOLDER CLIENT_PORT
+    python -m tests.support.ray_clusters FOLDER
 
 starts a node and says its address; then obeys lines: `add PYTHONPATH`, `kill`; at the end of its
 input it ends all nodes. It is a process of its own, as Ray changes the one that it is imported in.
@@ -38,15 +38,15 @@ NODE = {
 class Nodes:
     """A running cluster."""
 
-    def __init__(self, process: subprocess.Popen[str], address: str, client: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], address: str, port: int) -> None:
         """Made by `ray_nodes`.
 
         Args:
             process: That obeys.
             address: Of the cluster.
-            client: Its address for drivers from elsewhere.
+            port: A free one.
         """
-        self._process, self.address, self.client = process, address, client
+        self._process, self.address, self.port = process, address, port
         self._last = psutil.Process(process.pid)
 
     def environment(self) -> dict[str, str]:
@@ -96,7 +96,7 @@ def ray_nodes(settings: Mapping[str, str] | None = None) -> Iterator[Nodes]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.ray_clusters", folder, str(port)],
+        [sys.executable, "-m", "tests.support.ray_clusters", folder],
         cwd=ROOT,
         env={**os.environ, **SETTINGS, "PYTHONPATH": str(ROOT), **(settings or {})},
         stdin=subprocess.PIPE,
@@ -104,7 +104,7 @@ def ray_nodes(settings: Mapping[str, str] | None = None) -> Iterator[Nodes]:
         text=True,
     )
     try:
-        yield Nodes(process, _answer(process)["address"], f"ray://127.0.0.1:{port}")
+        yield Nodes(process, _answer(process)["address"], port)
     finally:
         assert process.stdin is not None
         process.stdin.close()
@@ -120,11 +120,10 @@ def ray_nodes(settings: Mapping[str, str] | None = None) -> Iterator[Nodes]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _main(folder: str, port: str) -> None:
+def _main(folder: str) -> None:
     from ray.cluster_utils import Cluster
 
-    head = {**NODE, "temp_dir": folder, "ray_client_server_port": int(port)}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
     print(json.dumps({"address": cluster.address}), flush=True)
     added = []
     for line in sys.stdin:

@@ -26,7 +26,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={home}/munge.sock,cred_expire=3
+AuthInfo=socket={home}/munge.sock,cred_expire=5
 CredType=cred/munge
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmctldPort={ports[0]}
@@ -122,12 +122,12 @@ class Cluster:
 
     def processes(self) -> list[psutil.Process]:
         """Those of jobs: what was started by the cluster's steps, and the steps."""
-        found = []
+        found, own = [], f"SLURM_CONF={self.env['SLURM_CONF']}".encode()
         for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                environ = process.environ()
-                own = environ.get("SLURM_CONF") == self.env["SLURM_CONF"]
-                if own and ("SLURM_JOB_ID" in environ or process.name() == "slurmstepd"):
+            with suppress(psutil.Error, OSError):
+                environ = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+                in_job = any(entry.startswith(b"SLURM_JOB_ID=") for entry in environ)
+                if own in environ and (in_job or process.name().startswith("slurmstepd")):
                     found.append(process)
         return found
 
@@ -139,6 +139,10 @@ class Cluster:
     def queue(self) -> list[str]:
         """States of jobs that are not over."""
         return self.ask("squeue", "-h", "-r", "-o", "%T").split()
+
+    def running(self) -> list[str]:
+        """Jobs that run, as other commands name them."""
+        return self.ask("squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()
 
     def wait(self, until, seconds: float) -> None:
         """Wait for something.

@@ -167,3 +167,17 @@ def test_two_processes_train_one_network(cache, tmp_path, monkeypatch):
     printed = output_of([*torchrun, str(script)], cache, *options)
     assert BOTH.fullmatch(printed), printed
     require_trained(tmp_path / "out")
+
+
+def test_lora_trains_in_the_trainer_and_is_merged(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(cache))
+    script = SCRIPT.with_name("finetune_lora.py")
+    options = ["--cases", 5, "--steps", 2, "--rank", 2, "--out", tmp_path / "out"]
+    printed = output_of([sys.executable, str(script)], cache, *options)
+    assert BOTH.search(printed), printed
+    trained = inflate_zoo.load(tmp_path / "out", kind="segmenter")
+    before = inflate_zoo.load("builtin-clip-3d-center", volume=WINDOW).state_dict()
+    after = trained.backbone.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    linear = ("qkv.weight", "proj.weight", "fc1.weight", "fc2.weight")
+    assert changed == {name for name in before if name.endswith(linear)}

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,16 @@ import numpy as np
 import pytest
 
 from inflate_zoo.nnunet.choice import choice_in, read_choice
+from inflate_zoo.nnunet.instructions import EXTENSION, VARIABLE
+from inflate_zoo.nnunet.options import PREFIX
 
+pytest.importorskip("nnunetv2", reason="installed apart: see benchmarks/examples")
+pytestmark = pytest.mark.skipif(
+    "INFLATE_ZOO_LONG" not in os.environ, reason="nine processes that import torch: .ci/long"
+)
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "examples" / "train_nnunet.py"
 CASES, HELD_OUT = 7, 1
+OURS = ("nnUNet_", PREFIX)  # variables
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +74,23 @@ def test_the_choice_stands_with_the_fold_and_in_the_plans(run):
     (log,) = (model(home) / "fold_0").glob("training_log_*.txt")
     assert kept.weights_sha256 in log.read_text()
     assert "WARNING" not in log.read_text()
+
+
+def test_predicting_needs_neither_the_file_nor_the_source(run, tmp_path):
+    """As on another machine: what nnU-Net's folder of results holds is enough."""
+    _, home = run
+    shutil.copytree(home / "results", tmp_path / "results")
+    (images,) = home.glob("raw/*/imagesTs")
+    hidden = home.rename(home.with_name("hidden"))  # the source's path, the file, all of it
+    try:
+        command = [str(Path(sys.executable).with_name("nnUNetv2_predict_from_modelfolder"))]
+        command += ["-i", str(hidden / images.relative_to(home)), "-o", str(tmp_path / "out")]
+        command += ["-m", str(model(tmp_path)), "-f", "0", "-device", "cpu", "-npp", "1"]
+        bare = {name: v for name, v in os.environ.items() if not name.startswith(OURS)}
+        env = bare | {VARIABLE: str(EXTENSION), "OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, "-nps", "1"], env=env, capture_output=True, check=True)
+    finally:
+        hidden.rename(home)
+    for first in home.glob("predictions/*.nii.gz"):
+        again = nibabel.load(tmp_path / "out" / first.name)
+        assert np.array_equal(again.dataobj, nibabel.load(first).dataobj)

@@ -2,20 +2,24 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from pathlib import Path
 
 import psutil
 import pytest
 
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
-from inflate_zoo.bench.engines import tether
+from inflate_zoo.bench.engines import ray_cluster
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.folder import trials_of
+from inflate_zoo.bench.trials.leases import holder
 from inflate_zoo.bench.trials.running import run_trial
+from tests.support import ray_clusters
 from tests.support.bench_command import run as run_here
 from tests.support.checkpoints import save_transformers
 from tests.support.children import Child
@@ -27,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="Ray's cluster is for Linux and macOS"),
 ]
-LONG = (*FROZEN, "train.steps=2500", "train.checkpoint_every=50", "train.validate_every=0")
+LONG = (*FROZEN, "train.steps=900", "train.checkpoint_every=30", "train.validate_every=0")
 PATIENCE = 240.0  # seconds, on a machine with other things to do
 
 
@@ -60,17 +64,18 @@ def alone(home):
     """Results of the same trials, run here, by their hashes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        assert run_here(*words("here", 3, "--plan")).exit_code == 0
+        assert run_here(*words("here", 2, "--plan")).exit_code == 0
         with one_thread():
             for trial in trials_of(home / "here"):
                 assert run_trial(trial, Resources("cpu", 0, threads=1), Silent()) == "done"
     return {trial.folder.name: trial.believed().result for trial in trials_of(home / "here")}
 
 
-def start(home, nodes, tmp_path, out, seeds):
+def start(home, nodes, tmp_path, out, seeds, address=""):
     """The command, as a driver of the cluster."""
     asked = words(out, seeds, "--on", "ray", "--gpus", "0.5")
-    return Child(asked, home, tmp_path, {**os.environ, **nodes.environment()})
+    settings = nodes.environment() | ({"RAY_ADDRESS": address} if address else {})
+    return Child(asked, home, tmp_path, {**os.environ, **settings})
 
 
 def until(what, child=None):
@@ -80,21 +85,19 @@ def until(what, child=None):
         if found := what():
             return found
         assert child is None or child.poll() is None, child.printed()
-        time.sleep(0.1)
+        time.sleep(0.2)
     raise AssertionError(
         "it did not come to that" + ("" if child is None else str(child.printed()))
     )
 
 
-def at_work(out):
-    """Processes of `bench-trial` that have something to go on from, by their trials."""
-    found = {}
-    for process in psutil.process_iter():
-        text = words_of(process)
-        if "bench-trial" in text and tether.__name__ not in text:
-            folder = next((Path(word) for word in text if f"/{out}/trials/" in word), None)
-            if folder and (folder / "checkpoint.safetensors").exists():
-                found[folder.name] = process
+def at_work(home, out):
+    """Processes of trials that have something to go on from, by their leases."""
+    found = []
+    for checkpoint in (home / out / "trials").glob("*/checkpoint.safetensors"):
+        if (by := holder(checkpoint.parent)) is not None:
+            with suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(int(by.rpartition(":")[2])))
     return found
 
 
@@ -109,6 +112,13 @@ def worker_of(process):
     return process.parents()[2]
 
 
+def belongs(process, above):
+    """Whether a process was started by another, however far above."""
+    with suppress(psutil.NoSuchProcess):
+        return above in process.parents()
+    return False
+
+
 def require_all(home, out, alone, seeds):
     trials = list(trials_of(home / out))
     assert len(trials) == seeds
@@ -119,41 +129,84 @@ def require_all(home, out, alone, seeds):
         names = {path.name for path in (home / "here/trials" / trial.folder.name).iterdir()}
         assert {path.name for path in trial.folder.iterdir()} == names
     assert not left(out)
-    assert not list((home / out / "ray").glob(".seen-*"))
 
 
-def test_a_worker_that_is_killed_and_a_node_that_is_lost(home, nodes, alone, tmp_path):
-    child = start(home, nodes, tmp_path, "lost", 3)
-    process = until(lambda: next(iter(at_work("lost").values()), None), child)
+def test_what_is_lost_on_the_way_changes_no_result(home, nodes, alone, tmp_path):
+    """A worker, then the command itself, then a node."""
+    child = start(home, nodes, tmp_path / "first", "lost", 2)
+    process, *_ = until(lambda: at_work(home, "lost"), child)
     worker_of(process).kill()
-    psutil.wait_procs([process], timeout=PATIENCE)
+    until(lambda: "its Ray worker died; it goes on where it is" in child.printed()[1], child)
+    until(lambda: at_work(home, "lost"), child)
+    child.kill()
+    until(lambda: not at_work(home, "lost") and not left("lost"))
+    assert not all(trial.done for trial in trials_of(home / "lost"))
     second = nodes.raylet()
-    process = until(lambda: next((each for each in at_work("lost").values()
-                                  if second in each.parents()), None), child)  # fmt: skip
+    child = start(home, nodes, tmp_path / "second", "lost", 2)
+    until(lambda: any(belongs(each, second) for each in at_work(home, "lost")), child)
     nodes.kill()
     code, _, err = child.wait(PATIENCE)
     assert code == 0, err
-    assert "its Ray worker died; it goes on where it is" in err
     assert "its node was lost; it goes on where it is" in err
-    require_all(home, "lost", alone, 3)
+    require_all(home, "lost", alone, 2)
 
 
-def test_a_driver_that_is_killed_or_interrupted_ends_its_tasks_and_goes_on(
-    home, nodes, alone, tmp_path
-):
-    for number in (signal.SIGINT, signal.SIGKILL):
-        child = start(home, nodes, tmp_path / str(number), "again", 2)
-        until(lambda: at_work("again"), child)
-        os.kill(child.pid, number)
-        code, _, err = child.wait(PATIENCE)
-        assert code == (-number if number == signal.SIGKILL else 128 + number), err
-        assert number == signal.SIGKILL or "the same command goes on" in err
-        until(lambda: not left("again"))
-        assert not all(trial.done for trial in trials_of(home / "again"))
-    child = start(home, nodes, tmp_path, "again", 2)
+@pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="takes minutes")
+def test_ctrl_c_and_drivers_from_elsewhere(home, nodes, alone, tmp_path):
+    child = start(home, nodes, tmp_path / "first", "again", 2)
+    until(lambda: at_work(home, "again"), child)
+    os.kill(child.pid, signal.SIGINT)
     code, _, err = child.wait(PATIENCE)
+    assert code == 128 + signal.SIGINT, err
+    assert "the same command goes on" in err
+    assert not at_work(home, "again")
+    assert not left("again")
+    with client_server(nodes) as address:
+        child = start(home, nodes, tmp_path / "second", "again", 2, address)
+        code, _, err = child.wait(PATIENCE)
     assert code == 0, err
     require_all(home, "again", alone, 2)
+
+
+@contextmanager
+def client_server(nodes):
+    """A server for drivers that run on no machine of the cluster; its older form."""
+    words = [sys.executable, "-m", "ray.util.client.server", "--mode=legacy"]
+    words += [f"--address={nodes.address}", "--host=127.0.0.1", f"--port={nodes.port}"]
+    process = subprocess.Popen(words, env={**os.environ, **nodes.environment()})
+    try:
+        until(lambda: listens(nodes.port))
+        yield f"ray://127.0.0.1:{nodes.port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(port):
+    with socket.socket() as link:
+        return link.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="takes minutes")
+def test_a_cluster_of_its_own_is_reached_from_this_machine_alone(home, alone, tmp_path):
+    """Waits for no cluster that others run here: it would be taken."""
+    settings = {**os.environ, **ray_clusters.SETTINGS, "RAY_TMPDIR": str(tmp_path)}
+    for name in ("RAY_ADDRESS", ray_cluster._LOOPBACK):
+        settings.pop(name, None)
+    asked = words("own", 1, "--on", "ray")
+    child = Child(asked, home, tmp_path / "output", settings, before=f"""
+        for name in ("RAY_ADDRESS", "{ray_cluster._LOOPBACK}"):
+            os.environ.pop(name, None)
+        """)  # fmt: skip
+    until(lambda: at_work(home, "own"), child)
+    below = psutil.Process(child.pid).children(recursive=True)
+    hears = [link.laddr.ip for each in below for link in each.net_connections("inet")
+             if link.status == psutil.CONN_LISTEN]  # fmt: skip
+    assert len(hears) >= 3
+    assert {ip.removeprefix("::ffff:") for ip in hears} == {"127.0.0.1"}
+    code, _, err = child.wait(PATIENCE)
+    assert code == 0, err
+    require_all(home, "own", alone, 1)
 
 
 @contextmanager

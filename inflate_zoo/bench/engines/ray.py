@@ -40,6 +40,7 @@ from inflate_zoo.texts import plural
 FOLDER = "ray"  # of the run folder: what the tasks print
 _AHEAD = 200  # tasks that Ray has beyond those that run: enough for a cluster that grows
 _PATIENCE = 1.0  # seconds to wait for a task that ends
+_OLD_SECONDS = 30 * 86400.0  # longer than any command runs
 _COUNT_SECONDS = 10.0  # between two counts of the nodes
 
 
@@ -96,11 +97,19 @@ class Ray:
         token = f"{FOLDER}/.seen-{uuid.uuid4().hex}"
         (self.out / FOLDER).mkdir(parents=True, exist_ok=True)
         replace_text(self.out / token, "")
+        self._remove_old((self.out / token).stat().st_mtime)
         try:
             yield token
         finally:
             with suppress(OSError):
                 (self.out / token).unlink()
+
+    def _remove_old(self, now: float) -> None:
+        """Remove those of commands that were killed; others of this run may still be at work."""
+        for path in (self.out / FOLDER).glob(".seen-*"):
+            with suppress(OSError):
+                if now - path.stat().st_mtime > _OLD_SECONDS:
+                    path.unlink()
 
     def _check(self, token: str, demands: Resources) -> Check:
         words = ("bench-trial", "--from", str(self.out.resolve()), "--check", *_words(demands))

@@ -33,20 +33,21 @@ _SCRIPT = """\
 {mark}
 {options}
 
-# USR1 comes before the time limit, TERM at preemption: the worker saves and leaves with code 75.
+# USR1 comes before the time limit, TERM at the end: the worker saves and leaves with code 75.
 stopped='' worker=''
 stop() {{  # again and again: one may come before the worker listens
-  stopped=1
+  stopped=${{stopped:-$1}}
   [ -z "$worker" ] || while kill -USR1 "$worker" 2>/dev/null; do sleep 3; done &
 }}
-trap stop USR1 TERM
+trap 'stop USR1' USR1
+trap 'stop TERM' TERM
 {setup}
 code=75 killed=0
 while [ -z "$stopped" ]; do
   # Until it listens the worker ignores both, and so do programs that are put before it.
   (trap '' USR1 TERM; exec {command}) &
   worker=$!
-  [ -z "$stopped" ] || stop  # one came just now
+  [ -z "$stopped" ] || stop "$stopped"  # one came just now
   while kill -0 "$worker" 2>/dev/null; do wait "$worker"; done  # a signal ends the waiting
   wait "$worker"
   code=$?
@@ -57,8 +58,13 @@ while [ -z "$stopped" ]; do
 done
 worker=''
 if [ "$code" = 75 ]; then  # there is more to do
-  echo "stopped, to go on in the same job" >&2
-  scontrol requeue "$SLURM_JOB_ID"
+  sleep 1  # TERM comes to the worker as well, and may come here last
+  if [ "$stopped" = TERM ]; then
+    echo "SLURM ends this job; it requeues what it preempts, and nothing that was cancelled" >&2
+  else
+    echo "saved; the job is requeued to go on" >&2
+    scontrol requeue "$SLURM_JOB_ID"
+  fi
 fi
 exit "$code"
 """

@@ -1,5 +1,7 @@
 """The driver of a Ray cluster, with a stand-in for Ray; the real one: whole/test_on_ray.py."""
 
+import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,6 +99,16 @@ def test_the_file_that_nodes_look_for_is_there_meanwhile(run, monkeypatch):
         return done(order)
 
     assert go(run, monkeypatch, task)[1].done == run.trials
+
+
+def test_what_killed_commands_left_is_removed_once_it_is_old(run, monkeypatch):
+    (run.out / "ray").mkdir()
+    for name, age in (("old", 31 * 86400), ("young", 86400)):
+        path = run.out / "ray" / f".seen-{name}"
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    go(run, monkeypatch)
+    assert [path.name for path in (run.out / "ray").iterdir()] == [".seen-young"]
 
 
 def test_where_all_is_done_no_cluster_is_asked_for(run, monkeypatch):

@@ -244,8 +244,33 @@ def test_a_signal_reaches_the_worker_whenever_it_comes(started, tmp_path, number
     wait_for(tmp_path / ("begun" if early else "listens"))
     process.send_signal(number)  # to the shell alone, as --signal=B: does
     assert process.wait(20) == 75
-    assert (tmp_path / "requeued").exists()
+    # At TERM SLURM has decided: what it preempts it requeues itself, what was cancelled nobody.
+    assert (tmp_path / "requeued").exists() == (number == signal.SIGUSR1)
     assert (tmp_path / "listens").exists() != early  # nothing was begun any more
+
+
+@needs_bash
+def test_what_is_cancelled_does_not_come_back_though_the_worker_hears_it_first(started, tmp_path):
+    process = started("sh", "-c", "touch heard; exit 75")
+    wait_for(tmp_path / "heard")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 75
+    assert not (tmp_path / "requeued").exists()
+    assert "nothing that was cancelled" in process.stderr.read()
+
+
+@needs_bash
+def test_a_time_limit_that_is_over_before_the_worker_left_is_still_one(started, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        LISTENS.replace("sys.exit(75)", "(time.sleep(1), sys.exit(75))")
+    )
+    process = started("python3", "slow.py")
+    wait_for(tmp_path / "listens")
+    process.send_signal(signal.SIGUSR1)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 75
+    assert (tmp_path / "requeued").read_text() == "requeue 17\n"
 
 
 @needs_bash

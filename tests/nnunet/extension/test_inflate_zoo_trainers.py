@@ -3,6 +3,8 @@
 import sys
 
 import pytest
+
+pytest.importorskip("nnunetv2", reason="installed apart: see benchmarks/examples")
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from inflate_zoo.nnunet import trainer
