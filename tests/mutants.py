@@ -35,8 +35,8 @@ return False in had ==> return False
 @@ inflate_zoo/files/writing/claims.py | files/writing/test_claims.py
 == claims-open-gate: who decides what to take away does not wait for claims, nor they for it
 lock(descriptor, alone=alone, wait=True) ==> lock(descriptor, alone=False, wait=True)
-== claims-immortal: claims of the dead count for ever
-return bool(had) ==> return False
+== claims-immortal: without locks claims count for ever
+st_mtime > _BELIEVED ==> st_mtime > 1e12
 @@ inflate_zoo/files/writing/store.py | files/writing/test_pruning.py
 == store-late-claim: an entry is claimed by nobody
 -        self._claims.take(self._entry(folder))  # first: it may be about to be taken away
