@@ -39,7 +39,10 @@ def command(
         str, typer.Argument(help="Conversion, trial, Hub repo (org/name@revision) or zoo entry.")
     ],
     to: Annotated[
-        str, typer.Option("--to", metavar="TARGET", help="onnx, torch-export or monai-vit.")
+        str,
+        typer.Option(
+            "--to", metavar="TARGET", help="onnx, torch-export, monai-vit or monai-bundle."
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Output folder [default: <name>-<target>].")
@@ -64,6 +67,8 @@ def command(
     inflate-zoo export runs/my-run/trials/0123456789abcdef --to torch-export --batch 1
 
     inflate-zoo export ./my-conversion --to monai-vit
+
+    inflate-zoo export runs/my-run/trials/0123456789abcdef --to monai-bundle
     """
     from inflate_zoo.exporting.exporting import ExportRequest, export_source
 
