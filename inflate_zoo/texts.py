@@ -23,6 +23,12 @@ def size(count: float) -> str:
     return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:,.1f} GiB"
 
 
+def millions(count: int) -> str:
+    """A number of parameters: `1.6 M`, `304 M`, `1,136 M`."""
+    value = count / 1e6
+    return f"{value:.1f} M" if value < 99.95 else f"{value:,.0f} M"
+
+
 def _short(value: float) -> str:
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 

@@ -68,7 +68,7 @@ y.view(-1, 1, 1, 1) - y.view(1, 1, -1, 1) ==> y.view(1, 1, -1, 1) - y.view(-1, 1
 place += ratio**step ==> place += 1.0
 @@ inflate_zoo/networks/beit/network.py | networks/beit/test_network.py
 == bias-counted-twice: a shared table and a block's own both count the cls key
-copies = 1 if config.shared_table else config.grid_size[0] ==> copies = config.grid_size[0]
+counts = not config.shared_table ==> counts = True
 @@ inflate_zoo/networks/beit/config.py | networks/beit/test_config.py
 == bias-resized-again: what was read width first is so again from the file saved
 kept = "bilinear" if self.table_resizing == "width_first" else ==> kept =
@@ -84,6 +84,25 @@ if resizing == "bilinear" and grid[0] != grid[1]: ==> if False:
 @@ converters/timm_beit.toml | whole/test_beit_conversion.py
 == bias-of-transformers: timm's tables are resized as transformers does
 table_resizing = { default = "geometric" } ==> table_resizing = { default = "bilinear" }
+@@ inflate_zoo/networks/tables.py | networks/test_tables.py
+== tables-shrunken: what a small volume shows is saved though nothing trained it
+if kept is None or _trained(config, tensors, kept): ==> if True:
+== tables-of-old: the file's tables are saved though what is shown was trained
+if kept is None or _trained(config, tensors, kept): ==> if kept is None:
+@@ inflate_zoo/networks/backbone.py | networks/test_backbone.py
+== sizes-in-turn: another size is made of the one before, not of the file
+config, tensors = self.as_in_file() ==> config, tensors = self.config, dict(self.state_dict())
+@@ inflate_zoo/networks/layers/attention.py | whole/test_lora.py
+== adapter-bypassed: what stands for a linear layer is not called where biases are added
+if type(qkv) is nn.Linear: ==> if True:
+@@ inflate_zoo/networks/layers/column.py | whole/test_as_timm.py
+== maps-unnormed: maps are asked for normed, and are not
+states.append(self._end(x, grid) if norm else x) ==> states.append(x)
+== prefix-left: prefix tokens stand before the rows of a map
+laid_out(state[:, prefix:], grid, output_fmt) ==> laid_out(state[:, : state.shape[1] - prefix], grid, output_fmt)
+@@ inflate_zoo/networks/layers/stages.py | whole/test_as_timm.py
+== merges-before: merges go with the stage before them
+(index + 1, *inner)) ==> (index, *inner))
 @@ inflate_zoo/networks/layers/rotary.py | networks/layers/test_rotary.py
 == rotary-depth: depth turns the pairs too
 plane.repeat(rotation.depth, 1) ==> torch.cat([plane + d for d in range(rotation.depth)])
@@ -103,10 +122,9 @@ for axis in (rotation.height, rotation.width) ==> for axis in (rotation.width, r
 0, channels, 4, dtype=torch.float32 ==> 0, channels, 4, dtype=dtype
 @@ inflate_zoo/networks/dinov3/network.py | networks/dinov3/test_network.py
 == centres-jointly: both axes are normalised by the longer one
--            centres(height),
--            centres(width),
-+            centres(max(height, width))._replace(tokens=height),
-+            centres(max(height, width))._replace(tokens=width),
+-        axes = centres(height), centres(width)
++        most = centres(max(height, width))
++        axes = most._replace(tokens=height), most._replace(tokens=width)
 == centres-corners: tokens stand at their corners
 step / 2 - 2 * math.pi ==> -2 * math.pi
 @@ inflate_zoo/networks/layers/parts.py | networks/dinov3/test_network.py
@@ -120,7 +138,7 @@ self.norm(self.activation(gate) * value) ==> self.activation(gate) * value
 == rotary-unstretched: another grid is not stretched over the reference
 Axis(tokens, 0.0, reference / tokens) ==> Axis(tokens, 0.0, 1.0)
 == rotary-only: the position table beside the rotary positions is left out
-positions = self.pos_embed[:, 1:].unsqueeze(1) + ==> positions = 0 *
+positions = plane[:, 1:].unsqueeze(1) + ==> positions = 0 *
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py
 == table-naflex-bicubic: every table is resized as timm does
 target.position_grid, self.position_resizing) ==> target.position_grid)
@@ -131,7 +149,7 @@ self.patch_norm(self.patch_embed(x)) + positions ==> self.patch_norm(self.patch_
 -        self.norm1 = nn.RMSNorm(dim, eps=eps)
 +        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=False)
 == aimv2-plane-only: a computed plane hides the table of depth
-self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2) ==> self._plane().unsqueeze(1) + 0 * self.depth_embed.unsqueeze(2)
+self._plane(*grid[1:]).unsqueeze(1) + line.unsqueeze(2) ==> self._plane(*grid[1:]).unsqueeze(1) + 0 * line.unsqueeze(2)
 @@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
 == table-cropped-stretched: RADIO's table is stretched over the grid
 size=(max(size), max(size)), mode="bilinear") ==> size=size, mode="bilinear")
@@ -206,7 +224,7 @@ parts = [(whole, window[0]), (depth - whole, depth - whole)] ==> parts = [(whole
 Placement((slab, height, width), (deep, *window[1:]), ==> Placement((slab, height, width), (deep, min(height, window[1]), min(width, window[2])),
 @@ inflate_zoo/networks/sam/network.py | networks/sam/test_network.py
 == neck-unnormed: the neck's first norm is left out
-narrow = self.norm1(F.linear(x, self.conv1.weight.flatten(1))) ==> narrow = F.linear(x, self.conv1.weight.flatten(1))
+narrow = self.norm1(self._narrow(x, grid)) ==> narrow = self._narrow(x, grid)
 == neck-in-maps: decoders that read blocks train the neck
 return (self.neck,) if maps else () ==> return ()
 @@ inflate_zoo/networks/sam/config.py | networks/sam/test_config.py whole/test_sam_conversion.py
@@ -276,7 +294,7 @@ filled(1, depth), filled(_TRACED + 1, max(2, depth) + 1) ==> captured, captured
 if entry["use_pickle"]: ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
 == upernet-first-token: of several tokens along depth the first is read
-config.volume[0] // 2 // tap.stride[0] ==> 0 // tap.stride[0]
+each.shape[2] // 2 ==> 0
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config
@@ -287,22 +305,22 @@ if problems: ==> if False:
 elif found != shape: ==> elif math.prod(found) != math.prod(shape):
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py registry/test_loading.py
 == one-depth-row: the depth table always has one row
-depth = target.grid_size[0] ==> depth = 1
+depth = target.depth_rows ==> depth = 1
 @@ inflate_zoo/networks/base.py | networks/test_base.py networks/vit/test_network.py
 == grid-swapped: the patch's height divides the width
 self.volume[1] // height, ==> self.volume[1] // width,
 @@ inflate_zoo/networks/vit/network.py | networks/vit/test_network.py networks/test_backbone.py
 == plane-only: only the in-plane tokens have positions
-patches = patches + positions ==> patches = patches + plane
+patches = patches + positions ==> patches = patches + plane[:, own:]
 == depth-fastest: positions run along depth first
-(1) + self.depth_embed.unsqueeze(2) ==> (2) + self.depth_embed.unsqueeze(1)
+(1) + line.unsqueeze(2) ==> (2) + line.unsqueeze(1)
 == cls-no-position: the prefix tokens get no position
 if own: ==> if False:
 == eps-of-norms: the outer LayerNorms have torch's eps
 -        dim, eps = config.embed_dim, config.norm_eps
--        depth, height
+-        depth, (height
 +        dim, eps = config.embed_dim, 1e-5
-+        depth, height
++        depth, (height
 == prefix-of-table: registers without a position are not counted as prefix
 return self.num_prefix_tokens, ==> return self.config.position_prefix,
 @@ inflate_zoo/networks/files.py | networks/test_files.py registry/test_loading.py
@@ -314,6 +332,29 @@ found[name] != shape ==> found[name] != shape and print(name)
 if n not in expected] ==> if n not in expected and print(n)]
 == file-shared: the network's tensors are views of the file
 dtype=kind, copy=True ==> dtype=kind, copy=False
+@@ inflate_zoo/networks/config_json.py | networks/test_config_json.py
+== config-keys-unchecked: what timm reads may lead it to other weights
+    if wrong: ==>     if False:
+== config-keys-anywhere: the first format takes keys of other libraries too
+        return dict(raw) ==>         pass
+== config-segmenter-changed: a segmenter's file becomes one of the second format
+if not isinstance(config, BackboneConfig): ==> if False:
+@@ inflate_zoo/timm.py | test_timm.py
+== timm-tables-as-they-are: position tables are taken for any volume
+    fitted = stored.fit(typed, model.config) ==>     fitted = typed
+== timm-lax: tensors that are missing are left at random
+    require_shapes(_shapes(found), stored.shapes()) ==>     pass
+== timm-half-tables: tables of a half-precision file are resized in half precision
+tensor.to(kind) for name, tensor in found ==> tensor for name, tensor in found
+@@ inflate_zoo/transformers.py | test_transformers.py
+== transformers-own-volume: the volume that is asked for is forgotten
+            volume=wanted.volume, ==>             volume=None,
+== transformers-training: dropout paths of a loaded model are on
+        model.eval() ==>         model.train()
+== transformers-names-of-modules: a file's names are not taken
+        if not name.startswith(prefix + _INNER): ==>         if False:
+== transformers-any-config: a config of another network is taken
+    if changed := [name for name in there | asked if ==>     if changed := [name for name in () if
 @@ inflate_zoo/networks/backbone.py | registry/test_loading.py networks/test_backbone.py
 == stem-random: a stem that does not take 3 channels keeps its random weights
 -    with torch.device("meta"):
@@ -498,8 +539,8 @@ if norm := network_of(family).pooled_norm: ==> if norm := "fc_norm":
 +        key, query, value = heads_of(self.qkv(x), self.heads)
 @@ inflate_zoo/networks/vit/network.py | whole/test_clip_names.py
 == clip-cls-row-last: the cls token's row of the table is taken for the last
-plane = self.pos_embed[:, own:] ==> plane = self.pos_embed[:, :-own]
-front[:, :own] + self.pos_embed[:, :own] ==> front[:, :own] + self.pos_embed[:, -own:]
+(plane[:, own:].unsqueeze ==> (plane[:, :-own].unsqueeze
+front[:, :own] + plane[:, :own] ==> front[:, :own] + plane[:, -own:]
 @@ inflate_zoo/networks/vit/network.py | whole/test_vit_kin.py
 == pixio-one-cls: of several class tokens the first one is pooled
 tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
@@ -583,6 +624,59 @@ if key not in WORDS.get(name, ()) ==> if key
 @@ inflate_zoo/bench/trials/folder.py | bench/trials/test_folder.py
 == planned-again: what is there is written again
 if not _holds(folder / SPEC, text): ==> if True:
+@@ inflate_zoo/bench/trials/readiness.py | bench/trials/test_readiness.py
+== any-version: a host with other libraries takes trials
+if plan and (other := unlike(plan.versions, versions())): ==> if False and (other := []):
+== first-kind-only: what the other arms need is not looked for
+return [trial for trial in trials if trial.folder.name in names] if names else trials ==> return trials[:1]
+@@ inflate_zoo/bench/engines/elsewhere.py | bench/engines/test_elsewhere.py
+== changed-twice: of two changes that bear the same time the second is overlooked
+return now - seen <= SETTLED_SECONDS ==> return False
+== failed-before: what failed before the run began counts
+failed_since(folder, self._since) ==> failed_since(folder, 0.0)
+== dead-forgotten: a trial whose holder died is looked at no more
+if by is not None or (folder / LEASE).exists(): ==> if by is not None:
+@@ inflate_zoo/bench/engines/slurm_texts.py | bench/engines/test_slurm_texts.py
+== script-overwritten: an edited script is taken for one that was written
+return found[1] != _digest ==> return False and found[1] != _digest
+== signal-kills: a signal that comes before the worker listens kills it
+(trap '' USR1 TERM; exec {command}) & ==> (exec {command}) &
+== signal-once: a signal is passed on once
+while kill -USR1 "$worker" 2>/dev/null; do sleep 3; done & ==> kill -USR1 "$worker"
+== stopped-before: a worker is begun after the signal
+while [ -z "$stopped" ]; do ==> while :; do
+== cancelled-requeued: a job that was cancelled is requeued
+  if [ "$stopped" = TERM ]; then ==>   if false; then
+== requeued-always: a worker that failed is requeued
+if [ "$code" = 75 ]; then ==> if [ "$code" != 0 ]; then
+@@ inflate_zoo/bench/engines/slurm.py | bench/engines/test_slurm.py
+== submitted-again: jobs that are there are submitted again
+if len(alive) >= wanted or (alive and by_hand): ==> if False:
+== cancelled-again: workers that a person cancelled get others
+if not jobs.found or jobs.cancelled: ==> if not jobs.found:
+@@ inflate_zoo/nnunet/framing.py | nnunet/test_framing.py
+== nnunet-padded-before: patches lie at the end of the volume, logits are cut from its beginning
+for side in (0, extent) ==> for side in (extent, 0)
+== nnunet-padded-axes: the padding of depth is given to width
+for extent in reversed(missing) ==> for extent in missing
+== nnunet-padded-always: what the stride divides is padded by a whole stride
+depth, height, width = (-(-extent // step) ==> depth, height, width = ((extent // step + 1)
+@@ inflate_zoo/nnunet/schedule.py | nnunet/test_schedule.py
+== nnunet-one-rate: every layer learns as fast as the decoder
+group["lr"] = rate * factor ==> group["lr"] = self._rates[0] * factor
+@@ inflate_zoo/nnunet/trainer.py | nnunet/test_trainer.py
+== nnunet-random-encoder: the encoder keeps the random weights that it is built with
+-        plain(self.network).segmenter.backbone.load_state_dict(source.state_dict())
++        plain(self.network).segmenter.backbone.load_state_dict({}, strict=False)
+== nnunet-resumed-anew: a resumed training asks for the source again
+self._resumed = True ==> self._resumed = False
+== nnunet-stem-first: nnU-Net logs the stem's rate
+torch.optim.AdamW(groups[::-1]) ==> torch.optim.AdamW(groups)
+@@ inflate_zoo/nnunet/choice.py | nnunet/test_choice.py
+== nnunet-fold-swapped: what suits is warned about, what does not is not
+_STANDARDISED if choice.folded else _TO_ONE ==> _TO_ONE if choice.folded else _STANDARDISED
+== nnunet-folds-mixed: folds of two sources stand beside each other
+(each.network, each.patch_size, each.weights_sha256) ==> (each.network, each.patch_size)
 """  # noqa: E501 - a table
 
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
-from inflate_zoo.texts import duration, problems_of, size
+from inflate_zoo.texts import duration, millions, problems_of, size
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,16 @@ def test_our_own_findings_are_said_as_they_are():
     with pytest.raises(ValidationError) as caught:
         Odd.model_validate([])
     assert problems_of(caught.value, "whole")[0].startswith("whole: ")
+
+
+@pytest.mark.parametrize(
+    "count, shown",
+    [
+        (1_636_992, "1.6 M"),
+        (99_949_999, "99.9 M"),
+        (99_950_000, "100 M"),
+        (1_136_480_768, "1,136 M"),
+    ],
+)
+def test_a_number_of_parameters(count, shown):
+    assert millions(count) == shown

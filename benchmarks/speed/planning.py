@@ -27,7 +27,10 @@ from inflate_zoo.bench.definitions.trials import (  # noqa: E402
     Place,
     TrialSpec,
 )
+from inflate_zoo.bench.engines.elsewhere import Elsewhere  # noqa: E402
+from inflate_zoo.bench.training.devices import Resources  # noqa: E402
 from inflate_zoo.bench.trials.folder import plan_trials  # noqa: E402
+from inflate_zoo.bench.trials.readiness import require_place  # noqa: E402
 from inflate_zoo.bench.trials.run_plan import begin_run, planned_trials  # noqa: E402
 from inflate_zoo.bench.trials.running import standing  # noqa: E402
 from inflate_zoo.bench.trials.status import run_status  # noqa: E402
@@ -70,6 +73,23 @@ def made_up(count: int, cases: int, folder: Path) -> Planned:
     return pairs[:count]
 
 
+def fill(cache: Path, planned: Planned) -> None:
+    """The files of the cases, empty."""
+    for key in dict.fromkeys(key for spec, _ in planned for key in spec.entries.values()):
+        folder = cache / "cases" / key
+        folder.mkdir(parents=True)
+        for name in ("image.npy", "label.npy", "reference.npy", "foreground.npy", "case.json"):
+            (folder / name).touch()
+        (folder / "manifest.json").touch()
+
+
+class Unseen:
+    """Shows nothing."""
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
 def timed(what: str, work: Callable[[], Made], rows: list[tuple[str, float, float]]) -> Made:
     """What comes out of some work; its seconds become a row."""
     wall, processor = time.perf_counter(), time.process_time()
@@ -102,6 +122,16 @@ def measure(count: int, cases: int, above: Path | None) -> list[tuple[str, float
 
         timed(f"resume: {DONE:,} done, and where each stands", resume, rows)
         timed("a worker finds them", lambda: planned_trials(out), rows)
+        fill(Path(name), planned)
+        timed(
+            "a host looks whether it could take them",
+            lambda: require_place(out, Resources("cpu")),
+            rows,
+        )
+        watch = Elsewhere(trials, Unseen(), 0.0)
+        timed("a command watches them: the first look", watch.look, rows)
+        timed("each later look", watch.look, rows)
+        timed("one at all, each minute", lambda: watch.look(everywhere=True), rows)
         timed("`status`", lambda: run_status(out).lines(), rows)
     return rows
 

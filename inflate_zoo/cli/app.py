@@ -5,9 +5,21 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from inflate_zoo.cli import convert, export, families, inspect, pull, push, verify, zoo
-from inflate_zoo.cli.bench import data, predict, report, status, trial
+from inflate_zoo.cli import (
+    cache,
+    convert,
+    export,
+    families,
+    inspect,
+    nnunet,
+    pull,
+    push,
+    verify,
+    zoo,
+)
+from inflate_zoo.cli.bench import data, definitions, predict, report, status, trial
 from inflate_zoo.cli.bench import run as bench
+from inflate_zoo.cli.help import GroupedCommand
 from inflate_zoo.cli.output import whole_output
 from inflate_zoo.interrupts import run
 from inflate_zoo.version import __version__
@@ -31,12 +43,17 @@ for module in (
     status,
     report,
     predict,
+    nnunet,
     families,
 ):
-    app.command(module.NAME)(module.command)
+    app.command(module.NAME, cls=GroupedCommand)(module.command)
 app.command(families.SCHEMES_NAME)(families.schemes_command)
+app.command(definitions.TASKS_NAME)(definitions.tasks_command)
+app.command(definitions.PROTOCOLS_NAME)(definitions.protocols_command)
+app.command(definitions.SUITES_NAME)(definitions.suites_command)
 app.add_typer(zoo.app, name=zoo.NAME)
 app.add_typer(data.app, name=data.NAME)
+app.add_typer(cache.app, name=cache.NAME)
 
 
 def _version(wanted: bool) -> None:

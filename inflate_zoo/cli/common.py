@@ -2,16 +2,21 @@
 
 import functools
 import json
+import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from signal import SIGINT
 from typing import Annotated, Any, ParamSpec
 
 import typer
 
+from inflate_zoo.cli import completion
+from inflate_zoo.cli.help import NETWORK, NORMALIZATION, SOURCE
+from inflate_zoo.cli.tables import Column, facts, hanging, table, terminal_width
 from inflate_zoo.errors import InflateZooError, UsageError, out_of_memory, printable
 from inflate_zoo.extras import install_hint
 from inflate_zoo.interrupts import received
@@ -21,6 +26,23 @@ Parameters = ParamSpec("Parameters")
 _MOST_GROUPS = 8  # modules that are named in one line
 BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "psutil", "scipy",
                    "surface_distance", "tensorboard")  # fmt: skip
+
+
+_HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
+
+
+@dataclass
+class _Talk:
+    """How much the command that runs tells; `guarded` sets it.
+
+    Attributes:
+        quiet: Whether advice and progress are held back.
+    """
+
+    quiet: bool = False
+
+
+_talk = _Talk()
 
 
 class OutputFormat(StrEnum):
@@ -81,61 +103,119 @@ Format = Annotated[
         "--format",
         parser=_format,
         metavar=f"[{'|'.join(OutputFormat)}]",
+        autocompletion=completion.formats,
         help="Output for people or programs.",
     ),
+]
+Source = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=completion.sources, help="Hub repo (org/name@revision), folder or file."
+    ),
+]
+EntryName = Annotated[
+    str,
+    typer.Argument(
+        autocompletion=completion.zoo_entries, help="Entry of the zoo: see 'inflate-zoo zoo'."
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Only results, warnings and errors are told.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Scheme = Annotated[
     str | None,
-    typer.Option(help="How the stem gains depth: see 'inflate-zoo schemes' [default: center]."),
+    typer.Option(
+        rich_help_panel=NETWORK,
+        autocompletion=completion.schemes,
+        help="How the stem gains depth: see 'inflate-zoo schemes' [default: center].",
+    ),
 ]
 PatchDepth = Annotated[
-    int | None, typer.Option(help="Patch size along depth in voxels [default: as in the plane].")
+    int | None,
+    typer.Option(
+        rich_help_panel=NETWORK, help="Patch size along depth in voxels [default: as in the plane]."
+    ),
 ]
 PatchSize = Annotated[
     Any,
     typer.Option(
         parser=parse_patch,
         metavar="H,W",
+        rich_help_panel=NETWORK,
         help="In-plane patch in pixels to resize the stem to [default: the source's].",
     ),
 ]
 DepthWindow = Annotated[
-    int | None, typer.Option(help="Depth of windows in tokens [default: as in the plane].")
+    int | None,
+    typer.Option(
+        rich_help_panel=NETWORK, help="Depth of windows in tokens [default: as in the plane]."
+    ),
 ]
 MergeDepth = Annotated[
-    bool, typer.Option("--merge-depth", help="Merge tokens over depth too, where stages merge.")
+    bool,
+    typer.Option(
+        "--merge-depth",
+        rich_help_panel=NETWORK,
+        help="Merge tokens over depth too, where stages merge.",
+    ),
 ]
 Volume = Annotated[
     Any,
-    typer.Option(parser=parse_volume, metavar="D,H,W", help="Volume in voxels the network takes."),
+    typer.Option(
+        parser=parse_volume,
+        metavar="D,H,W",
+        rich_help_panel=NETWORK,
+        help="Volume in voxels the network takes.",
+    ),
 ]
 Channels = Annotated[
-    int | None, typer.Option(help="Input channels of the 3D network [default: 1].")
+    int | None,
+    typer.Option(rich_help_panel=NETWORK, help="Input channels of the 3D network [default: 1]."),
 ]
 Mean = Annotated[
     Any,
     typer.Option(
         parser=parse_values,
         metavar="R,G,B",
+        rich_help_panel=NORMALIZATION,
         help="Mean to fold, of [0, 1] [default: the source's].",
     ),
 ]
 Std = Annotated[
     Any,
     typer.Option(
-        parser=parse_values, metavar="R,G,B", help="Standard deviation to fold, likewise."
+        parser=parse_values,
+        metavar="R,G,B",
+        rich_help_panel=NORMALIZATION,
+        help="Standard deviation to fold, likewise.",
     ),
 ]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repo.")]
-Family = Annotated[str | None, typer.Option(help="Family, if it cannot be told: see 'families'.")]
-Arch = Annotated[
-    str | None, typer.Option(help="timm architecture of a bare file, e.g. vit_base_patch16_224.")
+Revision = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=SOURCE, help="Branch, tag or commit of a Hub repo."),
 ]
-
+Family = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=SOURCE,
+        autocompletion=completion.families,
+        help="Family, if it cannot be told: see 'families'.",
+    ),
+]
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=SOURCE,
+        help="timm architecture of a bare file, e.g. vit_base_patch16_224.",
+    ),
+]
 Weights = Annotated[
     str | None,
-    typer.Option(help="Which copy in a training file, e.g. teacher, student or ema."),
+    typer.Option(
+        rich_help_panel=SOURCE,
+        help="Which copy in a training file, e.g. teacher, student or ema.",
+    ),
 ]
 
 
@@ -170,8 +250,15 @@ def needs_bench() -> None:
         raise UsageError(f"this command needs {', '.join(missing)}", hint=install_hint(missing))
 
 
-def say(text: str) -> None:
-    """Advice and errors, on stderr."""
+def watched() -> bool:
+    """Whether bars are of use: there is a terminal, and nobody asked for quiet."""
+    return sys.stderr.isatty() and not _talk.quiet
+
+
+def say(text: str, *, urgent: bool = False) -> None:
+    """Advice, on stderr; urgent are errors and warnings, which --quiet does not hold back."""
+    if _talk.quiet and not urgent:
+        return
     lines = "\n".join(printable(line) for line in text.split("\n"))
     with suppress(OSError):  # there is nobody left to tell
         sys.stderr.write(f"{lines}\n")  # not typer.echo, which writes into Rich's bars
@@ -182,6 +269,35 @@ def tell(line: str) -> None:
     typer.echo(printable(line))
 
 
+def tell_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """A table, on stdout, fitted to a terminal."""
+    shown = table(columns, rows, terminal_width())
+    for line in shown.lines:
+        tell(line)
+    if shown.left_out:
+        say(f"no room for {', '.join(shown.left_out)}: see --format json, or a wider terminal")
+
+
+def tell_facts(rows: Iterable[tuple[str, str]], start: int, indent: int = 0) -> None:
+    """Names and what is said of each, on stdout, fitted to a terminal.
+
+    Args:
+        rows: Name and text.
+        start: Column in which texts begin.
+        indent: Columns by which all is set in.
+    """
+    named = [(" " * indent + name, text) for name, text in rows]
+    for line in facts(named, start, terminal_width()):
+        tell(line)
+
+
+def tell_text(text: str) -> None:
+    """Lines of a text, on stdout, broken at spaces where a terminal is narrower."""
+    for line in text.splitlines():
+        for part in hanging(printable(line), 0, terminal_width()):
+            tell(part)
+
+
 def print_json(value: object) -> None:
     """A result for programs, on stdout."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
@@ -190,7 +306,7 @@ def print_json(value: object) -> None:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    say(f"warning: {message}")
+    say(f"warning: {message}", urgent=True)
 
 
 def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
@@ -199,7 +315,7 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     @functools.wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
-            with warnings.catch_warnings():
+            with _talking(quiet=bool(kwargs.get("quiet"))), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 warnings.filterwarnings("always", module="inflate_zoo", category=UserWarning)
                 warnings.showwarning = _show_warning
@@ -213,11 +329,24 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     return run
 
 
+@contextmanager
+def _talking(*, quiet: bool) -> Iterator[None]:
+    """Hold advice and bars back in the block, if that is asked for."""
+    with ExitStack() as after:
+        after.callback(setattr, _talk, "quiet", _talk.quiet)
+        if quiet:
+            _talk.quiet = True
+            if _HUB_BARS not in os.environ:  # it reads that once it is imported
+                os.environ[_HUB_BARS] = "1"
+                after.callback(os.environ.pop, _HUB_BARS, None)
+        yield
+
+
 def _answer(error: BaseException, *, debug: bool) -> int | None:
     """Say what went wrong; the exit code, or `None` where that is not ours to answer."""
     if (number := received(error)) is not None:
         how = "interrupted" if number == SIGINT else "terminated"
-        say(f"{how}; nothing half-written was left")
+        say(f"{how}; nothing half-written was left", urgent=True)
         return 128 + number
     # An exit is an exception as well, but no error.
     if debug or isinstance(error, typer.Exit) or not isinstance(error, Exception):
@@ -225,12 +354,13 @@ def _answer(error: BaseException, *, debug: bool) -> int | None:
     if isinstance(error, InflateZooError):
         first, *rest = error.lines()
         for line in (f"error: {first}", *rest):
-            say(line)
+            say(line, urgent=True)
         return error.exit_code
     if out_of_memory(error):
-        say("error: out of memory")
-        say("close other programs, or convert on a larger machine; --no-verify needs least")
+        told = "out of memory"
+        hint = "close other programs, or convert on a larger machine; --no-verify needs least"
     else:
-        say(f"error: unexpected {type(error).__name__}; this is a bug of inflate-zoo")
-        say("run the same command with --debug and report what it prints")
+        told = f"unexpected {type(error).__name__}; this is a bug of inflate-zoo"
+        hint = "run the same command with --debug and report what it prints"
+    say(f"error: {told}\n{hint}", urgent=True)
     return 1

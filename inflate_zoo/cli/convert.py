@@ -1,6 +1,5 @@
 """`inflate-zoo convert`."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from inflate_zoo.cli import completion
 from inflate_zoo.cli.common import (
     Arch,
     Channels,
@@ -20,8 +20,10 @@ from inflate_zoo.cli.common import (
     OutputFormat,
     PatchDepth,
     PatchSize,
+    Quiet,
     Revision,
     Scheme,
+    Source,
     Std,
     Volume,
     Weights,
@@ -30,7 +32,10 @@ from inflate_zoo.cli.common import (
     print_json,
     taken_text,
     tell,
+    tell_facts,
+    watched,
 )
+from inflate_zoo.cli.help import NETWORK, NORMALIZATION
 
 if TYPE_CHECKING:
     from inflate_zoo.conversion.record import ConversionRecord, Verification
@@ -41,7 +46,7 @@ NAME = "convert"
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr while the weights are written, where stderr is a terminal."""
-    if not sys.stderr.isatty():
+    if not watched():
         yield None
         return
     from rich.console import Console
@@ -67,7 +72,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 @guarded
 def command(
-    source: Annotated[str, typer.Argument(help="Hub repo (org/name@revision), folder or file.")],
+    source: Source,
     out: Annotated[
         Path | None, typer.Option(help="Output folder [default: <name>-3d-<scheme>].")
     ] = None,
@@ -76,7 +81,12 @@ def command(
     volume: Volume = None,
     channels: Channels = None,
     fold_normalization: Annotated[
-        bool, typer.Option("--fold-normalization", help="Fold the input normalisation in.")
+        bool,
+        typer.Option(
+            "--fold-normalization",
+            rich_help_panel=NORMALIZATION,
+            help="Fold the input normalisation in.",
+        ),
     ] = False,
     mean: Mean = None,
     std: Std = None,
@@ -85,7 +95,12 @@ def command(
     patch_size: PatchSize = None,
     revision: Revision = None,
     dtype: Annotated[
-        str | None, typer.Option(help="float32, float16 or bfloat16 [default: the source's].")
+        str | None,
+        typer.Option(
+            rich_help_panel=NETWORK,
+            autocompletion=completion.dtypes,
+            help="float32, float16 or bfloat16 [default: the source's].",
+        ),
     ] = None,
     family: Family = None,
     arch: Arch = None,
@@ -97,6 +112,7 @@ def command(
         bool, typer.Option("--force", help="Replace our own files in a folder that exists.")
     ] = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Convert a 2D checkpoint into proven 3D weights.
@@ -131,19 +147,19 @@ def _report(folder: Path, record: "ConversionRecord") -> None:
     source, recipe = record.source, record.recipe
     origin = f"{source.address} at {(source.commit or '')[:12]}" if source.repo else source.name
     size = "x".join(map(str, recipe.volume))
+    values = "intensities in [0, 1]" if recipe.fold_normalization else "normalised as the source"
+    taken = taken_text(source.taken or "", source.copies, source.weights)
+    facts = [
+        ("source", f"{origin} ({source.family}, license {source.license['license']})"),
+        *([("weights", taken)] if taken else []),
+        ("network", read_backbone_config(folder, folder).summary()),
+        ("input", f"{recipe.channels} channel(s), {size} voxels by default; {values}"),
+        ("dropped", dropped_text(source.taken or "", record.dropped)),
+        *(("note", note) for note in record.notes),
+        ("proof", proof_text(record.verification)),
+    ]
     tell(f"{folder}")
-    tell(f"  source   {origin} ({source.family}, license {source.license['license']})")
-    if taken := taken_text(source.taken or "", source.copies, source.weights):
-        tell(f"  weights  {taken}")
-    tell(f"  network  {read_backbone_config(folder, folder).summary()}")
-    tell(
-        f"  input    {recipe.channels} channel(s), {size} voxels by default; "
-        f"{'intensities in [0, 1]' if recipe.fold_normalization else 'normalised as the source'}"
-    )
-    tell(f"  dropped  {dropped_text(source.taken or '', record.dropped)}")
-    for note in record.notes:
-        tell(f"  note     {note}")
-    tell(f"  proof    {proof_text(record.verification)}")
+    tell_facts(facts, 11, indent=2)
 
 
 def proof_text(verification: "Verification | None") -> str:

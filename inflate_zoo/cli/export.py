@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inflate_zoo.cli import completion
 from inflate_zoo.cli.common import (
     Debug,
     Format,
@@ -36,12 +37,19 @@ def _parse_batch(text: str) -> int | str:
 @guarded
 def command(
     source: Annotated[
-        str, typer.Argument(help="Conversion, trial, Hub repo (org/name@revision) or zoo entry.")
+        str,
+        typer.Argument(
+            autocompletion=completion.zoo_entries,
+            help="Conversion, trial, Hub repo (org/name@revision) or zoo entry.",
+        ),
     ],
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="TARGET", help="onnx, torch-export, monai-vit or monai-bundle."
+            "--to",
+            metavar="TARGET",
+            autocompletion=completion.export_targets,
+            help="onnx, torch-export, monai-vit or monai-bundle.",
         ),
     ],
     out: Annotated[

@@ -1,8 +1,6 @@
 """`inflate-zoo families` and `inflate-zoo schemes`."""
 
-import inspect
-
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, tell
+from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, tell_facts
 
 NAME = "families"
 SCHEMES_NAME = "schemes"
@@ -23,8 +21,8 @@ def command(
         return
     width = max(len(scheme.name) for scheme in schemes) + 2
     for scheme in schemes:
-        tell(f"{scheme.name:<{width}}{scheme.summary}")
-        tell(f"{'':<{width}}e.g. {', '.join(scheme.examples[:2])}")
+        examples = f"e.g. {', '.join(scheme.examples[:2])}"
+        tell_facts([(scheme.name, scheme.summary), ("", examples)], width)
 
 
 @guarded
@@ -35,10 +33,8 @@ def schemes_command(
     """List the ways in which a 2D kernel becomes a 3D one."""
     from inflate_zoo.inflation.schemes import SCHEMES
 
-    docs = {name: inspect.getdoc(scheme.inflate) or "" for name, scheme in SCHEMES.items()}
-    told = {name: text.splitlines()[0] for name, text in docs.items()}
+    told = {name: scheme.summary for name, scheme in SCHEMES.items()}
     if format is OutputFormat.json:
         print_json([{"name": name, "summary": summary} for name, summary in told.items()])
         return
-    for name, summary in told.items():
-        tell(f"{name:<10}{summary}")
+    tell_facts(told.items(), 10)

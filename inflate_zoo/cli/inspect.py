@@ -17,6 +17,7 @@ from inflate_zoo.cli.common import (
     PatchSize,
     Revision,
     Scheme,
+    Source,
     Volume,
     Weights,
     dropped_text,
@@ -24,8 +25,9 @@ from inflate_zoo.cli.common import (
     parse_spacing,
     print_json,
     taken_text,
-    tell,
+    tell_facts,
 )
+from inflate_zoo.cli.help import NETWORK
 from inflate_zoo.inflation.schemes import scheme_text
 from inflate_zoo.texts import size
 
@@ -34,7 +36,7 @@ NAME = "inspect"
 
 @guarded
 def command(
-    source: Annotated[str, typer.Argument(help="Hub repo (org/name@revision), folder or file.")],
+    source: Source,
     scheme: Scheme = None,
     patch_depth: PatchDepth = None,
     depth_window: DepthWindow = None,
@@ -45,7 +47,10 @@ def command(
     spacing: Annotated[
         Any,
         typer.Option(
-            parser=parse_spacing, metavar="D,H,W", help="Voxel size in mm: proposes a patch depth."
+            parser=parse_spacing,
+            metavar="D,H,W",
+            rich_help_panel=NETWORK,
+            help="Voxel size in mm: proposes a patch depth.",
         ),
     ] = None,
     revision: Revision = None,
@@ -132,5 +137,4 @@ def _report(found: dict[str, Any]) -> None:
     if found["proposed_patch_depth"]:
         rows.append(("proposed", f"--patch-depth {found['proposed_patch_depth']} for this spacing"))
     rows += [("note", note) for note in found["notes"]]
-    for key, value in rows:
-        tell(f"{key:<11}{value}")
+    tell_facts(rows, 11)

@@ -119,5 +119,5 @@ def _discard(stream: TextIO) -> None:
 
 def _fail(error: OutputError) -> int:
     first, *rest = error.lines()
-    say("\n".join([f"error: {first}", *rest]))
+    say("\n".join([f"error: {first}", *rest]), urgent=True)
     return error.exit_code

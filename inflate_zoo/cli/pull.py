@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
+from inflate_zoo.cli.common import (
+    Debug,
+    EntryName,
+    Format,
+    OutputFormat,
+    Quiet,
+    guarded,
+    print_json,
+    say,
+    tell,
+    tell_facts,
+)
 from inflate_zoo.cli.convert import proof_text
 from inflate_zoo.cli.zoo import license_text
 from inflate_zoo.texts import size
@@ -15,12 +26,13 @@ NAME = "pull"
 
 @guarded
 def command(
-    name: Annotated[str, typer.Argument(help="Entry of the zoo: see 'inflate-zoo zoo'.")],
+    name: EntryName,
     out: Annotated[Path | None, typer.Option(help="Output folder [default: ./NAME].")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace our own files in a folder that exists.")
     ] = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Get an entry of the zoo: its prebuilt files, or made here where there are none.
@@ -39,7 +51,10 @@ def command(
         return
     weights = folder / "model.safetensors"
     tell(f"{folder}")
-    tell(f"  weights  {size(weights.stat().st_size)}")
-    tell(f"  SHA-256  {record.weights_sha256}")
-    tell(f"  license  {license_text(find_card(name)[0])}")
-    tell(f"  proof    {proof_text(record.verification)}")
+    facts = [
+        ("weights", size(weights.stat().st_size)),
+        ("SHA-256", record.weights_sha256),
+        ("license", license_text(find_card(name)[0])),
+        ("proof", proof_text(record.verification)),
+    ]
+    tell_facts(facts, 11, indent=2)

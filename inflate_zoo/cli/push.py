@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
+from inflate_zoo.cli.common import (
+    Debug,
+    Format,
+    OutputFormat,
+    Quiet,
+    guarded,
+    print_json,
+    say,
+    tell,
+)
 from inflate_zoo.texts import size
 
 if TYPE_CHECKING:
@@ -25,6 +34,7 @@ def command(
         bool, typer.Option("--dry-run", help="Only show what would be made and sent.")
     ] = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Upload a conversion or a trained network to the Hugging Face Hub.

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, Revision, guarded, print_json, tell
+from inflate_zoo.cli.common import (
+    Debug,
+    Format,
+    OutputFormat,
+    Revision,
+    guarded,
+    print_json,
+    tell,
+    tell_facts,
+)
 from inflate_zoo.cli.convert import proof_text
 
 NAME = "verify"
@@ -32,8 +41,7 @@ def command(
         print_json(found.as_dict())
     else:
         tell(f"{converted}")
-        tell(f"  proof    {proof_text(found)}")
-        for case, error in found.errors.items():
-            tell(f"           {case}: {error:.1e}")
+        errors = [("", f"{case}: {error:.1e}") for case, error in found.errors.items()]
+        tell_facts([("proof", proof_text(found)), *errors], 11, indent=2)
     if not found.passed:
         raise typer.Exit(1)

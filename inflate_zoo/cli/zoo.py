@@ -8,15 +8,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, say, tell
-from inflate_zoo.errors import UsageError, printable
-from inflate_zoo.texts import size
+from inflate_zoo.cli import completion
+from inflate_zoo.cli.common import (
+    Debug,
+    EntryName,
+    Format,
+    OutputFormat,
+    Quiet,
+    guarded,
+    print_json,
+    say,
+    tell,
+    tell_facts,
+    tell_table,
+    tell_text,
+)
+from inflate_zoo.cli.tables import Column
+from inflate_zoo.errors import UsageError
+from inflate_zoo.texts import millions, size
 
 if TYPE_CHECKING:
     from inflate_zoo.registry.building import Built
     from inflate_zoo.registry.entries import ZooEntry
 
 NAME = "zoo"
+
+_COLUMNS = (
+    Column("name"),
+    Column("params", right=True),
+    Column("size", right=True),
+    Column("licence", least=12),
+    Column("objective", least=24),
+    Column("source", least=28),
+)
 
 app = typer.Typer(help="Recipes for 3D weights, by name.")
 
@@ -26,7 +50,6 @@ Filter = Annotated[
         "--filter", help="Only what has this text in name, source, license, objective or scheme."
     ),
 ]
-Name = Annotated[str, typer.Argument(help="Entry of the zoo: see 'inflate-zoo zoo'.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -35,6 +58,7 @@ def _root(
     context: typer.Context,
     filter_: Filter = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Recipes for 3D weights, by name; alone it lists them.
@@ -44,7 +68,7 @@ def _root(
     command = context.invoked_subcommand
     if command is None:
         _list(filter_, format)
-    elif filter_ is not None or format is not OutputFormat.human or debug:
+    elif filter_ is not None or format is not OutputFormat.human or quiet or debug:
         raise UsageError(
             f"options before '{command}' would have no effect",
             hint=f"write them behind it: inflate-zoo zoo {command} ...",
@@ -56,6 +80,7 @@ def _root(
 def list_(
     filter_: Filter = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """List the entries.
@@ -72,13 +97,15 @@ def _list(wanted: str | None, format: OutputFormat) -> None:  # noqa: A002 - the
     if format is OutputFormat.json:
         print_json([_as_json(entry) for entry in entries])
         return
-    rows = [(e.name, e.source, license_text(e), e.objective) for e in entries]
-    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
-        tell("".join(cells).rstrip())
-    if wanted and not rows:
+    tell_table(_COLUMNS, [_cells(entry) for entry in entries])
+    if wanted and not entries:
         say(f"no entry has '{wanted}' in it; see them all: inflate-zoo zoo")
+
+
+def _cells(entry: ZooEntry) -> tuple[str, ...]:
+    parameters = "" if entry.parameters is None else millions(entry.parameters)
+    weights = "" if entry.size is None else size(entry.size)
+    return entry.name, parameters, weights, license_text(entry), entry.objective, entry.source
 
 
 def _as_json(entry: ZooEntry) -> dict[str, Any]:
@@ -94,7 +121,7 @@ def license_text(entry: ZooEntry) -> str:
 @app.command("show")
 @guarded
 def show(
-    name: Name,
+    name: EntryName,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
@@ -108,10 +135,10 @@ def show(
     if format is OutputFormat.json:
         print_json(_as_json(entry) | {"text": text})
         return
-    for key, value in _facts(entry):
-        tell(f"{key:<11}{value}")
+    tell_facts(_facts(entry), 11)
     if text:
-        typer.echo("\n" + "\n".join(printable(line) for line in text.splitlines()))
+        tell("")
+        tell_text(text)
 
 
 def _facts(entry: ZooEntry) -> list[tuple[str, str]]:
@@ -146,9 +173,13 @@ def _facts(entry: ZooEntry) -> list[tuple[str, str]]:
 def build(
     out: Annotated[Path, typer.Option(help="Folder that gets a folder for each entry.")],
     names: Annotated[
-        list[str] | None, typer.Argument(help="Entries [default: all of them].")
+        list[str] | None,
+        typer.Argument(
+            autocompletion=completion.zoo_entries, help="Entries [default: all of them]."
+        ),
     ] = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Make entries from their sources, proven; the same command goes on where it was left.
@@ -165,7 +196,7 @@ def build(
         if format is OutputFormat.human:
             tell(_outcome(built))
         if built.error is not None:
-            say(f"{built.name}: {built.error.hint}")
+            say(f"{built.name}: {built.error.hint}", urgent=True)
     if format is OutputFormat.json:
         print_json([_built_as_json(built) for built in done])
     if any(built.error is not None for built in done):

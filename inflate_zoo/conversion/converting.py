@@ -24,6 +24,7 @@ from inflate_zoo.inflation.tensors import InflatedTensor, compute, outputs, stac
 from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
 from inflate_zoo.naming.plan import TensorPlan
 from inflate_zoo.naming.understanding import Understood, understand
+from inflate_zoo.networks.config_json import fields_to_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -235,7 +236,7 @@ def _write(
             _computed(made, job),
             (lambda done: progress(done, total)) if progress else lambda _: None,
         ),
-        "config.json": write_text(stage / "config.json", json_text(config.model_dump(mode="json"))),
+        "config.json": write_text(stage / "config.json", json_text(fields_to_write(config))),
     }
     verification = None
     if verify:

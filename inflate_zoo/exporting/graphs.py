@@ -48,15 +48,16 @@ class Graph:
 
 
 class BackboneOutputs(nn.Module):
-    """A backbone's tokens."""
+    """A backbone's tokens, and one vector of them."""
 
     def __init__(self, network: Backbone) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, volume: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(B, C, D, H, W) to (B, prefix + tokens, E)."""
-        return (self.network.forward_features(volume),)
+        """(B, C, D, H, W) to (B, prefix + tokens, E) and (B, E)."""
+        tokens = self.network.forward_features(volume)
+        return tokens, self.network.forward_head(tokens, pre_logits=True)
 
 
 class SegmenterOutputs(nn.Module):
@@ -85,6 +86,7 @@ def graph_of(network: Backbone | Segmenter, batch: int | None) -> Graph:
     tokens, width = network.num_prefix_tokens + prod(network.grid_size), network.embed_dim
     outputs = (
         Tensor(name="tokens", axes=("batch", "token", "width"), shape=(first, tokens, width)),
+        Tensor(name="pooled", axes=("batch", "width"), shape=(first, width)),
     )
     return _graph(BackboneOutputs(network), first, sides, outputs)
 

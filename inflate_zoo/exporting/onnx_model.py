@@ -35,7 +35,11 @@ _REFERENCE_BYTES, _REFERENCE_VALUES = 16 << 20, 1 << 16
 
 
 class OnnxExport(Export):
-    """A model in ONNX, with weights in a file of their own where they are too many."""
+    """A model in ONNX, with weights in a file of their own where they are too many.
+
+    Attributes:
+        program: The model in memory.
+    """
 
     modules = ("onnx", "onnxruntime", "onnxscript")
     packages = ("torch", "onnx", "onnxruntime", "onnxscript")
@@ -44,15 +48,15 @@ class OnnxExport(Export):
         super().__init__(job)
         self._graph = job.graph
         self.inputs, self.outputs = self._graph.inputs, self._graph.outputs
-        self._program = translated(self._graph)
-        self.opset = int(self._program.model.opset_imports[""])
-        self._program.model.metadata_props.update(metadata(job.source, self.inputs, self.outputs))
-        self._outside = weight_bytes(self._program) > MOST_INSIDE
+        self.program = translated(self._graph)
+        self.opset = int(self.program.model.opset_imports[""])
+        self.program.model.metadata_props.update(metadata(job.source, self.inputs, self.outputs))
+        self._outside = weight_bytes(self.program) > MOST_INSIDE
         self.files = (FILE, DATA) if self._outside else (FILE,)
 
     def write(self, folder: Path) -> None:
         """Write the model."""
-        write_model(self._program, folder, outside=self._outside)
+        write_model(self.program, folder, outside=self._outside)
 
     def prove(self, folder: Path) -> ExportProof:
         """Check the written model, and run it by onnxruntime; a small one by the reference too."""
@@ -61,7 +65,7 @@ class OnnxExport(Export):
         run = _onnxruntime(folder / FILE)
         errors = errors_of(run, self._graph, self._graph.tried, by[0])
         first = self._graph.tried[0]
-        if weight_bytes(self._program) <= _REFERENCE_BYTES and prod(first) <= _REFERENCE_VALUES:
+        if weight_bytes(self.program) <= _REFERENCE_BYTES and prod(first) <= _REFERENCE_VALUES:
             by.append(f"onnx.reference {version('onnx')}")
             errors |= errors_of(_reference(folder / FILE), self._graph, [first], by[-1])
         return proof_of(errors, [*by, f"onnx.checker {version('onnx')}, full check"])

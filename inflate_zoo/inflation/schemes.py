@@ -6,6 +6,7 @@ Dimensions: O out, I in, D depth, H height, W width.
 from __future__ import annotations
 
 import decimal
+import inspect
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -99,6 +100,11 @@ class Scheme:
     inflate: Callable[[Tensor, int], Tensor]
     weights: Callable[[int], tuple[float, ...]]
     slice_name: str
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one line."""
+        return (inspect.getdoc(self.inflate) or "").partition("\n")[0]
 
     def __call__(self, kernel_oihw: Tensor, depth: int) -> Tensor:
         """Inflate a kernel: `inflate` with its arguments and result."""

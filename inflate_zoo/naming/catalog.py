@@ -44,11 +44,17 @@ def parse_family(name: str, content: bytes) -> Family:
     return family
 
 
+def family_names() -> tuple[str, ...]:
+    """Names of all families, sorted; their files are not read."""
+    return tuple(sorted(path.stem for path in data_folder("converters").glob("*.toml")))
+
+
 @cache
 def families_by_name() -> Mapping[str, Family]:
     """All families, by name."""
-    paths = sorted(data_folder("converters").glob("*.toml"))
-    read = {path.stem: read_bytes(path, TOML_BYTES, _HINT) for path in paths}
+    folder = data_folder("converters")
+    names = family_names()
+    read = {name: read_bytes(folder / f"{name}.toml", TOML_BYTES, _HINT) for name in names}
     return MappingProxyType({name: parse_family(name, read[name]) for name in read})
 
 

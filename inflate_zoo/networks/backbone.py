@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from inflate_zoo.errors import UsageError
 from inflate_zoo.networks.aimv2.config import Aimv2Config
 from inflate_zoo.networks.aimv2.network import Aimv2
 from inflate_zoo.networks.base import BackboneConfig
@@ -27,6 +28,7 @@ from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swin.network import SwinTransformer
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.swinv2.network import SwinTransformerV2
+from inflate_zoo.networks.tables import FileTables, as_in_file, file_tables
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
 
@@ -41,6 +43,9 @@ class Backbone(Network3D):
     """A 3D backbone with its files; what `load` returns of converted weights.
 
     Of a config it becomes the network of that `model_type`, with random weights.
+
+    Attributes:
+        file: Tables of the file it was loaded from, where others are shown.
     """
 
     def __new__(cls, config: BackboneConfig | None = None) -> Self:
@@ -48,6 +53,8 @@ class Backbone(Network3D):
         if cls is Backbone and config is not None:
             return super().__new__(KINDS[config.kind()])  # type: ignore[return-value]
         return super().__new__(cls)
+
+    file: FileTables | None = None
 
     if TYPE_CHECKING:
 
@@ -61,19 +68,25 @@ class Backbone(Network3D):
         volume: Sequence[int] | None = None,
         dtype: str | torch.dtype | None = None,
         device: str | torch.device | None = None,
+        dynamic_img_size: bool = False,
     ) -> Self:
         """Load converted weights; the arguments, results and errors are those of `load`."""
         folder = folder_of(source, *CONFIGS.values())
         config = read_backbone_config(folder, source)
-        target = config.for_volume(volume)
+        target = config.with_volume(volume) if dynamic_img_size else config.for_volume(volume)
         tensors = read_tensors(folder, config.shapes(), dtype, device)
-        return assemble(cls, target, config.fit(tensors, target))
+        fitted = config.fit(tensors, target)
+        network = assemble(cls, target, fitted)
+        network.file = file_tables(config, tensors, fitted)
+        network.dynamic_img_size = dynamic_img_size
+        return network
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `config.json` and `model.safetensors`, as `from_pretrained` takes them.
 
-        Position tables are written at the present grid, what adds nothing is left out. Our two
-        files are replaced, others are left alone.
+        Position tables that were resized for the volume are written as the file had them, unless
+        they were trained since: then as they are. What adds nothing is left out. Our two files are
+        replaced, others are left alone.
 
         Args:
             folder: Where to; made if need be.
@@ -82,11 +95,57 @@ class Backbone(Network3D):
             The folder.
 
         Raises:
+            UsageError: It has a classifier.
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
         """
-        write_network(Path(folder), *self.config.stored(self.state_dict()))
+        if self.num_classes:
+            raise UsageError(
+                f"a classifier of {self.num_classes} classes has no place in a backbone's files",
+                hint="save head.state_dict() beside them, then call reset_classifier(0)",
+            )
+        write_network(Path(folder), *self.as_in_file())
         return Path(folder)
+
+    def as_in_file(self) -> tuple[BackboneConfig, dict[str, Tensor]]:
+        """Config and tensors as `save_pretrained` writes them; a classifier is left out."""
+        tensors = {n: t for n, t in self.state_dict().items() if not n.startswith("head.")}
+        return as_in_file(self.config, tensors, self.file)
+
+    def set_input_size(self, volume: Sequence[int]) -> None:
+        """Take volumes of another size from now on.
+
+        What follows is as if the backbone had been saved and loaded for that volume: position
+        tables are resized from the file's own grid, unless they were trained since; then from the
+        present one. Parameters of another shape are new ones: make the optimizer afterwards.
+
+        Args:
+            volume: Depth, height, width in voxels.
+
+        Raises:
+            UsageError: The patch does not divide it.
+        """
+        if self.dynamic_img_size:  # its tables are the file's
+            self.set_config(self.config.with_volume(volume))
+            return
+        config, tensors = self.as_in_file()
+        target = config.for_volume(volume)
+        fitted = config.fit(tensors, target)
+        for name, tensor in fitted.items():
+            self._show(name, tensor)
+        self.set_config(target)
+        self.file = file_tables(config, tensors, fitted)
+
+    @torch.no_grad()
+    def _show(self, name: str, tensor: Tensor) -> None:
+        """Let a parameter be a tensor, of whatever shape; an optimizer keeps one of the same."""
+        present = self.get_parameter(name)
+        if present.shape == tensor.shape:
+            present.copy_(tensor)
+            return
+        holder, _, own = name.rpartition(".")
+        made = nn.Parameter(tensor.to(present, copy=True), present.requires_grad)
+        setattr(self.get_submodule(holder), own, made)
 
 
 class VitBackbone(Backbone, VisionTransformer):

@@ -9,10 +9,11 @@ brings one in `ORIGINALS`, and a class of timm's one in `TIMM_NETWORKS`.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -33,6 +34,7 @@ Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
 
 FORMAT_VERSION: Final = 1
 SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
+_SAY_VOLUME: Final = "give depth, height, width in voxels, each a multiple of the patch"
 
 
 class Level(NamedTuple):
@@ -156,6 +158,24 @@ class NetworkConfig(BaseModel):
     model_type: str
     format_version: Literal[1] = FORMAT_VERSION
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, as JSON values; trainers of other libraries ask for them by this name."""
+        return self.model_dump(mode="json")
+
+    def to_json_string(self) -> str:
+        """`to_dict` as text; likewise."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse to change what it says; keep what a trainer notes down, which no file has.
+
+        The Trainer of transformers does so: it sets `use_cache`.
+        """
+        if name in type(self).model_fields or hasattr(type(self), name):
+            super().__setattr__(name, value)
+        else:
+            self.__dict__[name] = value
+
     @classmethod
     def kind(cls) -> str:
         """The `model_type` of all configs of this class."""
@@ -226,21 +246,34 @@ class BackboneConfig(NetworkConfig, ABC):
     def shapes(self) -> Shapes:
         """Names and shapes of the tensors in the file."""
 
-    def for_volume(self, volume: Sequence[int] | None) -> Self:
-        """The config of the same network for a volume; `None` is its own.
+    def with_volume(self, volume: Sequence[int] | None) -> Self:
+        """The config with another default volume and the same tables; `None` is its own volume.
 
         Raises:
-            UsageError: The patch does not divide the volume.
+            UsageError: It is no volume, or the patch does not divide it.
         """
-        chosen = self.volume if volume is None else tuple(volume)
+        try:
+            chosen = self.volume if volume is None else tuple(volume)
+        except TypeError:
+            raise UsageError(f"volume {volume!r} does not fit", hint=_SAY_VOLUME) from None
         try:
             return type(self)(**{**self.model_dump(), "volume": chosen})
         except ValidationError as error:
             raise UsageError(
                 f"volume {'x'.join(map(str, chosen))} does not fit: "
                 + "; ".join(message_of(entry) for entry in error.errors()),
-                hint="give depth, height, width in voxels, each a multiple of the patch",
+                hint=_SAY_VOLUME,
             ) from error
+
+    def for_volume(self, volume: Sequence[int] | None) -> Self:
+        """The config of the same network for a volume; `None` is its own.
+
+        Tables whose size depends on the volume's are then those of that volume: `fit` makes them.
+
+        Raises:
+            UsageError: It is no volume, or the patch does not divide it.
+        """
+        return self.with_volume(volume)
 
     def with_windows(self, windows: Windows) -> Self:
         """The same network with other windows over depth; of a network whose form has some.

@@ -33,6 +33,21 @@ class ColumnConfig(BackboneConfig):
         """After each block: all are alike."""
         return (Level(self.embed_dim, self.patch),) * self.depth
 
+    @property
+    def depth_rows(self) -> int:
+        """Depth tokens that the network's depth tables are of: the file's, else the volume's."""
+        return self.depth_positions or self.grid_size[0]
+
+    def for_volume(self, volume: Sequence[int] | None) -> Self:
+        """The config for a volume, its depth tables, if the file holds any, as deep as that.
+
+        Raises:
+            UsageError: It is no volume, or the patch does not divide it.
+        """
+        sized = super().for_volume(volume)
+        depth = sized.grid_size[0] if self.depth_positions else 0
+        return sized.model_copy(update={"depth_positions": depth})
+
     def depth_shapes(self) -> Shapes:
         """Name and shape of the table of depth positions at the stem, if the file holds one."""
         if not self.depth_positions:
@@ -43,7 +58,7 @@ class ColumnConfig(BackboneConfig):
         """Config and tensors as files hold them: depth tables are left out if all are zero."""
         lines = [name for name in tensors if name.endswith(self.depth_table)]
         if any(bool(tensors[name].any()) for name in lines):
-            return self.model_copy(update={"depth_positions": self.grid_size[0]}), dict(tensors)
+            return self.model_copy(update={"depth_positions": self.depth_rows}), dict(tensors)
         kept = {name: tensor for name, tensor in tensors.items() if name not in lines}
         return self.model_copy(update={"depth_positions": 0}), kept
 
@@ -69,7 +84,7 @@ class TableConfig(ColumnConfig):
         """The config for a volume, its position grid equal to the volume's.
 
         Raises:
-            UsageError: The patch does not divide the volume.
+            UsageError: It is no volume, or the patch does not divide it.
         """
         sized = super().for_volume(volume)
         return sized.model_copy(update={"position_grid": sized.grid_size[1:]})

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from inflate_zoo.errors import AccountingError, ConfigError, UsageError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
-from inflate_zoo.files.dtypes import FLOATS, dtype_name, torch_dtype
+from inflate_zoo.files.dtypes import DTYPES, FLOATS, dtype_name, torch_dtype
 from inflate_zoo.files.reading import called, lacking, read_json, require_regular
 from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
 from inflate_zoo.files.writing.staging import MARKER, staged
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
-from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig
+from inflate_zoo.networks.base import SEGMENTER_TYPE, BackboneConfig, NetworkConfig
+from inflate_zoo.networks.config_json import fields_to_write, own_fields, require_library_keys
 from inflate_zoo.texts import problems_of
 
 Config = TypeVar("Config", bound=NetworkConfig)
@@ -69,7 +70,20 @@ def read_config(folder: Path, source: str | Path, *kinds: type[Config]) -> Confi
     Raises:
         ConfigError: Names the field, or says that it is of another kind.
     """
-    raw = read_json(folder / CONFIG)
+    return parse_config(read_json(folder / CONFIG), source, *kinds)
+
+
+def parse_config(raw: Mapping[str, Any], source: str | Path, *kinds: type[Config]) -> Config:
+    """Check what stands in a network's config.json; arguments and errors are `read_config`'s.
+
+    Args:
+        raw: The file's content.
+        source: What the user called its folder.
+        kinds: What it may be, each with a `model_type` of its own.
+
+    Raises:
+        ConfigError: Names the field, or says that it is of another kind.
+    """
     found = raw.get("model_type")
     for kind in kinds:
         if found == kind.kind():
@@ -79,7 +93,7 @@ def read_config(folder: Path, source: str | Path, *kinds: type[Config]) -> Confi
             "config.json is that of a segmenter, not of a backbone",
             hint="inflate_zoo.load(...) gives the segmenter, and its .backbone the backbone",
         )
-    name = folder.name if is_local(str(source)) else str(source)
+    name = Path(source).name if is_local(str(source)) else str(source)
     ours = " or ".join(f"'{kind.kind()}'" for kind in kinds if kind.kind() != SEGMENTER_TYPE)
     raise ConfigError(
         f"config.json: model_type is {found!r}, converted weights have {ours}",
@@ -88,8 +102,9 @@ def read_config(folder: Path, source: str | Path, *kinds: type[Config]) -> Confi
 
 
 def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
+    fields = own_fields(raw) if issubclass(kind, BackboneConfig) else raw
     try:
-        return kind.model_validate(raw)
+        config = kind.model_validate(fields)
     except ValidationError as error:
         noun = kind.noun
         raise ConfigError(
@@ -97,6 +112,9 @@ def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
             details=problems_of(error),
             hint=f"correct it, or {_AGAIN[noun]}",
         ) from error
+    if isinstance(config, BackboneConfig):
+        require_library_keys(raw, config)
+    return config
 
 
 def read_tensors(
@@ -116,11 +134,36 @@ def read_tensors(
     Raises:
         AccountingError: Tensors are missing, left over or of another shape.
         CheckpointError: The file is damaged.
+        UsageError: There is no such device, or weights cannot be of that type.
     """
     kind = torch_dtype(dtype)
+    if not kind.is_floating_point:
+        raise UsageError(
+            f"weights cannot be {str(kind).removeprefix('torch.')}",
+            hint=f"choose among {', '.join(DTYPES)}",
+        )
+    _require_device(device)
     require_regular(folder / WEIGHTS, folder)
     checkpoint = SafetensorsCheckpoint([folder / WEIGHTS])
-    found = {name: info.shape for name, info in checkpoint.header.items()}
+    require_shapes({name: info.shape for name, info in checkpoint.header.items()}, expected)
+    # A copy: the file may be replaced while the network lives.
+    return {
+        name: checkpoint.read(name).to(device=device, dtype=kind, copy=True) for name in expected
+    }
+
+
+def require_shapes(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuse tensors that are not just those of a network.
+
+    Args:
+        found: Name to shape, of the file.
+        expected: Name to shape, of the network.
+
+    Raises:
+        AccountingError: Tensors are missing, left over or of another shape.
+    """
     problems = [f"missing: '{n}' {list(s)}" for n, s in expected.items() if n not in found]
     problems += [f"left over: '{n}' {list(s)}" for n, s in found.items() if n not in expected]
     problems += [
@@ -134,10 +177,16 @@ def read_tensors(
             details=problems,
             hint="take both files from the same conversion",
         )
-    # A copy: the file may be replaced while the network lives.
-    return {
-        name: checkpoint.read(name).to(device=device, dtype=kind, copy=True) for name in expected
-    }
+
+
+def _require_device(device: str | torch.device | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f"device '{device}' cannot be used: {str(error).splitlines()[0]}",
+            hint="leave it out for the CPU; torch.cuda.is_available() tells whether there is a GPU",
+        ) from error
 
 
 def write_network(folder: Path, config: NetworkConfig, tensors: Mapping[str, Tensor]) -> None:
@@ -157,4 +206,4 @@ def write_network(folder: Path, config: NetworkConfig, tensors: Mapping[str, Ten
     entries = [(n, dtype_name(t), tuple(t.shape)) for n, t in ordered.items()]
     with staged(folder, [WEIGHTS, CONFIG], force=True) as stage:
         write_safetensors(stage / WEIGHTS, entries, (t.detach().cpu() for t in ordered.values()))
-        write_text(stage / CONFIG, json_text(config.model_dump(mode="json")))
+        write_text(stage / CONFIG, json_text(fields_to_write(config)))

@@ -1,4 +1,4 @@
-"""What every 3D backbone can do.
+"""What every 3D backbone can do. It is called as timm's networks are, on volumes.
 
 Dimensions: B batch, C channels, D H W voxels, P prefix tokens, E width of the final tokens.
 """
@@ -7,21 +7,40 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.layers.features import taken
+
+POOLS = ("own", "avg", "token", "")
+Maps = list[Tensor] | list[tuple[Tensor, Tensor]]
+Matcher = dict[str, str | list[tuple[str, tuple[int, ...] | None]]]
+
+
+def counted(module: nn.Module) -> str:
+    """How many parameters a module has, and how many of them are trained, where not all are."""
+    total = sum(p.numel() for p in module.parameters())
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return f"parameters={total:,}" + (f" ({trained:,} trained)" if trained < total else "")
 
 
 class Network3D(nn.Module, ABC):
-    """A 3D backbone for volumes of one size.
+    """A 3D backbone for volumes of one size, or of any.
 
     Attributes:
-        config: What it was made of.
-        embed_dim: Width of a final token.
-        grid_size: Grid (depth, height, width) of the final tokens.
+        config: What it was made of; its `volume` is the size it takes.
+        embed_dim: Width of a final token; `num_features` and `head_hidden_size` as timm calls it.
+        grid_size: Grid (depth, height, width) of the final tokens of that volume.
         num_prefix_tokens: Tokens before the patch tokens.
         tables: Names of parameters that are tokens or tables, on which no weight decay falls.
+        dynamic_img_size: Whether it takes volumes of any size that the patch divides: tables are
+            then resized in each pass.
+        num_classes: Of the classifier; 0 without one.
+        global_pool: How `forward` pools tokens: `own` (as the original does), `avg` (the mean of
+            the patch tokens), `token` (the first token) or an empty text (not at all).
+        head: The classifier; without one, tokens or vectors pass it as they are.
     """
 
     config: BackboneConfig
@@ -30,9 +49,13 @@ class Network3D(nn.Module, ABC):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_dim = config.final_width
+        self.embed_dim = self.num_features = self.head_hidden_size = config.final_width
         self.grid_size = config.grid_size
         self.num_prefix_tokens = config.num_prefix_tokens
+        self.dynamic_img_size = False
+        self.num_classes = 0
+        self.global_pool = "own"
+        self.head: nn.Module = nn.Identity()
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:
@@ -46,38 +69,180 @@ class Network3D(nn.Module, ABC):
             depth, height, width order.
 
         Raises:
-            ValueError: The volume is not of the size the backbone was loaded for.
+            ValueError: The volume is not of the size the backbone was loaded for, or of another
+                type than the weights.
         """
 
     @abstractmethod
-    def forward_intermediates(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
-        """Feature maps for a decoder.
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        *,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: Literal["NCHW", "NLC"] = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Maps | tuple[Tensor, Maps]:
+        """Feature maps, as timm's networks give them, arguments in the order of timm's.
 
         Args:
             x: Volumes, shape [batch, channels, depth, height, width] in voxels.
-            indices: Of `config.levels`; negative ones count from the last.
+            indices: Of `config.levels`: `None` for all, a number for so many of the last, or each;
+                negative ones count from the last.
+            return_prefix_tokens: Give pairs of a map and its prefix tokens, where there are any.
+            norm: Maps as the network ends: normed, where their width is that of the end.
+            stop_early: Run no block more than the last map needs.
+            output_fmt: `NCHW` for [batch, width, depth, height, width], `NLC` for [batch, tokens,
+                width].
+            intermediates_only: Leave the final tokens out.
 
         Returns:
-            One tensor [batch, width, depth, height, width] per index, in the order given, of the
-            level's width and stride.
+            The final tokens, as `forward_features` ends (of the last block that was run), and a
+            list of maps from the stem upwards, each index once; or the list alone.
 
         Raises:
-            ValueError: An index is out of range, or the volume is of another size.
+            ValueError: An index is out of range, or the volume does not fit.
         """
 
     @abstractmethod
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool tokens and classify.
+
+        Args:
+            x: As `forward_features` gives them.
+            pre_logits: Leave the classifier out.
+
+        Returns:
+            Shape [batch, embed_dim], with a classifier [batch, num_classes]; tokens, where they are
+            not pooled.
+        """
+
     def forward(self, x: Tensor) -> Tensor:
-        """One vector per volume, pooled as the original does.
+        """One vector per volume, pooled as the original does; with a classifier, its logits.
 
         Args:
             x: Volumes, shape [batch, channels, depth, height, width] in voxels.
 
         Returns:
-            Shape [batch, embed_dim].
+            Shape [batch, embed_dim] or [batch, num_classes].
 
         Raises:
-            ValueError: The volume is not of the size the backbone was loaded for.
+            ValueError: The volume is not of the size the backbone was loaded for, or of another
+                type than the weights.
         """
+        return self.forward_head(self.forward_features(x))
+
+    def get_classifier(self) -> nn.Module:
+        """The classifier; an identity without one."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a new classifier of random weights behind the pooling, or take it off.
+
+        Our files have no place for one: `save_pretrained` wants it taken off.
+
+        Args:
+            num_classes: Its classes; 0 for none.
+            global_pool: How tokens are pooled from now on: `own`, `avg`, `token` or an empty text,
+                as the attribute says; `None` leaves it.
+
+        Raises:
+            ValueError: There is no such pooling, or no token to take.
+        """
+        if global_pool is not None:
+            if global_pool not in POOLS:
+                known = ", ".join(map(repr, POOLS))
+                raise ValueError(f"global_pool {global_pool!r} is none of {known}")
+            if global_pool == "token" and not self.num_prefix_tokens:
+                raise ValueError("global_pool 'token' needs a prefix token, and there is none")
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        like = self.get_parameter(self.config.stem)
+        del self.head  # to stand last again
+        self.head = (
+            nn.Linear(self.embed_dim, num_classes, device=like.device, dtype=like.dtype)
+            if num_classes
+            else nn.Identity()
+        )
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Of each level what timm tells: module, channels and reduction, the greatest stride.
+
+        `stride` adds what differs by axis. Levels that were pruned are left out.
+        """
+        return [
+            {
+                "module": module,
+                "num_chs": level.width,
+                "reduction": max(level.stride),
+                "stride": level.stride,
+            }
+            for module, level in zip(self.level_modules(), self.config.levels, strict=False)
+        ]
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | Sequence[int] | None = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop what maps of chosen levels do not need, as timm's networks do.
+
+        What is left is for `forward_intermediates` alone, and no backbone that can be saved.
+
+        Args:
+            indices: As `forward_intermediates` takes them.
+            prune_norm: Drop also what ends the tokens.
+            prune_head: Drop also the classifier.
+
+        Returns:
+            Indices of the levels, from 0.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        wanted = taken(indices, len(self.level_modules()), "level")
+        unread = self.unread(maps=True) if prune_norm else ()
+        for name, part in list(self.named_children()):
+            if part in unread:
+                setattr(self, name, nn.Identity())
+        self.drop_levels(wanted[-1])
+        if prune_head:
+            self.reset_classifier(0)
+        return wanted
+
+    def drop_levels(self, last: int) -> None:
+        """Drop the modules after those of a level; none, unless overridden."""
+
+    @abstractmethod
+    def level_modules(self) -> list[str]:
+        """Name of the module that each level is the output of."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters on which no weight decay falls whatever their shape: `tables`."""
+        return set(self.tables)
+
+    @abstractmethod
+    def group_matcher(self, coarse: bool = False) -> Matcher:
+        """Expressions that sort parameters from the stem upwards, as timm's optimizers take them.
+
+        Args:
+            coarse: By level, not by block.
+        """
+
+    def extra_repr(self) -> str:
+        """Volume, stem and parameters."""
+        channels, patch = self.config.in_channels, self.config.patch
+        size = "any" if self.dynamic_img_size else self.config.volume
+        return f"volume={size}, in_channels={channels}, patch={patch}, {counted(self)}"
+
+    def set_config(self, config: BackboneConfig) -> None:
+        """Take volumes of the config's size; its tables are those of `config` already."""
+        self.config = config
+        self.grid_size = config.grid_size
 
     @property
     def layers(self) -> int:

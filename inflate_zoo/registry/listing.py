@@ -13,6 +13,11 @@ from inflate_zoo.registry.entries import ZooEntry, read_card
 _NO_ENTRIES = ("README.md", "template.md")
 
 
+def names() -> tuple[str, ...]:
+    """Names of all entries, sorted; their cards are not read."""
+    return tuple(path.stem for path in _paths(_cards_folder()))
+
+
 def zoo() -> tuple[ZooEntry, ...]:
     """All entries of the zoo, sorted by name.
 
@@ -56,5 +61,9 @@ def _cards_folder() -> Path:
 
 @cache
 def _cards(folder: Path) -> Mapping[str, tuple[ZooEntry, str]]:
+    return {path.stem: read_card(path) for path in _paths(folder)}
+
+
+def _paths(folder: Path) -> list[Path]:
     paths = [path for path in folder.glob("*.md") if path.name not in _NO_ENTRIES]
-    return {path.stem: read_card(path) for path in sorted(paths, key=lambda path: path.stem)}
+    return sorted(paths, key=lambda path: path.stem)

@@ -6,14 +6,14 @@ Dimensions: B batch, C channels, D H W voxels, E embed_dim, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Width
 from inflate_zoo.networks.known import AnyBackboneConfig
-from inflate_zoo.networks.network import Network3D
+from inflate_zoo.networks.network import Network3D, counted
 from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder, UnetrDecoder
 from inflate_zoo.segmentation.upernet import Norm, UpernetDecoder
 
@@ -56,6 +56,12 @@ class SegmenterConfig(NetworkConfig):
             )
         return self
 
+    def inner(self, volume: Sequence[int]) -> Sequence[int]:
+        """The volume that the backbone takes where the network takes this one: slices, of some."""
+        if self.slice_wise and isinstance(volume, Sequence):  # what is none is refused later
+            return (1, *volume[1:])
+        return volume
+
     @model_serializer(mode="wrap")
     def _as_stored(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """With `image_path` only where one is left out: other files are as older versions read."""
@@ -63,6 +69,18 @@ class SegmenterConfig(NetworkConfig):
         if self.image_path or self.decoder != "unetr":
             table.pop("image_path", None)
         return table
+
+
+def feature_maps(backbone: Network3D, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
+    """Maps [batch, width, depth, height, width] of a backbone's levels, in the order given.
+
+    No block more than needed is run. An index may come several times, as where a network has fewer
+    levels than a decoder reads.
+    """
+    ascending = sorted(set(indices))
+    made = backbone.forward_intermediates(x, ascending, stop_early=True, intermediates_only=True)
+    maps = dict(zip(ascending, cast("list[Tensor]", made), strict=True))
+    return [maps[index] for index in indices]
 
 
 class SegmentationNetwork(nn.Module):
@@ -104,6 +122,13 @@ class SegmentationNetwork(nn.Module):
         self.volume: tuple[int, int, int] = backbone.config.volume
         self._freeze_unread()
 
+    def extra_repr(self) -> str:
+        """Volume, classes, decoder and parameters."""
+        return (
+            f"volume={self.volume}, classes={self.classes}, decoder={self.config.decoder}, "
+            f"{counted(self)}"
+        )
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Let all parameters that a decoder reads be trained, or none."""
         super().requires_grad_(requires_grad)
@@ -134,9 +159,11 @@ class SegmentationNetwork(nn.Module):
         x = self._slices(x)
         blocks = self.decoder.blocks
         if blocks is not None:
-            return self.backbone.forward_intermediates(x, blocks)
+            return feature_maps(self.backbone, x, blocks)
         tokens = self.backbone.forward_features(x)[:, self.backbone.num_prefix_tokens :]
-        return [tokens.mT.reshape(x.shape[0], -1, *self.backbone.grid_size)]
+        stride = self.backbone.config.levels[-1].stride
+        grid = [n // step for n, step in zip(x.shape[2:], stride, strict=True)]
+        return [tokens.mT.reshape(x.shape[0], -1, *grid)]
 
     def decode(
         self, maps: Sequence[Tensor], x: Tensor | None = None, depth: int | None = None

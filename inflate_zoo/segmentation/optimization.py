@@ -8,7 +8,8 @@ from torch import nn
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.networks.network import Network3D
-from inflate_zoo.segmentation.network import SegmentationNetwork
+
+_COMPILED = "_orig_mod."  # in names below a part that torch.compile stands for
 
 
 def param_groups(
@@ -19,19 +20,21 @@ def param_groups(
     layer_decay: float = 1.0,
     decay_norms: bool = False,
 ) -> list[dict[str, Any]]:
-    """Parameter groups of a backbone or segmenter, for any torch optimizer.
+    """Parameter groups of a backbone, or of whatever holds one, for any torch optimizer.
 
     No weight decay falls on norms, biases and LayerScale (all that is 1-D), on prefix tokens, and
     on position and depth tables. With a layer-wise decay (BEiT, Bao et al. 2022) the learning rate
     is multiplied, for n blocks, by
 
-    - 1 in the decoder and the final norm,
+    - 1 in the decoder, the final norm and whatever is no part of the backbone,
     - `layer_decay ** (n - i)` in block i from 0, so `layer_decay` in the last one,
     - `layer_decay ** (n + 1)` in the stem, the prefix tokens, the tables and a norm before the
       blocks.
 
     Args:
-        model: What `load` or `segmenter` gave. Parameters without `requires_grad` are left out.
+        model: What `load` or `segmenter` gave, or a module that holds it however deep: a wrapper
+            (peft's, `DistributedDataParallel`, `torch.compile`) or one of your own. Parameters
+            without `requires_grad` are left out.
         learning_rate: Of the decoder and the final norm.
         weight_decay: Of what decays.
         layer_decay: Above 0, at most 1.
@@ -43,14 +46,9 @@ def param_groups(
         stem upwards, parameters in the model's order.
 
     Raises:
-        UsageError: The model is neither, or `layer_decay` is out of range.
+        UsageError: The model holds no backbone or several, or `layer_decay` is out of range.
     """
-    backbone = model.backbone if isinstance(model, SegmentationNetwork) else model
-    if not isinstance(backbone, Network3D):
-        raise UsageError(
-            f"param_groups takes a backbone or a segmenter, not {type(model).__name__}",
-            hint="take the network out of its wrapper first, e.g. model.module",
-        )
+    backbone = _backbone_in(model)
     if not 0 < layer_decay <= 1:
         raise UsageError(
             f"layer_decay {layer_decay} is not above 0 and at most 1", hint="1 turns it off"
@@ -63,12 +61,35 @@ def param_groups(
         for kind, decay in (("decay", weight_decay), ("no_decay", 0.0)):
             name = f"{layer}.{kind}"
             groups[name] = {"params": [], "name": name, "lr": rate, "weight_decay": decay}
+    names = {id(p): n.replace(_COMPILED, "") for n, p in backbone.named_parameters()}
     for full_name, parameter in model.named_parameters():
-        name = full_name.removeprefix("backbone.")
         if parameter.requires_grad:
-            scale = decay_norms and parameter.ndim == 1 and not name.endswith("bias")
-            decays = (parameter.ndim > 1 and name not in backbone.tables) or scale
+            own = names.get(id(parameter))
+            scale = decay_norms and parameter.ndim == 1 and not full_name.endswith("bias")
+            decays = (parameter.ndim > 1 and own not in backbone.tables) or scale
             kind = "decay" if decays else "no_decay"
-            level = -1 if name.startswith("decoder.") else backbone.layer_of(name)
+            level = -1 if own is None else backbone.layer_of(own)
             groups[f"{layers[level]}.{kind}"]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
+
+
+def _backbone_in(model: nn.Module) -> Network3D:
+    """The one backbone among all that a module holds.
+
+    Raises:
+        UsageError: There is none, or there are several.
+    """
+    found = [(n, part) for n, part in model.named_modules() if isinstance(part, Network3D)]
+    if not found:
+        raise UsageError(
+            f"param_groups takes a backbone, a segmenter or what holds one, not "
+            f"{type(model).__name__}",
+            hint="give the module whose part is what load(...) or segmenter(...) gave",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"{type(model).__name__} holds {len(found)} backbones",
+            details=[f"'{name}'" for name, _ in found],
+            hint="make groups of each part that holds one, and join the lists",
+        )
+    return found[0][1]

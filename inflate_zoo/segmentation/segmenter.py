@@ -13,6 +13,7 @@ from inflate_zoo.networks.backbone import Backbone, assemble
 from inflate_zoo.networks.base import NetworkConfig
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
+from inflate_zoo.networks.tables import file_tables
 from inflate_zoo.segmentation.decoders import DECODERS
 from inflate_zoo.segmentation.network import SegmentationNetwork, SegmenterConfig
 from inflate_zoo.segmentation.upernet import Norm
@@ -33,6 +34,8 @@ def kinds() -> tuple[type[NetworkConfig], ...]:
 class Segmenter(SegmentationNetwork):
     """A segmentation network with its files; what `segmenter` makes and `load` gives back."""
 
+    backbone: Backbone
+
     @classmethod
     def from_pretrained(
         cls,
@@ -41,6 +44,7 @@ class Segmenter(SegmentationNetwork):
         volume: Sequence[int] | None = None,
         dtype: str | torch.dtype | None = None,
         device: str | torch.device | None = None,
+        dynamic_img_size: bool = False,
     ) -> Self:
         """Load a saved segmenter; the arguments, results and errors are those of `load`."""
         folder = folder_of(source, *kinds())
@@ -51,8 +55,9 @@ class Segmenter(SegmentationNetwork):
                 hint="make one: inflate_zoo.segmenter(inflate_zoo.load(...), classes=...)",
             )
         old = config.backbone
-        inner = (1, *volume[1:]) if volume is not None and config.slice_wise else volume
-        target = config.model_copy(update={"backbone": old.for_volume(inner)})
+        inner = None if volume is None else config.inner(volume)
+        form = old.with_volume(inner) if dynamic_img_size else old.for_volume(inner)
+        target = config.model_copy(update={"backbone": form})
         with torch.device("meta"):
             decoder = _network(cls, target).decoder.state_dict()
         names = old.shapes()
@@ -63,10 +68,26 @@ class Segmenter(SegmentationNetwork):
         fitted = old.fit(stored, target.backbone)
         tensors |= {f"backbone.{name}": tensor for name, tensor in fitted.items()}
         network = assemble(lambda form: _network(cls, form), target, tensors)
+        network.backbone.file = file_tables(old, stored, fitted)
+        network.backbone.dynamic_img_size = dynamic_img_size
         if volume is not None:
             depth, height, width = volume
             network.volume = (depth, height, width)
         return network
+
+    def set_input_size(self, volume: Sequence[int]) -> None:
+        """Take volumes of another size from now on, as `Backbone.set_input_size` does.
+
+        Args:
+            volume: Depth, height, width in voxels.
+
+        Raises:
+            UsageError: The patch does not divide it.
+        """
+        self.backbone.set_input_size(self.config.inner(volume))
+        self.config = self.config.model_copy(update={"backbone": self.backbone.config})
+        depth, height, width = volume
+        self.volume = (depth, height, width)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `config.json` and `model.safetensors`, as `load` takes them.
@@ -84,7 +105,7 @@ class Segmenter(SegmentationNetwork):
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
         """
-        form, backbone = self.backbone.config.stored(self.backbone.state_dict())
+        form, backbone = self.backbone.as_in_file()
         tensors = {f"backbone.{name}": tensor for name, tensor in backbone.items()}
         tensors |= {f"decoder.{name}": t for name, t in self.decoder.state_dict().items()}
         write_network(Path(folder), self.config.model_copy(update={"backbone": form}), tensors)
@@ -128,6 +149,16 @@ def segmenter(
         UnknownNameError: No such decoder.
         UsageError: Another argument does not fit, or MONAI, which `unetr` needs, is missing.
     """
+    if not isinstance(backbone, Backbone):
+        raise UsageError(
+            f"a segmenter is made of a backbone, not of {type(backbone).__name__}",
+            hint="make it of what load(...) gave, and wrap the segmenter",
+        )
+    if backbone.num_classes:
+        raise UsageError(
+            f"the backbone ends in a classifier of {backbone.num_classes} classes",
+            hint="take it off: reset_classifier(0)",
+        )
     if decoder not in DECODERS:
         raise UnknownNameError("decoder", decoder, DECODERS)
     try:

@@ -86,7 +86,6 @@ class UpernetDecoder(nn.Module):
         self.blocks: tuple[int, ...] | None = tapped_blocks(len(config.levels))
         taps = [config.levels[index] for index in self.blocks]
         self.patch = taps[0].stride[1:]
-        self.centres = [config.volume[0] // 2 // tap.stride[0] for tap in taps]
         dims = [tap.width for tap in taps]
         # A hierarchical backbone brings the pyramid that a plain one lacks.
         is_pyramid = taps[0].stride != taps[3].stride
@@ -104,7 +103,7 @@ class UpernetDecoder(nn.Module):
     def forward(self, maps: Sequence[Tensor], x: Tensor | None) -> Tensor:  # noqa: ARG002
         """Four (B, E, d, h, w) to (B, K, 1, H, W); the volume `x` is not looked at."""
         _, height, width = maps[0].shape[2:]
-        centres = [each[:, :, at] for at, each in zip(self.centres, maps, strict=True)]
+        centres = [each[:, :, each.shape[2] // 2] for each in maps]
         levels = [scale(each) for scale, each in zip(self.rescale, centres, strict=True)]
         top = levels[3]
         size = top.shape[2:]

@@ -1,12 +1,17 @@
 """What all commands share."""
 
+import io
+import os
 import re
 import tomllib
+import warnings
 from pathlib import Path
 
 import pytest
+import typer
 
 from inflate_zoo.cli import common
+from inflate_zoo.cli.tables import Column
 from inflate_zoo.errors import UsageError
 from tests.support.commands import run
 
@@ -38,3 +43,53 @@ def test_the_ranking_asks_for_all_its_libraries(monkeypatch):
     with pytest.raises(UsageError, match="this command needs no_such_library") as caught:
         common.needs_bench()
     assert caught.value.hint.startswith("pip install ")
+
+
+def test_quiet_holds_advice_back_and_nothing_else(capsys):
+    @common.guarded
+    def command(quiet=False, fails=False):
+        common.say("advice")
+        common.say("warning: this", urgent=True)
+        warnings.warn_explicit("that", UserWarning, "m.py", 1, module="inflate_zoo.m")
+        common.tell("result")
+        if fails:
+            raise UsageError("wrong", hint="do it right")
+
+    command()
+    assert capsys.readouterr().err == "advice\nwarning: this\nwarning: that\n"
+    command(quiet=True)
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("result\n", "warning: this\nwarning: that\n")
+    with pytest.raises(typer.Exit):
+        command(quiet=True, fails=True)
+    assert capsys.readouterr().err.endswith("error: wrong\ndo it right\n")
+    common.say("advice")  # the next command in this process is asked anew
+    assert capsys.readouterr().err == "advice\n"
+
+
+def test_quiet_shows_no_bars(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+    seen = []
+
+    @common.guarded
+    def command(quiet=False):
+        seen.append((common.watched(), os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")))
+
+    command()
+    command(quiet=True)
+    command()
+    assert seen == [(True, None), (False, "1"), (True, None)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_table_says_what_it_had_no_room_for(monkeypatch, capsys):
+    monkeypatch.setattr(common, "terminal_width", lambda: 20)
+    common.tell_table((Column("name"), Column("what", least=20)), [("a" * 15, "b" * 30)])
+    told = capsys.readouterr()
+    assert told.out == f"name\n{'a' * 15}\n"
+    assert told.err == "no room for what: see --format json, or a wider terminal\n"

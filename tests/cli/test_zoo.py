@@ -19,8 +19,10 @@ def test_the_list(work, words):
     result = run(*words)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
-        "other-3d             meta/other-vit  meta-license (recipe only)  masked images",
-        "small-vit-3d-center  org/small-vit   apache-2.0                  self-distillation",
+        "other-3d             88.4 M  337 MiB  meta-license (recipe only)  masked images      "
+        "meta/other-vit",
+        "small-vit-3d-center                   apache-2.0                  self-distillation  "
+        "org/small-vit",
     ]
     found = json.loads(run(*words, "--format", "json").stdout)
     assert [entry["name"] for entry in found] == ["other-3d", NAME]
@@ -30,7 +32,7 @@ def test_the_list(work, words):
         e["name"]
         for e in json.loads(run(*words, "--filter", "META-LIC", "--format", "json").stdout)
     ] == ["other-3d"]
-    assert run(*words, "--filter", "average").stdout.startswith("other-3d  meta/other-vit")
+    assert run(*words, "--filter", "average").stdout.startswith("other-3d  88.4 M")
 
 
 @pytest.mark.parametrize("words", [["zoo"], ["zoo", "list"]])

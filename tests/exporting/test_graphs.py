@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from inflate_zoo import segmenter
+from inflate_zoo import Backbone, segmenter
 from inflate_zoo.errors import UsageError
 from inflate_zoo.exporting import graphs
 from inflate_zoo.exporting.graphs import capture, graph_of
 from tests.support.checkpoints import randomize
+from tests.support.exports import fewer_blocks
 from tests.support.networks import SMALL
 
 VIT = SMALL["inflated_vit"]
@@ -15,8 +16,8 @@ VIT = SMALL["inflated_vit"]
 
 def sliced():
     """A segmenter that sees each slice alone."""
-    config = VIT.config.model_copy(update={"patch_depth": 1})
-    net = randomize(type(VIT.network())(config.for_volume((1, *config.volume[1:]))))
+    config = fewer_blocks("inflated_vit").model_copy(update={"patch_depth": 1})
+    net = randomize(Backbone(config.for_volume((1, *config.volume[1:]))))
     return randomize(segmenter(net, classes=3, decoder="linear", slice_wise=True))
 
 

@@ -8,14 +8,12 @@ import onnxruntime
 import pytest
 import torch
 
-from inflate_zoo import segmenter
 from inflate_zoo.errors import UsageError, VerificationError
 from inflate_zoo.exporting import onnx_model
 from inflate_zoo.exporting.onnx_model import DATA, FILE, OnnxExport, check, translated
 from inflate_zoo.exporting.record import ClassFacts, InputFacts
 from inflate_zoo.exporting.target import ExportJob
-from tests.support.checkpoints import randomize
-from tests.support.exports import DIGEST, job_of, source_of
+from tests.support.exports import DIGEST, exported, fewer_blocks, job_of, source_of
 from tests.support.networks import SMALL
 
 FED = InputFacts(
@@ -27,8 +25,7 @@ CLASSES = tuple(ClassFacts(name=n, value=v) for n, v in (("background", 0), ("a"
 
 @pytest.fixture(scope="module")
 def net():
-    backbone = SMALL["inflated_vit"].network()
-    return randomize(segmenter(backbone, classes=3, decoder="unetr", features=8))
+    return exported(fewer_blocks("inflated_vit"), "linear")
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +91,11 @@ def test_what_is_not_known_is_not_told():
     assert {"class_names", "value_range", "spacing_mm", "license"}.isdisjoint(told)
 
 
-def test_too_many_weights_are_written_beside_the_model(net, tmp_path, monkeypatch):
+def test_too_many_weights_are_written_beside_the_model(export, net, tmp_path, monkeypatch):
+    program = export.program
+    monkeypatch.setattr(onnx_model, "translated", lambda _: program)
     monkeypatch.setattr(onnx_model, "MOST_INSIDE", 1 << 10)
-    export = OnnxExport(job_of(net, batch=1))
+    export = OnnxExport(job_of(net))
     assert export.files == (FILE, DATA)
     export.write(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [FILE, DATA]

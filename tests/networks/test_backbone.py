@@ -6,7 +6,10 @@ import torch
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
 from inflate_zoo.inflation.tensors import outputs
 from inflate_zoo.networks.backbone import Backbone, assemble
+from inflate_zoo.networks.layers.positions import resize_in_plane
 from inflate_zoo.networks.vit.config import VitConfig
+from tests.networks.vit.test_network import PLAIN
+from tests.support.checkpoints import randomize
 from tests.support.recorded import case, plan_of
 
 
@@ -47,3 +50,29 @@ def test_registers_without_a_position_count_as_prefix_tokens(monkeypatch):
         block.register_forward_hook(lambda module, arguments, _: seen.append(arguments[1:]))
     network(torch.zeros(1, 1, *config.volume))
     assert seen == [(5, 3)] * config.depth
+
+
+def test_sizes_in_turn_are_each_made_of_the_files_own_tables(tmp_path):
+    native = VitConfig(**PLAIN)
+    folder = randomize(Backbone(native)).save_pretrained(tmp_path / "saved")
+    network = Backbone.from_pretrained(folder, volume=(4, 3, 2))  # one token remembers nothing
+    network.set_input_size((4, 24, 20))
+    expected = Backbone.from_pretrained(folder, volume=(4, 24, 20))
+    assert network.config == expected.config
+    assert torch.equal(network.pos_embed, expected.pos_embed)
+    network.set_input_size(native.volume)
+    assert network.file is None
+    again = network.save_pretrained(tmp_path / "again")
+    for file in ("model.safetensors", "config.json"):
+        assert (again / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_a_trained_table_is_what_the_next_size_is_made_of(tmp_path):
+    folder = randomize(Backbone(VitConfig(**PLAIN))).save_pretrained(tmp_path / "saved")
+    network = Backbone.from_pretrained(folder, volume=(4, 6, 4))
+    with torch.no_grad():
+        network.pos_embed.add_(1)
+    shown = network.pos_embed.detach().clone()
+    network.set_input_size((4, 9, 8))
+    expected = resize_in_plane(shown, 1, (2, 2), (3, 4))
+    assert torch.equal(network.pos_embed, expected)

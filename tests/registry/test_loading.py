@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 
-from inflate_zoo import Backbone, load
+from inflate_zoo import Backbone, load, segmenter
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.errors import (
     AccountingError,
@@ -18,6 +18,7 @@ from inflate_zoo.errors import (
     UsageError,
 )
 from inflate_zoo.files.writing.staging import MARKER
+from inflate_zoo.segmentation.segmenter import Segmenter
 from tests.support.checkpoints import save_transformers
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
@@ -134,7 +135,7 @@ def test_loading_is_strict(converted, tmp_path, edit, words):
         ("patch_depth", 0, "patch_depth"),
         ("model_type", "vit", "convert the 2D checkpoint first"),
         ("unknown_field", 1, "unknown_field"),
-        ("format_version", 2, "format_version"),
+        ("format_version", 3, "format_version"),
     ],
 )
 def test_a_bad_config_is_named(converted, tmp_path, field, value, words):
@@ -160,3 +161,50 @@ def test_bad_sources(converted, source, tmp_path):
     (folder / "model.safetensors").write_bytes(content[:-10])
     with pytest.raises(CheckpointError, match="truncated"):
         load(folder)
+
+
+def test_what_is_asked_for_has_to_be_there(converted, tmp_path):
+    assert isinstance(load(converted, kind="backbone"), Backbone)
+    with pytest.raises(ConfigError, match="that of a backbone, not of a segmenter"):
+        load(converted, kind="segmenter")
+    folder = segmenter(load(converted), classes=2, decoder="linear").save_pretrained(tmp_path / "s")
+    assert isinstance(load(folder, kind="segmenter"), Segmenter)
+    with pytest.raises(ConfigError, match="that of a segmenter, not of a backbone"):
+        load(folder, kind="backbone")
+    with pytest.raises(UnknownNameError, match="no kind of network named 'backbones'"):
+        load(converted, kind="backbones")
+
+
+def test_weights_go_to_the_device_that_is_named(converted):
+    assert load(converted, device="cpu").cls_token.device.type == "cpu"
+    assert load(converted, device=torch.device("meta")).cls_token.device.type == "meta"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nowhere", "mtia"])
+def test_a_device_that_is_not_there_is_one_sentence(converted, device):
+    with pytest.raises(UsageError, match=f"device '{device}' cannot be used: ") as caught:
+        load(converted, device=device)
+    assert "\n" not in caught.value.args[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64], ids=str)
+def test_weights_that_are_no_floats_are_refused(converted, dtype):
+    with pytest.raises(UsageError, match="weights cannot be ") as caught:
+        load(converted, dtype=dtype)
+    assert "float32, float16, bfloat16" in caught.value.hint
+
+
+@pytest.mark.parametrize("volume", [8, (8, 32), ("8", 32, 32), (8.0, 32, 32), (0, 32, 32)], ids=str)
+def test_what_is_no_volume_is_one_sentence(converted, volume):
+    with pytest.raises(UsageError, match="does not fit") as caught:
+        load(converted, volume=volume)
+    assert "depth, height, width" in caught.value.hint
+
+
+def test_a_classifier_has_no_place_in_the_files(converted, tmp_path):
+    backbone = load(converted)
+    backbone.reset_classifier(4)
+    with pytest.raises(UsageError, match="a classifier of 4 classes") as caught:
+        backbone.save_pretrained(tmp_path / "saved")
+    assert "reset_classifier(0)" in caught.value.hint
+    assert not (tmp_path / "saved").exists()

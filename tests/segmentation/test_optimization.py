@@ -9,6 +9,7 @@ from inflate_zoo import param_groups, segmenter
 from inflate_zoo.errors import UsageError
 from inflate_zoo.networks.backbone import Backbone
 from tests.segmentation.test_segmenter import backbone, config
+from tests.support.networks import SMALL
 
 TABLES = ("cls_token", "pos_embed", "depth_embed")
 BLOCK = {
@@ -121,10 +122,91 @@ def test_each_trained_parameter_is_in_one_group_of_a_working_optimizer(decoder):
     assert not torch.equal(before, model.backbone.pos_embed)
 
 
+class Task(torch.nn.Module):
+    """Somebody's own module that holds a segmenter, and has parameters beside it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.tail = torch.nn.Linear(3, 3)
+        self.inner = torch.nn.ModuleDict({"model": model})
+
+
+def same_groups(got, expected):
+    """Whether groups hold the same parameters at the same rates."""
+    assert [group["name"] for group in got] == [group["name"] for group in expected]
+    for one, other in zip(got, expected, strict=True):
+        assert (one["lr"], one["weight_decay"]) == (other["lr"], other["weight_decay"])
+        assert [id(p) for p in one["params"]] == [id(p) for p in other["params"]]
+
+
+SETTINGS = {"learning_rate": 0.1, "weight_decay": 0.05, "layer_decay": 0.5}
+
+
+@pytest.fixture
+def _group():
+    """One process that trains beside no other."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", rank=0, world_size=1, store=store)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("_group")
+@pytest.mark.parametrize(
+    "wrap", [torch.nn.parallel.DistributedDataParallel, torch.compile, torch.nn.Sequential]
+)
+def test_wrapped_models_have_the_groups_of_what_they_wrap(wrap):
+    model = segmenter(backbone(), classes=3, decoder="linear")
+    expected = param_groups(model, **SETTINGS)
+    same_groups(param_groups(wrap(model), **SETTINGS), expected)
+    same_groups(
+        param_groups(wrap(model.backbone), **SETTINGS), param_groups(model.backbone, **SETTINGS)
+    )
+
+
+def test_parts_that_are_compiled_alone_keep_their_layers_and_tables():
+    inner = SMALL["inflated_beit"].network()
+    expected = param_groups(inner, **SETTINGS)
+    inner.blocks[1] = torch.compile(inner.blocks[1])
+    model = segmenter(inner, classes=3, decoder="linear")
+    model.backbone = torch.compile(model.backbone)
+    names = {id(p): group["name"] for group in expected for p in group["params"] if p.requires_grad}
+    got = {id(p): g["name"] for g in param_groups(model, **SETTINGS) for p in g["params"]}
+    assert {key: got[key] for key in names} == names
+
+
+def test_what_stands_beside_the_backbone_learns_like_the_head():
+    model = segmenter(backbone(), classes=3, decoder="linear")
+    task = Task(model)
+    groups = {group["name"]: group for group in param_groups(task, **SETTINGS)}
+    expected = {group["name"]: group for group in param_groups(model, **SETTINGS)}
+    assert groups.keys() == expected.keys()
+    more = {
+        name: [p for p in groups[name]["params"] if id(p) not in map(id, expected[name]["params"])]
+        for name in groups
+    }
+    found = {name: [id(p) for p in added] for name, added in more.items() if added}
+    assert found == {
+        "head.decay": [id(task.tail.weight)],
+        "head.no_decay": [id(task.scale), id(task.tail.bias)],
+    }
+
+
+def test_several_backbones_are_refused_by_name():
+    shared = segmenter(backbone(), classes=3, decoder="linear")
+    twice = torch.nn.ModuleDict({"one": shared, "same": Task(shared)})
+    assert param_groups(twice, **SETTINGS)
+    both = torch.nn.ModuleDict({"one": shared, "other": backbone()})
+    with pytest.raises(UsageError, match="ModuleDict holds 2 backbones") as caught:
+        param_groups(both, **SETTINGS)
+    assert list(caught.value.details) == ["'one.backbone'", "'other'"]
+
+
 def test_bad_arguments():
-    with pytest.raises(UsageError, match="not Linear") as caught:
+    with pytest.raises(UsageError, match="what holds one, not Linear") as caught:
         param_groups(torch.nn.Linear(2, 2), learning_rate=1.0, weight_decay=0.0)
-    assert "model.module" in caught.value.hint
+    assert "load(...)" in caught.value.hint
     for wrong in (0.0, 1.01, -1.0, float("nan")):
         with pytest.raises(UsageError, match="layer_decay"):
             param_groups(backbone(), learning_rate=1.0, weight_decay=0.0, layer_decay=wrong)

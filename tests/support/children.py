@@ -23,7 +23,7 @@ _SERVER.set_forkserver_preload(
         "inflate_zoo.bench.training.trainer",
         "inflate_zoo.bench.trials.attempt",
         "inflate_zoo.bench.trials.planning",
-        "inflate_zoo.bench.engines.local",
+        "inflate_zoo.bench.engines.here",
         "monai.networks.nets",
     ]
 )

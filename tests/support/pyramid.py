@@ -155,12 +155,23 @@ class Pyramid(Network3D):
     def forward_features(self, x: Tensor) -> Tensor:
         return self.norm(self._maps(x)[-1].flatten(1, 3))
 
-    def forward_intermediates(self, x: Tensor, indices: Sequence[int]) -> list[Tensor]:
+    def forward_intermediates(
+        self, x, indices=None, *, return_prefix_tokens=False, norm=False, stop_early=False,
+        output_fmt="NCHW", intermediates_only=False,
+    ):  # fmt: skip
         maps = self._maps(x)
-        return [maps[index].movedim(-1, 1) for index in indices]
+        chosen = range(len(maps)) if indices is None else sorted({i % len(maps) for i in indices})
+        given = [maps[index].movedim(-1, 1) for index in chosen]
+        return given if intermediates_only else (self.norm(maps[-1].flatten(1, 3)), given)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_features(x).mean(dim=1)
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return x.mean(dim=1) if pre_logits else self.head(x.mean(dim=1))
+
+    def level_modules(self) -> list[str]:
+        return [f"blocks.{index}" for index in range(len(self.blocks))]
+
+    def group_matcher(self, coarse: bool = False):
+        return {"stem": "^stem", "blocks": r"^blocks\.(\d+)"}
 
     def layer_of(self, name: str) -> int:
         if name.startswith("blocks."):

@@ -14,15 +14,8 @@ from inflate_zoo.bench.definitions.catalog import load_task
 from inflate_zoo.cli import app
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (
-    ".",
-    "benchmarks",
-    "benchmarks/predict",
-    "benchmarks/speed",
-    "converters",
-    "model_cards",
-)
-PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
+FOLDERS = (".", "benchmarks", "benchmarks/*", "converters", "model_cards")
+PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md"))
 HAND_WRITTEN = [page for page in PAGES if page.name.isupper() or page.stem.isupper()]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\(([^()\s]+)\)")

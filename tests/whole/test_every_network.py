@@ -44,8 +44,8 @@ def test_tokens_and_maps_are_of_the_sizes_that_its_config_states(kind):
     levels, prefix = net.config.levels, net.num_prefix_tokens
     with torch.inference_mode():
         tokens = net.forward_features(volume)
-        maps = net.forward_intermediates(volume, range(len(levels)))
-        (last,) = net.forward_intermediates(volume, [-1])
+        maps = net.forward_intermediates(volume, range(len(levels)), intermediates_only=True)
+        (last,) = net.forward_intermediates(volume, [-1], intermediates_only=True)
         pooled = net(volume)
     assert tokens.shape == (2, prefix + prod(net.grid_size), net.embed_dim)
     for level, each in zip(levels, maps, strict=True):
@@ -57,7 +57,7 @@ def test_tokens_and_maps_are_of_the_sizes_that_its_config_states(kind):
     if len(set(levels)) > 1:
         assert prefix == 0
     with pytest.raises(ValueError, match="out of range"):
-        net.forward_intermediates(volume, [len(levels)])
+        net.forward_intermediates(volume, [len(levels)], intermediates_only=True)
 
 
 def weighed(net, volume, place):

@@ -118,3 +118,66 @@ def test_what_cannot_be_trained_is_refused(example, monkeypatch, capsys, options
     with pytest.raises(SystemExit) as caught:
         example["main"]()
     assert message in f"{caught.value} {capsys.readouterr().err}"
+
+
+def output_of(command, cache, *options):
+    """What an example prints on stdout, run as its docstring says."""
+    done = subprocess.run(
+        [*command, *map(str, options)],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "INFLATE_ZOO_CACHE": str(cache),
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+        },
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+BOTH = re.compile(r"Dice Anterior: [01]\.\d{3}\nDice Posterior: [01]\.\d{3}\n")
+
+
+def require_trained(out):
+    """A segmenter of the window, its encoder no longer what it was."""
+    trained = inflate_zoo.load(out)
+    assert trained.volume == WINDOW
+    before = backbone_weights(inflate_zoo.load("builtin-clip-3d-center"))
+    after = backbone_weights(trained)
+    assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+
+def test_lightning_trains_and_scores(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(cache))
+    script = SCRIPT.with_name("finetune_lightning.py")
+    options = ["--cases", 5, "--steps", 2, "--out", tmp_path / "out"]
+    printed = output_of([sys.executable, str(script)], cache, *options)
+    assert BOTH.search(printed), printed
+    require_trained(tmp_path / "out")
+
+
+def test_two_processes_train_one_network(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(cache))
+    script = SCRIPT.with_name("finetune_ddp.py")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    options = ["--cases", 6, "--batch", 1, "--steps", 2, "--out", tmp_path / "out"]
+    printed = output_of([*torchrun, str(script)], cache, *options)
+    assert BOTH.fullmatch(printed), printed
+    require_trained(tmp_path / "out")
+
+
+def test_lora_trains_in_the_trainer_and_is_merged(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("INFLATE_ZOO_CACHE", str(cache))
+    script = SCRIPT.with_name("finetune_lora.py")
+    options = ["--cases", 5, "--steps", 2, "--rank", 2, "--out", tmp_path / "out"]
+    printed = output_of([sys.executable, str(script)], cache, *options)
+    assert BOTH.search(printed), printed
+    trained = inflate_zoo.load(tmp_path / "out", kind="segmenter")
+    before = inflate_zoo.load("builtin-clip-3d-center", volume=WINDOW).state_dict()
+    after = trained.backbone.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    linear = ("qkv.weight", "proj.weight", "fc1.weight", "fc2.weight")
+    assert changed == {name for name in before if name.endswith(linear)}

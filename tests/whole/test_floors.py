@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from inflate_zoo.nnunet.instructions import ALONE
+
 ROOT = Path(__file__).parents[2]
 FLOORS = ROOT / ".ci/floors.txt"
 
@@ -21,6 +23,7 @@ def test_every_floor_is_the_one_that_is_tried():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needed = floors_of([*project["dependencies"], *extras["bench"], *extras["dicom"]])
+    needed |= floors_of(line.partition(",")[0] for line in ALONE)
     lines = [line for line in FLOORS.read_text().splitlines() if not line.startswith("#")]
     tried = floors_of(lines)
     assert needed == {name: tried[name] for name in needed}

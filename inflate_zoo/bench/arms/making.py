@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from inflate_zoo.bench.arms.arm_sources import RANDOM, SLICES, ArmSource, parse_
 from inflate_zoo.bench.arms.checking import require_arm, require_one_use
 from inflate_zoo.bench.arms.resolving import FoundSources, lone_backbone
 from inflate_zoo.bench.arms.sources import RECIPE
+from inflate_zoo.bench.definitions.progress import Say
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trials import ArmSpec, Fed
@@ -81,9 +82,7 @@ class ResolvedArms:
     backbones: tuple[BackboneConfig, ...]
     count: int
 
-    def make(
-        self, task: Task, protocol: Protocol, cache: Path, say: Callable[[str], None]
-    ) -> list[Arm]:
+    def make(self, task: Task, protocol: Protocol, cache: Path, say: Say) -> list[Arm]:
         """Convert everything that is compared.
 
         Args:
@@ -183,7 +182,7 @@ class _Maker:
         protocol: Protocol,
         channels: int,
         cache: Path,
-        say: Callable[[str], None],
+        say: Say,
         normalization: Normalization | None,
         sources: FoundSources,
     ) -> None:
@@ -212,7 +211,8 @@ class _Maker:
             if wanted and not recipe.fold_normalization:
                 self._say(
                     f"warning: '{found.name}' was converted without --fold-normalization, but "
-                    "takes intensities in [0, 1] here"
+                    "takes intensities in [0, 1] here",
+                    urgent=True,
                 )
         return [self._described(found, found.folder, "inflated", stated, source.words)]
 
@@ -292,7 +292,8 @@ class _Maker:
 
         store.keep(folder, FILES, make)
         if not told and _fed(folder) == "guessed":
-            self._say(f"warning: the input normalisation of {found.name} is a guess")
+            guess = f"warning: the input normalisation of {found.name} is a guess"
+            self._say(guess, urgent=True)
         return folder
 
     def placed(self, config: BackboneConfig) -> BackboneConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -31,7 +31,7 @@ from inflate_zoo.files.budgets import JSON_BYTES, LEAST_MM, MOST_MM
 from inflate_zoo.files.foreign import json_form, mapped_array
 from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.contents import json_text, write_text
-from inflate_zoo.files.writing.store import DigestMemory, store_of
+from inflate_zoo.files.writing.store import MANIFEST, DigestMemory, store_of
 
 PREPROCESSING_VERSION = 1  # raise it when the same files would give other arrays
 # Of each array its type and how many dimensions it has.
@@ -171,6 +171,15 @@ def open_case(cache: Path, key: str) -> CachedCase:
             ) from error
         raise _damaged(key) from error
     return CachedCase(name=facts.name, key=key, spacing=facts.spacing, **arrays)
+
+
+def absent_cases(cache: Path, keys: Iterable[str]) -> list[str]:
+    """Of some entries those that the cache does not hold; damage is noticed where one is opened."""
+    return [
+        key
+        for key in keys
+        if not all((_folder(cache, key) / name).is_file() for name in (*_FILES, MANIFEST))
+    ]
 
 
 def _damaged(key: str) -> UsageError:

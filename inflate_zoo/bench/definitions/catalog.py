@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,6 +20,7 @@ from inflate_zoo.files.reading import read_bytes, reading
 from inflate_zoo.texts import message_of
 
 Form = TypeVar("Form", bound=BaseModel)
+Kind = Literal["task", "protocol", "suite"]
 
 
 class _NoTomlError(ValueError):
@@ -95,14 +96,19 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
     return valid.model_copy(update={"name": name, "overrides": tuple(overrides)})
 
 
-def _find(kind: str, name_or_path: str) -> Path:
+def _find(kind: Kind, name_or_path: str) -> Path:
     if name_or_path.endswith(".toml"):
         return Path(name_or_path)
-    folder = data_folder(f"benchmarks/{kind}s")
-    bundled = {path.stem: path for path in folder.glob("*.toml")}
-    if name_or_path not in bundled:
-        raise UnknownNameError(kind, name_or_path, bundled)
-    return bundled[name_or_path]
+    known = bundled(kind)
+    if name_or_path not in known:
+        raise UnknownNameError(kind, name_or_path, known)
+    return known[name_or_path]
+
+
+def bundled(kind: Kind) -> Mapping[str, Path]:
+    """Name to file of the tasks, protocols or suites that ship with the package, sorted."""
+    paths = data_folder(f"benchmarks/{kind}s").glob("*.toml")
+    return {path.stem: path for path in sorted(paths)}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -176,7 +182,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     """A table that holds one value, from `train.steps=500`."""
     key, equals, written = text.partition("=")
     key, written = key.strip(), written.strip()
-    known = sorted(set(_keys(Protocol)) - {"name", "overrides"})
+    known = protocol_fields()
     if not equals or not written:
         raise UsageError(f"'{text}' is no key=value", hint="write e.g. --set train.steps=500")
     if key not in known:
@@ -192,6 +198,11 @@ def _parse_override(text: str) -> dict[str, Any]:
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return dict(nested)
+
+
+def protocol_fields() -> tuple[str, ...]:
+    """What `--set` can change, dotted, sorted."""
+    return tuple(sorted(set(_keys(Protocol)) - {"name", "overrides"}))
 
 
 def _keys(form: type[BaseModel]) -> Iterator[str]:

@@ -55,8 +55,8 @@ class Shown(Protocol):
     def interrupted(self) -> None:
         """The command was asked to end; what runs is about to be ended."""
 
-    def say(self, text: str) -> None:
-        """Something happened that is no trial's progress."""
+    def say(self, text: str, *, urgent: bool = False) -> None:
+        """Something happened that is no trial's progress; see `Say`."""
 
 
 class Engine(Protocol):

@@ -193,8 +193,8 @@ class _Running:
             self.open = False
             return
         name, values = json_value(content, _garbled)
-        if name == "say":
-            shown.say(*values)
+        if name == "warn":
+            shown.say(*values, urgent=True)
         elif name in ("ended", "raised"):
             self.last = name, values
         else:
@@ -285,7 +285,7 @@ class _Told:
             self._link.send_bytes(json.dumps([name, values]).encode())
 
     def warning(self, message: Warning | str, *_: object, **__: object) -> None:
-        self.send("say", f"warning: {message}")
+        self.send("warn", f"warning: {message}")
 
     def stage(self, stage: Stage) -> None:
         self.send("stage", stage)

@@ -59,6 +59,7 @@ def _backbone(spec: TrialSpec, weights: Path | None) -> Backbone:
                 hint="run the 'inflate-zoo bench' command again",
             )
         backbone = Backbone.from_pretrained(weights, volume=volume)
+        backbone.file = None  # a trial's files hold the very tables that were scored
     return with_channels(backbone, len(spec.task.channels))
 
 

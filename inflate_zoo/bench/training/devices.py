@@ -27,12 +27,19 @@ class Resources:
         compiled: Whether networks are compiled for training; results round differently then.
         threads: Threads of torch on the CPU; `None` leaves them as they are. Results round
             differently with another number.
+        trackers: Names of the trackers of experiments that are told the curves.
     """
 
     device: str | None = None
     workers: int | None = None
     compiled: bool = False
     threads: int | None = None
+    trackers: tuple[str, ...] = ()
+
+    @property
+    def tracker_words(self) -> list[str]:
+        """The trackers as they are typed."""
+        return [word for name in self.trackers for word in ("--tracker", name)]
 
 
 def device_kind(resources: Resources) -> str:

@@ -43,6 +43,7 @@ from inflate_zoo.bench.training.stepping import (
     TrainingModule,
     learning_rate_factor,
 )
+from inflate_zoo.bench.training.trackers import Track, untracked
 from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
 from inflate_zoo.segmentation.optimization import param_groups
 from inflate_zoo.segmentation.segmenter import Segmenter
@@ -71,6 +72,7 @@ class Trainer:
         validate: Gives the mean Dice on the inner validation cases.
         workers: Processes that make windows.
         compiled: Whether torch compiles the network: a minute at the start for quicker steps.
+        track: Told the curves, as the record has them.
 
     Raises:
         UsageError: More processes than groups of windows share the trial.
@@ -89,11 +91,12 @@ class Trainer:
         validate: Callable[[], float | None],
         workers: int,
         compiled: bool = False,
+        track: Track = untracked,
     ) -> None:
         self._spec, self._settings = spec, spec.protocol.train
         self._network, self._windows, self._folder = network, windows, folder
         self._accelerator, self._watcher, self._guard = accelerator, watcher, guard
-        self._validate, self._workers = validate, workers
+        self._validate, self._workers, self._track = validate, workers, track
         settings = self._settings
         processes = accelerator.num_processes
         if processes > (count := settings.batch // settings.dice_group):
@@ -252,6 +255,7 @@ class Trainer:
             writer.scalar("loss", loss, state.step)
         if state.step % max(1, settings.steps // 200) == 0 or last:
             state.loss.append((state.step, sum(state.recent) / len(state.recent)))
+            self._track({"loss": state.loss[-1][1]}, state.step)
             state.recent = []
         self._judge(writer)
 
@@ -284,6 +288,7 @@ class Trainer:
         earlier = max((value for _, value in state.validation_dice), default=-1.0)
         state.validation_dice.append((state.step, dice))
         writer.scalar("validation_dice", dice, state.step)
+        self._track({"validation_dice": dice}, state.step)
         self._watcher.dice(dice)
         if self._settings.select == "best" and dice > earlier:
             state.best = state.step

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +26,12 @@ from inflate_zoo.bench.training.devices import (
     workers_for,
 )
 from inflate_zoo.bench.training.progress import Watcher
+from inflate_zoo.bench.training.trackers import Track, tracking, untracked
 from inflate_zoo.bench.trials.leases import LOCK, remove_partial
 from inflate_zoo.bench.trials.stopping import STOPS
+from inflate_zoo.bench.trials.versions import versions
+from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.stops import check
-from inflate_zoo.version import __version__
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
     from inflate_zoo.bench.training.trainer import Trainer
     from inflate_zoo.segmentation.segmenter import Segmenter
-
-
-VERSIONS = ("torch", "monai", "accelerate", "numpy", "scipy", "surface-distance")
 
 
 def run_attempt(
@@ -64,11 +61,23 @@ def run_attempt(
     Raises:
         Stopped: That was asked; what is done so far is kept.
     """
+    with tracking(trial, accelerator, resources.trackers) as track:
+        _attempt(trial, accelerator, resources, watcher, guard, track)
+
+
+def _attempt(
+    trial: TrialFolder,
+    accelerator: Accelerator,
+    resources: Resources,
+    watcher: Watcher,
+    guard: Callable[[], None],
+    track: Track,
+) -> None:
     from inflate_zoo.bench.scoring.evaluation import evaluate
 
     spec, cache = trial.spec, Path(trial.place.cache)
     began, started = time.perf_counter(), datetime.now(UTC)
-    predictor, trainer = prepare_trial(trial, accelerator, resources, watcher, guard)
+    predictor, trainer = prepare_trial(trial, accelerator, resources, watcher, guard, track)
     watcher.stage("training")
     state = trainer.run()
     accelerator.wait_for_everyone()
@@ -82,6 +91,7 @@ def run_attempt(
     guard()
     predictor.network.save_pretrained(trial.folder)
     result = _result(spec, predictor.network, cases, trainer)
+    track(_scored(result), spec.protocol.train.steps)
     seconds: dict[str, float | None] = {
         "training": state.seconds,
         "waiting_for_data": state.waiting,
@@ -92,6 +102,15 @@ def run_attempt(
     run = _circumstances(trial, accelerator, resources, trainer, seconds, started)
     trial.finish(result, run)
     remove_scratch(trial)
+
+
+def _scored(result: Result) -> dict[str, float]:
+    """What a tracker is told of a result: means over the test cases."""
+    dice = [case.mean_dice for case in result.cases if case.mean_dice is not None]
+    told = {"test_dice": sum(dice) / len(dice)} if dice else {}
+    for region, scores in result.mean.items():
+        told |= {f"test/{region}/{name}": float(v) for name, v in scores.items() if v is not None}
+    return told
 
 
 def _pausing(watcher: Watcher, pause: Callable[[], None]) -> Callable[[int, int], None]:
@@ -141,11 +160,7 @@ def _circumstances(
         processes=accelerator.num_processes,
         compiled=resources.compiled,
         host=socket.gethostname(),
-        versions={
-            "python": sys.version.split()[0],
-            "inflate-zoo": __version__,  # a checkout need not be installed
-            **{name: version(name) for name in VERSIONS},
-        },
+        versions={**versions()},
         started=started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -157,6 +172,7 @@ def prepare_trial(
     resources: Resources,
     watcher: Watcher,
     guard: Callable[[], None],
+    track: Track = untracked,
 ) -> tuple[SlidingWindowPredictor, Trainer]:
     """The network on its device, and what trains it."""
     from inflate_zoo.bench.data.cases import open_case
@@ -169,7 +185,10 @@ def prepare_trial(
     cache = Path(place.cache)
     reset_peak_memory(device)
     watcher.stage("loading")
-    network = build(spec, Path(place.weights) if place.weights else None).to(device)
+    weights = Path(place.weights) if place.weights else None
+    if weights is not None:
+        store_of(cache).use(weights)
+    network = build(spec, weights).to(device)
     predictor = SlidingWindowPredictor(
         network, window_of(spec), spec.protocol.evaluation, device, accelerator.autocast
     )
@@ -184,7 +203,8 @@ def prepare_trial(
     def validate() -> float | None:
         return validation_dice(predictor, map(opened, inner), spec.task)
 
-    return predictor, _trainer(trial, predictor, accelerator, resources, watcher, guard, validate)
+    trainer = _trainer(trial, predictor, accelerator, resources, watcher, guard, validate, track)
+    return predictor, trainer
 
 
 def _pause(accelerator: Accelerator) -> Callable[[], None]:
@@ -200,6 +220,7 @@ def _trainer(
     watcher: Watcher,
     guard: Callable[[], None],
     validate: Callable[[], float | None],
+    track: Track,
 ) -> Trainer:
     from inflate_zoo.bench.training.features import FeatureWindows, encode_windows
     from inflate_zoo.bench.training.sampling import WindowRule, Windows
@@ -232,6 +253,7 @@ def _trainer(
         validate=validate,
         workers=workers_for(resources, predictor.device),
         compiled=resources.compiled,
+        track=track,
     )
 
 

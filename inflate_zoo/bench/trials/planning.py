@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +20,13 @@ from inflate_zoo.bench.data.splits import (
 )
 from inflate_zoo.bench.definitions.catalog import load_task
 from inflate_zoo.bench.definitions.datasets import Dataset
-from inflate_zoo.bench.definitions.progress import StageProgress
+from inflate_zoo.bench.definitions.progress import Say, StageProgress
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.definitions.tasks import Split, Task
 from inflate_zoo.bench.definitions.trials import CaseNames, Place, TrialSpec
 from inflate_zoo.errors import ConfigError, UsageError
 
 _MOST_WARNINGS = 8
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,9 +192,10 @@ def _checked(folder: Path, say: Say, progress: StageProgress) -> Dataset:
     dataset = read_dataset(folder)
     report = check(dataset, progress=lambda done, total: progress("cases checked", done, total))
     for finding in report.warnings[:_MOST_WARNINGS]:
-        say(f"warning: {finding.case or 'data set'}: {finding.what}")
+        say(f"warning: {finding.case or 'data set'}: {finding.what}", urgent=True)
     if (more := len(report.warnings) - _MOST_WARNINGS) > 0:
-        say(f"... and {more} more warnings; see all with: inflate-zoo data check {folder.name}")
+        see = f"see all with: inflate-zoo data check {folder.name}"
+        say(f"... and {more} more warnings; {see}", urgent=True)
     if report.bad:
         raise UsageError(
             f"'{folder.name}' has {len(report.bad)} bad cases or entries",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder, read_plain
+from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.trials.folder import trials_of
+from inflate_zoo.bench.trials.versions import versions
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.reading import called, require_folder
 from inflate_zoo.files.writing.contents import form_text
@@ -28,6 +30,8 @@ class RunPlan(BaseModel):
         format: Of this file.
         planned: When, in ISO 8601; the file's own time counts, which is the file system's.
         trials: Their hashes, in the order in which they should run.
+        kinds: One of each kind, which differ in their seeds alone: what these need all need.
+        versions: Of what planned them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +39,8 @@ class RunPlan(BaseModel):
     format: Literal[1] = 1
     planned: str
     trials: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    versions: Mapping[str, str] = Field(default_factory=dict)
 
 
 def begin_run(out: Path, trials: Sequence[TrialFolder]) -> float:
@@ -47,9 +53,19 @@ def begin_run(out: Path, trials: Sequence[TrialFolder]) -> float:
         WriteError: It cannot be noted.
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    plan = RunPlan(planned=when, trials=tuple(trial.folder.name for trial in trials))
+    kinds = {_kind(trial.spec): trial.folder.name for trial in reversed(trials)}
+    plan = RunPlan(
+        planned=when,
+        trials=tuple(trial.folder.name for trial in trials),
+        kinds=tuple(reversed(kinds.values())),
+        versions=versions(),
+    )
     replace_text(out / PLAN, form_text(plan))
     return (out / PLAN).stat().st_mtime
+
+
+def _kind(spec: TrialSpec) -> Hashable:
+    return spec.task.name, spec.protocol.name, spec.arm.label, spec.fold
 
 
 def run_began(out: Path) -> float | None:
@@ -77,7 +93,13 @@ def planned_trials(out: Path) -> tuple[TrialFolder, ...]:
     return tuple(found[name] for name in dict.fromkeys([*first, *found]))
 
 
-def _order(out: Path) -> tuple[str, ...]:
+def run_plan(out: Path) -> RunPlan | None:
+    """What a run folder was last planned for; `None` if nobody noted it, or not so."""
     with suppress(ValidationError):
-        return RunPlan.model_validate(read_plain(out / PLAN)).trials
-    return ()
+        return RunPlan.model_validate(read_plain(out / PLAN))
+    return None
+
+
+def _order(out: Path) -> tuple[str, ...]:
+    plan = run_plan(out)
+    return plan.trials if plan else ()

@@ -119,8 +119,14 @@ def _without_us(trial: TrialFolder, held: bool, since: float | None) -> Outcome 
         return "done"
     if held:
         return "held"
-    path = trial.folder / FAILURE
-    return "failed" if since and path.exists() and path.stat().st_mtime > since else None
+    return "failed" if since and failed_since(trial.folder, since) else None
+
+
+def failed_since(folder: Path, since: float) -> bool:
+    """Whether a trial failed after a moment, in seconds since 1970 by the file system's clock."""
+    with suppress(OSError):
+        return (folder / FAILURE).stat().st_mtime > since
+    return False
 
 
 def _agreed(accelerator: Accelerator, how: Outcome | None) -> Outcome | None:

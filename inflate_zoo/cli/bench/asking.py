@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
 
 from inflate_zoo.cli.bench.datasets import find_data
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from inflate_zoo.cli.bench.datasets import DataPlace
 
 DEFAULT_SUITE, DEFAULT_PROTOCOL, DEFAULT_SEEDS = "objectives", "volume", 5
+# How a run is begun makes no other one of it: flags, and whether they take a value.
+BEGUN: Mapping[str, bool] = MappingProxyType(
+    dict.fromkeys(("--plan", "--detach"), False)
+    | dict.fromkeys(("--on", "--jobs", "--time", "--partition", "--account", "--qos"), True)
+    | dict.fromkeys(("--gpus-per-task", "--gres", "--cpus-per-task", "--mem"), True)
+    | dict.fromkeys(("--constraint", "--sbatch", "--setup", "--container"), True)
+    | dict.fromkeys(("--cpus", "--gpus", "--resource"), True)
+)
 # Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
 EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
 
@@ -66,6 +75,18 @@ class Asked:
             return self
         protocol = self.protocol or EMBEDDED_PROTOCOL
         return replace(self, dataset=EMBEDDED_TASK, suite=EMBEDDED_SUITE, protocol=protocol)
+
+    def settled(self) -> dict[str, str | int | None]:
+        """What determines the trials, given or not, by the names of the command's parameters."""
+        asked = self.completed()
+        return {
+            "dataset": asked.dataset,
+            "suite": asked.suite or (None if asked.sources else DEFAULT_SUITE),
+            "protocol": asked.protocol or DEFAULT_PROTOCOL,
+            "seeds": asked.seeds,
+            "folds": asked.folds,
+            "channel_rule": asked.rule,
+        }
 
 
 def comparison_of(asked: Asked, words: Sequence[str]) -> tuple[Comparison, DataPlace]:
@@ -148,15 +169,24 @@ def _folds(text: str) -> tuple[int, ...] | None:
 
 
 def shown_command(words: Sequence[str]) -> tuple[str, ...]:
-    """The command as it may be shown to others: no local paths."""
+    """The command as it may be shown to others: what is compared, and no local paths."""
     from inflate_zoo.bench.arms.arm_sources import parse_arm
 
     shown = ["inflate-zoo"]
-    for word in words[1:]:
-        if word == "--plan":  # how a run is begun makes no other one of it
-            continue
+    for word in _asked(words[1:]):
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         path = parse_arm(value).plain if value else value
         local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))
         shown.append(flag + equals + (Path(path).name + value[len(path) :] if local else value))
     return tuple(shown)
+
+
+def _asked(words: Sequence[str]) -> Iterator[str]:
+    """The words that say what is asked for, not how it is begun."""
+    left = iter(words)
+    for word in left:
+        flag, equals, _ = word.partition("=")
+        if flag not in BEGUN:
+            yield word
+        elif BEGUN[flag] and not equals:
+            next(left, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,10 +14,12 @@ from inflate_zoo.cli.common import (
     Debug,
     Format,
     OutputFormat,
+    Quiet,
     guarded,
     needs_bench,
     print_json,
     tell,
+    watched,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _root() -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr while cases are read, where stderr is a terminal."""
-    if not sys.stderr.isatty():
+    if not watched():
         yield lambda *_: None
         return
     from rich.console import Console
@@ -56,6 +57,7 @@ def check(
         Path, typer.Argument(help="Data set in the Decathlon's layout or nnU-Net's raw one.")
     ],
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Read every file of a data set and list all bad cases in one pass.

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inflate_zoo.cli import completion
 from inflate_zoo.cli.bench.options import Device
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import (
     Debug,
     Format,
     OutputFormat,
+    Quiet,
     guarded,
     needs_bench,
     print_json,
@@ -49,7 +51,11 @@ def command(
     ],
     arm: Annotated[
         list[str] | None,
-        typer.Option(help="Arm of the run, as its report calls it. Repeatable: an ensemble."),
+        typer.Option(
+            autocompletion=completion.arms,
+            metavar="ARM",
+            help="Arm of the run, as its report calls it. Repeatable: an ensemble.",
+        ),
     ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="Seed of it. Repeatable [default: all, an ensemble].")
@@ -73,6 +79,7 @@ def command(
         bool, typer.Option("--force", help="Replace files that this command did not make.")
     ] = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Segment images with trained networks of 'inflate-zoo bench'.

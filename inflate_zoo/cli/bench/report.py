@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inflate_zoo.cli import completion
 from inflate_zoo.cli.common import (
     Debug,
     Format,
     OutputFormat,
+    Quiet,
     guarded,
     needs_bench,
     print_json,
@@ -33,9 +35,14 @@ def command(
     ] = None,
     compare: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="ARM ARM", help="Say what is known of two arms; writes nothing."),
+        typer.Option(
+            metavar="ARM ARM",
+            autocompletion=completion.arms,
+            help="Say what is known of two arms; writes nothing.",
+        ),
     ] = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Rank the arms of one or several benchmark runs and write the report.
@@ -84,9 +91,9 @@ def tell_left_out(results: "Results") -> bool:
     """Name the trials that are not to be believed; whether there are any."""
     lines = results.left_out
     for line in lines[:MOST_NAMED]:
-        say(f"error: {line}")
+        say(f"error: {line}", urgent=True)
     if len(lines) > MOST_NAMED:
-        say(f"error: and {len(lines) - MOST_NAMED} more")
+        say(f"error: and {len(lines) - MOST_NAMED} more", urgent=True)
     if lines:
         say("run the 'inflate-zoo bench' command that made them again: it runs such trials anew")
     return bool(lines)

@@ -3,41 +3,65 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from inflate_zoo.cli.bench.asking import DEFAULT_SEEDS, Asked, comparison_of
+from inflate_zoo.cli.bench.engines import EngineRequest
 from inflate_zoo.cli.bench.options import (
+    Account,
     AtOnce,
     Cache,
     Changes,
     Compile,
+    ConfigFile,
+    Constraint,
+    Container,
+    Cpus,
+    CpusPerTask,
     Data,
     DatasetName,
+    Detach,
     Device,
     Download,
     DryRun,
+    Engine,
     Folds,
+    Gpus,
+    GpusPerTask,
+    Gres,
+    Jobs,
+    Mem,
+    On,
+    Partition,
     PerGpu,
     Plan,
     ProtocolName,
+    Qos,
+    Resource,
     RuleName,
     RunFolder,
+    Sbatch,
     Schemes,
     Seeds,
+    Setup,
     Sources,
     SuiteName,
     Threads,
+    Time,
+    TrackerNames,
     Workers,
 )
+from inflate_zoo.cli.bench.run_file import asked_for, expanded, from_file, write_run_file
 from inflate_zoo.cli.bench.watching import board
 from inflate_zoo.cli.common import (
     Debug,
     Format,
     Mean,
     OutputFormat,
+    Quiet,
     Std,
     guarded,
     needs_bench,
@@ -49,20 +73,23 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.texts import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
     from inflate_zoo.bench.engines.capacity import Crew
-    from inflate_zoo.bench.training.devices import Resources
     from inflate_zoo.bench.trials.planning import Planned, Resolved
+    from inflate_zoo.cli.bench.engines import Chosen
     from inflate_zoo.cli.bench.watching import Board
 
 NAME = "bench"
+Until = Literal["estimate", "planned", "report"]
 
 
 @guarded
+@from_file
 def command(
+    context: typer.Context,
     data: Data = None,
     dataset: DatasetName = None,
     download: Download = False,
@@ -82,11 +109,32 @@ def command(
     at_once: AtOnce = None,
     per_gpu: PerGpu = None,
     compile: Compile = False,  # noqa: A002 - the flag's name
+    tracker: TrackerNames = None,
+    config: ConfigFile = None,  # noqa: ARG001 - read by `from_file`
+    on: Engine = On.here,
+    jobs: Jobs = None,
+    time: Time = None,
+    partition: Partition = None,
+    account: Account = None,
+    qos: Qos = None,
+    gpus_per_task: GpusPerTask = None,
+    gres: Gres = None,
+    cpus_per_task: CpusPerTask = None,
+    mem: Mem = None,
+    constraint: Constraint = None,
+    sbatch: Sbatch = None,
+    setup: Setup = None,
+    container: Container = None,
+    detach: Detach = False,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
+    resource: Resource = None,
     out: RunFolder = None,
     cache: Cache = None,
     plan: Plan = False,
     dry_run: DryRun = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Fine-tune sources on a 3D data set, rank them, write a report.
@@ -97,13 +145,22 @@ def command(
 
     inflate-zoo bench --dataset msd-task09 --download --source facebook/dino-vitb16 --source random
 
+    inflate-zoo bench --config runs/msd-task09-volume/run.toml --seeds 8
+
     Without --data, --dataset, --source, --suite: builtin ones, minutes on two cores.
     Whatever is interrupted goes on with the same command.
     """
     needs_bench()
     if plan and dry_run:
         raise UsageError("--plan writes folders, --dry-run none", hint="give one of them")
+    if dry_run and on is not On.here:
+        raise UsageError(
+            "--dry-run measures on this machine, which is not where the trials run",
+            hint=f"leave out --on {on}; where jobs run, e.g. inside srun",
+        )
+    from inflate_zoo.bench.engines.flags import HereFlags, RayFlags, SlurmFlags
     from inflate_zoo.bench.training.devices import Resources
+    from inflate_zoo.bench.training.trackers import require_trackers
 
     asked = Asked(
         data=data,
@@ -122,83 +179,82 @@ def command(
         out=out,
         cache=cache,
     )
-    side = Side(Resources(device, workers, compile, threads), at_once, per_gpu)
-    _bench(asked, side, format, until="estimate" if dry_run else "planned" if plan else "report")
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """How much of this machine was asked for.
-
-    Attributes:
-        resources: Of each trial.
-        at_once: Trials at a time.
-        per_gpu: Trials at a time on each GPU.
-    """
-
-    resources: Resources
-    at_once: int | None
-    per_gpu: int | None
-
-    def divided(self, resolved: Resolved) -> Crew:
-        """Who works on the trials."""
-        from inflate_zoo.bench.engines.capacity import crew
-        from inflate_zoo.bench.engines.needs import memory_bound
-
-        protocol, task = resolved.asked.protocol, resolved.task
-        protocol = protocol.of_task(task.name) if task else protocol
-        need = memory_bound(resolved.arms.backbones, protocol, task)
-        return crew(self.resources, resolved.trials, need, self.at_once, self.per_gpu)
+    require_trackers(tracker or (), installed=on is On.here)
+    request = EngineRequest(
+        on,
+        Resources(device, workers, compile, threads, tuple(tracker or ())),
+        HereFlags(at_once, per_gpu),
+        SlurmFlags(
+            jobs,
+            time,
+            partition,
+            account,
+            qos,
+            gpus_per_task,
+            gres,
+            cpus_per_task,
+            mem,
+            constraint,
+            tuple(sbatch or ()),
+            setup,
+            container,
+            detach,
+        ),
+        RayFlags(cpus, gpus, tuple(resource or ())),
+    )
+    words = expanded(sys.argv, context)
+    fields = asked_for(context, asked.settled())
+    until: Until = "estimate" if dry_run else "planned" if plan else "report"
+    _bench(asked, request, format, words, fields, until=until)
 
 
 def _bench(
     asked: Asked,
-    side: Side,
+    request: EngineRequest,
     format: OutputFormat,  # noqa: A002 - the flag's name
+    words: Sequence[str],
+    fields: Mapping[str, Any],
     *,
-    until: Literal["estimate", "planned", "report"],
+    until: Until,
 ) -> None:
     """Plan what was asked for; run it and report, or write it down, or say what it would take."""
-    from inflate_zoo.bench.engines.local import Local
     from inflate_zoo.bench.engines.processes import get_ready
-    from inflate_zoo.bench.training.devices import device_kind
     from inflate_zoo.bench.trials.folder import recorded
     from inflate_zoo.bench.trials.planning import plan_resolved, resolve
 
-    compared, place = comparison_of(asked, sys.argv)
-    device_kind(side.resources)  # refuses one that is not there, before sources are looked for
+    compared, place = comparison_of(asked, words)
+    request.require_own()
     resolved = resolve(compared)
-    crew = side.divided(resolved)
     out = resolved.out(place.folder)
-    say(headline(resolved, crew, out))
-    if until == "report" and len(crew.devices) > 1 and len(recorded(out)) < resolved.trials:
+    chosen = request.chosen(resolved, out)
+    say(headline(resolved, chosen, out))
+    if until == "report" and chosen.forks and len(recorded(out)) < resolved.trials:
         get_ready()  # it imports while data are checked and prepared
+    left = False
     with board() as shown:
         planned = plan_resolved(resolved, place.found(shown), shown.say, shown.count)
         if until != "estimate":
             trials, began = _written(planned, shown)
+            write_run_file(planned.out, fields)
         if until == "report":
-            Local(crew.devices, crew.memory, began, checked=True).run(trials, crew.demands, shown)
-    if until == "estimate":
-        _tell_estimate(planned, crew, format)
+            left = chosen.make(began).run(trials, chosen.demands, shown).stopped
+    if chosen.crew and until == "estimate":
+        _tell_estimate(planned, chosen.crew, format)
     elif until == "planned":
-        _tell_planned(planned.out, trials, format)
-    else:
+        _tell_planned(planned.out, trials, chosen, format)
+    elif not left:
         _finish(planned, format)
 
 
-def headline(resolved: Resolved, crew: Crew, out: Path) -> str:
+def headline(resolved: Resolved, chosen: Chosen, out: Path) -> str:
     """What is about to run, in one line."""
     asked, folds = resolved.asked, len(resolved.folds)
     parts = [plural(resolved.arms.count, "arm"), plural(asked.seeds, "seed")]
     parts += [plural(folds, "fold")] if folds > 1 else []
     task = resolved.task.name if resolved.task else "a task derived from the data"
-    threads = plural(crew.demands.threads or 1, "thread")
-    many = crew.at_once
-    how = f"{many} at a time, {threads} each" if many > 1 else f"one at a time, {threads}"
     return (
         f"{task}, protocol {asked.protocol.name}: {' x '.join(parts)}"
-        f" = {plural(resolved.trials, 'trial')} on {crew.named()}, {how}; run folder {out}"
+        f" = {plural(resolved.trials, 'trial')} on {chosen.where}; run folder {out}"
     )
 
 
@@ -211,13 +267,20 @@ def _written(planned: Planned, shown: Board) -> tuple[list[TrialFolder], float]:
     return trials, begin_run(planned.out, trials)
 
 
-def _tell_planned(out: Path, trials: Sequence[TrialFolder], format: OutputFormat) -> None:  # noqa: A002 - the flag's name
+def _tell_planned(
+    out: Path,
+    trials: Sequence[TrialFolder],
+    chosen: Chosen,
+    format: OutputFormat,  # noqa: A002 - the flag's name
+) -> None:
     """Say what was written, and what runs it."""
     if format is OutputFormat.json:
         print_json({"out": str(out), "trials": [trial.folder.name for trial in trials]})
     else:
         tell(f"{plural(len(trials), 'trial')} planned in {out}")
     say(f"run them, here or elsewhere: inflate-zoo bench-trial --from {out}")
+    if chosen.write:
+        say(chosen.write())
 
 
 def _tell_estimate(planned: Planned, crew: Crew, format: OutputFormat) -> None:  # noqa: A002 - the flag's name

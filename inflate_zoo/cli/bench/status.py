@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from shutil import get_terminal_size
-from textwrap import wrap
 from typing import Annotated
 
 import typer
 
 from inflate_zoo.cli.common import Debug, Format, OutputFormat, guarded, print_json, tell
+from inflate_zoo.cli.tables import hanging, terminal_width
 
 NAME = "status"
 
@@ -33,14 +31,7 @@ def command(
     if format is OutputFormat.json:
         print_json(status.plain())
         return
-    width = max(20, get_terminal_size().columns) if sys.stdout.isatty() else None
+    width = terminal_width()
     for indent, line in status.lines():
-        for part in fitted(indent + line, indent, width):
+        for part in hanging(indent + line, len(indent) + 4, width):
             tell(part)
-
-
-def fitted(line: str, indent: str, width: int | None) -> list[str]:
-    """A line, broken to a width, if any, so that what follows its start is set in."""
-    if width is None:
-        return [line]
-    return wrap(line, width, subsequent_indent=f"{indent}    ", break_on_hyphens=False)

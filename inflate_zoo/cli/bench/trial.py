@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inflate_zoo.cli.bench.options import Compile, Device, Threads, Workers
+from inflate_zoo.cli.bench.options import Compile, Device, Threads, TrackerNames, Workers
 from inflate_zoo.cli.bench.watching import board
-from inflate_zoo.cli.common import Debug, guarded, needs_bench, tell
+from inflate_zoo.cli.common import Debug, Quiet, guarded, needs_bench, tell
 from inflate_zoo.errors import UsageError
 from inflate_zoo.stops import EXIT_CODE, heeded
 
@@ -33,10 +33,16 @@ def command(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Leave when other processes have what is left.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only say whether this host could take trials of --from."),
+    ] = False,
     device: Device = None,
     workers: Workers = None,
     threads: Threads = None,
     compile: Compile = False,  # noqa: A002 - the flag's name
+    tracker: TrackerNames = None,
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Run planned trials in a row; go on with those that were killed.
@@ -53,8 +59,13 @@ def command(
     with heeded():
         needs_bench()
         from inflate_zoo.bench.training.devices import Resources
+        from inflate_zoo.bench.training.trackers import require_trackers
 
-        resources = Resources(device, workers, compile, threads)
+        resources = Resources(device, workers, compile, threads, tuple(tracker or ()))
+        require_trackers(resources.trackers)
+        if check:
+            _check(folders or [], from_, resources)
+            return
         tally = _run(folders or [], from_, resources, wait=not no_wait)
     stopped = bool(tally.left) and tally.stopped
     left = f", {len(tally.left)} left" if tally.left else ""
@@ -66,19 +77,36 @@ def command(
 def _run(folders: list[Path], out: Path | None, resources: Resources, *, wait: bool) -> Tally:
     """Run what was named, one trial at a time."""
     from inflate_zoo.bench.engines.capacity import crew
-    from inflate_zoo.bench.engines.local import Local
+    from inflate_zoo.bench.engines.here import Here
 
-    trials, since = _asked(folders, out)
+    trials, since = _asked(folders, out, resources)
     alone = crew(resources, len(trials), 1, 1, None)
     with board(ranked=False) as shown:
-        engine = Local(alone.devices, since=since, wait=wait, checked=out is not None)
+        engine = Here(alone.devices, since=since, wait=wait, checked=out is not None)
         return engine.run(trials, alone.demands, shown)
 
 
-def _asked(folders: list[Path], out: Path | None) -> tuple[tuple[TrialFolder, ...], float | None]:
+def _check(folders: list[Path], out: Path | None, resources: Resources) -> None:
+    """Say that this host could take trials of a run."""
+    from inflate_zoo.bench.trials.readiness import require_place
+
+    if folders or out is None:
+        raise UsageError(
+            "--check looks at a whole run",
+            hint="name it: inflate-zoo bench-trial --from RUN --check",
+        )
+    place = require_place(out, resources)
+    place.require_cores()
+    tell(place.sentence)
+
+
+def _asked(
+    folders: list[Path], out: Path | None, resources: Resources
+) -> tuple[tuple[TrialFolder, ...], float | None]:
     """The trials, and since when failures of other processes count."""
     from inflate_zoo.bench.definitions.trial_folder import TrialFolder
-    from inflate_zoo.bench.trials.run_plan import planned_trials, run_began
+    from inflate_zoo.bench.trials.readiness import require_place
+    from inflate_zoo.bench.trials.run_plan import run_began
 
     if bool(folders) == (out is not None):
         raise UsageError(
@@ -86,5 +114,5 @@ def _asked(folders: list[Path], out: Path | None) -> tuple[tuple[TrialFolder, ..
             hint="e.g. inflate-zoo bench-trial --from runs/msd-task04-volume",
         )
     if out is not None:
-        return planned_trials(out), run_began(out)
+        return require_place(out, resources).trials, run_began(out)
     return tuple(TrialFolder(folder) for folder in dict.fromkeys(folders)), None

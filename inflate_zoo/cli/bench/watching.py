@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inflate_zoo.cli.bench.pace import Pace
-from inflate_zoo.cli.common import say
+from inflate_zoo.cli.common import say, watched
 from inflate_zoo.errors import printable
 from inflate_zoo.texts import duration, plural
 
@@ -50,10 +49,10 @@ class Board:
         self._rounds: Rounds | None = None
         self.pace = Pace(0, 1)
 
-    def say(self, text: str) -> None:
-        """A line, above the bars."""
+    def say(self, text: str, *, urgent: bool = False) -> None:
+        """A line, above the bars; see `Say`."""
         if self._bars is None:
-            say(text)
+            say(text, urgent=urgent)
         else:
             self._bars.console.print(printable(text), markup=False, highlight=False)
 
@@ -103,7 +102,7 @@ class Board:
         """Another process has a trial; shows what it noted since the last look."""
         folder = trial.folder
         before, watched = self._noted.get(folder), self._watched.get(folder)
-        if before is None or watched is None:
+        if before is None or watched is None or before.host != progress.host:
             before, watched = None, self._watcher(trial, f", on {progress.host}")
         self._noted[folder] = progress
         _replay(before, progress, watched)
@@ -145,7 +144,8 @@ class Board:
             "device"
         )
         quick = trial.spec.protocol.name.startswith(_MINUTES)
-        self.say(line if quick else f"{line}; --protocol {_MINUTES} takes minutes")
+        told = line if quick else f"{line}; --protocol {_MINUTES} takes minutes"
+        self.say(told, urgent=True)
 
     def left(self) -> str:
         """How long all trials will still take, in words; empty where nothing was measured."""
@@ -295,7 +295,7 @@ def board(*, ranked: bool = True) -> Iterator[Board]:
     Args:
         ranked: Whether rounds of seeds that are over say how the ranking stands.
     """
-    if not sys.stderr.isatty():
+    if not watched():
         yield Board(None, ranked=ranked)
         return
     from rich.console import Console

@@ -8,13 +8,13 @@ time of change is not for programs to set.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
@@ -27,6 +27,7 @@ from inflate_zoo.files.budgets import JSON_BYTES, MEMORY_LINE
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.foreign import json_form, json_value, parsing
 from inflate_zoo.files.reading import reading
+from inflate_zoo.files.writing.claims import Claims, entry_lock, lock
 from inflate_zoo.files.writing.contents import json_text, write_text
 from inflate_zoo.files.writing.staging import MARKER, staged
 from inflate_zoo.files.writing.whole_files import replace_text, short_name, writing
@@ -34,6 +35,7 @@ from inflate_zoo.files.writing.whole_files import replace_text, short_name, writ
 MANIFEST = "manifest.json"
 Signature = tuple[int, int, int, int]  # inode, size, times of modification and of change in ns
 _HINT = "free space, or name another folder with the variable INFLATE_ZOO_CACHE"
+_NOTED = 3600.0  # seconds; when an entry was used need not be known better
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO}
 
 
@@ -149,6 +151,24 @@ class Store:
         self._root = root.resolve()
         self.digests = DigestMemory(self._root / f"digests-{socket.gethostname()}.jsonl")
         self._verified: dict[Path, list[Signature]] = {}
+        self._claims, self._used = Claims(self._root), set[Path]()
+
+    def use(self, folder: Path) -> None:
+        """Claim an entry until this process ends, and note when it was used last.
+
+        Args:
+            folder: Of the entry, which need not be there yet; others are nobody's to claim.
+        """
+        folder = folder.absolute()
+        if folder in self._used:
+            return
+        self._used.add(folder)
+        if not folder.resolve().is_relative_to(self._root):
+            return
+        self._claims.take(self._entry(folder))  # first: it may be about to be taken away
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _NOTED:
+                os.utime(folder)
 
     def whole(self, folder: Path, names: Sequence[str]) -> bool:
         """Whether an entry is there, just as it was made.
@@ -161,6 +181,7 @@ class Store:
             UsageError: It cannot be told, as the system refuses to read it.
         """
         folder = folder.absolute()
+        self.use(folder)
         with reading(folder):
             try:
                 if (folder / MARKER).exists():
@@ -257,14 +278,12 @@ class Store:
     @contextmanager
     def _alone(self, folder: Path) -> Iterator[None]:
         """One process at a time, where the file system knows such locks."""
-        name = hashlib.sha256(self._entry(folder).encode()).hexdigest()[:16]
-        locks = self._root / "locks"
+        path = entry_lock(self._root, self._entry(folder))
         with ExitStack() as held:
-            with suppress(OSError, ImportError):
-                import fcntl
-
-                locks.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(held.enter_context((locks / name).open("ab")), fcntl.LOCK_EX)
+            with suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = held.enter_context(path.open("ab"))
+                lock(file.fileno(), alone=True, wait=True)
             yield
 
     def discard(self, folder: Path, names: Sequence[str]) -> None:

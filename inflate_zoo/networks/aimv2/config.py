@@ -121,7 +121,7 @@ class Aimv2Config(TableConfig, Aimv2Form):
             table = tensors["pos_embed"]
             grids = self.position_grid, target.position_grid
             fitted["pos_embed"] = resize_in_plane(table, 0, *grids)
-        depth, like = target.grid_size[0], tensors["patch_embed.bias"]
+        depth, like = target.depth_rows, tensors["patch_embed.bias"]
         fitted["depth_embed"] = depth_table(tensors.get("depth_embed"), depth, like)
         return fitted
 

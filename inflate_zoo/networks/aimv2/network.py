@@ -11,22 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from inflate_zoo.networks.aimv2.config import Aimv2Config
+from inflate_zoo.networks.base import Triple
 from inflate_zoo.networks.layers.attention import Attention
 from inflate_zoo.networks.layers.column import Column
 from inflate_zoo.networks.layers.parts import Mlp, PatchEmbed, initialise
-from inflate_zoo.networks.layers.positions import sincos_plane
+from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane, sincos_plane
 from inflate_zoo.networks.layers.residual import ResidualBlock
 
 
 class Aimv2(Column):
-    """AIMv2 on volumes of one size.
+    """AIMv2 on volumes.
 
     In the plane positions are a table, or computed for any grid. Depth has a table of its own: it
     is zero after a conversion and learns.
 
     Args:
-        config: The architecture; `config.volume` and `config.position_grid` must agree (a position
-            table is resized before it comes here).
+        config: The architecture; where `config.position_grid` is not the volume's, a position
+            table is resized in each pass.
 
     Attributes:
         config: As given.
@@ -36,11 +37,9 @@ class Aimv2(Column):
     tables = frozenset({"pos_embed", "depth_embed"})
 
     def __init__(self, config: Aimv2Config) -> None:
-        if config.position_grid != config.grid_size[1:]:
-            raise ValueError(f"position grid {config.position_grid} for grid {config.grid_size}")
         super().__init__(config)
         dim, eps = config.embed_dim, config.norm_eps
-        depth, height, width = self.grid_size
+        depth, (height, width) = config.depth_rows, config.position_grid
 
         self.patch_embed = PatchEmbed(config.in_channels, dim, config.patch, bias=True)
         self.patch_norm = nn.RMSNorm(dim, eps=eps)
@@ -52,18 +51,19 @@ class Aimv2(Column):
         self.fc_norm = nn.Identity()
         initialise(self, self.pos_embed)
 
-    def _tokens(self, x: Tensor) -> Tensor:
-        positions = (self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2)).flatten(1, 2)
+    def _tokens(self, x: Tensor, grid: Triple) -> Tensor:
+        line = resize_depth(self.depth_embed, grid[0])
+        positions = (self._plane(*grid[1:]).unsqueeze(1) + line.unsqueeze(2)).flatten(1, 2)
         return self.patch_norm(self.patch_embed(x)) + positions  # type: ignore[no-any-return]
 
-    def _plane(self) -> Tensor:
+    def _plane(self, height: int, width: int) -> Tensor:
         if self.pos_embed is not None:
-            return self.pos_embed
-        _, height, width = self.grid_size
+            made_for = self.config.position_grid
+            return resize_in_plane(self.pos_embed, 0, made_for, (height, width))
         waves = sincos_plane(height, width, self.embed_dim, self.depth_embed.device)
         return waves.to(self.depth_embed.dtype)
 
-    def _beside(self) -> tuple[Any, ...]:
+    def _beside(self, grid: Triple) -> tuple[Any, ...]:  # noqa: ARG002 - nothing depends on it
         return ()
 
     def _pool(self, tokens: Tensor) -> Tensor:

@@ -142,18 +142,20 @@ class BeitConfig(TableConfig, BeitForm):
     def fit(self, tensors: Mapping[str, Tensor], target: Self) -> dict[str, Tensor]:
         """Tensors of the file for another volume: tables resized, those of depth made."""
         from inflate_zoo.networks.layers.bias_tables import resize_table
-        from inflate_zoo.networks.layers.positions import resize_depth
+        from inflate_zoo.networks.layers.positions import resize_offsets
 
-        grid, rows = self.position_grid, 2 * target.grid_size[0] - 1
+        grid, depth = self.position_grid, target.depth_rows
         fitted = dict(tensors)
         for name, table in tensors.items():
             if name.endswith(_PLANE):
-                fitted[name] = resize_table(table, grid, target.position_grid, self.table_resizing)
+                if target.table_resizing != "width_first":  # what keeps the file's tables does
+                    new = target.position_grid
+                    fitted[name] = resize_table(table, grid, new, self.table_resizing)
                 line = tensors.get(_of_depth(name))
                 fitted[_of_depth(name)] = (
-                    table.new_zeros(rows, table.shape[1])
+                    table.new_zeros(2 * depth - 1, table.shape[1])
                     if line is None
-                    else resize_depth(line.unsqueeze(0), rows)[0]
+                    else resize_offsets(line, depth)
                 )
         return fitted
 

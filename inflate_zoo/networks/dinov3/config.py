@@ -120,7 +120,7 @@ class Dinov3Config(ColumnConfig, Dinov3Form):
         """Tensors of the file for another volume: the depth table resized, or made."""
         from inflate_zoo.networks.layers.positions import depth_table
 
-        line, depth = tensors.get("depth_embed"), target.grid_size[0]
+        line, depth = tensors.get("depth_embed"), target.depth_rows
         return {**tensors, "depth_embed": depth_table(line, depth, tensors["cls_token"])}
 
     def memory(self, tokens: int) -> tuple[int, int]:

@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inflate_zoo.networks.base import Triple
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.layers.column import Column
 from inflate_zoo.networks.layers.parts import GatedMlp, LayerScale, Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.layers.positions import resize_depth
 from inflate_zoo.networks.layers.residual import ResidualBlock
 from inflate_zoo.networks.layers.rotary import Axis, RotaryAttention, Rotation
 
 
 class Dinov3(Column):
-    """DINOv3 on volumes of one size.
+    """DINOv3 on volumes.
 
     In the plane positions are rotary. Depth has a table that is added at the stem: it is zero after
     a conversion and learns.
@@ -37,33 +39,27 @@ class Dinov3(Column):
     def __init__(self, config: Dinov3Config) -> None:
         super().__init__(config)
         dim, eps = config.embed_dim, config.norm_eps
-        depth, height, width = self.grid_size
 
         self.patch_embed = PatchEmbed(config.in_channels, dim, config.patch, bias=True)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.reg_token = nn.Parameter(torch.zeros(1, config.reg_tokens, dim))
-        self.depth_embed = nn.Parameter(torch.zeros(1, depth, dim))
+        self.depth_embed = nn.Parameter(torch.zeros(1, config.depth_rows, dim))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(dim, eps=eps)
         self.fc_norm = nn.Identity()
-        self.rotation = Rotation(
-            config.num_prefix_tokens,
-            depth,
-            centres(height),
-            centres(width),
-            config.rotary_theta,
-            interleaved=False,
-        )
         initialise(self, self.cls_token, self.reg_token)
 
-    def _tokens(self, x: Tensor) -> Tensor:
-        patches = self.patch_embed(x).unflatten(1, (self.grid_size[0], -1))
-        patches = (patches + self.depth_embed.unsqueeze(2)).flatten(1, 2)
+    def _tokens(self, x: Tensor, grid: Triple) -> Tensor:
+        patches = self.patch_embed(x).unflatten(1, (grid[0], -1))
+        patches = (patches + resize_depth(self.depth_embed, grid[0]).unsqueeze(2)).flatten(1, 2)
         front = torch.cat([self.cls_token, self.reg_token], dim=1).expand(x.shape[0], -1, -1)
         return torch.cat([front.to(patches.dtype), patches], dim=1)
 
-    def _beside(self) -> tuple[Any, ...]:
-        return (self.rotation,)
+    def _beside(self, grid: Triple) -> tuple[Any, ...]:
+        depth, height, width = grid
+        axes = centres(height), centres(width)
+        theta = self.config.rotary_theta
+        return (Rotation(self.num_prefix_tokens, depth, *axes, theta, interleaved=False),)
 
     def _pool(self, tokens: Tensor) -> Tensor:
         if self.config.pool == "cls":

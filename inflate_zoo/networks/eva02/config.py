@@ -125,7 +125,7 @@ class Eva02Config(TableConfig, Eva02Form):
         """Tensors of the file for another volume: tables resized, that of depth made."""
         from inflate_zoo.networks.layers.positions import depth_table, resize_in_plane
 
-        table, depth = tensors["pos_embed"], target.grid_size[0]
+        table, depth = tensors["pos_embed"], target.depth_rows
         plane = resize_in_plane(table, 1, self.position_grid, target.position_grid)
         line = depth_table(tensors.get("depth_embed"), depth, table)
         return {**tensors, "pos_embed": plane, "depth_embed": line}

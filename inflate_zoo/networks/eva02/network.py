@@ -10,22 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inflate_zoo.networks.base import Triple
 from inflate_zoo.networks.eva02.config import Eva02Config
 from inflate_zoo.networks.layers.column import Column
 from inflate_zoo.networks.layers.parts import ACTIVATIONS, PatchEmbed, initialise
+from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane
 from inflate_zoo.networks.layers.residual import ResidualBlock
 from inflate_zoo.networks.layers.rotary import Axis, RotaryAttention, Rotation
 
 
 class Eva02(Column):
-    """EVA-02 on volumes of one size.
+    """EVA-02 on volumes.
 
     In the plane positions are rotary, beside a table that is added at the stem. Depth has a table
     alone: it is zero after a conversion and learns.
 
     Args:
-        config: The architecture; `config.volume` and `config.position_grid` must agree (a position
-            table is resized before it comes here).
+        config: The architecture; where `config.position_grid` is not the volume's, the position
+            table is resized in each pass.
 
     Attributes:
         config: As given.
@@ -35,11 +37,9 @@ class Eva02(Column):
     tables = frozenset({"cls_token", "pos_embed", "depth_embed"})
 
     def __init__(self, config: Eva02Config) -> None:
-        if config.position_grid != config.grid_size[1:]:
-            raise ValueError(f"position grid {config.position_grid} for grid {config.grid_size}")
         super().__init__(config)
         dim, eps = config.embed_dim, config.norm_eps
-        depth, height, width = self.grid_size
+        depth, (height, width) = config.depth_rows, config.position_grid
 
         self.patch_embed = PatchEmbed(config.in_channels, dim, config.patch, bias=True)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -49,24 +49,22 @@ class Eva02(Column):
         final = config.final_norm
         self.norm = nn.LayerNorm(dim, eps=eps) if final == "tokens" else nn.Identity()
         self.fc_norm = nn.LayerNorm(dim, eps=eps) if final == "pooled" else nn.Identity()
-        self.rotation = Rotation(
-            config.num_prefix_tokens,
-            depth,
-            stretched(height, config.rotary_grid[0]),
-            stretched(width, config.rotary_grid[1]),
-            config.rotary_theta,
-            interleaved=True,
-        )
         initialise(self, self.cls_token, self.pos_embed)
 
-    def _tokens(self, x: Tensor) -> Tensor:
-        positions = self.pos_embed[:, 1:].unsqueeze(1) + self.depth_embed.unsqueeze(2)
+    def _tokens(self, x: Tensor, grid: Triple) -> Tensor:
+        plane = resize_in_plane(self.pos_embed, 1, self.config.position_grid, grid[1:])
+        line = resize_depth(self.depth_embed, grid[0])
+        positions = plane[:, 1:].unsqueeze(1) + line.unsqueeze(2)
         patches = self.patch_embed(x) + positions.flatten(1, 2)
-        front = (self.cls_token + self.pos_embed[:, :1]).expand(x.shape[0], -1, -1)
+        front = (self.cls_token + plane[:, :1]).expand(x.shape[0], -1, -1)
         return torch.cat([front.to(patches.dtype), patches], dim=1)
 
-    def _beside(self) -> tuple[Any, ...]:
-        return (self.rotation,)
+    def _beside(self, grid: Triple) -> tuple[Any, ...]:
+        depth, *plane = grid
+        config = self.config
+        down, across = map(stretched, plane, config.rotary_grid)
+        theta = config.rotary_theta
+        return (Rotation(self.num_prefix_tokens, depth, down, across, theta, interleaved=True),)
 
     def _pool(self, tokens: Tensor) -> Tensor:
         return tokens[:, 0] if self.config.pool == "cls" else tokens[:, 1:].mean(dim=1)

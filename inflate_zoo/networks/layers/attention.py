@@ -167,8 +167,11 @@ class BiasedAttention(nn.Module):
 def with_qv_bias(x: Tensor, qkv: nn.Linear, q_bias: Tensor | None, v_bias: Tensor | None) -> Tensor:
     """Query, key and value side by side, (B, L, 3 E), of tokens (B, L, E); the key has no bias."""
     if q_bias is None or v_bias is None:
-        return F.linear(x, qkv.weight)
-    return F.linear(x, qkv.weight, torch.cat([q_bias, torch.zeros_like(q_bias), v_bias]))
+        return qkv(x)  # type: ignore[no-any-return]
+    bias = torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
+    if type(qkv) is nn.Linear:
+        return F.linear(x, qkv.weight, bias)
+    return qkv(x) + bias  # type: ignore[no-any-return]  # what stands for it does more, as LoRA
 
 
 def heads_of(packed: Tensor, heads: int) -> tuple[Tensor, ...]:

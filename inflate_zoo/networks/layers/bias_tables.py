@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from inflate_zoo.networks.layers.constants import made_once
 from inflate_zoo.networks.layers.offsets import CLS_ROWS, offsets, table_rows
+from inflate_zoo.networks.layers.positions import resize_offsets
 
 Grid = tuple[int, int]
 
@@ -33,16 +34,16 @@ def resize_table(table: Tensor, grid: Grid, target: Grid, resizing: str) -> Tens
         resizing: A name in `RESIZINGS`.
 
     Returns:
-        Shape (R', h), same dtype.
+        Shape (R', h), same dtype; the table itself where the grid stays and its order too.
     """
+    if grid == target and resizing != "width_first":
+        return table
     plane = RESIZINGS[resizing](table[:-CLS_ROWS].float(), offsets(grid), offsets(target))
     return torch.cat([plane.to(table.dtype), table[-CLS_ROWS:]])
 
 
 def _bilinear(plane: Tensor, old: Grid, new: Grid) -> Tensor:
     """Bilinear, without antialiasing: transformers' BEiT at other grids than its own."""
-    if old == new:
-        return plane
     maps = plane.t().reshape(1, -1, *old)
     return F.interpolate(maps, size=new, mode="bilinear")[0].flatten(1).t()
 
@@ -64,8 +65,6 @@ def _geometric(plane: Tensor, old: Grid, new: Grid) -> Tensor:
     one before, and q is such that the outermost one meets the new outermost one; between them the
     values are linear. BEiT's own code puts cubic splines through them.
     """
-    if old == new:
-        return plane
     rows, columns = (_linear_weights(a, b).to(plane) for a, b in zip(old, new, strict=True))
     maps = plane.t().reshape(-1, *old)
     return (rows @ maps @ columns.t()).flatten(1).t()
@@ -175,17 +174,22 @@ class PositionBias(nn.Module):
     """The tables of one attention, or of those that share them.
 
     Args:
-        grid: D, H, W.
+        made_for: D, H, W that the tables are of.
         heads: Attention heads.
-        copies: How often the cls key counts; 1 where something else counts it.
+        resizing: How that of the plane is resized for another grid: a name in `RESIZINGS`.
+        counts: Whether the cls key counts as often as there are depth tokens; else once.
     """
 
-    def __init__(self, grid: tuple[int, int, int], heads: int, copies: int) -> None:
+    def __init__(
+        self, made_for: tuple[int, int, int], heads: int, resizing: str, *, counts: bool
+    ) -> None:
         super().__init__()
-        self.grid, self.copies = grid, copies
-        self.plane = nn.Parameter(torch.zeros(table_rows(grid[1:]), heads))
-        self.depth = nn.Parameter(torch.zeros(2 * grid[0] - 1, heads))
+        self.made_for, self.resizing, self.counts = made_for, resizing, counts
+        self.plane = nn.Parameter(torch.zeros(table_rows(made_for[1:]), heads))
+        self.depth = nn.Parameter(torch.zeros(2 * made_for[0] - 1, heads))
 
-    def forward(self) -> Tensor:
-        """Shape (1, h, L, L)."""
-        return assemble_bias(self.plane, self.depth, self.grid, self.copies)
+    def forward(self, grid: tuple[int, int, int]) -> Tensor:
+        """Shape (1, h, L, L), for a grid D, H, W."""
+        plane = resize_table(self.plane, self.made_for[1:], grid[1:], self.resizing)
+        depth = resize_offsets(self.depth, grid[0])
+        return assemble_bias(plane, depth, grid, grid[0] if self.counts else 1)

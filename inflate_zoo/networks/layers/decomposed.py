@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from inflate_zoo.networks.base import Triple
 from inflate_zoo.networks.layers.attention import PLAIN_TOKENS, heads_of, joined
 from inflate_zoo.networks.layers.constants import made_once
+from inflate_zoo.networks.layers.positions import resize_offsets
 
 AXES = ("d", "h", "w")
 _LANES = 8  # fused kernels are quicker on whole multiples of them
@@ -120,9 +121,18 @@ class DecomposedAttention(nn.Module):
             self.register_parameter(f"rel_pos_{axis}", table)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, grid: Triple) -> Tensor:
-        """(B, N, E) to (B, N, E), tokens of a grid no larger than the tables are made for."""
+    def forward(self, x: Tensor, grid: Triple, *, whole: bool) -> Tensor:
+        """(B, N, E) to (B, N, E), tokens of a grid.
+
+        Args:
+            x: Tokens.
+            grid: D, H, W.
+            whole: Whether it is the whole grid, to whose size tables are resized; else a part of
+                what they are made for, whose offsets are among theirs.
+        """
         query, key, value = heads_of(self.qkv(x), self.heads)
-        tables = [self.get_parameter(f"rel_pos_{axis}") for axis in AXES]
+        tables: list[Tensor] = [self.get_parameter(f"rel_pos_{axis}") for axis in AXES]
+        if whole:
+            tables = [resize_offsets(t, side) for t, side in zip(tables, grid, strict=True)]
         mixed = attend_decomposed(query, key, value, tables, grid)
         return self.proj(joined(mixed))  # type: ignore[no-any-return]

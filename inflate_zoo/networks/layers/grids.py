@@ -110,12 +110,12 @@ def unshifted(grid: Triple, window: Triple) -> tuple[Placement, ...]:
     )
 
 
-def stage_grids(config: BackboneConfig) -> list[Triple]:
-    """Grids (depth, height, width) of the tokens of each level, for the config's volume."""
-    grids: list[Triple] = []
+def stage_grids(config: BackboneConfig, grid: Triple) -> list[Triple]:
+    """Grids (depth, height, width) of the tokens of each level, where the last one's is `grid`."""
+    last, grids = config.levels[-1].stride, []
     for level in config.levels:
         depth, height, width = (
-            extent // step for extent, step in zip(config.volume, level.stride, strict=True)
+            side * most // step for side, most, step in zip(grid, last, level.stride, strict=True)
         )
         grids.append((depth, height, width))
     return grids

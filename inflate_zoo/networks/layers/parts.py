@@ -89,6 +89,12 @@ class PatchEmbed(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
         nn.init.trunc_normal_(self.weight.view(dim, -1), std=0.02)
 
+    def extra_repr(self) -> str:
+        """Channels, width, patch, and whether there is a bias."""
+        dim, channels = self.weight.shape[:2]
+        bias = self.bias is not None
+        return f"in_channels={channels}, embed_dim={dim}, patch={self.patch}, bias={bias}"
+
     def forward(self, volume: Tensor) -> Tensor:
         """(B, C, D, H, W) to (B, tokens, E), tokens in depth, height, width order."""
         batch, channels = volume.shape[:2]

@@ -79,6 +79,20 @@ def resize_depth(table: Tensor, depth: int) -> Tensor:
     return line.transpose(1, 2).to(table.dtype)
 
 
+def resize_offsets(table: Tensor, side: int) -> Tensor:
+    """Resize a table of the offsets along an axis linearly.
+
+    Args:
+        table: Shape (rows, dim).
+        side: Tokens along the axis, which have 2 * side - 1 offsets.
+
+    Returns:
+        Shape (2 * side - 1, dim), same dtype; the table itself where the number stays.
+    """
+    rows = 2 * side - 1
+    return table if len(table) == rows else resize_depth(table.unsqueeze(0), rows)[0]
+
+
 def depth_table(line: Tensor | None, depth: int, like: Tensor) -> Tensor:
     """A depth table of so many rows: the one there is resized, else zeros.
 

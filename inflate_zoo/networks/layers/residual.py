@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from inflate_zoo.networks.base import BackboneConfig
+from inflate_zoo.networks.base import BackboneConfig, Triple
+from inflate_zoo.networks.layers.parts import PatchEmbed
 from inflate_zoo.networks.network import Network3D
 
 
@@ -38,7 +39,9 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualNetwork(Network3D):
-    """A backbone whose blocks are residual ones."""
+    """A backbone whose blocks are residual ones, behind a stem."""
+
+    patch_embed: PatchEmbed
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__(config)
@@ -48,19 +51,48 @@ class ResidualNetwork(Network3D):
     def _blocks(self) -> Sequence[ResidualBlock]:
         """All blocks, in the order of the forward pass."""
 
-    def _require_volume(self, x: Tensor) -> None:
-        """Raise for volumes of another size than the network's.
+    def _grid_of(self, x: Tensor) -> Triple:
+        """Grid (depth, height, width) of the final tokens of volumes.
 
         Raises:
-            ValueError: They are.
+            ValueError: They are of another size than the network takes, of another type than its
+                weights, or elsewhere.
         """
         config = self.config
-        if x.ndim != 5 or tuple(x.shape[1:]) != (config.in_channels, *config.volume):
+        self._require_kin(x)
+        fits = x.ndim == 5 and x.shape[1] == config.in_channels
+        if fits and tuple(x.shape[2:]) == config.volume:
+            return self.grid_size
+        stride = config.levels[-1].stride
+        sides = list(zip(x.shape[2:], stride, strict=False))
+        if self.dynamic_img_size and fits and all(n and n % step == 0 for n, step in sides):
+            depth, height, width = (n // step for n, step in sides)
+            return depth, height, width
+        if self.dynamic_img_size:
+            steps = "multiples of " + " x ".join(map(str, stride))
+            expected, help_ = f"batch, {config.in_channels}, {steps}", "pad or crop it"
+        else:
             expected = ", ".join(map(str, ("batch", config.in_channels, *config.volume)))
+            help_ = "load(..., volume=...) or set_input_size prepares the backbone for another size"
+        raise ValueError(f"expected a volume [{expected}], got {list(x.shape)}; {help_}")
+
+    def _require_kin(self, x: Tensor) -> None:
+        """Raise for volumes that are not of the weights' type, unless autocast sees to it."""
+        like = self.patch_embed.weight
+        if x.device != like.device:
             raise ValueError(
-                f"expected a volume [{expected}], got {list(x.shape)}; load(..., volume=...) "
-                "prepares the backbone for another size"
+                f"the volume is on {x.device}, the weights on {like.device}; "
+                f"move it: x.to('{like.device}')"
             )
+        if x.dtype == like.dtype or (
+            x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+        ):
+            return
+        kind = str(like.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"the volume is {str(x.dtype).removeprefix('torch.')}, the weights are {kind}; "
+            f"convert it: x.to(torch.{kind}), or run under torch.autocast"
+        )
 
     def _run(self, block: nn.Module, x: Tensor, beside: tuple[Any, ...] = ()) -> Tensor:
         if self.grad_checkpointing and self.training:

@@ -139,7 +139,7 @@ class SamConfig(TableConfig, SamForm):
     def table_sides(self, index: int) -> Triple:
         """Tokens (depth, height, width) that the tables of a block are made for."""
         if index in self.global_blocks:
-            return (self.grid_size[0], *self.position_grid)
+            return (self.depth_rows, *self.position_grid)
         return (self.depth_window, self.window_size, self.window_size)
 
     def shapes(self) -> Shapes:
@@ -169,7 +169,7 @@ class SamConfig(TableConfig, SamForm):
         table, line = tensors["pos_embed"], tensors.get("depth_embed")
         fitted = dict(tensors)
         fitted["pos_embed"] = resize_in_plane(table, 0, self.position_grid, target.position_grid)
-        fitted["depth_embed"] = depth_table(line, target.grid_size[0], table)
+        fitted["depth_embed"] = depth_table(line, target.depth_rows, table)
         for index in range(self.depth):
             name = f"blocks.{index}.attn.rel_pos_"
             like = tensors[f"{name}h"]

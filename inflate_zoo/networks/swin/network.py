@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from inflate_zoo.networks.base import Triple
 from inflate_zoo.networks.layers.attention import heads_of, joined
-from inflate_zoo.networks.layers.grids import Placement, place, stage_grids
+from inflate_zoo.networks.layers.grids import Placement, stage_grids
 from inflate_zoo.networks.layers.parts import Mlp, PatchEmbed, initialise
-from inflate_zoo.networks.layers.residual import ResidualBlock
-from inflate_zoo.networks.layers.stages import Stage, StagedNetwork, merge_parts
+from inflate_zoo.networks.layers.stages import Stage, StagedNetwork, WindowBlock, merge_parts
 from inflate_zoo.networks.layers.windows import (
     attend_in_windows,
     from_windows,
@@ -25,7 +24,7 @@ from inflate_zoo.networks.swin.config import SwinConfig
 
 
 class SwinTransformer(StagedNetwork):
-    """Swin on volumes of one size.
+    """Swin on volumes.
 
     Args:
         config: The architecture.
@@ -41,7 +40,7 @@ class SwinTransformer(StagedNetwork):
         dim, eps = config.embed_dim, config.outer_eps
         self.patch_embed = PatchEmbed(config.in_channels, dim, config.patch, bias=config.stem_bias)
         self.norm_pre = nn.LayerNorm(dim, eps=eps) if config.stem_norm else nn.Identity()
-        grids = stage_grids(config)
+        grids = stage_grids(config, self.grid_size)
         self.stages = nn.ModuleList(
             Stage([Block(config, stage, grid, shifted=i % 2 == 1) for i in range(depth)])
             for stage, (grid, depth) in enumerate(zip(grids, config.depths, strict=True))
@@ -62,51 +61,45 @@ class WindowAttention(nn.Module):
     Args:
         dim: E.
         heads: Heads.
-        placement: How the windows lie.
         table: Window (depth, height, width) that the table is made for.
         qkv_bias: Whether query, key and value have a bias.
     """
 
-    def __init__(
-        self, dim: int, heads: int, placement: Placement, table: Triple, *, qkv_bias: bool
-    ) -> None:
+    def __init__(self, dim: int, heads: int, table: Triple, *, qkv_bias: bool) -> None:
         super().__init__()
-        self.heads, self.placement, self.table = heads, placement, table
+        self.heads, self.table = heads, table
         depth, height, width = (2 * side - 1 for side in table)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(depth * height * width, heads))
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """(B n, N, E), same shape."""
+    def forward(self, windows: Tensor, placement: Placement) -> Tensor:
+        """(B n, N, E), same shape, windows that lie so."""
         query, key, value = heads_of(self.qkv(windows), self.heads)
-        rows = table_rows(self.placement.window, self.table, windows.device)
+        rows = table_rows(placement.window, self.table, windows.device)
         bias = self.relative_position_bias_table[rows].permute(2, 0, 1)
-        mask = window_mask(self.placement, query.dtype, windows.device)
+        mask = window_mask(placement, query.dtype, windows.device)
         mixed = attend_in_windows(query, key, value, bias, mask)
         return self.proj(joined(mixed))  # type: ignore[no-any-return]
 
 
-class Block(ResidualBlock):
+class Block(WindowBlock):
     """Pre-norm transformer block, its attention inside windows."""
 
     def __init__(self, config: SwinConfig, stage: int, grid: Triple, *, shifted: bool) -> None:
-        super().__init__()
+        super().__init__(config, stage, grid, shifted=shifted)
         dim, eps = config.widths[stage], config.norm_eps
-        window = (config.depth_window, *config.windows[stage])
-        self.placement = place(
-            grid, window, shifted=shifted, clipping=config.clipping, padding=config.padding
-        )
         heads, bias = config.num_heads[stage], config.qkv_bias
         self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.attn = WindowAttention(dim, heads, self.placement, window, qkv_bias=bias)
+        self.attn = WindowAttention(dim, heads, self.window, qkv_bias=bias)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, config.mlp_dims[stage], config.activation, gated=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, E) to (B, L, E)."""
-        tokens = self.norm1(x).unflatten(1, self.placement.grid)
-        mixed = from_windows(self.attn(to_windows(tokens, self.placement)), self.placement)
+    def forward(self, x: Tensor, grid: Triple) -> Tensor:
+        """(B, L, E) to (B, L, E), tokens of a grid."""
+        at = self.placement(grid)
+        tokens = self.norm1(x).unflatten(1, grid)
+        mixed = from_windows(self.attn(to_windows(tokens, at), at), at)
         x = x + self._drop(mixed.flatten(1, 3), 0)
         return x + self._drop(self.mlp(self.norm2(x)), 1)
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from inflate_zoo.networks.base import Triple
 from inflate_zoo.networks.layers.attention import heads_of, joined, with_qv_bias
 from inflate_zoo.networks.layers.constants import made_once
-from inflate_zoo.networks.layers.grids import Placement, place, stage_grids
+from inflate_zoo.networks.layers.grids import Placement, stage_grids
 from inflate_zoo.networks.layers.parts import Mlp, PatchEmbed, initialise
-from inflate_zoo.networks.layers.residual import ResidualBlock
-from inflate_zoo.networks.layers.stages import Stage, StagedNetwork, merge_parts
+from inflate_zoo.networks.layers.stages import Stage, StagedNetwork, WindowBlock, merge_parts
 from inflate_zoo.networks.layers.windows import (
     attend_in_windows,
     from_windows,
@@ -33,7 +32,7 @@ _MOST_BIAS = 16
 
 
 class SwinTransformerV2(StagedNetwork):
-    """SwinV2 on volumes of one size.
+    """SwinV2 on volumes.
 
     Args:
         config: The architecture.
@@ -49,7 +48,7 @@ class SwinTransformerV2(StagedNetwork):
         dim, eps = config.embed_dim, config.outer_eps
         self.patch_embed = PatchEmbed(config.in_channels, dim, config.patch, bias=config.stem_bias)
         self.norm_pre = nn.LayerNorm(dim, eps=eps)
-        grids = stage_grids(config)
+        grids = stage_grids(config, self.grid_size)
         self.stages = nn.ModuleList(
             Stage([Block(config, stage, grid, shifted=i % 2 == 1) for i in range(depth)])
             for stage, (grid, depth) in enumerate(zip(grids, config.depths, strict=True))
@@ -99,22 +98,13 @@ class CosineAttention(nn.Module):
     Args:
         dim: E.
         heads: Heads.
-        placement: How the windows lie.
         units: Offset (depth, height, width) that is measured as 1.
         qv_bias: Whether query and value have a bias.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        placement: Placement,
-        units: tuple[int, int, int],
-        *,
-        qv_bias: bool,
-    ) -> None:
+    def __init__(self, dim: int, heads: int, units: Triple, *, qv_bias: bool) -> None:
         super().__init__()
-        self.heads, self.placement, self.units = heads, placement, units
+        self.heads, self.units = heads, units
         self.logit_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
         self.bias_of_offset = BiasOfOffset(heads)
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
@@ -122,46 +112,44 @@ class CosineAttention(nn.Module):
         self.v_bias = nn.Parameter(torch.zeros(dim)) if qv_bias else None
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """(B n, N, E), same shape."""
+    def forward(self, windows: Tensor, placement: Placement) -> Tensor:
+        """(B n, N, E), same shape, windows that lie so."""
         packed = with_qv_bias(windows, self.qkv, self.q_bias, self.v_bias)
         query, key, value = heads_of(packed, self.heads)
         scale = self.logit_scale.clamp(max=_MOST_SCALE).exp()
         query, key = F.normalize(query, dim=-1) * scale, F.normalize(key, dim=-1)
-        mask = window_mask(self.placement, query.dtype, windows.device)
-        mixed = attend_in_windows(query, key, value, self._bias(), mask, scale=1.0)
+        mask = window_mask(placement, query.dtype, windows.device)
+        bias = self._bias(placement.window)
+        mixed = attend_in_windows(query, key, value, bias, mask, scale=1.0)
         return self.proj(joined(mixed))  # type: ignore[no-any-return]
 
-    def _bias(self) -> Tensor:
+    def _bias(self, window: Triple) -> Tensor:
         """Of every pair of a window, shape (heads, N, N)."""
-        weight, window = self.bias_of_offset.fc1.weight, self.placement.window
+        weight = self.bias_of_offset.fc1.weight
         seen = coordinates(window, self.units, weight.dtype, weight.device)
         rows = table_rows(window, window, weight.device)
         bias: Tensor = self.bias_of_offset(seen)[rows].permute(2, 0, 1)
         return bias
 
 
-class Block(ResidualBlock):
+class Block(WindowBlock):
     """Transformer block whose branches are normed at their end."""
 
     def __init__(self, config: SwinV2Config, stage: int, grid: Triple, *, shifted: bool) -> None:
-        super().__init__()
+        super().__init__(config, stage, grid, shifted=shifted)
         dim, eps = config.widths[stage], config.norm_eps
-        window = (config.depth_window, *config.windows[stage])
-        self.placement = place(
-            grid, window, shifted=shifted, clipping=config.clipping, padding=config.padding
-        )
         units = (max(1, config.depth_window - 1), *config.units(stage))
         heads, bias = config.num_heads[stage], config.qv_bias
-        self.attn = CosineAttention(dim, heads, self.placement, units, qv_bias=bias)
+        self.attn = CosineAttention(dim, heads, units, qv_bias=bias)
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, config.mlp_dims[stage], config.activation, gated=False)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, E) to (B, L, E)."""
-        tokens = x.reshape(len(x), *self.placement.grid, -1)
-        mixed = from_windows(self.attn(to_windows(tokens, self.placement)), self.placement)
+    def forward(self, x: Tensor, grid: Triple) -> Tensor:
+        """(B, L, E) to (B, L, E), tokens of a grid."""
+        at = self.placement(grid)
+        tokens = x.reshape(x.shape[0], *grid, -1)
+        mixed = from_windows(self.attn(to_windows(tokens, at), at), at)
         x = x + self._drop(self.norm1(mixed.flatten(1, 3)), 0)
         return x + self._drop(self.norm2(self.mlp(x)), 1)
 

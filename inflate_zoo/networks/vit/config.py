@@ -190,7 +190,7 @@ class VitConfig(TableConfig, VitForm):
 
         table, line = tensors["pos_embed"], tensors.get("depth_embed")
         prefix, grid = self.position_prefix, self.position_grid
-        depth = target.grid_size[0]
+        depth = target.depth_rows
         fitted = depth_table(line, depth, table)
         plane = resize_in_plane(table, prefix, grid, target.position_grid, self.position_resizing)
         return {**tensors, "pos_embed": plane, "depth_embed": fitted}

@@ -10,19 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inflate_zoo.networks.base import Triple
 from inflate_zoo.networks.layers.attention import Attention
 from inflate_zoo.networks.layers.column import Column
 from inflate_zoo.networks.layers.parts import LayerScale, Mlp, PatchEmbed, initialise
+from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane
 from inflate_zoo.networks.layers.residual import ResidualBlock
 from inflate_zoo.networks.vit.config import VitConfig
 
 
 class VisionTransformer(Column):
-    """A plain vision transformer on volumes of one size.
+    """A plain vision transformer on volumes.
 
     Args:
-        config: The architecture; `config.volume` and `config.position_grid` must agree (a position
-            table is resized before it comes here).
+        config: The architecture; where `config.position_grid` is not the volume's, the position
+            table is resized in each pass.
 
     Attributes:
         config: As given.
@@ -32,11 +34,9 @@ class VisionTransformer(Column):
     tables = frozenset({"cls_token", "dist_token", "reg_token", "pos_embed", "depth_embed"})
 
     def __init__(self, config: VitConfig) -> None:
-        if config.position_grid != config.grid_size[1:]:
-            raise ValueError(f"position grid {config.position_grid} for grid {config.grid_size}")
         super().__init__(config)
         dim, eps = config.embed_dim, config.norm_eps
-        depth, height, width = self.grid_size
+        depth, (height, width) = config.depth_rows, config.position_grid
 
         self.patch_embed = PatchEmbed(config.in_channels, dim, config.patch, bias=config.stem_bias)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.cls_token else None
@@ -53,11 +53,13 @@ class VisionTransformer(Column):
         self.fc_norm = nn.LayerNorm(dim, eps=eps) if final == "pooled" else nn.Identity()
         initialise(self, self.cls_token, self.dist_token, self.reg_token, self.pos_embed)
 
-    def _tokens(self, x: Tensor) -> Tensor:
-        own = self.config.position_prefix
+    def _tokens(self, x: Tensor, grid: Triple) -> Tensor:
+        config = self.config
+        own, made_for = config.position_prefix, config.position_grid
         patches = self.patch_embed(x)
-        plane = self.pos_embed[:, own:]
-        positions = (plane.unsqueeze(1) + self.depth_embed.unsqueeze(2)).flatten(1, 2)
+        plane = resize_in_plane(self.pos_embed, own, made_for, grid[1:], config.position_resizing)
+        line = resize_depth(self.depth_embed, grid[0])
+        positions = (plane[:, own:].unsqueeze(1) + line.unsqueeze(2)).flatten(1, 2)
         patches = patches + positions
         tokens = (self.cls_token, self.dist_token, self.reg_token)
         prefix: list[Tensor] = [token for token in tokens if token is not None]
@@ -65,12 +67,12 @@ class VisionTransformer(Column):
             return self.norm_pre(patches)  # type: ignore[no-any-return]
         front = torch.cat(prefix, dim=1)
         if own:
-            front = torch.cat([front[:, :own] + self.pos_embed[:, :own], front[:, own:]], dim=1)
+            front = torch.cat([front[:, :own] + plane[:, :own], front[:, own:]], dim=1)
         sequence = torch.cat([front.expand(x.shape[0], -1, -1).to(patches.dtype), patches], dim=1)
         return self.norm_pre(sequence)  # type: ignore[no-any-return]
 
-    def _beside(self) -> tuple[Any, ...]:
-        return self.num_prefix_tokens, self.grid_size[0]
+    def _beside(self, grid: Triple) -> tuple[Any, ...]:
+        return self.num_prefix_tokens, grid[0]
 
     def _pool(self, tokens: Tensor) -> Tensor:
         if self.config.pool == "cls":

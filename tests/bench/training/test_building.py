@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from inflate_zoo import load
 from inflate_zoo.bench.training.building import build, with_channels
 from inflate_zoo.errors import UsageError
 from tests.segmentation.test_segmenter import backbone
@@ -123,6 +124,13 @@ def test_a_widened_stem_agrees_on_equal_channels(channels):
     kept = {n: t for n, t in inner.state_dict().items() if n != "patch_embed.weight"}
     assert same(others, kept)
     assert wide.patch_embed.weight.dtype == torch.float32
+
+
+def test_a_trials_files_hold_the_tables_that_are_scored(run, tmp_path):
+    network = network_of(run)
+    again = load(network.save_pretrained(tmp_path / "saved"))
+    assert again.config == network.config
+    assert same(again.state_dict(), network.state_dict())
 
 
 def test_every_arm_takes_the_tasks_channels(tmp_path):

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from inflate_zoo.bench.trials.run_plan import PLAN, begin_run, planned_trials, run_began
+from inflate_zoo.bench.trials.run_plan import (
+    PLAN,
+    begin_run,
+    planned_trials,
+    run_began,
+    run_plan,
+)
+from inflate_zoo.bench.trials.versions import versions
 from inflate_zoo.errors import UsageError
 from tests.support.trials import tiny_run
 
@@ -52,3 +59,19 @@ def test_a_folder_without_trials_is_refused(tmp_path):
     assert "--plan" in caught.value.hint
     with pytest.raises(UsageError, match="'absent' is no folder"):
         planned_trials(tmp_path / "absent")
+
+
+def test_one_of_each_kind_is_named_and_what_planned_it(tmp_path):
+    made = tiny_run(tmp_path, kinds=("inflated", "random"), seeds=2, folds=(0, 1))
+    begin_run(made.out, made.trials)
+    plan = run_plan(made.out)
+    assert plan.trials == tuple(names(made.trials))
+    assert plan.kinds == plan.trials[:4]
+    assert plan.versions == versions()
+    assert [trial.spec.seed for trial in made.trials[:4]] == [0] * 4
+
+
+def test_a_plan_that_nobody_wrote_is_none(run):
+    assert run_plan(run.out) is None
+    (run.out / PLAN).write_text("{}")
+    assert run_plan(run.out) is None

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from inflate_zoo.cli.app import app
 from inflate_zoo.cli.bench import asking
-from inflate_zoo.cli.bench.asking import Asked, shown_command
+from inflate_zoo.cli.bench.asking import BEGUN, Asked, shown_command
+from inflate_zoo.cli.bench.options import RAY, SLURM
 from tests.support.bench_command import bench
 
 
@@ -21,6 +23,20 @@ def test_no_local_path_gets_into_the_command(here, monkeypatch):
         "inflate-zoo", "bench", "--data", "data", "--out=x", "--source", "facebook/dino",
         "--source", "vit:2d", "--source", "vit", "--set", "train.steps=3",
         "--protocol", "my.toml", "--cache", here.name,
+    )  # fmt: skip
+
+
+def test_where_and_when_trials_run_makes_no_other_command_of_it():
+    command = typer.main.get_command(app).commands["bench"]
+    own = {"--plan": False, "--on": True}
+    for parameter in command.params:
+        if parameter.rich_help_panel in (SLURM, RAY):
+            own[parameter.opts[0]] = not parameter.is_flag
+    assert own == BEGUN
+    words = ["--on", "slurm", "--data", "data", "--jobs=16", "--setup", "--plan", "--detach"]
+    words += ["--sbatch", "--nice=3", "--sbatch=--nice=3", "--seeds", "3", "--account", "secret"]
+    assert shown_command(["inflate-zoo", "bench", *words]) == (
+        "inflate-zoo", "bench", "--data", "data", "--seeds", "3",
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from inflate_zoo.bench.definitions.results import Failure
-from inflate_zoo.cli.bench import status as command
+from inflate_zoo.cli.tables import hanging
 from tests.support.bench_command import run
 from tests.support.trials import tiny_run
 
@@ -46,7 +46,7 @@ def test_lines_fit_the_terminal(columns, lines):
             ("", "failed:"),
             ("  ", REASON + " (c)"),
         )
-        for part in command.fitted(indent + line, indent, columns)
+        for part in hanging(indent + line, len(indent) + 4, columns)
     ]
     assert len(found) == lines
     assert max(map(len, found)) <= columns

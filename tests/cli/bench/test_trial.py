@@ -1,6 +1,7 @@
 """inflate-zoo bench-trial, as it is typed."""
 
 import os
+import socket
 
 import pytest
 
@@ -85,3 +86,28 @@ def test_a_folder_that_is_no_trial_is_refused(tmp_path, name):
     refused = run("bench-trial", tmp_path / name, "--device", "cpu")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert f"'{name}' is no trial" in refused.stderr
+
+
+def test_a_host_says_whether_it_could_take_trials_and_takes_none(tmp_path):
+    made = tiny_run(tmp_path, *FROZEN, seeds=2)
+    begin_run(made.out, made.trials)
+    words = ("bench-trial", "--from", made.out, "--device", "cpu", "--threads", "1")
+    ready = run(*words, "--check")
+    assert ready.exit_code == 0, ready.output
+    assert "can take 2 trials: cpu, 1 thread on " in ready.stdout
+    assert not any((trial.folder / "record.json").exists() for trial in made.trials)
+    refused = run("bench-trial", made.trials[0].folder, "--check")
+    assert (refused.exit_code, "--check looks at a whole run" in refused.stderr) == (2, True)
+    many = run("bench-trial", "--from", made.out, "--check", "--device", "cpu", "--threads", "4096")
+    assert (many.exit_code, "a trial takes 4096 threads" in many.stderr) == (2, True)
+
+
+def test_a_host_that_lacks_something_takes_no_trial_of_a_run(tmp_path):
+    made = tiny_run(tmp_path, *FROZEN)
+    begin_run(made.out, made.trials)
+    (trial,) = made.trials
+    (made.cache / "cases" / next(iter(trial.spec.entries.values())) / "image.npy").unlink()
+    refused = run("bench-trial", "--from", made.out, "--device", "cpu")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"host '{socket.gethostname()}' cannot take trials of 'run': 1 of " in refused.stderr
+    assert trial.failure() is None

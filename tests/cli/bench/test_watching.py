@@ -145,7 +145,7 @@ NOTED = {"host": "node7", "device": "cpu"}
 
 
 def noted(stage="training", **fields):
-    return TrialProgress(**NOTED, stage=stage, **fields)
+    return TrialProgress(**{**NOTED, "stage": stage, **fields})
 
 
 def test_a_trial_that_another_has_is_told_from_its_notes_alone(trials, so_far, capsys, monkeypatch):
@@ -168,6 +168,9 @@ def test_a_trial_that_another_has_is_told_from_its_notes_alone(trials, so_far, c
         "step 2 of 6, loss 0.500, 10% waiting for data",
         "step 4 of 6, loss 0.250, validation Dice 0.700, 10% waiting for data",
     ]  # fmt: skip
+    moved = noted(step=4, steps=6, loss=0.25, waiting=0.1, host="node8")
+    shown.elsewhere(one, moved)
+    assert lines_of(capsys)[0] == "[1/6] vit center, seed 0, fold 0, on node8: training"
     watcher = shown.watch(one)  # taken over
     watcher.stage("loading")
     assert lines_of(capsys) == ["[1/6] vit center, seed 0, fold 0: loading"]

@@ -198,11 +198,6 @@ def test_a_wrong_volume_is_named_beside_the_right_one(shape):
         build()(torch.zeros(shape, dtype=torch.float64))
 
 
-def test_tables_of_another_grid_are_refused():
-    with pytest.raises(ValueError, match=re.escape("(5, 4) for grid (3, 4, 5)")):
-        Beit(BeitConfig(**{**PLAIN, "position_grid": (5, 4)}))
-
-
 @pytest.mark.parametrize("case", ["a table per block", "a shared table"])
 @pytest.mark.parametrize("drop_path", [0.0, 0.5])
 def test_checkpointing_changes_no_gradient(case, drop_path):

@@ -158,7 +158,7 @@ def test_its_tensors_are_those_of_its_config():
 def test_maps_are_the_patch_tokens_after_a_block():
     net, volume = build(), torch.randn(1, 2, 6, 12, 10)
     with torch.inference_mode():
-        first, last = net.forward_intermediates(volume, [0, -1])
+        first, last = net.forward_intermediates(volume, [0, -1], intermediates_only=True)
         tokens = net.forward_features(volume)[:, 4:]
         normed = net.norm(last.flatten(2).mT)
     assert first.shape == (1, 32, 3, 3, 5)
@@ -180,7 +180,7 @@ def test_dropped_branches_leave_the_tokens_alone():
     net.set_drop_path(0.5)
     assert net.drop_shape == (2, 2)
     net.fix_drops(torch.tensor([[[0.0, 0.0], [0.0, 0.0]], [[0.9, 0.1], [0.9, 0.1]]]))
-    first, last = net.forward_intermediates(volume, [0, 1])
+    first, last = net.forward_intermediates(volume, [0, 1], intermediates_only=True)
     torch.testing.assert_close(last[0], first[0])  # both branches of the last block dropped
     assert (last[1] - first[1]).abs().max() > 0.1
 

@@ -134,7 +134,7 @@ def test_the_depth_table_moves_slices_apart_and_all_learn():
 def test_maps_are_the_patch_tokens_after_a_block():
     net, volume = build(), torch.randn(1, 2, 6, 12, 10)
     with torch.inference_mode():
-        first, last = net.forward_intermediates(volume, [0, -1])
+        first, last = net.forward_intermediates(volume, [0, -1], intermediates_only=True)
         tokens = net.forward_features(volume)[:, 1:]
     assert first.shape == (1, 32, 3, 3, 5)
     assert torch.equal(last.flatten(2).mT, tokens)
@@ -148,11 +148,6 @@ def test_a_form_of_other_parts_compiles_without_graph_breaks_and_is_exported():
         exported = torch.export.export(net, (volume,)).module()(volume)
     torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(exported, expected, rtol=0, atol=1e-5)
-
-
-def test_a_table_of_another_grid_is_refused():
-    with pytest.raises(ValueError, match="position grid"):
-        Eva02(Eva02Config(**{**PLAIN, "position_grid": (3, 4)}))
 
 
 def test_heads_that_cannot_be_turned_are_refused():

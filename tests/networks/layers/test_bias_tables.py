@@ -103,10 +103,10 @@ def test_every_query_and_key_gets_its_rows(grid, copies):
 
 @pytest.mark.parametrize("grid", [(1, 2, 3), (3, 2, 3)], ids=str)
 def test_every_row_of_the_tables_learns_as_if_looked_up(grid):
-    bias = PositionBias(grid, heads=2, copies=grid[0])
+    bias = PositionBias(grid, 2, "bilinear", counts=True)
     assert not any(table.any() for table in bias.parameters())
     weight = torch.randn(1, 2, *[1 + math.prod(grid)] * 2)
-    (bias() * weight).sum().backward()
+    (bias(grid) * weight).sum().backward()
     tables = [torch.zeros_like(table, requires_grad=True) for table in bias.parameters()]
     (one_by_one(*tables, grid, grid[0]) * weight[0]).sum().backward()
     for ours, expected in zip(bias.parameters(), tables, strict=True):

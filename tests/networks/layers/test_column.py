@@ -17,9 +17,9 @@ def test_intermediates_are_the_outputs_of_the_blocks():
     for block in net.blocks:
         block.register_forward_hook(lambda module, args, output: seen.append(output))
     x = volumes(net)
-    maps = net.forward_intermediates(x, [2, 0, -2, 2])
+    maps = net.forward_intermediates(x, [2, 0, -2, 2], intermediates_only=True)
     assert len(seen) == 3
-    for got, index in zip(maps, [2, 0, 1, 2], strict=True):
+    for got, index in zip(maps, [0, 1, 2], strict=True):
         assert got.shape == (2, 24, 3, 4, 5)
         close(got.flatten(2).transpose(1, 2), seen[index][:, 3:])
 
@@ -28,16 +28,19 @@ def test_intermediates_run_no_block_more_than_needed():
     net = build()
     seen = []
     net.blocks[1].register_forward_hook(lambda module, args, output: seen.append(output))
-    net.forward_intermediates(volumes(net), [0])
+    only = {"stop_early": True, "intermediates_only": True}
+    net.forward_intermediates(volumes(net), [0], **only)
+    assert net.forward_intermediates(volumes(net), [], **only) == []
     assert seen == []
-    assert net.forward_intermediates(volumes(net), []) == []
+    net.forward_intermediates(volumes(net), [0])  # as timm's, which then ends
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("index", [3, -4])
 def test_a_wrong_block_index_is_named(index):
     net = build()
     with pytest.raises(ValueError, match=rf"\[{index}\].* 3 blocks"):
-        net.forward_intermediates(volumes(net), [0, index])
+        net.forward_intermediates(volumes(net), [0, index], intermediates_only=True)
 
 
 @pytest.mark.parametrize(

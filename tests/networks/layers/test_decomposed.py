@@ -83,7 +83,7 @@ def test_one_token_deep_it_is_sams_own_attention(window):
     x = torch.randn(2, side, side, 32)
     with torch.inference_mode():
         expected = theirs(x)[0]
-        got = made(x.flatten(1, 2), (1, side, side))
+        got = made(x.flatten(1, 2), (1, side, side), whole=True)
     torch.testing.assert_close(got, expected.flatten(1, 2), rtol=1e-4, atol=1e-5)
 
 
@@ -103,7 +103,7 @@ def test_equal_slices_give_equal_copies_whatever_depth_says():
 
 def test_every_table_learns():
     made = DecomposedAttention(16, 2, (2, 3, 2), qkv_bias=False)
-    made(torch.randn(1, 12, 16), (2, 3, 2)).square().sum().backward()
+    made(torch.randn(1, 12, 16), (2, 3, 2), whole=True).square().sum().backward()
     for axis in "dhw":
         assert made.get_parameter(f"rel_pos_{axis}").grad.abs().sum() > 0
     assert made.qkv.bias is None

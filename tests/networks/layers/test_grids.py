@@ -79,6 +79,6 @@ def test_only_a_shift_or_padding_along_depth_needs_a_mask():
 @pytest.mark.parametrize("merge_depth", [False, True])
 def test_each_stage_has_a_grid_and_as_many_tokens_as_its_place(merge_depth):
     made = config(merge_depth=merge_depth, volume=(8, 16, 24), image_size=(16, 24))
-    grids = stage_grids(made)
+    grids = stage_grids(made, made.grid_size)
     assert grids == [(4, 8, 12), (2, 4, 6) if merge_depth else (4, 4, 6)]
     assert stage_tokens(made, prod(grids[-1])) == [prod(grid) for grid in grids]

@@ -84,7 +84,7 @@ def test_stochastic_depth_drops_what_is_drawn():
     made.fix_drops(torch.full((4, 2, 2), 0.99))
     dropped = made.forward_features(volume)
     stem = made.norm_pre(made.patch_embed(volume))
-    first = made.stages[0].blocks[0](stem)  # never dropped
+    first = made.stages[0].blocks[0](stem, (4, 8, 8))  # never dropped
     merged = made.merges[0](first.view(2, 4, 8, 8, 12)).flatten(1, 3)
     torch.testing.assert_close(dropped, made.norm(merged))
     with pytest.raises(ValueError, match="drop path rate"):
@@ -113,3 +113,28 @@ def test_draws_are_of_two_branches_of_each_block_and_of_no_other_number():
     assert all(torch.equal(b.drop_draws, rows) for b, rows in zip(net.blocks, draws, strict=True))
     with pytest.raises(ValueError, match="zip"):
         net.fix_drops(torch.rand(2, 2, 4))
+
+
+@pytest.mark.parametrize("make", [build, network])
+def test_a_volume_of_another_type_is_told_to_be_converted(make):
+    net = make().float()
+    volume = torch.zeros(1, net.config.in_channels, *net.config.volume)
+    message = re.escape("the volume is float64, the weights are float32; convert it: x.to(torch.fl")
+    with pytest.raises(ValueError, match=message):
+        net(volume.double())
+    with pytest.raises(ValueError, match="the volume is uint8, the weights are float32"):
+        net(volume.to(torch.uint8))
+    with pytest.raises(ValueError, match="the volume is float32, the weights are bfloat16"):
+        net.to(torch.bfloat16)(volume)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        net.float()
+        assert net(volume).isfinite().all()  # autocast sees to it
+        assert net(volume.to(torch.bfloat16)).isfinite().all()
+        with pytest.raises(ValueError, match="the volume is int64"):
+            net(volume.long())
+
+
+def test_a_volume_elsewhere_is_told_to_be_moved():
+    net = build(dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"on meta, the weights on cpu; move it: x.to\('cpu'\)"):
+        net(volumes(net, dtype=torch.float32).to("meta"))

@@ -12,16 +12,16 @@ from tests.networks.swin.test_network import network
 def test_levels_are_what_the_config_states():
     made = network()
     volume = torch.randn(1, 3, 8, 16, 16)
-    maps = made.forward_intermediates(volume, [1, 0, -1])
-    for each, index in zip(maps, (1, 0, 1), strict=True):
+    maps = made.forward_intermediates(volume, [1, 0, -1], intermediates_only=True)
+    for each, index in zip(maps, (0, 1), strict=True):
         level = made.config.levels[index]
         grid = [n // step for n, step in zip((8, 16, 16), level.stride, strict=True)]
         assert each.shape == (1, level.width, *grid)
-    last = made.norm(maps[0].movedim(1, -1).flatten(1, 3))
+    last = made.norm(maps[1].movedim(1, -1).flatten(1, 3))
     torch.testing.assert_close(last, made.forward_features(volume))
     assert (made.num_prefix_tokens, made.grid_size, made.embed_dim) == (0, (4, 4, 4), 24)
     with pytest.raises(ValueError, match="stage indices"):
-        made.forward_intermediates(volume, [2])
+        made.forward_intermediates(volume, [2], intermediates_only=True)
     with pytest.raises(ValueError, match="prepares the backbone for another size"):
         made(volume[:, :, :4])
 
@@ -43,10 +43,11 @@ def test_merged_are_neighbours_with_depth_outermost_then_width(depth):
 def test_maps_run_no_stage_more_than_needed():
     made, volume, seen = network(), torch.randn(1, 3, 8, 16, 16), []
     made.stages[1].blocks[0].register_forward_hook(lambda *_: seen.append(1))
-    assert made.forward_intermediates(volume, []) == []
-    made.forward_intermediates(volume, [0])
+    only = {"stop_early": True, "intermediates_only": True}
+    assert made.forward_intermediates(volume, [], **only) == []
+    made.forward_intermediates(volume, [0], **only)
     assert seen == []
-    made.forward_intermediates(volume, [-1])
+    made.forward_intermediates(volume, [-1], **only)
     assert seen == [1]
 
 

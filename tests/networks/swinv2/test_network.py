@@ -77,7 +77,7 @@ def test_a_scale_is_bounded():
 
 def test_maps_are_of_the_levels_of_the_config():
     made = network()
-    maps = made.forward_intermediates(torch.randn(1, 1, 10, 16, 16), [0, 1])
+    _, maps = made.forward_intermediates(torch.randn(1, 1, 10, 16, 16))
     assert [tuple(each.shape[1:]) for each in maps] == [(12, 5, 8, 8), (24, 5, 4, 4)]
     assert config().with_windows(Windows(7, merge_depth=False)).depth_window == 7
 

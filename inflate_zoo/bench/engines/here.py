@@ -23,7 +23,7 @@ WAIT_SECONDS = 2.0  # between two looks at what others hold
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class Here:
     """This machine.
 
     Attributes:
@@ -80,7 +80,7 @@ class Local:
 
     def _workers(self, demands: Resources, shown: Shown) -> AbstractContextManager[_Workers]:
         return closing(
-            _Here(demands, shown) if len(self.devices) == 1 else Processes(demands, shown)
+            _ThisProcess(demands, shown) if len(self.devices) == 1 else Processes(demands, shown)
         )
 
 
@@ -97,7 +97,7 @@ class _Workers(Protocol):
         """End what still runs."""
 
 
-class _Here:
+class _ThisProcess:
     """This process, which takes one trial at a time."""
 
     def __init__(self, demands: Resources, shown: Shown) -> None:
@@ -203,7 +203,7 @@ class _Course:
             self._ended[folder] = how
             self._left.clear()  # meanwhile others may have left what they had
             if how == "failed":
-                say(f"trial {folder.name} failed: {reason(trial)}")
+                say(f"trial {folder.name} failed: {reason(trial)}", urgent=True)
             self._shown.ended(trial, how)
             self._learn(trial)
 

@@ -13,15 +13,16 @@ import pytest
 from inflate_zoo import interrupts
 from inflate_zoo.bench.definitions.results import Failure, Run
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder, place_file
-from inflate_zoo.bench.engines import local, needs
+from inflate_zoo.bench.engines import here, needs
 from inflate_zoo.bench.engines.engine import reason
-from inflate_zoo.bench.engines.local import Local, _Course
+from inflate_zoo.bench.engines.here import Here, _Course
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.leases import leased
 from inflate_zoo.bench.trials.noting import Noting
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.errors import UsageError, WorkError
+from tests.support.shown import Shown
 from tests.support.trials import one_thread, result_of, tiny_run
 
 CPU = Resources("cpu", 0, threads=1)
@@ -30,44 +31,14 @@ ONE, TWO = ("cpu",), ("cpu", "cpu")
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(here, "WAIT_SECONDS", 0.01)
     return tiny_run(tmp_path, "train.steps=2", "train.validate_every=0", seeds=2)
-
-
-class Shown:
-    """Keeps what an engine tells."""
-
-    def __init__(self, watcher=Silent):
-        self.watcher, self.said, self.watched, self.over = watcher, [], [], []
-        self.begun, self.noted, self.changed = None, [], []
-
-    def begin(self, trials, at_once):
-        self.begun = (len(trials), at_once)
-
-    def change(self, at_once):
-        self.changed.append(at_once)
-
-    def watch(self, trial):
-        self.watched.append(trial.folder.name)
-        return self.watcher()
-
-    def elsewhere(self, trial, progress):
-        self.noted.append((trial.folder.name, progress))
-
-    def ended(self, trial, how):
-        self.over.append((trial.folder.name, how))
-
-    def interrupted(self):
-        self.said.append(f"interrupted after {len(self.over)}")
-
-    def say(self, text):
-        self.said.append(text)
 
 
 def go(trials, devices=ONE, shown=None, demands=CPU, **more):
     shown = shown or Shown()
     with one_thread():
-        return Local(devices, **more).run(trials, demands, shown), shown
+        return Here(devices, **more).run(trials, demands, shown), shown
 
 
 @pytest.mark.parametrize("devices", [ONE, TWO])
@@ -399,7 +370,7 @@ def test_memory_decides_how_many_run_and_the_first_that_is_measured_tells(tmp_pa
     run = tiny_run(tmp_path, "train.steps=2", "train.validate_every=0", seeds=4)
     shown = Shown()
     with one_thread():
-        tally = Local(TWO, 12 << 30).run(run.trials, CPU, shown)
+        tally = Here(TWO, 12 << 30).run(run.trials, CPU, shown)
     assert tally.done == run.trials
     assert shown.begun == (4, 1)
     assert shown.changed == [2]

@@ -1,0 +1,64 @@
+"""The tables of a file, beside those made of them for another volume.
+
+A backbone that was loaded for another volume than its file's shows tables that were resized. As
+long as nothing trained them, the file's own say all that is known, and more: they are what is
+written again, and what is resized for a third volume. Once trained, what is shown counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from inflate_zoo.networks.base import BackboneConfig
+
+
+@dataclass(frozen=True)
+class FileTables:
+    """What a file has where something else is shown.
+
+    Attributes:
+        config: The file's.
+        tables: Its tables that are shown at another size, by name.
+    """
+
+    config: BackboneConfig
+    tables: Mapping[str, Tensor]
+
+
+def file_tables(
+    config: BackboneConfig, tensors: Mapping[str, Tensor], fitted: Mapping[str, Tensor]
+) -> FileTables | None:
+    """What has to be kept of a file, whose tensors `config.fit` made others of."""
+    tables = {name: t for name, t in tensors.items() if fitted[name] is not t}
+    return FileTables(config, tables) if tables else None
+
+
+def as_in_file(
+    config: BackboneConfig, tensors: Mapping[str, Tensor], kept: FileTables | None
+) -> tuple[BackboneConfig, dict[str, Tensor]]:
+    """Config and tensors of a network as files hold them.
+
+    Args:
+        config: The network's.
+        tensors: The network's, tables as they are shown.
+        kept: What its file has; `None` where it is shown.
+
+    Returns:
+        Those of the file where all its tables are as they were made of it; else the network's own.
+        The volume is that of the network.
+    """
+    if kept is None or _trained(config, tensors, kept):
+        return config.stored(tensors)
+    theirs = {name: table.to(tensors[name]) for name, table in kept.tables.items()}
+    return kept.config.with_volume(config.volume).stored({**tensors, **theirs})
+
+
+def _trained(config: BackboneConfig, tensors: Mapping[str, Tensor], kept: FileTables) -> bool:
+    """Whether tables are not what is made of the file's."""
+    names = kept.config.shapes()
+    shown = kept.config.fit({n: kept.tables.get(n, tensors[n]) for n in names}, config)
+    return not all(torch.equal(shown[n].to(tensors[n]), tensors[n]) for n in kept.tables)
