@@ -662,6 +662,36 @@ return now - seen <= SETTLED_SECONDS ==> return False
 failed_since(folder, self._since) ==> failed_since(folder, 0.0)
 == dead-forgotten: a trial whose holder died is looked at no more
 if by is not None or (folder / LEASE).exists(): ==> if by is not None:
+@@ inflate_zoo/bench/engines/tether.py | bench/engines/test_tether.py
+== tether-untied: a command goes on where its starter has died
+select.select([0, over], [], []) ==> select.select([over], [], [])
+== tether-patient: what does not leave is not killed
+select.select([over], [], [], grace) ==> select.select([over], [], [])
+== tether-early: a signal that comes while the command starts kills it
+signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED) ==> pass
+@@ inflate_zoo/bench/engines/ray_course.py | bench/engines/test_ray_course.py
+== ray-for-ever: what is lost again and again goes on
+if times < MOST_LOST: ==> if True:
+== ray-in-vain: a loss counts whatever there is to show
+(before.times if now == before.before else 0) ==> before.times
+== ray-beside: what another has starts a task all the same
+if (by := holder(trial.folder)) is None: ==> if (by := holder(trial.folder)) is None or by:
+@@ inflate_zoo/bench/engines/ray_node.py | bench/engines/test_ray_node.py
+== ray-unshared: any folder of the name is the run's
+if not token.exists(): ==> if not token.parent.exists():
+== ray-again: what is over is run again where a task is
+if not _over(Path(folder), since)] ==> if since >= 0]
+@@ inflate_zoo/bench/engines/ray_tasks.py | bench/engines/test_ray_tasks.py
+== ray-crowded: places stand idle while others have tasks of many trials
+sum(frozen) // (_ROUNDS * max(1, at_once)) ==> sum(frozen)
+== ray-scarce: of what a node has the most counts, not the least
+return min(places, default=1) ==> return max(places, default=1)
+@@ inflate_zoo/bench/engines/ray.py | bench/engines/test_ray.py
+== ray-own-retries: Ray runs again what was lost, and nobody hears of it
+ray.remote(max_retries=0) ==> ray.remote(max_retries=3)
+@@ inflate_zoo/bench/engines/ray_cluster.py | bench/engines/test_ray_cluster.py
+== ray-open: a cluster of this machine serves whoever reaches it
+os.environ[_LOOPBACK] = "0" ==> pass
 @@ inflate_zoo/bench/engines/slurm_texts.py | bench/engines/test_slurm_texts.py
 == script-overwritten: an edited script is taken for one that was written
 return found[1] != _digest ==> return False and found[1] != _digest
