@@ -14,7 +14,7 @@ from inflate_zoo.bench.definitions.catalog import load_task
 from inflate_zoo.cli import app
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (".", "benchmarks", "benchmarks/speed", "converters", "model_cards")
+FOLDERS = (".", "benchmarks", "benchmarks/exports", "benchmarks/speed", "converters", "model_cards")
 PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 HAND_WRITTEN = [page for page in PAGES if page.name.isupper() or page.stem.isupper()]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
