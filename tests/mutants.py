@@ -25,6 +25,32 @@ SECONDS = 300
 CONFTEST = "import inflate_zoo\n\nassert inflate_zoo.__file__.startswith({root!r})\n"
 
 MUTANTS = r"""
+@@ inflate_zoo/files/writing/pruning.py | files/writing/test_pruning.py
+== prune-used: what another process uses is taken away
+if entry.path in users: ==> if False:
+== prune-young: what was used lately is taken away
+return "used lately" if entry.used > since else None ==> return None
+== prune-half: what is being made is taken away
+return False in had ==> return False
+@@ inflate_zoo/files/writing/claims.py | files/writing/test_claims.py
+== claims-open-gate: who decides what to take away does not wait for claims, nor they for it
+lock(descriptor, alone=alone, wait=True) ==> lock(descriptor, alone=False, wait=True)
+== claims-immortal: without locks claims count for ever
+st_mtime > _BELIEVED ==> st_mtime > 1e12
+@@ inflate_zoo/files/writing/store.py | files/writing/test_pruning.py
+== store-late-claim: an entry is claimed by nobody
+-        self._claims.take(self._entry(folder))  # first: it may be about to be taken away
+@@ inflate_zoo/cli/bench/run_file.py | cli/bench/test_run_file.py
+== run-file-first: what the file says goes before what is typed
+elif parameter.name not in before: ==> else:
+== run-file-here: paths of a file start where the command runs
+return _as_path(os.path.normpath(base / Path(text).expanduser())) ==> return _as_path(text)
+@@ inflate_zoo/cli/common.py | cli/test_common.py
+== quiet-errors: --quiet holds errors and warnings back
+if _talk.quiet and not urgent: ==> if _talk.quiet:
+@@ inflate_zoo/bench/training/trackers.py | bench/training/test_trackers.py
+== tracker-fatal: a tracker that fails ends the training
+except Exception as error:  # noqa: BLE001 ==> except ImportError as error:  # noqa: BLE001
 @@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
 == table-cls-last: the prefix rows are put last while the model puts the token first
 torch.cat([table[:, :prefix], plane] ==> torch.cat([plane, table[:, :prefix]]
@@ -592,6 +618,14 @@ or entry.images != image_digests(job) ==> or False
 (digest is None or _digest(out / name) != digest) ==> digest is None
 == done-any-weights: a trial's hash tells its weights
 weights = sha256(trial.folder / WEIGHTS) ==> weights = ""
+@@ inflate_zoo/exporting/bundle_files.py | exporting/test_bundle_files.py exporting/test_bundle_proof.py
+== bundle-constant: windows weigh alike all over
+"mode": "gaussian", ==> "mode": "constant",
+== bundle-code: names of strangers reach MONAI's parser
+if _CODE.search(text): ==> if False:
+@@ inflate_zoo/exporting/bundle_proof.py | exporting/test_bundle_proof.py
+== bundle-labels: the proof looks at probabilities alone
+    if differing: ==>     if False:
 @@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
 == lease-by-host: process numbers are those of the host's name
 if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:
@@ -628,6 +662,36 @@ return now - seen <= SETTLED_SECONDS ==> return False
 failed_since(folder, self._since) ==> failed_since(folder, 0.0)
 == dead-forgotten: a trial whose holder died is looked at no more
 if by is not None or (folder / LEASE).exists(): ==> if by is not None:
+@@ inflate_zoo/bench/engines/tether.py | bench/engines/test_tether.py
+== tether-untied: a command goes on where its starter has died
+select.select([0, over], [], []) ==> select.select([over], [], [])
+== tether-patient: what does not leave is not killed
+select.select([over], [], [], grace) ==> select.select([over], [], [])
+== tether-early: a signal that comes while the command starts kills it
+signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED) ==> pass
+@@ inflate_zoo/bench/engines/ray_course.py | bench/engines/test_ray_course.py
+== ray-for-ever: what is lost again and again goes on
+if times < MOST_LOST: ==> if True:
+== ray-in-vain: a loss counts whatever there is to show
+(before.times if now == before.before else 0) ==> before.times
+== ray-beside: what another has starts a task all the same
+if (by := holder(trial.folder)) is None: ==> if (by := holder(trial.folder)) is None or by:
+@@ inflate_zoo/bench/engines/ray_node.py | bench/engines/test_ray_node.py
+== ray-unshared: any folder of the name is the run's
+if not token.exists(): ==> if not token.parent.exists():
+== ray-again: what is over is run again where a task is
+if not _over(Path(folder), since)] ==> if since >= 0]
+@@ inflate_zoo/bench/engines/ray_tasks.py | bench/engines/test_ray_tasks.py
+== ray-crowded: places stand idle while others have tasks of many trials
+sum(frozen) // (_ROUNDS * max(1, at_once)) ==> sum(frozen)
+== ray-scarce: of what a node has the most counts, not the least
+return min(places, default=1) ==> return max(places, default=1)
+@@ inflate_zoo/bench/engines/ray.py | bench/engines/test_ray.py
+== ray-own-retries: Ray runs again what was lost, and nobody hears of it
+ray.remote(max_retries=0) ==> ray.remote(max_retries=3)
+@@ inflate_zoo/bench/engines/ray_cluster.py | bench/engines/test_ray_cluster.py
+== ray-open: a cluster of this machine serves whoever reaches it
+os.environ[_LOOPBACK] = "0" ==> pass
 @@ inflate_zoo/bench/engines/slurm_texts.py | bench/engines/test_slurm_texts.py
 == script-overwritten: an edited script is taken for one that was written
 return found[1] != _digest ==> return False and found[1] != _digest

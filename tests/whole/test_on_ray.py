@@ -1,10 +1,12 @@
 """`bench --on ray` on a real cluster of two nodes on this machine: no loss changes a result."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -19,19 +21,18 @@ from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.folder import trials_of
 from inflate_zoo.bench.trials.leases import holder
 from inflate_zoo.bench.trials.running import run_trial
-from tests.support import ray_clusters
 from tests.support.bench_command import run as run_here
 from tests.support.checkpoints import save_transformers
 from tests.support.children import Child
 from tests.support.datasets import write_decathlon
-from tests.support.ray_clusters import ray_nodes, words_of
+from tests.support.ray_clusters import ROOT, SETTINGS, ray_nodes, words_of
 from tests.support.trials import FROZEN, SHAPE, TINY, VIT, one_thread
 
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="Ray's cluster is for Linux and macOS"),
 ]
-LONG = (*FROZEN, "train.steps=900", "train.checkpoint_every=30", "train.validate_every=0")
+LONG = (*FROZEN, "train.steps=1500", "train.checkpoint_every=50", "train.validate_every=0")
 PATIENCE = 240.0  # seconds, on a machine with other things to do
 
 
@@ -85,7 +86,7 @@ def until(what, child=None):
         if found := what():
             return found
         assert child is None or child.poll() is None, child.printed()
-        time.sleep(0.2)
+        time.sleep(0.1)
     raise AssertionError(
         "it did not come to that" + ("" if child is None else str(child.printed()))
     )
@@ -132,8 +133,12 @@ def require_all(home, out, alone, seeds):
 
 
 def test_what_is_lost_on_the_way_changes_no_result(home, nodes, alone, tmp_path):
-    """A worker, then the command itself, then a node."""
+    """A node, then a worker, then the command itself."""
     child = start(home, nodes, tmp_path / "first", "lost", 2)
+    second = nodes.raylet()
+    until(lambda: any(belongs(each, second) for each in at_work(home, "lost")), child)
+    nodes.kill()
+    until(lambda: "its node was lost; it goes on where it is" in child.printed()[1], child)
     process, *_ = until(lambda: at_work(home, "lost"), child)
     worker_of(process).kill()
     until(lambda: "its Ray worker died; it goes on where it is" in child.printed()[1], child)
@@ -141,13 +146,9 @@ def test_what_is_lost_on_the_way_changes_no_result(home, nodes, alone, tmp_path)
     child.kill()
     until(lambda: not at_work(home, "lost") and not left("lost"))
     assert not all(trial.done for trial in trials_of(home / "lost"))
-    second = nodes.raylet()
     child = start(home, nodes, tmp_path / "second", "lost", 2)
-    until(lambda: any(belongs(each, second) for each in at_work(home, "lost")), child)
-    nodes.kill()
     code, _, err = child.wait(PATIENCE)
     assert code == 0, err
-    assert "its node was lost; it goes on where it is" in err
     require_all(home, "lost", alone, 2)
 
 
@@ -189,14 +190,12 @@ def listens(port):
 
 @pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="takes minutes")
 def test_a_cluster_of_its_own_is_reached_from_this_machine_alone(home, alone, tmp_path):
-    """Waits for no cluster that others run here: it would be taken."""
-    settings = {**os.environ, **ray_clusters.SETTINGS, "RAY_TMPDIR": str(tmp_path)}
-    for name in ("RAY_ADDRESS", ray_cluster._LOOPBACK):
-        settings.pop(name, None)
+    folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets are below it
+    own = {"RAY_ADDRESS": "local", "RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}
+    settings = {**os.environ, **SETTINGS, **own}
     asked = words("own", 1, "--on", "ray")
-    child = Child(asked, home, tmp_path / "output", settings, before=f"""
-        for name in ("RAY_ADDRESS", "{ray_cluster._LOOPBACK}"):
-            os.environ.pop(name, None)
+    child = Child(asked, home, tmp_path, settings, before=f"""
+        os.environ.pop("{ray_cluster._LOOPBACK}", None)
         """)  # fmt: skip
     until(lambda: at_work(home, "own"), child)
     below = psutil.Process(child.pid).children(recursive=True)
@@ -207,6 +206,8 @@ def test_a_cluster_of_its_own_is_reached_from_this_machine_alone(home, alone, tm
     code, _, err = child.wait(PATIENCE)
     assert code == 0, err
     require_all(home, "own", alone, 1)
+    until(lambda: not psutil.wait_procs(below, timeout=0.1)[1])
+    shutil.rmtree(folder)
 
 
 @contextmanager

@@ -62,12 +62,16 @@ def connected(shown: Shown) -> Iterator[ModuleType]:
     before = {number: signal.getsignal(number) for number in _HANDLED}
     try:
         _join(ray, address, shown)
-    except (ConnectionError, OSError, RuntimeError, ValueError, AssertionError) as error:
+    except (
+        *(ConnectionError, OSError, RuntimeError, ValueError, AssertionError),
+        ray.exceptions.RayError,  # one that wants a token, too
+    ) as error:
         named = "this machine" if address in ("auto", "local") else address
         raise WorkError(
             f"there is no Ray cluster to be had at '{named}'",
             details=str(error).splitlines()[:4],
-            hint=f"start one with 'ray start --head', or unset {ADDRESS} for one on this machine",
+            hint=f"start one with 'ray start --head', or unset {ADDRESS} for one on this machine; "
+            "for one that wants a token set RAY_AUTH_MODE=token",
         ) from error
     finally:
         for number, handler in before.items():  # Ray puts its own in their place

@@ -34,7 +34,9 @@ def library(monkeypatch):
         kept.down += 1
 
     monkeypatch.setattr(
-        ray_cluster, "_library", lambda: SimpleNamespace(init=init, shutdown=shutdown)
+        ray_cluster,
+        "_library",
+        lambda: SimpleNamespace(init=init, shutdown=shutdown, exceptions=fake_ray.KINDS),
     )
     for name in (LOOPBACK, "RAY_ADDRESS"):
         monkeypatch.setenv(name, "")  # so that what is set is undone
@@ -78,7 +80,10 @@ def test_else_one_starts_that_only_this_machine_can_reach(library, monkeypatch, 
     assert "one starts on this machine" in shown.said[0]
 
 
-@pytest.mark.parametrize("error", [ConnectionError("odd"), RuntimeError("Version mismatch\nodd")])
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionError("odd"), RuntimeError("Version mismatch\nodd"), fake_ray.RayError("a token")],
+)
 def test_one_that_cannot_be_had_is_told(library, monkeypatch, error):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     library.error, before = error, signal.getsignal(signal.SIGTERM)
