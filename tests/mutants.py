@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("inflate_zoo", "converters", "model_cards", "tests", "pyproject.toml")
+COPIED = ("inflate_zoo", "benchmarks", "converters", "model_cards", "tests", "pyproject.toml")
 AT_ONCE = 2  # processes; each takes about 1 GB
 SECONDS = 300
 # In the very process that runs the tests: the editable install must not be what is tested.
