@@ -34,6 +34,10 @@ class TaskCancelledError(RayError):
     """See Ray."""
 
 
+class TaskUnschedulableError(RayError):
+    """See Ray."""
+
+
 class RayTaskError(RayError):
     """See Ray."""
 

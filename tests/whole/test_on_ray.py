@@ -143,6 +143,7 @@ def test_what_is_lost_on_the_way_changes_no_result(home, nodes, alone, tmp_path)
     worker_of(process).kill()
     until(lambda: "its Ray worker died; it goes on where it is" in child.printed()[1], child)
     until(lambda: at_work(home, "lost"), child)
+    assert child.printed()[0] == ""
     child.kill()
     until(lambda: not at_work(home, "lost") and not left("lost"))
     assert not all(trial.done for trial in trials_of(home / "lost"))

@@ -10,7 +10,7 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -33,11 +33,12 @@ from inflate_zoo.bench.engines.ray_node import Check, Ending, Order, Sight
 from inflate_zoo.bench.engines.ray_tasks import TaskShare, demands_of, share, together
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.errors import UsageError, WorkError
-from inflate_zoo.files.writing.whole_files import replace_text
+from inflate_zoo.files.writing.whole_files import replace_text, writing
 from inflate_zoo.stops import EXIT_CODE
 from inflate_zoo.texts import plural
 
 FOLDER = "ray"  # of the run folder: what the tasks print
+MESSAGES = "messages.log"  # there, what Ray itself says
 _AHEAD = 200  # tasks that Ray has beyond those that run: enough for a cluster that grows
 _PATIENCE = 1.0  # seconds to wait for a task that ends
 _OLD_SECONDS = 30 * 86400.0  # longer than any command runs
@@ -77,14 +78,14 @@ class Ray:
         over = {trial.folder for trial in trials if trial.done}
         if len(over) == len(trials):
             return _none_left(trials, shown)
-        with connected(shown) as ray, self._token() as token:
+        with self._messages(), connected(shown) as ray, self._token() as token:
             nodes = nodes_of(ray)
             task = share(demands, self.cpus, self.gpus, self.others, [n.resources for n in nodes])
             takers = [node for node in nodes if task.fitting(node.resources)]
             if not takers:
                 raise _no_node(task)
             check = self._check(token, demands_of(demands, task))
-            look(ray, takers, check)
+            takers = look(ray, takers, check)
             places = sum(task.fitting(node.resources) for node in takers)
             named = f"{plural(len(takers), 'node')} of the Ray cluster"
             shown.say(f"{named}: {places} at a time, {task.told()} each")
@@ -92,10 +93,24 @@ class Ray:
             return driver.run(trials, [t for t in trials if t.folder not in over], takers)
 
     @contextmanager
+    def _messages(self) -> Iterator[None]:
+        """Ray prints of nodes and workers that die, pages each time, to where results go."""
+        path = self.out / FOLDER / MESSAGES
+        with writing(path.name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = path.open("a", encoding="utf-8")
+        try:
+            with stream, redirect_stdout(stream):
+                yield
+        finally:
+            with suppress(OSError):
+                if not path.stat().st_size:
+                    path.unlink()
+
+    @contextmanager
     def _token(self) -> Iterator[str]:
         """A file in the run folder that was not there a moment ago."""
         token = f"{FOLDER}/.seen-{uuid.uuid4().hex}"
-        (self.out / FOLDER).mkdir(parents=True, exist_ok=True)
         replace_text(self.out / token, "")
         self._remove_old((self.out / token).stat().st_mtime)
         try:

@@ -112,7 +112,7 @@ def _runs_here() -> bool:
 def _join(ray: ModuleType, address: str, shown: Shown) -> None:
     own: dict[str, Any] = {}
     if address == "local":
-        shown.say(f"no Ray cluster is named by {ADDRESS} or runs here: one starts on this machine")
+        shown.say("a Ray cluster starts on this machine, for as long as this command runs")
         own = {
             "num_cpus": usable_cores(),
             "include_dashboard": False,
@@ -135,11 +135,14 @@ def nodes_of(ray: ModuleType) -> list[Node]:
     ]
 
 
-def look(ray: ModuleType, nodes: Sequence[Node], check: Check) -> None:
+def look(ray: ModuleType, nodes: Sequence[Node], check: Check) -> list[Node]:
     """See on each node whether it has what trials need, before anything runs.
 
+    Returns:
+        Those that have it; one that died a moment ago may have been among the others.
+
     Raises:
-        WorkError: One lacks something, or does not answer; it is named.
+        WorkError: One lacks something, or does not answer; it is named. Or none is left.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -152,13 +155,23 @@ def look(ray: ModuleType, nodes: Sequence[Node], check: Check) -> None:
     ]
     ray.wait(there, num_returns=len(there), timeout=ray_node.LOOK_SECONDS + _MARGIN)
     seen = [_answer(ray, node, ref) for node, ref in zip(nodes, there, strict=True)]
-    if lacking := [sight for sight in seen if sight.lacks]:
+    if lacking := [sight for sight in seen if sight is not None and sight.lacks]:
         raise refusal(lacking)
+    there_still = [node for node, sight in zip(nodes, seen, strict=True) if sight is not None]
+    if not there_still:
+        raise WorkError(
+            "the nodes of the Ray cluster that could take trials are gone",
+            hint="run the same command again once there are others",
+        )
+    return there_still
 
 
-def _answer(ray: ModuleType, node: Node, ref: Any) -> Sight:
+def _answer(ray: ModuleType, node: Node, ref: Any) -> Sight | None:
+    """What was seen on a node; `None` where it is gone."""
     try:
         sight: Sight = ray.get(ref, timeout=0)
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return None
     except ray.exceptions.GetTimeoutError:
         return Sight(node.host, ("it did not answer",))
     except ray.exceptions.RayTaskError as error:

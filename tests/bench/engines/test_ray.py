@@ -101,6 +101,16 @@ def test_the_file_that_nodes_look_for_is_there_meanwhile(run, monkeypatch):
     assert go(run, monkeypatch, task)[1].done == run.trials
 
 
+def test_what_ray_prints_is_no_result(run, monkeypatch, capsys):
+    def task(order):
+        print("(raylet) A worker died")
+        return done(order)
+
+    go(run, monkeypatch, task)
+    assert capsys.readouterr().out == ""
+    assert (run.out / "ray/messages.log").read_text() == "(raylet) A worker died\n" * 3
+
+
 def test_what_killed_commands_left_is_removed_once_it_is_old(run, monkeypatch):
     (run.out / "ray").mkdir()
     for name, age in (("old", 31 * 86400), ("young", 86400)):

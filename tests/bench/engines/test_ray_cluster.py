@@ -77,7 +77,7 @@ def test_else_one_starts_that_only_this_machine_can_reach(library, monkeypatch, 
     assert (asked["address"], asked["include_dashboard"]) == ("local", False)
     assert asked["num_cpus"] >= 1
     assert library.loopback == "0"
-    assert "one starts on this machine" in shown.said[0]
+    assert "a Ray cluster starts on this machine" in shown.said[0]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_only_nodes_that_live_count():
     [
         (Sight("x", ("no torch", "odd")), "x: no torch"),
         (fake_ray.GetTimeoutError(), "host-a: it did not answer"),
-        (fake_ray.NodeDiedError("it\n\nis gone\n"), "host-a: is gone"),
+        (fake_ray.WorkerCrashedError("it\n\nis gone\n"), "host-a: is gone"),
         (fake_ray.RayError(), "host-a: RayError"),
         (
             fake_ray.RayTaskError("Traceback\nModuleNotFoundError: odd"),
@@ -155,7 +155,19 @@ def test_a_node_that_lacks_something_is_told_by_name(answer, line):
     assert caught.value.details[0] == line
 
 
-def test_nodes_that_lack_nothing_are_not_spoken_of():
+@pytest.mark.parametrize("error", [fake_ray.TaskUnschedulableError, fake_ray.NodeDiedError])
+def test_a_node_that_died_a_moment_ago_is_none(error):
+    """Ray takes half a minute to notice, and shows it as alive."""
     pytest.importorskip("ray", reason="Ray is not installed")
-    fake = FakeRay(lambda *_: Sight("a", ()), [node("a")])
-    look(fake, nodes_of(fake), CHECK)
+
+    def tasks(_, options, __):
+        if options["scheduling_strategy"].node_id == id_of("a"):
+            raise error
+        return Sight("host-b", ())
+
+    fake = FakeRay(tasks, [node("a"), node("b")])
+    (left,) = look(fake, nodes_of(fake), CHECK)
+    assert left.host == "host-b"
+    fake = FakeRay(tasks, [node("a")])
+    with pytest.raises(WorkError, match="are gone"):
+        look(fake, nodes_of(fake), CHECK)
