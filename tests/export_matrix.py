@@ -3,7 +3,7 @@
     python -m tests.export_matrix [KIND...]
 
 Prints a line for each, exits with 1 where one is not proved. `tests/whole/test_exports.py` asks
-less of the suite: a pair takes about 10 seconds.
+less: a pair takes about 10 seconds.
 """
 
 import sys

@@ -25,6 +25,32 @@ SECONDS = 300
 CONFTEST = "import inflate_zoo\n\nassert inflate_zoo.__file__.startswith({root!r})\n"
 
 MUTANTS = r"""
+@@ inflate_zoo/files/writing/pruning.py | files/writing/test_pruning.py
+== prune-used: what another process uses is taken away
+if entry.path in users: ==> if False:
+== prune-young: what was used lately is taken away
+return "used lately" if entry.used > since else None ==> return None
+== prune-half: what is being made is taken away
+return False in had ==> return False
+@@ inflate_zoo/files/writing/claims.py | files/writing/test_claims.py
+== claims-open-gate: who decides what to take away does not wait for claims, nor they for it
+lock(descriptor, alone=alone, wait=True) ==> lock(descriptor, alone=False, wait=True)
+== claims-immortal: without locks claims count for ever
+st_mtime > _BELIEVED ==> st_mtime > 1e12
+@@ inflate_zoo/files/writing/store.py | files/writing/test_pruning.py
+== store-late-claim: an entry is claimed by nobody
+-        self._claims.take(self._entry(folder))  # first: it may be about to be taken away
+@@ inflate_zoo/cli/bench/run_file.py | cli/bench/test_run_file.py
+== run-file-first: what the file says goes before what is typed
+elif parameter.name not in before: ==> else:
+== run-file-here: paths of a file start where the command runs
+return _as_path(os.path.normpath(base / Path(text).expanduser())) ==> return _as_path(text)
+@@ inflate_zoo/cli/common.py | cli/test_common.py
+== quiet-errors: --quiet holds errors and warnings back
+if _talk.quiet and not urgent: ==> if _talk.quiet:
+@@ inflate_zoo/bench/training/trackers.py | bench/training/test_trackers.py
+== tracker-fatal: a tracker that fails ends the training
+except Exception as error:  # noqa: BLE001 ==> except ImportError as error:  # noqa: BLE001
 @@ inflate_zoo/networks/layers/positions.py | networks/layers/test_positions.py
 == table-cls-last: the prefix rows are put last while the model puts the token first
 torch.cat([table[:, :prefix], plane] ==> torch.cat([plane, table[:, :prefix]]
@@ -592,6 +618,14 @@ or entry.images != image_digests(job) ==> or False
 (digest is None or _digest(out / name) != digest) ==> digest is None
 == done-any-weights: a trial's hash tells its weights
 weights = sha256(trial.folder / WEIGHTS) ==> weights = ""
+@@ inflate_zoo/exporting/bundle_files.py | exporting/test_bundle_files.py exporting/test_bundle_proof.py
+== bundle-constant: windows weigh alike all over
+"mode": "gaussian", ==> "mode": "constant",
+== bundle-code: names of strangers reach MONAI's parser
+if _CODE.search(text): ==> if False:
+@@ inflate_zoo/exporting/bundle_proof.py | exporting/test_bundle_proof.py
+== bundle-labels: the proof looks at probabilities alone
+    if differing: ==>     if False:
 @@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
 == lease-by-host: process numbers are those of the host's name
 if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:

@@ -1,10 +1,11 @@
 """What an engine adds to each trial: wall time and processor time beside the trial's own.
 
-Trials of one step on one thread, on the builtin volumes. The command runs three times: to fill the
-cache, to run the trials, and once more where all is done. What the second takes beyond the third,
-less what the records say of training and scoring, is the engine's: starting processes, loading,
-leases, waiting for each other. Processor time is that of all processes that were started for it,
-wherever they run on this machine, looked at five times a second.
+Trials of one step on one thread, on the builtin volumes. The command runs three times: to plan, to
+run the trials, and once more where all is done. What the second takes beyond the third, less what
+the trials take by themselves, is the engine's: starting processes, importing, waiting. By the clock
+that is what their records say of training and scoring; on processors, what the same trials take in
+a process that has run one already. Processor time of the command is that of all processes that were
+started for it, wherever they run on this machine, looked at five times a second.
 
 Usage: python benchmarks/engines/overhead.py [--trials 8] [--at-once 2] [OPTION OF BENCH...]
        python benchmarks/engines/overhead.py --on slurm [--partition main]
@@ -26,6 +27,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
 MARK = "INFLATE_ZOO_OVERHEAD"
 BETWEEN_LOOKS = 0.2
 
@@ -95,6 +97,24 @@ def bench(folder: Path, trials: int, words: list[str]) -> Took:
     return Took(wall, processors.seconds)
 
 
+def own_processors(out: Path) -> float:
+    """Processor seconds of a trial, the mean of all but the first, run in this process."""
+    import torch
+
+    from inflate_zoo.bench.training.devices import Resources
+    from inflate_zoo.bench.training.progress import Silent
+    from inflate_zoo.bench.trials.run_plan import planned_trials
+    from inflate_zoo.bench.trials.running import run_trial
+
+    torch.set_num_threads(1)
+    seconds = []
+    for trial in planned_trials(out)[:4]:
+        began = time.process_time()
+        run_trial(trial, Resources("cpu"), Silent())
+        seconds.append(time.process_time() - began)
+    return sum(seconds[1:]) / len(seconds[1:])
+
+
 def own_seconds(out: Path) -> list[float]:
     """What the records say of training and scoring."""
     runs = [json.loads(path.read_text())["run"] for path in out.glob("trials/*/record.json")]
@@ -104,7 +124,7 @@ def own_seconds(out: Path) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--on", default="here", help="here, slurm or ray")
-    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=8, help="two at least")
     parser.add_argument("--at-once", type=int, default=2, help="trials at a time")
     parser.add_argument("--folder", type=Path, help="for what is written; all machines see it")
     options, more = parser.parse_known_args()
@@ -119,14 +139,15 @@ def main() -> None:
         took = bench(folder, options.trials, [*words, "--out", "run"])
         again = bench(folder, options.trials, [*words, "--out", "run"])
         own = own_seconds(folder / "run")
+        own_processor = own_processors(folder / "dry")
     count, at_once = len(own), options.at_once
     wall = (took.wall - again.wall - sum(own) / at_once) / count
-    processors = (took.processors - again.processors - sum(own)) / count
-    print("| on | trials | at once | own, s | added by the clock, s | added processor time, s |")
-    print("| --- | --: | --: | --: | --: | --: |")
+    processors = (took.processors - again.processors) / count - own_processor
+    print("| on | trials | at once | own, s | added, s | own, processor s | added, processor s |")
+    print("| --- | --: | --: | --: | --: | --: | --: |")
     print(
-        f"| {options.on} | {count} | {at_once} | {sum(own) / count:.2f} | {wall:.2f} | "
-        f"{processors:.2f} |"
+        f"| {options.on} | {count} | {at_once} | {sum(own) / count:.1f} | {wall:.1f} | "
+        f"{own_processor:.1f} | {processors:.1f} |"
     )
 
 

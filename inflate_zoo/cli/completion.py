@@ -124,7 +124,7 @@ def changes() -> Offered:
 
 def export_targets() -> Offered:
     """Forms that networks are exported to."""
-    return [("onnx", ""), ("torch-export", ""), ("monai-vit", "")]
+    return [("onnx", ""), ("torch-export", ""), ("monai-vit", ""), ("monai-bundle", "")]
 
 
 def cache_kinds() -> Offered:

@@ -49,7 +49,7 @@ def command(
             "--to",
             metavar="TARGET",
             autocompletion=completion.export_targets,
-            help="onnx, torch-export or monai-vit.",
+            help="onnx, torch-export, monai-vit or monai-bundle.",
         ),
     ],
     out: Annotated[
@@ -75,6 +75,8 @@ def command(
     inflate-zoo export runs/my-run/trials/0123456789abcdef --to torch-export --batch 1
 
     inflate-zoo export ./my-conversion --to monai-vit
+
+    inflate-zoo export runs/my-run/trials/0123456789abcdef --to monai-bundle
     """
     from inflate_zoo.exporting.exporting import ExportRequest, export_source
 

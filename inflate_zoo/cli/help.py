@@ -18,6 +18,16 @@ MACHINE = "Resources"
 RUN = "The run"
 
 _FIRST, _LAST = "Arguments", "Options"
+# Python's names of types say less than they take room.
+_PLAIN = {
+    "<int range>": "N",
+    "<int>": "N",
+    "<float range>": "X",
+    "<float>": "X",
+    "<list[int]>": "N",
+    "<list[str]>": "<str>",
+    "<list[Path]>": "<path>",
+}
 _TYPED = ("inflate-zoo ", "torchrun ")  # what begins so is a command
 _NARROWEST = 20  # columns
 _WIDEST = 30  # characters of a name beside its text; longer ones have a line of their own
@@ -47,7 +57,10 @@ class GroupedCommand(TyperCommand):
         groups: dict[str, list[tuple[str, str]]] = {_FIRST: []}
         for parameter in self.get_params(ctx):
             if (record := parameter.get_help_record(ctx)) is not None:
-                groups.setdefault(_group(parameter), []).append(record)
+                name, text = record
+                for typed, plain in _PLAIN.items():
+                    name = name.replace(typed, plain)
+                groups.setdefault(_group(parameter), []).append((name, text))
         groups[_LAST] = groups.pop(_LAST, [])
         names = [name for rows in groups.values() for name, _ in rows]
         width = min(_WIDEST, max(map(len, names), default=0))

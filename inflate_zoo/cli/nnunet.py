@@ -37,7 +37,7 @@ def command(
 ) -> None:
     """Print how nnU-Net v2 trains on a backbone: variables, a file, commands.
 
-    inflate-zoo nnunet builtin-dino-3d-center --dataset 104
+    inflate-zoo nnunet ./dino-3d --dataset 104
     """
     from inflate_zoo.nnunet.instructions import EXTENSION, VARIABLE, Job, name_of, settled
     from inflate_zoo.nnunet.options import Options

@@ -167,8 +167,9 @@ def _notes(config: VitConfig, facts: MonaiVit, job: ExportJob) -> list[str]:
     found = []
     if facts.prefix_copies > 1:
         found.append(
-            f"The {config.num_prefix_tokens} prefix tokens stand {facts.prefix_copies} times in "
-            "MONAI's sequence, once for each depth token: so they weigh as much as they do here."
+            f"Each prefix token of the source ({config.num_prefix_tokens} in all) stands "
+            f"{facts.prefix_copies} times in MONAI's sequence, once for each depth token: so it "
+            "weighs as much as it does here."
         )
     if facts.prefix_tokens:
         found.append(

@@ -41,8 +41,8 @@ class OnnxExport(Export):
         program: The model in memory.
     """
 
-    modules = ("onnx", "onnxruntime", "onnxscript")
-    packages = ("torch", "onnx", "onnxruntime", "onnxscript")
+    modules = ("onnx", "onnx_ir", "onnxruntime", "onnxscript")
+    packages = ("torch", "onnx", "onnx_ir", "onnxruntime", "onnxscript")
 
     def __init__(self, job: ExportJob) -> None:
         super().__init__(job)

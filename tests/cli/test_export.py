@@ -49,7 +49,7 @@ def test_an_entry_of_the_zoo(hub, work):
     result = run("export", CARD["name"], "--to", "monai-vit", "--out", "out")
     assert result.exit_code == 0, result.output
     assert f"  source   {CARD['name']} (backbone" in result.stdout
-    assert "prefix tokens stand" in result.stdout
+    assert "Each prefix token of the source (1 in all) stands" in result.stdout
     assert {path.name for path in (work / "out").iterdir()} == {"export.json", "model.safetensors"}
 
 

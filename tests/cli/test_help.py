@@ -49,3 +49,17 @@ def test_arguments_come_first_and_nothing_is_said_twice():
 
 def test_a_command_without_groups_looks_as_ever():
     assert list(sections(run("status", "--help").stdout)) == ["Arguments", "Options"]
+
+
+def test_types_are_told_without_python():
+    text = run("bench", "--help").stdout
+    assert "  --seeds N " in text
+    assert "list[" not in text
+    assert "range>" not in text
+
+
+def test_commands_to_copy_are_broken_at_spaces_alone():
+    lines = run("convert", "--help").stdout.splitlines()
+    (start,) = [n for n, line in enumerate(lines) if "--volume 32,224,224" in line]
+    assert lines[start].endswith("--patch-depth 4")
+    assert lines[start + 1] == "      --fold-normalization"

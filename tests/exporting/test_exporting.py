@@ -103,7 +103,7 @@ def test_what_cannot_be_is_refused_before_the_source_is_looked_for(tmp_path, mon
     with pytest.raises(OutputExistsError, match="not empty"):
         export_source(ExportRequest("gone", "onnx", tmp_path / "full"))
     monkeypatch.setattr(exporting, "find_spec", lambda name: None if "onnx" in name else name)
-    with pytest.raises(UsageError, match="needs onnx, onnxruntime, onnxscript") as caught:
+    with pytest.raises(UsageError, match="needs onnx, onnx_ir, onnxruntime, onnxscript") as caught:
         export_source(ExportRequest("gone", "onnx"))
     assert caught.value.hint.startswith('pip install "onnx')
 

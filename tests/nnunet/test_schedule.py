@@ -1,17 +1,17 @@
 """The learning rate over epochs."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.bench.training.stepping import learning_rate_factor
 from inflate_zoo.nnunet.schedule import EpochSchedule, rate_factor
 
 
 @pytest.mark.parametrize(("epochs", "ratio"), [(1, 0.0), (1, 0.9), (20, 0.25), (1000, 0.025)])
 def test_the_rate_goes_as_in_the_ranking_with_epochs_for_steps(epochs, ratio):
-    train = load_protocol("volume").train
-    settings = train.model_copy(update={"steps": epochs, "warmup_ratio": ratio})
+    settings = SimpleNamespace(steps=epochs, warmup_ratio=ratio, schedule="cosine")
     for epoch in range(epochs):
         found = rate_factor(epoch, epochs, round(ratio * epochs))
         assert found == pytest.approx(learning_rate_factor(epoch, settings))

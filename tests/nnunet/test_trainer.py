@@ -27,8 +27,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:Use
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory):
-    source = save_transformers("vit", tmp_path_factory.mktemp("source") / "vit", **VIT)
+def source(tmp_path_factory):
+    return save_transformers("vit", tmp_path_factory.mktemp("source") / "vit", **VIT)
+
+
+@pytest.fixture(scope="module")
+def converted(source, tmp_path_factory):
     out = tmp_path_factory.mktemp("converted") / "vit-3d"
     return inflate_zoo.convert(source, out, patch_depth=2, volume=(4, 8, 8), verify=False)
 
@@ -221,9 +225,9 @@ def test_a_variable_chooses_without_a_file(home, converted, monkeypatch):
     assert begun().network.segmenter.config.decoder == "linear"
 
 
-def test_a_folded_normalisation_is_warned_about_in_the_log(home, tmp_path):
+def test_a_folded_normalisation_is_warned_about_in_the_log(home, source, tmp_path):
     folded = inflate_zoo.convert(
-        "builtin/clip", tmp_path / "folded", fold_normalization=True, verify=False
+        source, tmp_path / "folded", patch_depth=2, fold_normalization=True, verify=False
     )
     choose(home, source=str(folded))
     assert (

@@ -32,10 +32,15 @@ def made_up(folder, *changes, **settings):
     """A run of networks that nobody trained, each with other random weights."""
     made = tiny_run(folder, *CHANGES, *changes, **settings)
     for number, trial in enumerate(made.trials):
-        network = build(trial.spec, Path(trial.place.weights))
-        randomize(network, number).save_pretrained(trial.folder)
-        trial.finish(result_of(trial), Run())
+        finish(trial, number)
     return made
+
+
+def finish(trial, number=0):
+    """Give a trial random weights, and call it done."""
+    network = build(trial.spec, Path(trial.place.weights))
+    randomize(network, number).save_pretrained(trial.folder)
+    trial.finish(result_of(trial), Run())
 
 
 def predict(*words):

@@ -21,7 +21,7 @@ def shell(line, names):
     """A line behind `!`, its `{name}` filled in."""
     words = shlex.split(line.removeprefix("!").format(**names))
     assert words[0] == "inflate-zoo"
-    result = run(*words[1:])
+    result = run(*words[1:], "--at-once", "1", "--device", "cpu")  # in this process
     assert result.exit_code == 0, result.output
     print(result.stdout, end="")
 

@@ -133,7 +133,7 @@ def _slurm(request: EngineRequest, resolved: Resolved, out: Path) -> Chosen:
 
     def write() -> str:
         Slurm(out, flags, 0.0).write_script(demands, workers)
-        return f"or as it stands: sbatch {out / FOLDER / SCRIPT}"
+        return f"or as jobs of SLURM: sbatch {out / FOLDER / SCRIPT}"
 
     return Chosen(
         demands,

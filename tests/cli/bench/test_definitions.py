@@ -26,7 +26,8 @@ def test_how_data_are_had_is_told():
     assert "shipped" in lines["hippocampus-mini"]
     assert "--download" in lines["msd-task04"]
     assert "  register  " in lines["acdc"]
-    assert lines["msd-task04"].endswith("MSD Task04 Hippocampus, MRI             1x1x1")
+    assert "  260  --download  CC-BY-SA-4.0 " in lines["msd-task04"]
+    assert lines["msd-task04"].endswith(" 1x1x1")
 
 
 def test_how_long_a_protocol_trains_is_told():

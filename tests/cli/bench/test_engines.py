@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from inflate_zoo.bench.engines.engine import Tally
+from inflate_zoo.bench.engines.slurm import Slurm
 from tests.support.bench_command import bench, run
 
 
@@ -18,6 +20,7 @@ from tests.support.bench_command import bench, run
         (("--gpus", "0.5"), "--gpus is of --on ray"),
         (("--on", "slurm", "--resource", "a=1"), "--resource is of --on ray"),
         (("--on", "slurm", "--dry-run"), "--dry-run measures on this machine"),
+        (("--on", "slurm"), "--on slurm needs the number of workers"),
     ],
 )
 def test_what_is_asked_of_another_engine_is_refused_by_name(here, words, told):
@@ -25,7 +28,7 @@ def test_what_is_asked_of_another_engine_is_refused_by_name(here, words, told):
     result = run(*base, *words)
     assert result.exit_code == 2, result.output
     assert told in result.stderr
-    assert re.search("leave (it )?out", result.stderr)
+    assert re.search("leave (it )?out|add --jobs", result.stderr)
     assert not (here / "refused").exists()
 
 
@@ -43,3 +46,28 @@ def test_this_machine_is_what_is_meant_where_nothing_is_said(here):
     first, *_ = plain.stderr.replace("plain", "same").splitlines()
     assert first == same.stderr.splitlines()[0]
     assert " on cpu, one at a time, 1 thread; run folder same" in first
+
+
+def test_a_plan_for_slurm_comes_with_its_script_and_asks_nothing_of_it(here, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    words = ("--on", "slurm", "--jobs", "4", "--cpus-per-task", "3", "--gres", "gpu:1", "--plan")
+    base = ["bench", "--data", "data", "--source", "vit", "--cache", "cache", "--seeds", "2"]
+    planned = run(*base, *words, "--out", "jobs")
+    assert planned.exit_code == 0, planned.output
+    assert "= 2 trials on SLURM, 2 workers, 3 threads each; run folder jobs" in planned.stderr
+    assert planned.stderr.splitlines()[-1] == "or as jobs of SLURM: sbatch jobs/slurm/worker.sh"
+    script = (here / "jobs" / "slurm" / "worker.sh").read_text()
+    assert "#SBATCH --array=0-1\n" in script
+    assert "--no-wait --threads 3 --device cuda) &" in script
+
+
+def test_jobs_that_are_left_get_no_report(here, monkeypatch):
+    def leaves(self, trials, demands, shown):
+        return Tally((), (), tuple(trials), stopped=True)
+
+    monkeypatch.setattr(Slurm, "run", leaves)
+    base = ["bench", "--data", "data", "--source", "vit", "--cache", "cache", "--seeds", "2"]
+    left = run(*base, "--on", "slurm", "--jobs", "1", "--detach", "--out", "left")
+    assert left.exit_code == 0, left.output
+    assert left.stdout == ""
+    assert not (here / "left" / "report.html").exists()
