@@ -20,6 +20,7 @@ from inflate_zoo.bench.trials.planning import Planned, Request, plan
 from tests.support.checkpoints import save_transformers
 from tests.support.datasets import write_decathlon
 from tests.support.once import made_once
+from tests.support.said import unsaid
 
 # What makes the bundled `quick` tiny; a test's own changes come after and win.
 TINY = (
@@ -166,7 +167,7 @@ def _planned_arms(
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the source states no license")
-        return plan(request, lambda _: None, lambda *_: None)
+        return plan(request, unsaid, lambda *_: None)
 
 
 def result_of(trial: TrialFolder, **changes: Any) -> Result:

@@ -26,6 +26,7 @@ from tests.support.checkpoints import (
 )
 from tests.support.conversions import WRONG
 from tests.support.hub_standin import HubStandIn, use_hub
+from tests.support.said import Said
 from tests.support.trials import VIT, tiny_protocol
 
 SMALL_DINO = {name: value for name, value in VIT.items() if name != "intermediate_size"} | {
@@ -50,13 +51,13 @@ class Maker:
     """Makes arms and keeps what was said."""
 
     def __init__(self, cache):
-        self.cache, self.said = cache, []
+        self.cache, self.said = cache, Said()
 
     def __call__(self, *sources, schemes=("center",), rule="sum", changes=(), of=None, **more):
         self.said.clear()
         wanted = ArmRequest(tuple(map(str, sources)), schemes, **more)
         arms = make_arms(
-            wanted, of or task(), tiny_protocol(*changes), rule, self.cache, self.said.append
+            wanted, of or task(), tiny_protocol(*changes), rule, self.cache, self.said.say
         )
         return {arm.spec.label: arm for arm in arms}
 
@@ -242,6 +243,7 @@ def test_who_says_how_an_arm_is_fed(make, sources, tmp_path):
     assert fed == {"silent center": "guessed", "silent 2d": "guessed", "random": None}
     make(silent)
     assert make.said == ["warning: the input normalisation of silent is a guess"]
+    assert make.said.urgent == make.said
     half = Normalization(mean=(0.5,), std=(0.25,))
     given = make(silent, random=True, normalization=half)["silent center"]
     assert given.spec.normalization == "given"
@@ -332,7 +334,7 @@ def test_hub_sources_and_random_alone(make, sources, tmp_path, monkeypatch):
         assert arms["vit center"].spec.source == f"{REPO}@{commit}"
         assert make.said == ["converting vit, center, patch depth 2"]
         (alone,) = make_arms(
-            ArmRequest(("random",), ()), task(), protocol, "sum", make.cache, make.said.append
+            ArmRequest(("random",), ()), task(), protocol, "sum", make.cache, make.said.say
         )
         assert (alone.spec.label, alone.spec.kind) == ("random", "random")
         beside = make(REPO, "random")["random"]
@@ -374,7 +376,7 @@ def test_random_alone_asks_no_hub(make, name, kind, tmp_path, monkeypatch):
                 update={"backbone": str(backbone)}
             )
             wanted = ArmRequest(("random",), ())
-            (arm,) = make_arms(wanted, task(), protocol, "sum", make.cache, make.said.append)
+            (arm,) = make_arms(wanted, task(), protocol, "sum", make.cache, make.said.say)
             return arm.spec.config
 
         assert alone(name).model_copy(update={"depth": 1}) == alone(source)
@@ -390,7 +392,7 @@ def test_a_branch_that_moves_between_is_converted_as_it_was_found(
     with HubStandIn() as hub, use_hub(monkeypatch, hub, tmp_path / "hub"):
         commit = hub.add_repo(REPO, sources / "vit")
 
-        def moved(line):
+        def moved(line, *, urgent=False):
             make.said.append(line)
             hub.add_repo(REPO, sources / "again" / "vit")
 

@@ -11,6 +11,7 @@ from inflate_zoo.bench.trials.planning import Request, _checked, plan, plan_reso
 from inflate_zoo.errors import ConfigError, UsageError
 from tests.support.checkpoints import save_transformers
 from tests.support.datasets import change_table, write_decathlon, write_nifti, write_nnunet
+from tests.support.said import Said, unsaid
 from tests.support.trials import SHAPE, VIT, tiny_protocol
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license")
@@ -41,7 +42,7 @@ def request_(tmp_path_factory):
 
 def go(request):
     counted = []
-    return plan(request, lambda _: None, lambda *numbers: counted.append(numbers)), counted
+    return plan(request, unsaid, lambda *numbers: counted.append(numbers)), counted
 
 
 def test_trials_are_balanced_from_the_start(request_):
@@ -61,9 +62,10 @@ def test_many_warnings_are_counted_those_of_the_whole_first(tmp_path):
     for path in (folder / "labelsTr").iterdir():
         write_nifti(path, np.zeros(SHAPE, np.uint8))
     change_table(folder, validation=[{"image": "a.nii", "label": "b.nii"}])
-    said = []
-    _checked(folder, said.append, lambda *_: None)
+    said = Said()
+    _checked(folder, said.say, lambda *_: None)
     assert len(said) == 9
+    assert said.urgent == said
     assert said[0].startswith("warning: data set: dataset.json: 1 labelled cases")
     assert said[-1] == "... and 5 more warnings; see all with: inflate-zoo data check Boxes"
 
@@ -143,7 +145,7 @@ def test_what_is_wrong_is_found_before_data_are_read(request_, tmp_path, monkeyp
     for source in ("/nowhere/vit", str(text)):
         wrong = replace(request_, wanted=ArmRequest((source, "random"), ("center",)))
         with pytest.raises(UsageError):
-            plan(wrong, lambda _: None, lambda *_: None)
+            plan(wrong, unsaid, lambda *_: None)
     for changes in (
         {"folds": (7,)},
         {"dataset": "msd-task99"},
