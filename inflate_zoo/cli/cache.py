@@ -24,20 +24,13 @@ from inflate_zoo.cli.common import (
 )
 from inflate_zoo.cli.tables import Column
 from inflate_zoo.errors import UnknownNameError, UsageError
-from inflate_zoo.files.locations import default_cache
+from inflate_zoo.files.locations import CACHE_KINDS, default_cache
 from inflate_zoo.texts import plural, size
 
 if TYPE_CHECKING:
     from inflate_zoo.files.writing.pruning import Entry, Kept, Pruned
 
 NAME = "cache"
-# What can be made again, and how it is called; all else in the folder is left alone.
-KINDS = {
-    "cases": "volumes prepared for training",
-    "weights": "sources that bench converted",
-    "features": "of frozen backbones",
-    "zoo": "entries that were loaded by name",
-}
 _OTHERS = {"data": "data sets that were fetched; never pruned"}
 _COLUMNS = (
     Column("kind"),
@@ -85,7 +78,7 @@ def _root(
 def _show(root: Path, format: OutputFormat) -> None:  # noqa: A002 - the flag's name
     from inflate_zoo.files.writing.pruning import entries, size_of
 
-    held = list(entries(root, tuple(KINDS)))
+    held = list(entries(root, tuple(CACHE_KINDS)))
     others = {name: size_of(path) for name in _OTHERS if (path := root / name).exists()}
     if format is OutputFormat.json:
         print_json(
@@ -98,7 +91,7 @@ def _show(root: Path, format: OutputFormat) -> None:  # noqa: A002 - the flag's 
         )
         return
     tell(str(root))
-    rows = [_row(kind, [entry for entry in held if entry.kind == kind]) for kind in KINDS]
+    rows = [_row(kind, [entry for entry in held if entry.kind == kind]) for kind in CACHE_KINDS]
     rows += [(name, "", size(amount), "", _OTHERS[name]) for name, amount in others.items()]
     tell_table(_COLUMNS, rows)
     say("'inflate-zoo cache prune' takes away what was long unused")
@@ -106,7 +99,7 @@ def _show(root: Path, format: OutputFormat) -> None:  # noqa: A002 - the flag's 
 
 def _row(kind: str, held: Sequence[Entry]) -> tuple[str, ...]:
     used = _ago(max(entry.used for entry in held)) if held else ""
-    return kind, str(len(held)), size(sum(entry.size for entry in held)), used, KINDS[kind]
+    return kind, str(len(held)), size(sum(entry.size for entry in held)), used, CACHE_KINDS[kind]
 
 
 def _ago(when: float) -> str:
@@ -125,7 +118,7 @@ def prune(
         typer.Option(
             metavar="KIND",
             autocompletion=completion.cache_kinds,
-            help=f"{', '.join(KINDS)}. Repeatable [default: all].",
+            help=f"{', '.join(CACHE_KINDS)}. Repeatable [default: all].",
         ),
     ] = None,
     dry_run: Annotated[
@@ -146,10 +139,10 @@ def prune(
     from inflate_zoo.files.writing.pruning import Pruned
     from inflate_zoo.files.writing.pruning import prune as take_away
 
-    root, kinds = cache or default_cache(), tuple(kind or KINDS)
+    root, kinds = cache or default_cache(), tuple(kind or CACHE_KINDS)
     for name in kinds:
-        if name not in KINDS:
-            raise UnknownNameError("kind of entry in the cache", name, KINDS)
+        if name not in CACHE_KINDS:
+            raise UnknownNameError("kind of entry in the cache", name, CACHE_KINDS)
     nothing = Pruned((), ())
     pruned = take_away(root, kinds, unused_for, dry_run=dry_run) if root.is_dir() else nothing
     if format is OutputFormat.json:

@@ -129,9 +129,9 @@ def export_targets() -> Offered:
 
 def cache_kinds() -> Offered:
     """Kinds of entries in the cache."""
-    from inflate_zoo.cli.cache import KINDS
+    from inflate_zoo.files.locations import CACHE_KINDS
 
-    return list(KINDS.items())
+    return list(CACHE_KINDS.items())
 
 
 def trackers() -> Offered:

@@ -4,6 +4,14 @@ import os
 import sys
 from pathlib import Path
 
+# What can be made again, and how it is called; all else in the folder is left alone.
+CACHE_KINDS = {
+    "cases": "volumes prepared for training",
+    "weights": "sources that bench converted",
+    "features": "of frozen backbones",
+    "zoo": "entries that were loaded by name",
+}
+
 
 def default_cache() -> Path:
     """The cache folder: $INFLATE_ZOO_CACHE, else one in the user's cache folder."""

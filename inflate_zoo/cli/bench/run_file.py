@@ -28,7 +28,7 @@ _HEADER = """\
 """
 _HELP = "compare it with: inflate-zoo bench --help"
 # How a run is begun and told of makes no other one of it.
-_NO_FIELDS = {"config", "plan", "dry_run", "format", "quiet", "debug", "help", "context"}
+_NO_FIELDS = {"config", "plan", "dry_run", "detach", "format", "quiet", "debug", "help", "context"}
 _READ = "inflate_zoo.run_file"  # where a context says what was read
 _PLACES = {"source", "dataset", "suite", "protocol"}  # texts that may be paths
 
