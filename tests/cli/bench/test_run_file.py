@@ -219,7 +219,8 @@ def test_every_flag_but_how_a_run_is_begun_is_a_field(tmp_path, seen):
     result = run("bench", "--config", write(tmp_path, "zebra = 1"))
     told = set(result.stderr.split("known: ")[1].strip().split(", "))
     flags = {max(p.opts, key=len).removeprefix("--") for p in bench.params}
-    assert flags - told == {"config", "plan", "dry-run", "format", "quiet", "debug"}
+    begun = {"config", "plan", "dry-run", "detach", "format", "quiet", "debug"}
+    assert flags - told == begun
 
 
 def test_a_run_repeated_by_its_own_file_trains_nothing_anew(home, tmp_path, monkeypatch):
