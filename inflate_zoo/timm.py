@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from inflate_zoo.errors import ConfigError, UsageError
 from inflate_zoo.files.dtypes import torch_dtype
+from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.inflation.recipe import Options, backbone_config, make_recipe
 from inflate_zoo.naming.understanding import understand
@@ -152,7 +153,13 @@ def _inflated(kind: str, arch: str | None) -> BackboneConfig:
         raise UsageError(
             f"timm has no model '{arch}'", hint="timm.list_models() names those there are"
         )
-    with torch.device("meta"):
+
+    def refused(error: Exception) -> UsageError:
+        return UsageError(
+            f"timm does not build '{arch}': {reason_of(error)}", hint="choose another arch="
+        )
+
+    with parsing(refused), torch.device("meta"):
         flat = timm.create_model(arch, pretrained=False).state_dict()
     header = {name: TensorInfo("F32", tuple(tensor.shape)) for name, tensor in flat.items()}
     understood = understand(header, None, None, arch)

@@ -27,6 +27,7 @@ from inflate_zoo.errors import VerificationError
 from inflate_zoo.exporting.bundle_files import INFERENCE, METADATA
 from inflate_zoo.exporting.proving import apart
 from inflate_zoo.exporting.record import TOLERANCE
+from inflate_zoo.files.foreign import parsing, reason_of
 
 # Of the file's own axes (x, y, z) in RAS: swapped and mirrored.
 _TURN = np.array([[0, -1.0, 0], [0, 0, 1.0], [-1.0, 0, 0]])
@@ -89,7 +90,16 @@ def run_bundle(folder: Path, image: Sequence[Path], out: Path) -> tuple[torch.Te
         logits = inferer(item["image"].unsqueeze(0), network)[0]
         after({**item, "pred": logits})
     (written,) = out.iterdir()
-    return torch.softmax(torch.as_tensor(logits), 0), np.asarray(nib.load(written).dataobj)
+    with parsing(_unread):
+        labels = np.asarray(nib.load(written).dataobj)
+    return torch.softmax(torch.as_tensor(logits), 0), labels
+
+
+def _unread(error: Exception) -> VerificationError:
+    return VerificationError(
+        f"what the bundle wrote cannot be read: {reason_of(error)}",
+        hint="nothing was kept; please report it with the versions of the libraries",
+    )
 
 
 def random_image(task: Task, window: tuple[int, int, int], folder: Path) -> list[Path]:

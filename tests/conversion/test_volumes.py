@@ -13,7 +13,7 @@ from inflate_zoo.conversion.volumes import depth_tokens
 from inflate_zoo.errors import VerificationError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.networks.base import Windows
-from inflate_zoo.networks.layers import grids, windows
+from inflate_zoo.networks.layers import grids, stages, windows
 from inflate_zoo.networks.swin import network
 from tests.support.checkpoints import build_swin3d, save_swin3d
 
@@ -73,7 +73,7 @@ def of_unshifted_depth(monkeypatch):
         found = grids.place(*arguments, **options)
         return found._replace(late=(0, *found.late[1:]))
 
-    monkeypatch.setattr(network, "place", place)
+    monkeypatch.setattr(stages, "place", place)
 
 
 def of_first_shifted(monkeypatch):
@@ -82,7 +82,7 @@ def of_first_shifted(monkeypatch):
     def place(*arguments, shifted, **options):
         return grids.place(*arguments, shifted=not shifted, **options)
 
-    monkeypatch.setattr(network, "place", place)
+    monkeypatch.setattr(stages, "place", place)
 
 
 @pytest.mark.parametrize("wrong", [of_other_table, of_unshifted_depth, of_first_shifted])

@@ -96,6 +96,8 @@ def guarded(node):
 
 
 def parses(node, openers):
+    if any(isinstance(each, ast.Constant) and each.value == "w" for each in node.args):
+        return False  # it writes
     method = isinstance(node.func, ast.Attribute) and node.func.attr in METHODS
     return method or ast.unparse(node.func) in PARSERS | openers
 
@@ -139,6 +141,7 @@ def test_every_call_of_a_foreign_parser_is_wrapped():
         ("with reading(p), parsing(refuse), safe_open(p) as file:\n    pass", 0),
         ("with reading(p):\n    Form.model_validate_json(x)", 1),
         ("with parsing(refuse):\n    def later():\n        return json.loads(x)", 1),
+        ("zipfile.ZipFile(x, 'w')", 0),
         ("def _members(x):\n    return zipfile.ZipFile(x)\n_members(x)", 1),
     ],
 )

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -101,7 +101,13 @@ def ray_nodes(settings: Mapping[str, str] | None = None) -> Iterator[Nodes]:
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.ray_clusters", folder],
         cwd=ROOT,
-        env={**os.environ, **SETTINGS, "PYTHONPATH": str(ROOT), **(settings or {})},
+        env={
+            **os.environ,
+            **SETTINGS,
+            "PYTHONPATH": str(ROOT),
+            "RAY_TMPDIR": folder,
+            **(settings or {}),
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -111,7 +117,9 @@ def ray_nodes(settings: Mapping[str, str] | None = None) -> Iterator[Nodes]:
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        below = psutil.Process(process.pid).children(recursive=True)
+        below = []
+        with suppress(psutil.NoSuchProcess):  # it ended before it began
+            below = psutil.Process(process.pid).children(recursive=True)
         try:
             process.wait(30)
         finally:
@@ -126,6 +134,7 @@ def ray_nodes(settings: Mapping[str, str] | None = None) -> Iterator[Nodes]:
 def _main(folder: str) -> None:
     from ray.cluster_utils import Cluster
 
+    (Path(folder) / "ray").mkdir()  # where it notes its address
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
     print(json.dumps({"address": cluster.address}), flush=True)
     added = []

@@ -108,8 +108,9 @@ def _swapped(self, x):
     return self.fc2(self.activation(gate) * value)
 
 
-def _late(self, x):
-    positions = (self._plane().unsqueeze(1) + self.depth_embed.unsqueeze(2)).flatten(1, 2)
+def _late(self, x, grid):
+    plane = self._plane(*grid[1:])
+    positions = (plane.unsqueeze(1) + self.depth_embed.unsqueeze(2)).flatten(1, 2)
     return self.patch_norm(self.patch_embed(x) + positions)
 
 

@@ -23,6 +23,10 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+# MONAI says that it reads DICOM by pydicom alone, whatever is read.
+QUIET = {"PYTHONWARNINGS": "ignore::UserWarning:monai.data.image_reader"}
+
+
 @pytest.fixture(scope="module")
 def run(cache, tmp_path_factory):
     """The finished process, and where it wrote."""
@@ -32,7 +36,7 @@ def run(cache, tmp_path_factory):
         [sys.executable, str(SCRIPT), *options],
         capture_output=True,
         text=True,
-        env={**os.environ, "INFLATE_ZOO_CACHE": str(cache), "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **QUIET, "INFLATE_ZOO_CACHE": str(cache), "CUDA_VISIBLE_DEVICES": ""},
         check=False,
     )
     return done, out

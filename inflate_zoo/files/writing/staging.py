@@ -265,9 +265,10 @@ def _replace(stage: Path, target: Path, order: Sequence[str], *, new: bool, dura
         if not was_marked:
             (stage / "marker" / _NEW if new else stage / "marker").mkdir(parents=True)
             (stage / "marker").rename(marker)
+        for above in dict.fromkeys(name.rpartition("/")[0] for name in order if "/" in name):
+            for folder in (old, target):
+                (folder / above).mkdir(parents=True, exist_ok=True)
         for name in order:
-            for folder in (old, target):  # a name may be that of a file in a folder
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
             undo.append((old / name, target / name))
             with suppress(FileNotFoundError):
                 (target / name).rename(old / name)
