@@ -116,6 +116,7 @@ def prune(
     kind: Annotated[
         list[str] | None,
         typer.Option(
+            "--kind",
             metavar="KIND",
             autocompletion=completion.cache_kinds,
             help=f"{', '.join(CACHE_KINDS)}. Repeatable [default: all].",

@@ -46,6 +46,7 @@ Download = Annotated[
 Sources = Annotated[
     list[str] | None,
     typer.Option(
+        "--source",
         rich_help_panel=COMPARED,
         autocompletion=completion.compared,
         metavar="SOURCE",
@@ -56,6 +57,7 @@ Sources = Annotated[
 Schemes = Annotated[
     list[str] | None,
     typer.Option(
+        "--scheme",
         rich_help_panel=COMPARED,
         autocompletion=completion.schemes,
         metavar="SCHEME",

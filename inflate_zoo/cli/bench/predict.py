@@ -52,6 +52,7 @@ def command(
     arm: Annotated[
         list[str] | None,
         typer.Option(
+            "--arm",
             autocompletion=completion.arms,
             metavar="ARM",
             help="Arm of the run, as its report calls it. Repeatable: an ensemble.",
