@@ -17,9 +17,6 @@ from inflate_zoo.nnunet.instructions import EXTENSION, VARIABLE
 from inflate_zoo.nnunet.options import PREFIX
 
 pytest.importorskip("nnunetv2", reason="installed apart: see benchmarks/examples")
-pytestmark = pytest.mark.skipif(
-    "INFLATE_ZOO_LONG" not in os.environ, reason="nine processes that import torch: .ci/long"
-)
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "examples" / "train_nnunet.py"
 CASES, HELD_OUT = 7, 1
 OURS = ("nnUNet_", PREFIX)  # variables
