@@ -5,16 +5,14 @@ It reads the source's fields anew, by the library's code: where they were misrea
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.files.foreign import parsing
+from inflate_zoo.files.foreign import parsing, quiet
 from inflate_zoo.naming.configs.normalization import PROCESSORS, Feeding, Processor
 
 if TYPE_CHECKING:
@@ -87,7 +85,7 @@ def _built(processor: Processor, channels: int) -> tuple[Callable[[Tensor], Tens
         return None, f"{named} is none that the proof builds"
     make = _of_timm if processor.library == "timm" else _of_transformers
     picture = torch.zeros(1, channels, 8, 12, dtype=torch.uint8)
-    with _quiet():
+    with quiet("transformers"):
         try:
             with parsing(_CannotError):
                 images = make(processor, channels)
@@ -99,7 +97,7 @@ def _built(processor: Processor, channels: int) -> tuple[Callable[[Tensor], Tens
         return None, f"{_name(processor)} gives another shape"
 
     def run(pixels: Tensor) -> Tensor:
-        with _quiet():
+        with quiet("transformers"):
             return images(pixels)
 
     return run, ""
@@ -162,17 +160,3 @@ def _of_timm(processor: Processor, channels: int) -> Callable[[Tensor], Tensor]:
         return torch.stack(made).float()
 
     return images
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Foreign warnings and log lines say nothing that the proof does not."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

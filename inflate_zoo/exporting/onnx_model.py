@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
@@ -21,7 +18,7 @@ from inflate_zoo.exporting.proving import Run, errors_of, proof_of
 from inflate_zoo.exporting.record import ExportProof, Tensor
 from inflate_zoo.exporting.sources import ExportSource
 from inflate_zoo.exporting.target import Export, ExportJob
-from inflate_zoo.files.foreign import parsing, reason_of
+from inflate_zoo.files.foreign import parsing, quiet, reason_of
 from inflate_zoo.networks.files import WEIGHTS
 from inflate_zoo.version import __version__
 
@@ -79,7 +76,7 @@ def translated(graph: Graph) -> ONNXProgram:
     """
     program = capture(graph)
     shapes = [dict(graph.dynamic)] if graph.dynamic else None
-    with _quiet(), parsing(_untranslated):
+    with quiet("torch.onnx"), parsing(_untranslated):
         made = torch.onnx.export(
             program,
             dynamo=True,
@@ -99,20 +96,6 @@ def _untranslated(error: Exception) -> Exception:
         f"the network cannot be translated to ONNX: {reason_of(error)}",
         hint="please report it with the versions of torch and onnxscript",
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporter tells of itself."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def weight_bytes(program: ONNXProgram) -> int:

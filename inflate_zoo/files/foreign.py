@@ -8,9 +8,11 @@ error, and the budgets are held before a parser sees the first byte.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +55,24 @@ def parsing(refuse: Refuse) -> Iterator[None]:
         if (told := refuse(error)) is error:
             raise
         raise told from error
+
+
+@contextmanager
+def quiet(library: str) -> Iterator[None]:
+    """Without warnings, and without log lines of a library that are no errors.
+
+    Args:
+        library: Name of its logger.
+    """
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def reason_of(error: Exception) -> str:

@@ -2,10 +2,12 @@
 
 import ast
 import json
+import logging
 import os
 import re
 import resource
 import time
+import warnings
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from inflate_zoo.files.foreign import (
     json_value,
     parsing,
     pattern,
+    quiet,
     reason_of,
     toml_table,
 )
@@ -285,3 +288,16 @@ def test_patterns_that_people_write_are_taken(text):
 def test_a_value_on_the_command_line_that_is_no_text_is_refused():
     with pytest.raises(UsageError, match="cannot be changed that way"):
         load_protocol("quick", ["train.steps=\ud800"])
+
+
+def test_a_quiet_library_tells_its_errors_alone_and_speaks_again_after(caplog):
+    logger = logging.getLogger("some.library")
+    before = logger.level
+    with quiet("some.library"):
+        warnings.warn("unheard", stacklevel=1)
+        logger.warning("unheard")
+        logger.error("heard")
+    assert [record.message for record in caplog.records] == ["heard"]
+    assert logger.level == before
+    with pytest.warns(UserWarning, match="again"):
+        warnings.warn("again", stacklevel=1)

@@ -5,7 +5,9 @@ What a trial is, and how it stands, lies in its folder; an engine decides where 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -80,3 +82,10 @@ def reason(trial: TrialFolder) -> str:
     """Why a trial failed."""
     failure = trial.failure()
     return "unknown" if failure is None else failure.told
+
+
+def signal_name(number: int) -> str:
+    """What a signal is called, e.g. `SIGKILL`."""
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

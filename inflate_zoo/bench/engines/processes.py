@@ -26,7 +26,7 @@ from inflate_zoo.bench.data.machine import oom_kills
 from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY, Failure
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.definitions.trial_progress import Stage
-from inflate_zoo.bench.engines.engine import Shown
+from inflate_zoo.bench.engines.engine import Shown, signal_name
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.leases import release_dead
@@ -223,7 +223,7 @@ class _Running:
         kind, reason = "died", f"its process ended with exit code {code}"
         if code < 0 or code > 128:
             number = -code if code < 0 else code - 128
-            reason = f"its process was ended by {_signal_name(number)}"
+            reason = f"its process was ended by {signal_name(number)}"
             if number == getattr(signal, "SIGKILL", None) and oom_kills() > self.kills:
                 kind, reason = OUT_OF_MEMORY, "out of memory: the system ended its process"
         when = datetime.now(UTC).isoformat(timespec="seconds")
@@ -241,12 +241,6 @@ def _require_end(process: BaseProcess, seconds: float) -> None:
     if process.is_alive():
         process.kill()
         process.join()
-
-
-def _signal_name(number: int) -> str:
-    with suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"
 
 
 def _work(link: Connection, folder: Path, resources: Resources, since: float | None) -> None:

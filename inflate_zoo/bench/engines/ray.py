@@ -6,7 +6,6 @@ node, nor with the driver, which may be killed and started again.
 
 from __future__ import annotations
 
-import signal
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 from inflate_zoo import interrupts
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.engines import ray_node
-from inflate_zoo.bench.engines.engine import Shown, Tally
+from inflate_zoo.bench.engines.engine import Shown, Tally, signal_name
 from inflate_zoo.bench.engines.ray_cluster import (
     Node,
     connected,
@@ -278,15 +277,9 @@ def _loss(told: Ending | Sight, trials: Sequence[TrialFolder]) -> Loss | None:
     if told.memory:
         return Loss(f"memory ran out on '{told.host}'", memory=True)
     if code > 128:
-        name = _signal_name(code - 128)
+        name = signal_name(code - 128)
         return Loss(f"its process on '{told.host}' was ended by {name}")
     return Loss(f"its process on '{told.host}' ended with exit code {code}: {tail}")
-
-
-def _signal_name(number: int) -> str:
-    with suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"
 
 
 def _lost(ray: ModuleType, error: Exception) -> Loss:

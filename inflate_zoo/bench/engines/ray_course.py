@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY, Failure
-from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, TrialFolder
+from inflate_zoo.bench.definitions.trial_folder import RECORD, TrialFolder
 from inflate_zoo.bench.engines.engine import Ended, Shown, Tally, reason
 from inflate_zoo.bench.trials.leases import holder
-from inflate_zoo.bench.trials.running import fail_elsewhere
+from inflate_zoo.bench.trials.running import fail_elsewhere, failed_at
 from inflate_zoo.bench.trials.stopping import Kept, kept
 from inflate_zoo.texts import plural
 
@@ -162,8 +162,8 @@ class Course:
         if (folder / RECORD).exists() and trial.done:
             self._end(trial, "done")
             return True
-        failed = _failed(folder)
-        if failed is None or failed <= self._since[folder]:
+        failed = failed_at(folder)
+        if failed <= self._since[folder]:
             return False
         failure = trial.failure()
         if self._shares and folder not in self.alone and failure and failure.kind == OUT_OF_MEMORY:
@@ -200,11 +200,3 @@ class Course:
         )
         if fail_elsewhere(trial, failure) != "held":
             self._told(trial)
-
-
-def _failed(folder: Path) -> float | None:
-    """When an attempt failed, by the file system's clock."""
-    try:
-        return (folder / FAILURE).stat().st_mtime
-    except OSError:
-        return None

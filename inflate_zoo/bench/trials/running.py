@@ -122,11 +122,16 @@ def _without_us(trial: TrialFolder, held: bool, since: float | None) -> Outcome 
     return "failed" if since and failed_since(trial.folder, since) else None
 
 
+def failed_at(folder: Path) -> float:
+    """When a trial failed, in seconds since 1970 by the file system's clock; 0 where it did not."""
+    with suppress(OSError):
+        return (folder / FAILURE).stat().st_mtime
+    return 0.0
+
+
 def failed_since(folder: Path, since: float) -> bool:
     """Whether a trial failed after a moment, in seconds since 1970 by the file system's clock."""
-    with suppress(OSError):
-        return (folder / FAILURE).stat().st_mtime > since
-    return False
+    return failed_at(folder) > since
 
 
 def _agreed(accelerator: Accelerator, how: Outcome | None) -> Outcome | None:
