@@ -133,10 +133,11 @@ def random_image(task: Task, window: tuple[int, int, int], folder: Path) -> list
 @contextmanager
 def _quiet() -> Iterator[None]:
     """MONAI warns that configs run as code: these were written a moment before."""
-    logging.disable(logging.WARNING)
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
