@@ -108,9 +108,16 @@ def left(out):
     return [text for text in asked if any(f"/{out}/trials/" in word for word in text)]
 
 
-def worker_of(process):
-    """The Ray worker that a trial's process belongs to: behind its guard and keeper."""
-    return process.parents()[2]
+def workers(processes):
+    """The Ray workers that trials' processes belong to; none of those whose node is lost."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            above = process.parents()
+            names = [each.name() for each in above]
+            if "raylet" in names:
+                found.append(above[names.index("raylet") - 1])
+    return found
 
 
 def belongs(process, above):
@@ -139,8 +146,8 @@ def test_what_is_lost_on_the_way_changes_no_result(home, nodes, alone, tmp_path)
     until(lambda: any(belongs(each, second) for each in at_work(home, "lost")), child)
     nodes.kill()
     until(lambda: "its node was lost; it goes on where it is" in child.printed()[1], child)
-    process, *_ = until(lambda: at_work(home, "lost"), child)
-    worker_of(process).kill()
+    worker, *_ = until(lambda: workers(at_work(home, "lost")), child)
+    worker.kill()
     until(lambda: "its Ray worker died; it goes on where it is" in child.printed()[1], child)
     until(lambda: at_work(home, "lost"), child)
     assert child.printed()[0] == ""

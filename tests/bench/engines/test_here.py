@@ -18,7 +18,7 @@ from inflate_zoo.bench.engines.engine import reason
 from inflate_zoo.bench.engines.here import Here, _Course
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials.leases import leased
+from inflate_zoo.bench.trials.leases import holder, leased
 from inflate_zoo.bench.trials.noting import Noting
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.errors import UsageError, WorkError
@@ -191,18 +191,22 @@ def test_what_another_left_meanwhile_is_taken_where_nobody_waits(run):
     assert (tally.done, tally.left) == (run.trials, ())
 
 
-class Killer(Silent):
-    """Kills the process of the trial at its fourth step, once."""
+class Kills(Shown):
+    """Kills the process of the first trial as soon as that has something to go on from."""
 
-    number = None
-    pids = frozenset()
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
 
-    def step(self, step, *_):
-        if step >= 4 and Killer.number is not None:
-            number, Killer.number = Killer.number, None
-            for child in children():
-                os.kill(child, number)
-                return
+    def watch(self, trial):
+        if not self.watched:
+            threading.Thread(target=self._kill, args=(trial.folder,), daemon=True).start()
+        return super().watch(trial)
+
+    def _kill(self, folder):
+        while not (folder / "checkpoint.safetensors").exists():
+            time.sleep(0.001)
+        os.kill(int(holder(folder).rpartition(":")[2]), self.number)
 
 
 def children():
@@ -212,17 +216,16 @@ def children():
     return sorted(p.pid for p in multiprocessing.active_children() if p.name.startswith("trial-"))
 
 
-LONG = ("train.steps=40", "train.checkpoint_every=3", "train.validate_every=0")
+LONG = ("train.steps=60", "train.checkpoint_every=3", "train.validate_every=0")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 def test_a_process_that_is_killed_is_a_failure_and_the_others_go_on_and_so_does_it(tmp_path):
     whole, run = (tiny_run(tmp_path, *LONG, seeds=2, name=name) for name in ("whole", "killed"))
-    Killer.number = signal.SIGKILL
-    tally, shown = go(run.trials, TWO, Shown(Killer))
-    assert len(tally.done) == 1
-    ((trial, why),) = tally.failed
-    assert why == "its process was ended by SIGKILL"
+    tally, shown = go(run.trials, TWO, Kills(signal.SIGKILL))
+    trial, other = run.trials
+    why = "its process was ended by SIGKILL"
+    assert (tally.done, tally.failed) == ((other,), ((trial, why),))
     assert trial.failure().kind == "died"
     assert shown.said == [f"trial {trial.folder.name} failed: {why}"]
     assert not list(trial.folder.glob("lease.json"))
@@ -237,10 +240,9 @@ def test_a_process_that_is_killed_is_a_failure_and_the_others_go_on_and_so_does_
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 def test_a_process_that_is_asked_to_end_is_a_failure_too(tmp_path):
     run = tiny_run(tmp_path, *LONG, seeds=2)
-    Killer.number = signal.SIGTERM
-    tally, _ = go(run.trials, TWO, Shown(Killer))
-    ((trial, why),) = tally.failed
-    assert why == "its process was ended by SIGTERM"
+    tally, _ = go(run.trials, TWO, Kills(signal.SIGTERM))
+    trial, _ = run.trials
+    assert tally.failed == ((trial, "its process was ended by SIGTERM"),)
     assert not list(trial.folder.glob("lease.json"))
 
 
