@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,7 +19,8 @@ Pairs = Annotated[tuple[Annotated[Pair, Field(strict=False)], ...], Field(strict
 MOST_WINDOW = 128  # a side, in tokens: a table of biases grows with its square
 
 
-class Placement(NamedTuple):
+@dataclass(frozen=True)
+class Placement:
     """How the windows of one block lie on its grid.
 
     Attributes:

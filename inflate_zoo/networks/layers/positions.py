@@ -58,6 +58,8 @@ def resize_in_plane(
         return table
     dim = table.shape[-1]
     plane = table[:, prefix:].float().reshape(1, *grid, dim).permute(0, 3, 1, 2)
+    # With channels last in memory, as they are: else torch (2.10, 2.14) gets wrong what becomes
+    # one token wide.
     plane = RESIZINGS[resizing](plane, target)
     plane = plane.permute(0, 2, 3, 1).reshape(1, -1, dim).to(table.dtype)
     return torch.cat([table[:, :prefix], plane], dim=1)

@@ -1,12 +1,17 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from timm.layers import resample_abs_pos_embed
 from transformers.models.aimv2.modeling_aimv2 import Aimv2VisionConfig, Aimv2VisionEmbeddings
 from transformers.models.siglip2.modeling_siglip2 import Siglip2VisionEmbeddings
 
-from inflate_zoo.networks.layers.positions import resize_depth, resize_in_plane, sincos_plane
+from inflate_zoo.networks.layers.positions import (
+    RESIZINGS,
+    resize_depth,
+    resize_in_plane,
+    sincos_plane,
+)
 
 few = settings(max_examples=20)
 sides = st.integers(1, 9)
@@ -36,6 +41,7 @@ def test_resizing_is_timms(dtype, prefix, grid, target, seed):
 @few
 @given(side=sides, target=st.tuples(sides, sides), seed=st.integers(0, 99))
 def test_bilinear_resizing_is_that_of_siglip_2_naflex(side, target, seed):
+    assume(target[1] > 1 or target[0] == 1)  # torch gets that wrong, the way it is asked there
     table = random(seed, 1, side * side, 6)
     got = resize_in_plane(table, 0, (side, side), target, "bilinear")
     plane, rows = table.view(side, side, 6), target[0] * target[1]
@@ -43,6 +49,17 @@ def test_bilinear_resizing_is_that_of_siglip_2_naflex(side, target, seed):
         plane, torch.tensor([target]), max_length=rows
     )
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("resizing", RESIZINGS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 9])
+@pytest.mark.parametrize("grid", [(2, 2), (3, 5), (7, 1), (8, 8)])
+def test_what_becomes_one_token_wide_is_what_becomes_one_token_high(grid, rows, resizing):
+    table = random(0, 1, grid[0] * grid[1], 6)
+    turned = table.view(1, *grid, 6).transpose(1, 2).reshape(1, -1, 6)
+    wide = resize_in_plane(table, 0, grid, (rows, 1), resizing)
+    high = resize_in_plane(turned, 0, grid[::-1], (1, rows), resizing)
+    torch.testing.assert_close(wide, high, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("target", [(3, 5), (7, 2), (4, 4), (12, 9), (8, 8), (8, 5)])
