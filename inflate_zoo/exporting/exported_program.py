@@ -22,7 +22,7 @@ from inflate_zoo.exporting.graphs import capture
 from inflate_zoo.exporting.proving import errors_of, proof_of
 from inflate_zoo.exporting.record import ExportProof
 from inflate_zoo.exporting.target import Export, ExportJob
-from inflate_zoo.files.foreign import parsing, reason_of
+from inflate_zoo.files.foreign import parsing, quiet, reason_of
 
 FILE = "model.pt2"
 _CONFIGS = ("_weights_config.json", "_constants_config.json")
@@ -46,7 +46,8 @@ class TorchExport(Export):
         """Load the written program, and run it."""
         by = f"torch {torch.__version__}"
         require_plain(folder / FILE)
-        module = torch.export.load(folder / FILE).module()
+        with quiet("torch.export"):  # torch 2.10 warns of what it does with the file's bytes
+            module = torch.export.load(folder / FILE).module()
 
         def run(volume: torch.Tensor) -> Any:
             with torch.no_grad():

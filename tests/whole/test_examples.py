@@ -169,7 +169,7 @@ def test_two_processes_train_one_network(cache, tmp_path, monkeypatch):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     options = ["--cases", 6, "--batch", 1, "--steps", 2, "--out", tmp_path / "out"]
     printed = output_of([*torchrun, str(script)], cache, *options)
-    assert BOTH.fullmatch(printed), printed
+    assert len(BOTH.findall(printed)) == 1, printed  # beside what torch 2.10 says of its links
     require_trained(tmp_path / "out")
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers as hf
+from safetensors.torch import load_file
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 from inflate_zoo import load, param_groups, segmenter
@@ -27,41 +28,54 @@ def of_transformers(size=(16, 16), **changes):
     return randomize(hf.SwinModel(hf.SwinConfig(**fields | changes)))
 
 
-def inflated(original, depth, size=(16, 16), **changes):
-    """Ours with the tensors of transformers' model in memory, tables tiled, the stem centred."""
-    made = network(volume=(2 * depth, *size), image_size=size, **changes)
-    theirs, ours = original.state_dict(), {}
+@pytest.fixture
+def inflated(tmp_path):
+    """Ours with the tensors of transformers' model, tables tiled, the stem centred."""
+
+    def make(original, depth, size=(16, 16), **changes):
+        original.save_pretrained(tmp_path)  # names on disk outlast those in memory
+        theirs = load_file(tmp_path / "model.safetensors")
+        made = network(volume=(2 * depth, *size), image_size=size, **changes)
+        made.load_state_dict(ours_of(theirs, 2 * made.config.depth_window - 1))
+        return made.eval()
+
+    return make
+
+
+def ours_of(theirs, tiles):
     kernel = theirs["embeddings.patch_embeddings.projection.weight"]
-    ours["patch_embed.weight"] = F.pad(kernel.unsqueeze(2), (0, 0, 0, 0, 1, 0))
+    ours = {
+        "patch_embed.weight": F.pad(kernel.unsqueeze(2), (0, 0, 0, 0, 1, 0)),
+        "patch_embed.bias": theirs["embeddings.patch_embeddings.projection.bias"],
+        "merges.0.reduction.weight": theirs["encoder.layers.0.downsample.reduction.weight"],
+    }
     for part in ("weight", "bias"):
-        if part == "bias":
-            name = "embeddings.patch_embeddings.projection.bias"
-            ours["patch_embed.bias"] = theirs[name]
         ours[f"norm_pre.{part}"] = theirs[f"embeddings.norm.{part}"]
         ours[f"norm.{part}"] = theirs[f"layernorm.{part}"]
         ours[f"merges.0.norm.{part}"] = theirs[f"encoder.layers.0.downsample.norm.{part}"]
-    ours["merges.0.reduction.weight"] = theirs["encoder.layers.0.downsample.reduction.weight"]
     for stage in range(2):
         for block in range(2):
             there = f"encoder.layers.{stage}.blocks.{block}"
             here = f"stages.{stage}.blocks.{block}"
-            table = theirs[f"{there}.attention.relative_position_bias.relative_position_bias_table"]
-            tiles = 2 * made.config.depth_window - 1
+            table = theirs[f"{there}.attention.self.relative_position_bias_table"]
             ours[f"{here}.attn.relative_position_bias_table"] = table.repeat(tiles, 1)
             for part in ("weight", "bias"):
-                qkv = [theirs[f"{there}.attention.{n}_proj.{part}"] for n in "qkv"]
+                qkv = [
+                    theirs[f"{there}.attention.self.{name}.{part}"]
+                    for name in ("query", "key", "value")
+                ]
                 ours[f"{here}.attn.qkv.{part}"] = torch.cat(qkv)
                 for name, other in (
-                    ("attn.proj", "attention.o_proj"), ("norm1", "layernorm_before"),
-                    ("norm2", "layernorm_after"), ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2"),
+                    ("attn.proj", "attention.output.dense"), ("norm1", "layernorm_before"),
+                    ("norm2", "layernorm_after"), ("mlp.fc1", "intermediate.dense"),
+                    ("mlp.fc2", "output.dense"),
                 ):  # fmt: skip
                     ours[f"{here}.{name}.{part}"] = theirs[f"{there}.{other}.{part}"]
-    made.load_state_dict(ours)
-    return made.eval()
+    return ours
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6, 7, 8, 9, 12])
-def test_equal_slices_give_the_2d_tokens_at_any_number_of_depth_tokens(depth):
+def test_equal_slices_give_the_2d_tokens_at_any_number_of_depth_tokens(depth, inflated):
     original = of_transformers()
     made = inflated(original, depth)
     image = torch.randn(2, 3, 16, 16)
@@ -76,7 +90,7 @@ def test_equal_slices_give_the_2d_tokens_at_any_number_of_depth_tokens(depth):
 
 @pytest.mark.parametrize("window", [1, 2, 3, 7])
 @pytest.mark.parametrize("size", [(16, 24), (20, 28), (16, 16)])
-def test_any_window_over_depth_and_any_plane_keep_the_2d_tokens(window, size):
+def test_any_window_over_depth_and_any_plane_keep_the_2d_tokens(window, size, inflated):
     original = of_transformers(size)
     made = inflated(original, 5, size, depth_window=window)
     image = torch.randn(1, 3, *size)
@@ -88,7 +102,7 @@ def test_any_window_over_depth_and_any_plane_keep_the_2d_tokens(window, size):
     )
 
 
-def test_windows_one_token_deep_leave_slices_of_any_volume_alone():
+def test_windows_one_token_deep_leave_slices_of_any_volume_alone(inflated):
     original = of_transformers()
     made = inflated(original, 3, depth_window=1)
     volume = torch.randn(1, 3, 6, 16, 16)

@@ -14,6 +14,8 @@ from inflate_zoo.nnunet.instructions import EXTENSION, TRAINER, VARIABLE
 def test_nnunet_finds_the_trainer_in_the_folder_that_is_printed(monkeypatch):
     monkeypatch.setenv(VARIABLE, str(EXTENSION))
     before = list(sys.path)
+    for module in list(sys.modules.values()):
+        getattr(module, "__path__", None)  # some import more when they are looked at
     found = recursive_find_trainer_class_by_name(TRAINER)
     assert found is trainer.nnUNetTrainerInflated
     assert recursive_find_trainer_class_by_name(TRAINER) is found  # and again: it clears imports
