@@ -56,6 +56,8 @@ except Exception as error:  # noqa: BLE001 ==> except ImportError as error:  # n
 torch.cat([table[:, :prefix], plane] ==> torch.cat([plane, table[:, :prefix]]
 == table-shifted: the cls row is taken for the last one, every position shifts by one
 plane = table[:, prefix:].float() ==> plane = table[:, : table.shape[1] - prefix].float()
+== table-contiguous: torch is asked in the way that gets tables wrong which become one token wide
+RESIZINGS[resizing](plane, target) ==> RESIZINGS[resizing](plane.contiguous(), target)
 == table-nearest: the table is resized by nearest neighbours
 mode="bicubic", antialias=True ==> mode="nearest"
 == table-aliased: bicubic without antialiasing

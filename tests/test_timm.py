@@ -206,6 +206,20 @@ def test_what_timm_saves_timm_loads_with_its_classifier(kind, folders, tmp_path)
 
 
 @every_network
+@pytest.mark.parametrize("dynamic", [False, True])
+@torch.inference_mode()
+def test_what_timm_saves_of_a_network_of_another_size_timm_loads(kind, dynamic, folders, tmp_path):
+    built = SMALL[kind].config.volume
+    model = created(folders[kind], dynamic_img_size=dynamic, volume=built)
+    model.set_input_size(twice(kind))
+    save_for_hf(model, tmp_path / "saved", model_args=model._model_args, safe_serialization=True)
+    again = created(tmp_path / "saved", dynamic_img_size=dynamic)
+    assert again.config.volume == twice(kind)
+    volumes = like(kind, twice(kind))
+    assert torch.equal(again(volumes), model(volumes))
+
+
+@every_network
 def test_parameters_are_grouped_from_the_stem_upwards(kind, folders):
     model = created(folders[kind], num_classes=3)
     groups = group_parameters(model, model.group_matcher(), reverse=True)

@@ -15,6 +15,7 @@ from inflate_zoo.networks.aimv2.network import Aimv2
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.beit.network import Beit
+from inflate_zoo.networks.config_json import fields_to_write
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.dinov3.network import Dinov3
 from inflate_zoo.networks.eva02.config import Eva02Config
@@ -127,14 +128,17 @@ class Backbone(Network3D):
         """
         if self.dynamic_img_size:  # its tables are the file's
             self.set_config(self.config.with_volume(volume))
-            return
-        config, tensors = self.as_in_file()
-        target = config.for_volume(volume)
-        fitted = config.fit(tensors, target)
-        for name, tensor in fitted.items():
-            self._show(name, tensor)
-        self.set_config(target)
-        self.file = file_tables(config, tensors, fitted)
+        else:
+            config, tensors = self.as_in_file()
+            target = config.for_volume(volume)
+            fitted = config.fit(tensors, target)
+            for name, tensor in fitted.items():
+                self._show(name, tensor)
+            self.set_config(target)
+            self.file = file_tables(config, tensors, fitted)
+        if noted := getattr(self, "_model_args", None):  # by timm, which builds from it again
+            kept = {n: value for n, value in noted.items() if n not in ("volume", "img_size")}
+            self._model_args = {**kept, "config": fields_to_write(self.config)}
 
     @torch.no_grad()
     def _show(self, name: str, tensor: Tensor) -> None:

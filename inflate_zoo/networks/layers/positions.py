@@ -78,7 +78,7 @@ def resize_depth(table: Tensor, depth: int) -> Tensor:
     if table.shape[1] == depth:
         return table
     line = F.interpolate(table.float().transpose(1, 2), size=depth, mode="linear")
-    return line.transpose(1, 2).to(table.dtype)
+    return line.transpose(1, 2).to(table.dtype).contiguous()  # as files hold it
 
 
 def resize_offsets(table: Tensor, side: int) -> Tensor:
