@@ -125,7 +125,9 @@ _COMMON: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("pruned_heads chunk_size_feed_forward loss_type task_specific_params"),
         **_known("is_encoder_decoder is_decoder is_composition add_cross_attention"),
         **_known("cross_attention_hidden_size tie_word_embeddings tie_encoder_decoder"),
-        **_known("tokenizer_class prefix bos_token_id pad_token_id eos_token_id sep_token_id"),
+        **_known(
+            "tokenizer_class padding prefix bos_token_id pad_token_id eos_token_id sep_token_id"
+        ),
         **_known("decoder_start_token_id max_length min_length do_sample early_stopping"),
         **_known("num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p"),
         **_known("repetition_penalty length_penalty no_repeat_ngram_size output_scores"),
@@ -184,6 +186,7 @@ _AROUND: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("decoder_hidden_size decoder_intermediate_size", rules.WIDTH),
         "decoder_num_hidden_layers": rules.whole(0, rules.MOST_BLOCKS),
         "decoder_num_attention_heads": rules.whole(1, rules.MOST_HEADS),
+        "path_norm": rules.FLAG,  # Swin's early releases: the norm itself is among the tensors
         **_known("mask_ratio norm_pix_loss vision_use_head use_head use_mask_token"),
         **_known("apply_layernorm reshape_hidden_states out_features out_indices stage_names"),
         **_known("interpolate_antialias interpolate_offset semantic_loss_ignore_index"),

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from inflate_zoo.errors import ConfigError
+from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.configs.gate import transformers_fields
+from inflate_zoo.naming.detection import section_of
 from inflate_zoo.naming.understanding import understand
+from tests.support.hub_configs import HUB_CONFIGS
 from tests.support.recorded import case
 
 ROOT = Path(__file__).parents[3]
@@ -208,6 +212,27 @@ def test_what_real_configs_hold_is_let_through(kind, fields):
         config = case(kind).config
         vision = {**RELEASE_4, **config["vision_config"], "dropout": 0.0, "projection_dim": 512}
         assert understood(kind, {**config, "vision_config": vision}) == plain
+
+
+OF_TRANSFORMERS = sorted(
+    name for name, family in families_by_name().items() if family.library == "transformers"
+)
+
+
+@pytest.mark.parametrize("family", OF_TRANSFORMERS)
+def test_configs_of_published_repos_are_let_through(family):
+    definition = families_by_name()[family]
+    for config in HUB_CONFIGS[family]:
+        assert config["model_type"] in definition.model_types
+        part, section = section_of(definition, config)
+        assert transformers_fields(config, part, section)
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_a_field_of_early_releases_has_its_type(value):
+    config = {"model_type": "swin", "path_norm": value}
+    with pytest.raises(ConfigError, match="path_norm must be true or false"):
+        transformers_fields(config, config, "")
 
 
 def test_what_real_timm_configs_hold_is_let_through():
