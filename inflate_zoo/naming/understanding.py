@@ -27,7 +27,9 @@ from inflate_zoo.naming.configs.open_clip import (
 from inflate_zoo.naming.configs.timm_models import (
     describe_timm,
     finetuned,
+    notes_of,
     published_cfg,
+    tagged,
     timm_arguments,
 )
 from inflate_zoo.naming.definition import Family
@@ -110,7 +112,9 @@ def understand(
     told = CONFIG_FILE if arch is None else _named(arch)
     plan = make_plan(chosen, header, raw, f"{base}: ", statement=told, weights=weights)
     _warn_of_heads(plan, base)
-    return Understood(plan, raw, base, arguments, name.removeprefix("timm/"), open_clip)
+    named = name.removeprefix("timm/")
+    plan = _with_notes_of_timm(plan, named, {} if arch else config or {})
+    return Understood(plan, raw, base, arguments, named, open_clip)
 
 
 def _by_own_tower(
@@ -132,6 +136,7 @@ def _by_timm_tower(
     plan = make_plan(family, header, raw, f"{base}: ", statement=OPEN_CLIP_FILE, weights=weights)
     note = f"{OPEN_CLIP_CONFIG} states the architecture: timm's {tower.architecture}."
     plan = replace(plan, notes=(*plan.notes, note))
+    plan = _with_notes_of_timm(plan, tower.architecture, {})
     return Understood(plan, raw, base, arguments, tower.architecture, tower)
 
 
@@ -164,6 +169,28 @@ def _warn_of_heads(plan: Plan, arch: str) -> None:
                     f"{form.num_heads}; if the file is one of them, leave out --arch",
                     stacklevel=5,
                 )
+
+
+def _with_notes_of_timm(plan: Plan, named: str, config: Mapping[str, Any]) -> Plan:
+    """The plan with what timm notes of the weights, and a warning: no tensor tells an activation.
+
+    Args:
+        plan: The plan.
+        named: The architecture, with its tag if any.
+        config: timm's config.json; empty where the architecture was named by hand.
+    """
+    form = plan.architecture
+    # All that timm notes of transformers is that their own activation is this one.
+    if not isinstance(form, VitForm) or form.activation == "quick_gelu":
+        return plan
+    notes = tuple(
+        f"timm notes of these weights: {note}; this network has {form.activation}. Another "
+        "variant is named with --arch."
+        for note in notes_of(plan.family, named, config)
+    )
+    for note in notes:
+        warnings.warn(note, stacklevel=5)
+    return replace(plan, notes=(*plan.notes, *notes))
 
 
 def find_feeding(
@@ -206,15 +233,12 @@ def _published(understood: Understood, config: Mapping[str, Any]) -> Feeding | N
     """What timm says of the weights that bear this name."""
     if not understood.arch:
         return None
-    family = understood.plan.family
-    name, (arch, _, tag) = understood.named, understood.named.partition(".")
+    family, name = understood.plan.family, understood.named
     if "architecture" in config and name == config["architecture"]:
-        cfg = config.get("pretrained_cfg")
-        tag = tag or str(cfg.get("tag") or "") if isinstance(cfg, Mapping) else tag
         try:
-            found = published_cfg(family, f"{arch}.{tag}" if tag else arch)
+            found = published_cfg(family, tagged(name, config))
         except UnknownNameError:  # a tag of the file's author, or of a newer timm
-            found = published_cfg(family, arch)
+            found = published_cfg(family, name.partition(".")[0])
     else:
         found = published_cfg(family, name)
     if found is None:

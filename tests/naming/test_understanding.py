@@ -12,7 +12,7 @@ from inflate_zoo.naming.configs.normalization import Preprocessor, from_timm
 from inflate_zoo.naming.configs.open_clip import read_tower
 from inflate_zoo.naming.understanding import Understood, find_feeding, understand
 from tests.support.checkpoints import open_clip_config, open_clip_trunk
-from tests.support.recorded import case
+from tests.support.recorded import case, cases
 
 PREPROCESSOR = "preprocessor_config.json"
 STATED = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.5]}
@@ -88,3 +88,24 @@ def test_of_another_size_both_are_named():
         understand(header, None, None, None, open_clip=tower(side=224))
     assert FILE in str(caught.value)
     assert "224x224" in str(caught.value)
+
+
+def of_clip(kind, **cfg: Any):
+    source = next(each for each in cases("timm_vit") if each.kind == kind)
+    assert source.config is not None
+    source.config["pretrained_cfg"].pop("notes", None)
+    source.config["pretrained_cfg"] |= cfg
+    return understand(source.header, source.config, None, None).plan
+
+
+@pytest.mark.parametrize("cfg", [{"tag": "openai"}, {"tag": "mine", "notes": ["natively Quick\n"]}])
+def test_weights_of_another_activation_than_their_architecture_are_warned_of(cfg):
+    with pytest.warns(UserWarning, match="natively Quick.*this network has gelu"):
+        plan = of_clip("clip", **cfg)
+    assert any("natively Quick" in note and "--arch" in note for note in plan.notes)
+    assert all(note.isprintable() for note in plan.notes)
+
+
+def test_weights_under_their_own_activation_are_not():
+    assert of_clip("clip_quickgelu", tag="openai").notes == ()
+    assert of_clip("clip", tag="laion2b").notes == ()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError
+from inflate_zoo.errors import ConfigError, UnknownNameError, UnsupportedModelError, visible
 from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.timm_aimv2 import AIMV2
@@ -38,6 +39,7 @@ TIMM_NETWORKS: Mapping[tuple[str, str], TimmNetwork] = MappingProxyType(
     }
 )
 _LONGEST_NAME = 200  # characters
+_MOST_NOTES = 3
 
 
 def timm_arguments(
@@ -159,6 +161,38 @@ def published_cfg(family: Family, name: str) -> tuple[Mapping[str, Any], str, bo
     told = bool(tag) or found is None  # an old name stands for one tag
     full = ".".join(filter(None, (cfg.get("architecture") or arch, cfg.get("tag"))))
     return cfg, f"timm's pretrained_cfg of {full}", told
+
+
+def tagged(name: str, config: Mapping[str, Any]) -> str:
+    """An architecture with its tag: its own, or what config.json states of its weights."""
+    arch, _, tag = name.partition(".")
+    cfg = config.get("pretrained_cfg")
+    if not tag and isinstance(cfg, Mapping):
+        tag = str(cfg.get("tag") or "")
+    return ".".join(filter(None, (arch, tag)))
+
+
+def notes_of(family: Family, name: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What timm notes of weights: in their config.json, else in its own list by their tag.
+
+    Args:
+        family: Of timm's networks.
+        name: `architecture.tag`; without a tag nothing is looked up, as the weights are any.
+        config: config.json, empty where there is none.
+    """
+    cfg = config.get("pretrained_cfg")
+    stated: Any = (cfg if isinstance(cfg, Mapping) else config).get("notes")
+    full = tagged(name, config)
+    if stated is None and "." in full:
+        with suppress(UnknownNameError):  # a tag of the file's author, or of a newer timm
+            published = published_cfg(family, full)
+            stated = published[0].get("notes") if published else None
+    notes = stated if isinstance(stated, list | tuple) else [stated]
+    return tuple(visible(note[:_LONGEST_NAME]) for note in notes[:_MOST_NOTES] if _is_text(note))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _of_old_name(family: Family, arch: str) -> Mapping[str, Any]:

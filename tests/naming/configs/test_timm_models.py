@@ -88,3 +88,33 @@ def test_published_weights_are_named_in_full_and_only_a_tag_is_told():
     )
     assert cfg["mean"] == (0.5, 0.5, 0.5)
     assert timm_models.published_cfg(VIT, "test_none_such.x") is None
+
+
+CLIP = "vit_base_patch32_clip_224"
+
+
+@pytest.mark.parametrize(
+    "name, config, begins",
+    [
+        (f"{CLIP}.openai", {}, ["natively QuickGELU"]),
+        (CLIP, {"pretrained_cfg": {"tag": "openai"}}, ["natively QuickGELU"]),
+        (CLIP, {"pretrained_cfg": {"tag": "openai", "notes": "other"}}, ["other"]),
+        (CLIP, {"pretrained_cfg": {"notes": [7, "", "mine"]}}, ["mine"]),
+        (CLIP, {"notes": ["of before there was pretrained_cfg"]}, ["of before"]),
+        (CLIP, {}, []),  # of which weights, nobody says
+        (f"{CLIP}.mine", {}, []),
+        (f"{CLIP}.laion2b_e16", {}, []),
+    ],
+)
+def test_what_timm_notes_of_weights(name, config, begins):
+    found = timm_models.notes_of(VIT, name, config)
+    assert [note.startswith(start) for note, start in zip(found, begins, strict=True)] == [
+        True for _ in begins
+    ]
+
+
+def test_a_strangers_notes_are_few_short_and_one_line_each():
+    config = {"pretrained_cfg": {"notes": ["a\n\u202eb" + "x" * 1000] * 50}}
+    found = timm_models.notes_of(VIT, CLIP, config)
+    assert len(found) == 3
+    assert all(note.isprintable() and len(note) < 300 for note in found)
