@@ -1,13 +1,15 @@
 """Which family a source follows: by config.json and tensor names, never the repo's name."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.header import Header
+from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.patterns import match_header, sources_of
-from inflate_zoo.naming.towers import complete_towers
+from inflate_zoo.naming.towers import complete_towers, width_of
 from inflate_zoo.naming.unsupported import is_known, unfinished, unsupported
 
 
@@ -174,13 +176,27 @@ def _decide(fitting: Sequence[Family], header: Header, config: Mapping[str, Any]
     names = ", ".join(family.name for family in fitting)
     if all(family.library == "transformers" for family in fitting) and config is None:
         raise _needs_config(names)
-    hints = [f"--family {family.name}" for family in fitting if family.library != "timm"]
-    if any(family.library == "timm" for family in fitting):
-        hints.insert(0, "--arch NAME for a timm model, e.g. --arch vit_base_patch16_224")
+    others = [family for family in fitting if family.library != "timm"]
+    if len(others) == len(fitting):
+        hints = [f"--family {family.name}" for family in others]
+    else:
+        hints = ["--arch NAME for a timm model, e.g. --arch vit_base_patch16_224"]
+        hints += [f"--family {each.name}" for each in others if _is_enough(each, header)]
     raise AmbiguousSourceError(
         f"the tensor names fit several families: {names}",
         hint="say which: " + ", or ".join(hints),
     )
+
+
+def _is_enough(family: Family, header: Header) -> bool:
+    """Whether a family knows the heads of a network of that width, which no tensor tells."""
+    if family.library == "transformers":  # its config.json does
+        return True
+    tower = complete_towers(family, header)[0]
+    with suppress(ConfigError):
+        read_claims(family, {}, "", width_of(family, header, tower) or 0)
+        return True
+    return False
 
 
 def _with_config(family: Family, config: Mapping[str, Any] | None) -> Family:

@@ -158,7 +158,7 @@ def best_matching(
     """
     towers = complete_towers(family, header)
     if towers:
-        fitting = [tower for tower in towers if _width(family, header, tower) == width]
+        fitting = [tower for tower in towers if width_of(family, header, tower) == width]
         prefix = choose_tower(towers if weights else fitting or towers, weights)
         copies = tuple(tower for tower in towers if tower != prefix)
         matching = match_header(family, prefix, header, copies)
@@ -169,7 +169,8 @@ def best_matching(
     return matching
 
 
-def _width(family: Family, header: Header, prefix: str) -> int | None:
+def width_of(family: Family, header: Header, prefix: str) -> int | None:
+    """The width of the tower under a prefix, by its stem; `None` where that has no shape."""
     shape = _stem_shape(family, header, prefix)
     return shape[0] if shape else None
 

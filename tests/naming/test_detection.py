@@ -12,6 +12,7 @@ from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.detection import choose_family, section_of
 from inflate_zoo.naming.towers import best_matching
+from inflate_zoo.naming.understanding import understand
 from tests.support.recorded import case, cases, definitions, plan_of
 
 SCHEMES = families_by_name()
@@ -53,6 +54,20 @@ def test_bare_timm_names_could_be_dinos():
         assert "dino, timm_vit" in caught.value.message
         assert "--arch NAME" in caught.value.hint
         assert "--family dino" in caught.value.hint
+
+
+def test_a_family_is_not_proposed_at_a_width_at_which_its_heads_are_unknown():
+    header = case("dino_backbone").header
+    huge = {
+        name: TensorInfo(i.dtype, tuple(10 * side for side in i.shape))
+        for name, i in header.items()
+    }
+    with pytest.raises(AmbiguousSourceError) as caught:
+        choose(huge)
+    assert "--arch NAME" in caught.value.hint
+    assert "--family" not in caught.value.hint
+    with pytest.raises(ConfigError, match="1280 wide"):
+        understand(huge, None, "dino", None)
 
 
 def test_of_several_kinds_of_timm_the_tensors_tell_which_it_is():

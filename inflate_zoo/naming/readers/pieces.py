@@ -15,6 +15,10 @@ from inflate_zoo.naming.patterns import Matching, covers, is_optional, sources_o
 from inflate_zoo.networks.base import Form2D
 from inflate_zoo.texts import problems_of
 
+# Heads of DINO and BEiT are 64 wide up to the large models, and in DINOv2's giant; others that are
+# wider have heads of 80 (ViT-H, 1280), 88 and 104, which no tensor tells.
+_WIDEST, _GIANT = 1024, 1536
+_NAME_IT = "name the architecture: --arch NAME"
 _STEMS = {
     2: "a 2D stem has shape [out, in, height, width]; is this a 3D or a 1D model?",
     3: "a 3D stem has shape [out, in, depth, height, width]; is this a 2D model?",
@@ -100,12 +104,18 @@ def heads_of_width_64(_: Raw, embed_dim: int) -> int:
     """Heads of a network whose heads are 64 wide.
 
     Raises:
-        ConfigError: The width is no multiple of that.
+        ConfigError: The width is no multiple of that, or one at which others are published.
     """
+    if embed_dim > _WIDEST and embed_dim != _GIANT:
+        raise ConfigError(
+            f"the tensors are {embed_dim} wide, which no published model with heads of 64 is: the "
+            "number of heads is unknown",
+            hint=_NAME_IT,
+        )
     if embed_dim % 64 and embed_dim > 64:
         raise ConfigError(
             f"the tensors are {embed_dim} wide, no multiple of 64: the number of heads is unknown",
-            hint="name the architecture: --arch NAME",
+            hint=_NAME_IT,
         )
     return max(1, embed_dim // 64)
 

@@ -107,7 +107,7 @@ def test_a_piece_that_may_be_absent_is_there_where_any_tensor_of_it_is():
     assert not is_there(family, scaled, numbers, "dist_token")  # none has it
 
 
-@pytest.mark.parametrize("width, heads", [(384, 6), (64, 1), (48, 1)])
+@pytest.mark.parametrize("width, heads", [(384, 6), (1024, 16), (1536, 24), (64, 1), (48, 1)])
 def test_heads_are_64_wide(width, heads):
     assert heads_of_width_64({}, width) == heads
 
@@ -160,3 +160,10 @@ def test_a_disagreement_names_what_states_it_and_what_to_do():
     assert told.message == "weights.json and the tensors disagree"
     assert told.details == ("one is 3, the other 4", "and more")
     assert told.hint == "mend weights.json"
+
+
+@pytest.mark.parametrize("width", [1280, 1408, 1664, 2048])
+def test_a_width_that_others_are_published_at_needs_its_architecture(width):
+    with pytest.raises(ConfigError, match=f"{width} wide, which no published model") as caught:
+        heads_of_width_64({}, width)
+    assert "--arch" in caught.value.hint
