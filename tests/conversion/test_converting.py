@@ -330,3 +330,19 @@ def test_what_is_3d_already_is_told_so(vit, tmp_path, head):
     with pytest.raises(ConfigError, match="these weights are 3D already") as caught:
         convert(folder, tmp_path / "again")
     assert "inflate_zoo.load" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "kind, fields, own",
+    [
+        ("dinov2", {"image_size": [32, 48]}, True),
+        ("dinov2_with_registers", {"image_size": [32, 48]}, True),
+        ("radio", {"num_cls_tokens": 1, "num_registers": 2, "summary_idxs": [0]}, False),
+    ],
+)
+def test_what_transformers_builds_but_cannot_run_is_no_bug(tmp_path, kind, fields, own):
+    source = save_transformers(kind, tmp_path / "source", **fields)
+    folder = convert(source, tmp_path / "out", patch_depth=2, volume=(2, 32, 32))
+    proof = proof_of(folder)
+    assert proof["passed"]
+    assert ("own 2D form" in proof["reference"]) == own

@@ -70,7 +70,7 @@ def encoder(
     *,
     sized: bool = True,
 ) -> Reference | None:
-    """A class of transformers; `None` where transformers cannot take its tensors.
+    """A class of transformers; `None` where transformers cannot take its tensors, or such images.
 
     Args:
         asked: What it is built of; of the config what the gate admits.
@@ -86,11 +86,27 @@ def encoder(
     model = _model_of(asked, fields, state, unused)
     if model is None:
         return None
-    return Reference(
-        called(model, "transformers"),
-        lambda images: tokens(model, images, prod(asked.grid)),
-        pooled,
+    return _tried(
+        asked,
+        Reference(
+            called(model, "transformers"),
+            lambda images: tokens(model, images, prod(asked.grid)),
+            pooled,
+        ),
     )
+
+
+def _tried(asked: Asked, built: Reference) -> Reference | None:
+    """An original that takes such images; `None` where it was built, but raises when it is run."""
+    import torch
+
+    images = torch.zeros(1, asked.plan.architecture.in_channels, *asked.size)
+    try:
+        with parsing(lambda _: CannotError()), torch.inference_mode():
+            built.tokens(images)
+    except CannotError:
+        return None
+    return built
 
 
 def _model_of(
@@ -143,9 +159,8 @@ def radio(asked: Asked) -> Reference | None:
         return None
     conditioner = model.make_preprocessor_external()
     tokens = partial(_last, model)
-    return Reference(
-        called(model, "transformers"), lambda images: tokens(images, 0), None, conditioner
-    )
+    told = called(model, "transformers")
+    return _tried(asked, Reference(told, lambda images: tokens(images, 0), None, conditioner))
 
 
 def beit(asked: Asked) -> Reference | None:
@@ -159,9 +174,8 @@ def beit(asked: Asked) -> Reference | None:
     if model is None:
         return None
     pooled = None if asked.plan.repooled else model.pooler
-    return Reference(
-        called(model, "transformers"), lambda images: model(images).last_hidden_state, pooled
-    )
+    told = called(model, "transformers")
+    return _tried(asked, Reference(told, lambda images: _last(model, images, 0), pooled))
 
 
 def pixio(asked: Asked) -> Reference | None:
@@ -185,10 +199,10 @@ def sam_encoder(asked: Asked) -> Reference | None:
     encoder = model.vision_encoder
     encoder.patch_embed.image_size = asked.size
     encoder.pos_embed = nn.Parameter(positions, requires_grad=False)
-    return Reference(
-        called(model, "transformers"),
-        lambda images: sam.tokens_of(model(images).last_hidden_state),
-        None,
+    told = called(model, "transformers")
+    return _tried(
+        asked,
+        Reference(told, lambda images: sam.tokens_of(model(images).last_hidden_state), None),
     )
 
 

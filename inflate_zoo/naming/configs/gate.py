@@ -167,6 +167,7 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         "num_patches": rules.whole(1, rules.MOST_WIDTH),
         "max_img_size": rules.whole(1, rules.MOST_PIXELS),
         **_known("num_cls_tokens num_registers", rules.whole(0, rules.MOST_REGISTERS)),
+        "summary_idxs": rules.or_null(rules.INDICES),
         **_known("norm_mean norm_std", rules.PER_CHANNEL),
         "output_channels": rules.WIDTH,
         **_known("use_abs_pos use_rel_pos", rules.FLAG),
@@ -195,7 +196,7 @@ _AROUND: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("auxiliary_num_convs auxiliary_concat_input add_fpn segmentation_indices"),
         **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale num_pos_feats scale"),
         **_known("image_text_hidden_size label_smoothing"),
-        **_known("summary_idxs patch_dim video_patch_dim video_temporal_patch_size"),
+        **_known("patch_dim video_patch_dim video_temporal_patch_size"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")
