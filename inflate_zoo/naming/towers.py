@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
-from inflate_zoo.errors import AmbiguousSourceError, UsageError
+from inflate_zoo.errors import AmbiguousSourceError, UnsupportedModelError, UsageError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.patterns import (
@@ -42,17 +42,22 @@ def complete_towers(family: Family, header: Header) -> tuple[str, ...]:
     prefixes = _stems(family, header)
     if not prefixes or len(prefixes) > _MOST:
         return ()
-    needed = {
-        target.replace("{}", "0").replace("{wb}", "weight")
-        for target in (*family.rename.values(), *family.join)
-        if not is_optional(family, target)
-    }
+    needed = _needed(family)
     found: dict[str, set[str]] = {prefix: set() for prefix in prefixes}
     for name in header:
         for prefix in prefixes:
             if name.startswith(prefix) and (match := match_name(family, bare_name(prefix, name))):
                 found[prefix].add(match.target)
     return tuple(prefix for prefix, targets in found.items() if needed <= targets)
+
+
+def _needed(family: Family) -> set[str]:
+    """Our names of what every tower has, in its first block."""
+    return {
+        target.replace("{}", "0").replace("{wb}", "weight")
+        for target in (*family.rename.values(), *family.join)
+        if not is_optional(family, target)
+    }
 
 
 def _stems(family: Family, header: Header) -> list[str]:
@@ -62,15 +67,35 @@ def _stems(family: Family, header: Header) -> list[str]:
 
 
 def likeliest_tower(family: Family, header: Header) -> str:
-    """The prefix that explains most names of a file without a complete tower, for its message."""
-    counts: dict[str, int] = {"": 0}
+    """The prefix that explains most names of a file without a complete tower, for its message.
+
+    Raises:
+        UnsupportedModelError: A wrapper stands before some parts of a network and not before the
+            others, as transformers saves some models.
+    """
+    found = _by_prefix(family, header)
+    needed = _needed(family)
+    for inner, targets in found.items():
+        outer = "".join(f"{part}." for part in inner.split(".")[:-2])
+        if inner and needed <= {*targets, *found.get(outer, ())}:
+            raise UnsupportedModelError(
+                f"parts of the network stand under '{inner}*', others under '{outer}*'",
+                hint="load it with its library, save the encoder alone, e.g. "
+                "model.base_model.save_pretrained('saved'), and convert that folder",
+            )
+    return max(found, key=lambda prefix: len(found[prefix]))
+
+
+def _by_prefix(family: Family, header: Header) -> dict[str, list[str]]:
+    """Our names of what a file holds under each prefix."""
+    found: dict[str, list[str]] = {"": []}
     for name in islice(header, _READ):
         parts = name.split(".")
         for length in range(min(len(parts), 8)):
             prefix = "".join(f"{part}." for part in parts[:length])
-            if match_name(family, bare_name(prefix, name)):
-                counts[prefix] = counts.get(prefix, 0) + 1
-    return max(counts, key=lambda prefix: counts[prefix])
+            if match := match_name(family, bare_name(prefix, name)):
+                found.setdefault(prefix, []).append(match.target)
+    return found
 
 
 def choose_tower(prefixes: Sequence[str], wanted: str | None) -> str:
@@ -154,7 +179,8 @@ def best_matching(
     Raises:
         AmbiguousSourceError: Several complete towers are equally good.
         UsageError: None is called so.
-        UnsupportedModelError: What is left over is of an adapter, or of OpenCLIP's own network.
+        UnsupportedModelError: What is left over is of an adapter, or of OpenCLIP's own network; or
+            see `likeliest_tower`.
     """
     towers = complete_towers(family, header)
     if towers:

@@ -215,3 +215,24 @@ def test_a_kind_is_known_by_its_wrapper(kind, family):
 def test_of_originals_with_the_same_names_the_one_that_knows_all_is_chosen():
     header = under("model.") | {"model.decoder_embed.weight": INFO}  # a MAE's
     assert choose_family(SCHEMES, header, None).name == "timm_vit"
+
+
+@pytest.mark.parametrize("outer", ["", "model."])
+@pytest.mark.parametrize(
+    "kind, inside, wrapper",
+    [  # as transformers 5 saves ViTMSNForImageClassification, SwinBackbone, and holds DINOv3
+        ("vit_msn", ("embeddings.", "layernorm."), "vit."),
+        ("swin", ("encoder.", "embeddings."), "swin."),
+        ("dinov3", ("layer.",), "model."),
+    ],
+)
+def test_parts_under_another_wrapper_than_the_rest_are_told(kind, inside, wrapper, outer):
+    source = case(kind)
+    header = {
+        outer + (wrapper if name.startswith(inside) else "") + name: info
+        for name, info in source.header.items()
+    }
+    with pytest.raises(UnsupportedModelError) as caught:
+        best_matching(SCHEMES[source.definition], header)
+    assert f"under '{outer}{wrapper}*', others under '{outer}*'" in caught.value.message
+    assert "save_pretrained" in caught.value.hint
