@@ -38,6 +38,7 @@ TIMM_NETWORKS: Mapping[tuple[str, str], TimmNetwork] = MappingProxyType(
         ("sam", "VisionTransformerSAM"): SAM,
     }
 )
+_OF_ALL = ("depth", "global_attn_indexes")  # arguments that one block does not show
 _LONGEST_NAME = 200  # characters
 _MOST_NOTES = 3
 
@@ -112,7 +113,7 @@ def describe_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> di
     one = {"depth": 1} if "depth" in arguments else {}
     model = create_timm(family, arch, {**arguments, **one})
     described = network_of(family).describe(arch, model)
-    return {**described, "depth": arguments["depth"]} if one else described
+    return {**described, **{name: arguments[name] for name in _OF_ALL if name in arguments}}
 
 
 def finetuned(family: Family, matching: Matching) -> dict[str, Any]:

@@ -18,7 +18,9 @@ NEAREST = "nearest supported: timm_sam, e.g. --arch samvit_base_patch16"
 
 
 def _describe(arch: str, model: Any) -> dict[str, Any]:
-    """Fields that `converters/timm_sam.toml` reads; which blocks have windows, the tensors say.
+    """Fields that `converters/timm_sam.toml` reads.
+
+    Which blocks have windows is left out where one block stands for as many as are stated.
 
     Raises:
         UnsupportedModelError: It is no VisionTransformerSAM, or a special one.
@@ -47,7 +49,11 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
         if not plain
     ]
     refuse_special(arch, "SAM that is converted", odd, NEAREST)
+    sides = [each.window_size for each in model.blocks]
+    free = [index for index, side in enumerate(sides) if not side]
     return {
+        **({"window_size": max(sides)} if any(sides) else {}),
+        **({"global_attn_indexes": free} if len(sides) > 1 else {}),
         "embed_dim": model.embed_dim,
         "depth": len(model.blocks),
         "num_heads": block.attn.num_heads,

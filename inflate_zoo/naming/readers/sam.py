@@ -147,7 +147,7 @@ def _windows(
         global_blocks = tuple(index for index in global_blocks if index < len(rows))
     others = [found for i, found in enumerate(rows) if i not in global_blocks]
     if window is None:
-        window = _side(others)
+        window = _side(others, (high, wide))
     wanted = [whole_rows if i in global_blocks else (2 * window - 1,) * 2 for i in range(len(rows))]
     for index, (found, expected) in enumerate(zip(rows, wanted, strict=True)):
         if found != expected:
@@ -160,18 +160,20 @@ def _windows(
     return window, global_blocks
 
 
-def _side(rows: Sequence[tuple[int, int]]) -> int:
-    """The side of the windows that tables are made for.
+def _side(rows: Sequence[tuple[int, int]], grid: tuple[int, int]) -> int:
+    """The side of the windows that tables are made for; where all are global, one is the grid.
 
     Raises:
-        ConfigError: There are none, so that nothing tells.
+        ConfigError: There are none, and the grid is no square, so that nothing tells.
     """
-    if not rows:
-        raise ConfigError(
-            "every block's tables are those of the whole grid: nothing says how large windows are",
-            hint="networks without windows are not converted",
-        )
-    return (rows[0][0] + 1) // 2
+    if rows:
+        return (rows[0][0] + 1) // 2
+    if grid[0] == grid[1]:
+        return grid[0]
+    raise ConfigError(
+        "every block's tables are those of the whole grid: nothing says how large windows are",
+        hint="networks without windows are converted where their grid is a square",
+    )
 
 
 def _mlp_dim(raw: Raw, embed_dim: int) -> int:

@@ -15,6 +15,8 @@ ARCH = "samvit_base_patch16"
 
 def test_a_published_sam_is_described():
     assert describe_timm(SAM, ARCH, {}) == {
+        "window_size": 14,
+        "global_attn_indexes": [2, 5, 8, 11],
         "embed_dim": 768, "depth": 12, "num_heads": 12, "in_chans": 3, "patch_size": [16, 16],
         "img_size": [1024, 1024], "mlp_dim": 3072, "activation": "gelu", "norm_eps": 1e-5,
         "neck_eps": 1e-6, "neck_dim": 256, "qkv_bias": True, "pool_dropped": False,

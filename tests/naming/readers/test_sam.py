@@ -1,7 +1,5 @@
 """What is read of SAM's files and configs; the recorded headers are those of the libraries."""
 
-from itertools import product
-
 import pytest
 
 from inflate_zoo.errors import AccountingError, ConfigError
@@ -111,12 +109,37 @@ def test_a_list_of_no_indices_is_refused():
         assert "global_attn_indexes must be" in refused(recorded, ConfigError)
 
 
-def test_tables_of_the_whole_grid_alone_tell_of_no_windows():
-    recorded = case("sam_original")
-    for index, axis in product((0, 2), "hw"):
-        name = f"image_encoder.blocks.{index}.attn.rel_pos_{axis}"
-        recorded.header[name] = TensorInfo("F32", (7, 12))
+def of_the_whole_grid(recorded, width):
+    """A file whose blocks all have the tables of a grid of 4 x `width`."""
+    for name, info in recorded.header.items():
+        if name.endswith("pos_embed"):
+            recorded.header[name] = TensorInfo("F32", (1, 4, width, info.shape[-1]))
+        for axis, rows in (("h", 7), ("w", 2 * width - 1)):
+            if name.endswith(f"rel_pos_{axis}"):
+                recorded.header[name] = TensorInfo("F32", (rows, info.shape[-1]))
+    return recorded
+
+
+def test_tables_of_a_square_grid_alone_are_those_of_one_window():
+    recorded = of_the_whole_grid(case("sam_original"), 4)
+    form = understand(recorded.header, None, "sam", None).plan.architecture
+    assert form.window_size == 4
+    assert form.global_blocks == tuple(range(form.depth))
+
+
+def test_tables_of_another_grid_alone_tell_of_no_windows():
+    recorded = of_the_whole_grid(case("sam_original"), 6)
     assert "nothing says how large windows are" in refused(recorded, ConfigError)
+
+
+@pytest.mark.parametrize("stated, free", [({}, (0, 1, 2)), ({"global_attn_indexes": [1]}, (1,))])
+def test_timm_says_which_blocks_have_windows_as_large_as_the_grid(stated, free):
+    recorded = of_the_whole_grid(case("sam_timm"), 4)
+    recorded.config["model_args"].pop("global_attn_indexes")
+    recorded.config["model_args"] |= {"window_size": 4, **stated}
+    form = understand(recorded.header, recorded.config, None, None).plan.architecture
+    assert form.window_size == 4
+    assert form.global_blocks == free[: form.depth]
 
 
 def test_windows_of_several_sizes_are_refused():
