@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from inflate_zoo.errors import AmbiguousSourceError, ConfigError, UnknownNameError, UsageError
+from inflate_zoo.errors import (
+    AmbiguousSourceError,
+    ConfigError,
+    UnknownNameError,
+    UnsupportedModelError,
+    UsageError,
+)
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.definition import Family
@@ -120,8 +126,24 @@ def choose_family(
         for known in families.values():
             if model_type in known.model_types:
                 return known
-        raise unsupported(model_type, header)
+        raise _of_larger(families, model_type, config or {}) or unsupported(model_type, header)
     return _decide(_fitting(families, header), header, config)
+
+
+def _of_larger(
+    families: Mapping[str, Family], model_type: str, config: Mapping[str, Any]
+) -> UnsupportedModelError | None:
+    """The error for a larger model whose image tower is of a family, if it states one."""
+    part = config.get("vision_config")
+    inner = part.get("model_type") if isinstance(part, Mapping) else None
+    for family in families.values():
+        if isinstance(inner, str) and inner in family.model_types:
+            return UnsupportedModelError(
+                f"the source is a model of type '{model_type}', with an image tower of type "
+                f"'{inner}'",
+                hint=f"the tower alone is taken with --family {family.name}",
+            )
+    return None
 
 
 def _of_timm(families: Mapping[str, Family], header: Header, named_by: str | None) -> Family:

@@ -86,7 +86,8 @@ def understand(
             )
         raw, section = section_of(chosen, config or {})
         if chosen.library == "transformers":
-            raw = transformers_fields(config or {}, raw, section)
+            foreign = (config or {}).get("model_type") not in chosen.model_types
+            raw = transformers_fields(config or {}, raw, section, foreign=foreign)
         told = CONFIG_FILE if config is not None else _taken_for_granted(chosen)
         plan = make_plan(chosen, header, raw, section, statement=told, weights=weights)
         return Understood(plan, raw, "", {})

@@ -109,3 +109,36 @@ def test_weights_of_another_activation_than_their_architecture_are_warned_of(cfg
 def test_weights_under_their_own_activation_are_not():
     assert of_clip("clip_quickgelu", tag="openai").notes == ()
     assert of_clip("clip", tag="laion2b").notes == ()
+
+
+@pytest.fixture
+def larger():
+    """A model of language and images: its config and names, with SigLIP's image tower."""
+    tower = case("siglip_vision")
+    header = {f"model.vision_tower.{name}": info for name, info in tower.header.items()}
+    header["model.language_model.layers.0.mlp.up_proj.weight"] = TensorInfo("F32", (8, 4))
+    config = {
+        "model_type": "gemma3", "mm_tokens_per_image": 256, "boi_token_index": 255999,
+        "text_config": {"sliding_window": 512}, "vision_config": tower.config,
+    }  # fmt: skip
+    return header, config
+
+
+def test_the_image_tower_of_a_larger_model_is_taken_by_its_family(larger):
+    header, config = larger
+    with pytest.raises(UnsupportedModelError, match="image tower of type 'siglip_vision") as caught:
+        understand(header, config, None, None)
+    assert "--family hf_siglip" in caught.value.hint
+    plan = understand(header, config, "hf_siglip", None).plan
+    assert plan.prefix.startswith("model.vision_tower.")
+    assert plan.dropped
+
+
+@pytest.mark.parametrize("field", ["auto_map", "custom_pipelines"])
+def test_a_larger_model_may_ask_for_no_code_either(larger, field):
+    header, config = larger
+    with pytest.raises(ConfigError, match=f"{field} must be"):
+        understand(header, config | {field: {"AutoModel": "modeling.Evil"}}, "hf_siglip", None)
+    config["vision_config"]["state_dict"] = "x"
+    with pytest.raises(ConfigError, match=r"vision_config\.state_dict"):
+        understand(header, config, "hf_siglip", None)

@@ -299,13 +299,17 @@ def timm_arguments(config: Fields) -> dict[str, Any]:
     return arguments
 
 
-def transformers_fields(config: Fields, part: Fields, section: str) -> dict[str, Any]:
+def transformers_fields(
+    config: Fields, part: Fields, section: str, *, foreign: bool = False
+) -> dict[str, Any]:
     """What of a transformers model's config.json may reach the encoder's config class.
 
     Args:
         config: config.json.
         part: Its part on the image tower, or the whole.
         section: What to put before the part's fields in messages, e.g. `vision_config.`.
+        foreign: Whether the whole is a model of a kind that is not known, whose own fields are its
+            own business: of them no code may be asked for.
 
     Returns:
         The part's fields that shape an encoder.
@@ -314,7 +318,9 @@ def transformers_fields(config: Fields, part: Fields, section: str) -> dict[str,
         ConfigError: A field is unknown, of the wrong type or out of its range.
     """
     if section:
-        _admit("", config, {}, {**_ENCODER, **_AROUND, **_TOWERS})
+        judged = (*_CODE, *_TOWERS) if foreign else tuple(config)
+        whole = {name: config[name] for name in judged if name in config}
+        _admit("", whole, {}, {**_ENCODER, **_AROUND, **_TOWERS})
         for name in _TOWERS:  # the other tower's own fields are nobody's business here
             tower = config.get(name) or {}
             _admit(f"{name}.", {key: tower.get(key) for key in _CODE}, {}, _COMMON)
