@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from inflate_zoo.errors import UnsupportedModelError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
@@ -21,7 +22,6 @@ from inflate_zoo.naming.configs.from_config import (
     small,
     stated_flag,
     whole,
-    wrong,
 )
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader
@@ -96,10 +96,18 @@ def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Di
 
 
 def _query_and_value(raw: Raw, _: int) -> bool:
-    """Biases of transformers' DINOv3, which has a field for each."""
-    query = stated_flag(raw, "query_bias", True)
-    if stated_flag(raw, "value_bias", True) != query:
-        raise wrong("value_bias", not query, f"{plain(query)}, as query_bias")
+    """Biases of transformers' DINOv3, which has a field for each.
+
+    Raises:
+        UnsupportedModelError: One has biases, the other none.
+    """
+    query, value = (stated_flag(raw, f"{part}_bias", True) for part in ("query", "value"))
+    if query != value:
+        raise UnsupportedModelError(
+            "a DINOv3 with biases of queries or of values alone is not converted",
+            details=[f"config.json: query_bias is {plain(query)}, value_bias {plain(value)}"],
+            hint="nearest supported: both or neither, as in every published model",
+        )
     return query
 
 

@@ -63,7 +63,6 @@ def test_no_registers_are_an_empty_tensor():
     "field, value, told",
     [
         ("use_gated_mlp", True, "use_gated_mlp is true, the absence of 'layer.0.mlp.gate_proj"),
-        ("query_bias", False, "value_bias must be false, as query_bias, found True"),
         ("num_register_tokens", 5, "num_register_tokens is 5, 'embeddings.register_tokens' says 4"),
         ("intermediate_size", 97, "intermediate_size is 97, 'layer.0.mlp.up_proj.weight' says 96"),
         ("image_size", 4, "image_size 4x4 is less than the patch 8x8"),
@@ -78,6 +77,14 @@ def test_a_config_that_says_otherwise_is_refused(field, value, told):
     recorded = case("dinov3")
     recorded.config[field] = value
     assert told in refused(recorded)
+
+
+def test_biases_of_queries_or_values_alone_are_legal_but_not_converted():
+    recorded = case("dinov3")
+    recorded.config["query_bias"] = False
+    told = refused(recorded, UnsupportedModelError)
+    assert "alone is not converted" in told
+    assert "query_bias is false, value_bias true" in told
 
 
 def test_biases_that_the_config_denies_are_told():
