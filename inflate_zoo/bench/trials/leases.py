@@ -61,10 +61,16 @@ def process_start(pid: int) -> str:
 
     A number of a dead process may belong to another one by now; the start time tells them apart.
     """
-    try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+    return _state(pid)[1]
+
+
+def _state(pid: int) -> tuple[str, str]:
+    """The letter of a process's state, and when it began; empty where that cannot be told."""
+    try:  # bytes: a name may be cut inside a letter
+        facts = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        return facts[0].decode(), facts[19].decode()
     except (OSError, IndexError):
-        return ""
+        return "", ""
 
 
 def process_numbers() -> str:
@@ -74,8 +80,8 @@ def process_numbers() -> str:
     where the system has no such names, or shows another namespace's processes.
     """
     try:
-        own = (_PROC / "self" / "stat").read_text().split()[0]
-        if own != str(os.getpid()):
+        own = (_PROC / "self" / "stat").read_bytes().split()[0]
+        if own != str(os.getpid()).encode():
             return ""
         boot = (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
         return f"{boot} {(_PROC / 'self' / 'ns' / 'pid').readlink()}"
@@ -90,7 +96,9 @@ def _alive(pid: int, start: str) -> bool:
         return False
     except PermissionError:
         pass
-    return not start or process_start(pid) in ("", start)
+    state, began = _state(pid)
+    # What ended and waits for its parent to ask is still there: in containers, often for ever.
+    return state not in ("Z", "X") and (not start or began in ("", start))
 
 
 def _read(folder: Path) -> _Lease | None:

@@ -85,6 +85,32 @@ def test_a_number_that_another_process_has_by_now_is_dead(tmp_path):
     assert taken(tmp_path)
 
 
+@pytest.mark.skipif(not process_start(os.getpid()), reason="the system tells no states")
+@pytest.mark.parametrize("told", [True, False])
+def test_a_holder_that_nobody_buried_is_dead(tmp_path, told):
+    """As one that was killed in a container, where the first process asks after no other."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with child:
+        write(tmp_path, pid=child.pid, start=process_start(child.pid) if told else "")
+        assert holder(tmp_path) == f"{socket.gethostname()}:{child.pid}"
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert holder(tmp_path) is None
+        assert taken(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="processes have no such names")
+def test_a_process_whose_name_was_cut_inside_a_letter_is_known():
+    own, name = Path("/proc/self/comm"), Path("/proc/self/comm").read_bytes()
+    before = process_start(os.getpid()), process_numbers()
+    own.write_bytes(("ä" * 8).encode())
+    try:
+        assert len(own.read_bytes().strip()) == 15
+        assert (process_start(os.getpid()), process_numbers()) == before
+    finally:
+        own.write_bytes(name)
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Hearts that beat a hundred times as fast."""
