@@ -30,6 +30,7 @@ SETTLE_SECONDS = 0.5  # where nothing locks: until whoever came at the same mome
 _PROC = Path("/proc")
 _HINT = "it goes away with the process that wrote it"
 _Life = Literal["alive", "dead", "doubtful"]
+_Unread = Literal["unread"]
 
 
 class _Lease(BaseModel):
@@ -101,20 +102,26 @@ def _alive(pid: int, start: str) -> bool:
     return state not in ("Z", "X") and (not start or began in ("", start))
 
 
-def _read(folder: Path) -> _Lease | None:
-    """The lease that stands; `None` where none does, or one that nobody wrote so."""
-    if not (folder / LEASE).exists():  # as most often: an error takes ten times as long
-        return None
-    with suppress(UsageError):
-        content = read_bytes(folder / LEASE, JSON_BYTES["note"], _HINT)
+def _read(folder: Path) -> _Lease | _Unread | None:
+    """The lease that stands; `None` where none does, or one that nobody wrote so.
+
+    `unread` says neither: for a moment a process may have no descriptor, or a network be away.
+    """
+    path = folder / LEASE
+    try:
+        path.stat()  # most often it is not there: `read_bytes` takes ten times as long to say so
+        content = read_bytes(path, JSON_BYTES["note"], _HINT)
         return json_form(_Lease, content, lambda _: UsageError(f"{LEASE} is none", hint=_HINT))
-    return None
+    except (OSError, UsageError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
+        absent = isinstance(reason, (FileNotFoundError, NotADirectoryError))
+        return "unread" if isinstance(reason, OSError) and not absent else None
 
 
 def holder(folder: Path) -> str | None:
     """Who holds a trial, `host:pid`; `None` where nobody does, or only one that seems dead."""
     lease = _read(folder)
-    if lease is None or _life(folder, lease) != "alive":
+    if not isinstance(lease, _Lease) or _life(folder, lease) != "alive":
         return None
     return f"{lease.host}:{lease.pid}"
 
@@ -127,8 +134,10 @@ def _life(folder: Path, lease: _Lease) -> _Life:
         return "alive" if _alive(lease.pid, lease.start) else "dead"
     try:  # the file's own time: both hosts see it through the same file system
         age = _now(folder) - (folder / LEASE).stat().st_mtime
-    except OSError:
+    except FileNotFoundError:
         return "dead"
+    except OSError:
+        return "doubtful"
     # One from the future was written before its clock, or the file system's, was set back.
     return "alive" if -HEARTBEAT_SECONDS < age < STALE_SECONDS else "doubtful"
 
@@ -191,6 +200,8 @@ def _take(folder: Path, text: str) -> bool:
     """Write our lease where none stands or a dead one does; false if somebody was faster."""
     with writing(LEASE), _alone(folder) as locked:
         lease = _read(folder)
+        if lease == "unread":
+            return False
         if lease is not None:
             life = _life(folder, lease)
             if life == "alive" or (life == "doubtful" and not _silent(folder, lease)):
@@ -228,15 +239,18 @@ def leased(
         return
     over, lost = threading.Event(), threading.Event()
 
+    def stands() -> bool:  # as far as can be told: what cannot be read was not taken over
+        return not lost.is_set() and _read(folder) in (mine, "unread")
+
     def require() -> None:
-        if lost.is_set() or _read(folder) != mine:
+        if not stands():
             raise LostLeaseError(
                 f"another process took over trial {folder.name}",
                 hint="this one was silent for a minute; let the other go on",
             )
 
     def live() -> None:
-        while _read(folder) == mine:
+        while stands():
             with suppress(OSError):
                 os.utime(folder / LEASE)
             beat(folder)
@@ -251,8 +265,9 @@ def leased(
     finally:
         over.set()
         thread.join()
-        if _read(folder) == mine:
-            (folder / LEASE).unlink(missing_ok=True)
+        if stands():
+            with writing(LEASE):
+                (folder / LEASE).unlink(missing_ok=True)
 
 
 def release_dead(folder: Path, pid: int | None) -> None:
@@ -263,7 +278,7 @@ def release_dead(folder: Path, pid: int | None) -> None:
         pid: The child's number, if it ever had one.
     """
     lease = _read(folder)
-    ours = lease is not None and (lease.host, lease.numbers, lease.pid) == (
+    ours = isinstance(lease, _Lease) and (lease.host, lease.numbers, lease.pid) == (
         socket.gethostname(), process_numbers(), pid,
     )  # fmt: skip
     if ours or lease is None:

@@ -1,5 +1,6 @@
 """Leases: one holder at a time, the dead replaced at once, the silent after a minute."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -433,6 +434,78 @@ def test_each_beat_is_told_to_who_asked_until_the_lease_is_lost(tmp_path, quick)
         time.sleep(0.3)
         assert len(beats) == count
     assert set(beats) == {tmp_path}
+
+
+@contextmanager
+def no_descriptors():
+    """This process can open nothing more, as one that has many files open."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def no_answer(monkeypatch):
+    """A file system that says nothing of the lease, as one of a network may for a while."""
+    real = Path.stat
+
+    def stat(path, **more):
+        if path.name == LEASE:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat)
+        yield
+
+
+@pytest.fixture(params=["no descriptors", "no answer"])
+def unreadable(request, monkeypatch):
+    """Makes leases unreadable for the length of a block."""
+    if request.param == "no answer":
+        return lambda: no_answer(monkeypatch)
+    if sys.platform == "win32":
+        pytest.skip("no such limits")
+    return no_descriptors
+
+
+def test_a_lease_that_cannot_be_read_for_a_while_is_not_lost(tmp_path, quick, unreadable):
+    beats = []
+    with leased(tmp_path, beats.append) as guard:
+        until = time.monotonic() + 10
+        with unreadable():
+            seen = len(beats)
+            while len(beats) < seen + 3 and time.monotonic() < until:
+                time.sleep(0.01)
+            guard()
+            assert holder(tmp_path) is None  # that is not to be told
+        assert len(beats) >= seen + 3
+        guard()
+        assert not taken(tmp_path)
+    assert left(tmp_path) == []
+
+
+def test_a_lease_that_cannot_be_read_is_given_back_all_the_same(tmp_path, unreadable):
+    with ExitStack() as stack, leased(tmp_path):
+        stack.enter_context(unreadable())
+    assert left(tmp_path) == []
+
+
+def test_a_lease_that_cannot_be_read_is_not_taken_over(tmp_path, dead, monkeypatch):
+    write(tmp_path, pid=dead)
+    before = (tmp_path / LEASE).read_text()
+    with no_answer(monkeypatch):
+        assert not taken(tmp_path)
+    assert (tmp_path / LEASE).read_text() == before
+    write(tmp_path, host="elsewhere")
+    lease = leases._read(tmp_path)
+    with no_answer(monkeypatch):
+        assert leases._life(tmp_path, lease) == "doubtful"
 
 
 @pytest.mark.parametrize("missing", ["module", "support"])
