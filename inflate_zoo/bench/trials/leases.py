@@ -14,11 +14,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inflate_zoo import stops
 from inflate_zoo.errors import UsageError, WorkError
 from inflate_zoo.files.budgets import JSON_BYTES
 from inflate_zoo.files.foreign import json_form
 from inflate_zoo.files.reading import read_bytes
 from inflate_zoo.files.writing import whole_files
+from inflate_zoo.files.writing.claims import lock
 from inflate_zoo.files.writing.whole_files import replace_text, writing
 
 LEASE, LOCK = "lease.json", ".lease.lock"
@@ -147,6 +149,8 @@ def _silent(folder: Path, lease: _Lease) -> bool:
     until = time.monotonic() + DOUBT_BEATS * HEARTBEAT_SECONDS
     heard = _beat(folder)
     while time.monotonic() < until:
+        if stops.asked():  # the trial is not taken any more
+            return False
         time.sleep(min(1.0, HEARTBEAT_SECONDS / 10))
         if _beat(folder) != heard:
             return _read(folder) is None
@@ -174,33 +178,25 @@ def _now(folder: Path) -> float:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
+def _alone(folder: Path) -> Iterator[bool | None]:
     """One process at a time, by a lock that the system drops with its holder.
 
     A file system or system without such locks does without: of two who then take over a dead
     lease at the same moment the first one finds the other's in its place.
 
     Yields:
-        Whether there is such a lock.
+        Whether it was had: nobody waits for it, as there may be other trials. `None` where there
+        are no such locks.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
     with (folder / LOCK).open("ab") as file:
-        locked = False
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-            locked = True
-        yield locked
+        yield lock(file.fileno(), alone=True, wait=False)
 
 
 def _take(folder: Path, text: str) -> bool:
-    """Write our lease where none stands or a dead one does; false if somebody was faster."""
+    """Write our lease where none stands or a dead one does; false if somebody is faster."""
     with writing(LEASE), _alone(folder) as locked:
         lease = _read(folder)
-        if lease == "unread":
+        if locked is False or lease == "unread":
             return False
         if lease is not None:
             life = _life(folder, lease)
