@@ -269,18 +269,24 @@ def leased(
 def release_dead(folder: Path, pid: int | None) -> None:
     """Remove the lease of a child that died with it, and what it was writing.
 
+    Another process may take the trial over at the same moment, and tidies up itself then.
+
     Args:
         folder: Of the trial.
         pid: The child's number, if it ever had one.
     """
-    lease = _read(folder)
-    ours = isinstance(lease, _Lease) and (lease.host, lease.numbers, lease.pid) == (
-        socket.gethostname(), process_numbers(), pid,
-    )  # fmt: skip
-    if ours or lease is None:
-        with suppress(OSError):
+    with suppress(OSError):
+        if _read(folder) is None and not (folder / LOCK).exists():  # never leased, or done
+            return
+        with _alone(folder) as locked:
+            lease = _read(folder)
+            ours = isinstance(lease, _Lease) and (lease.host, lease.numbers, lease.pid) == (
+                socket.gethostname(), process_numbers(), pid,
+            )  # fmt: skip
+            if locked is False or not (ours or (locked and lease is None)):
+                return
             (folder / LEASE).unlink(missing_ok=True)
-        remove_partial(folder)
+            remove_partial(folder)
 
 
 def remove_partial(folder: Path) -> None:

@@ -431,6 +431,42 @@ def test_a_childs_lease_goes_with_it_and_no_other(tmp_path, dead, monkeypatch):
     assert left(tmp_path) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
+@pytest.mark.parametrize("stands", [True, False])
+def test_who_takes_a_dead_childs_trial_over_is_not_disturbed(tmp_path, dead, monkeypatch, stands):
+    if stands:
+        write(tmp_path, pid=dead)
+    real = leases.replace_text
+
+    def replace(path, text):
+        temporary = tmp_path / f".{LEASE}.{'1f' * 16}.partial"
+        temporary.write_text(text)
+        release_dead(tmp_path, dead)
+        temporary.unlink()
+        assert path.exists() is stands
+        real(path, text)
+
+    monkeypatch.setattr(leases, "replace_text", replace)
+    with leased(tmp_path) as guard:
+        guard()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
+def test_what_a_dead_child_was_writing_goes_where_nobody_else_can_be_at_work(tmp_path, monkeypatch):
+    partial = tmp_path / f".{LEASE}.{'1f' * 16}.partial"
+    for locks in (True, False):
+        with monkeypatch.context() as patch:
+            if not locks:
+                unlock(patch)
+            partial.write_text("{")
+            release_dead(tmp_path, 1)
+            assert left(tmp_path) == [partial.name]  # nobody held it, or it is done
+            (tmp_path / LOCK).touch()
+            release_dead(tmp_path, 1)
+            assert left(tmp_path) == ([] if locks else [partial.name])
+            (tmp_path / LOCK).unlink()
+
+
 def test_each_beat_is_told_to_who_asked_until_the_lease_is_lost(tmp_path, quick):
     beats = []
     with leased(tmp_path, beats.append):
