@@ -27,7 +27,7 @@ from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.attempt import remove_scratch, run_attempt
 from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased, remove_partial
 from inflate_zoo.bench.trials.noting import Noting
-from inflate_zoo.bench.trials.stopping import Kept, kept, note_stop
+from inflate_zoo.bench.trials.stopping import STOPS, Kept, kept, note_stop
 from inflate_zoo.errors import InflateZooError, WorkError, out_of_memory
 from inflate_zoo.interrupts import check
 from inflate_zoo.stops import Stopped
@@ -80,7 +80,9 @@ def run_trial(
         if how or guard is None:
             return how or "held"
         remove_partial(trial.folder)
-        (trial.folder / FAILURE).unlink(missing_ok=True)
+        if (trial.folder / FAILURE).exists():  # what was stopped before that counts no more
+            for name in (STOPS, FAILURE):
+                (trial.folder / name).unlink(missing_ok=True)
         if (trial.folder / RECORD).exists():
             trial.put_aside()
         how = _attempt(trial, accelerator, resources, noting, guard)

@@ -285,6 +285,19 @@ def test_a_device_that_is_too_full_to_begin_on_fails_the_trial_alone(home, monke
         run_trial(trial, CPU, Silent())
 
 
+def test_what_was_stopped_before_a_failure_counts_no_more(home):
+    class Stops(Silent):
+        def stage(self, stage):
+            raise stops.Stopped
+
+    trial = tiny_run(home, name="stopped-failed").trial()
+    assert run_trial(trial, CPU, Stops()) == "stopped"
+    trial.fail(Failure(kind="died", reason="killed"))
+    assert run_trial(trial, CPU, Stops()) == "stopped"
+    assert run_trial(trial, CPU, Stops()) == "failed"
+    assert trial.failure().kind == "stopped"
+
+
 def test_devices():
     assert device_kind(Resources("cpu")) == "cpu"
     for name in ("gpu", "meta", "cuda:99"):
