@@ -135,7 +135,7 @@ def _life(folder: Path, lease: _Lease) -> _Life:
     if numbered and lease.numbers and lease.numbers == process_numbers():
         return "alive" if _alive(lease.pid, lease.start) else "dead"
     try:  # the file's own time: both hosts see it through the same file system
-        age = _now(folder) - (folder / LEASE).stat().st_mtime
+        age = clock(folder) - (folder / LEASE).stat().st_mtime
     except FileNotFoundError:
         return "dead"
     except OSError:
@@ -164,8 +164,12 @@ def _beat(folder: Path) -> tuple[int, int] | None:
     return None
 
 
-def _now(folder: Path) -> float:
-    """The time by the clock of the folder's file system, which may not be this host's."""
+def clock(folder: Path) -> float:
+    """The time by the clock of the folder's file system, which may not be this host's.
+
+    Returns:
+        Seconds since 1970; by this host's where the folder cannot be written.
+    """
     probe = folder / f".clock-{uuid.uuid4().hex}"
     try:
         probe.touch()
