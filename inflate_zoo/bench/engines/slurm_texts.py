@@ -23,6 +23,7 @@ _OVER = frozenset(
     ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
      "PREEMPTED", "REVOKED", "TIMEOUT")
 )  # fmt: skip
+_FORGIVING = "set +e  # should the lines above be strict: below every exit code is answered"
 _RUNNING = frozenset(("COMPLETING", "CONFIGURING", "RESIZING", "RUNNING", "SIGNALING", "STAGE_OUT"))
 
 _SCRIPT = """\
@@ -177,7 +178,7 @@ def script(command: Sequence[str], flags: SlurmFlags, workers: int, out: PurePat
     text = _SCRIPT.format(
         mark=_MARK,
         options="\n".join(f"#SBATCH {option}" for option in options),
-        setup=f"\n{flags.setup}\n" if flags.setup else "",
+        setup=f"\n{flags.setup}\n{_FORGIVING}\n" if flags.setup else "",
         command=f"{flags.container} {words}" if flags.container else words,
     )
     return text.replace(f"{_MARK}\n", f"{_MARK}{_digest(text)}\n", 1)
