@@ -315,6 +315,19 @@ def test_an_edited_script_is_submitted_as_it_stands(run, standin):
     assert not edited(path.read_text())
 
 
+def test_an_edited_script_stays_whatever_its_bytes_mean_and_what_is_no_file_is_told(run):
+    path, _ = engine(run).write_script(CPU, 2)
+    mine = path.read_bytes() + b"# caf\xe9\n"
+    path.write_bytes(mine)
+    assert engine(run, mem="8G").write_script(CPU, 2) == (path, True)
+    assert path.read_bytes() == mine
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UsageError, match=r"'worker\.sh' cannot be read: Is a directory") as caught:
+        engine(run).write_script(CPU, 2)
+    assert caught.value.hint
+
+
 def test_a_script_that_was_written_is_written_anew(run):
     path, _ = engine(run).write_script(CPU, 2)
     engine(run, mem="8G").write_script(replace(CPU, compiled=True), 1)
