@@ -53,12 +53,20 @@ def test_skypilot_starts_again_what_saved_and_nothing_else():
 
 
 @pytest.mark.parametrize("out", commands())
-def test_their_commands_run_a_run(tmp_path, out):
+def test_where_a_gpu_is_paid_for_no_trial_trains_on_the_cpu(out):
+    words = commands()[out]
+    assert "cuda" in words
+    assert words[words.index("cuda") - 1] == "--device"
+
+
+@pytest.mark.parametrize("out", commands())
+def test_their_commands_run_a_run_also_on_a_cpu(tmp_path, out):
     planned = tiny_run(tmp_path, *FROZEN)
     begin_run(planned.out, planned.trials)
     program, *words = commands()[out]
     assert program == "inflate-zoo"
-    done = run(*(str(planned.out) if word == out else word for word in words))
+    changed = {out: str(planned.out), "cuda": "cpu"}
+    done = run(*(changed.get(word, word) for word in words))
     assert (done.exit_code, done.stdout) == (0, "1 done, 0 failed\n")
 
 

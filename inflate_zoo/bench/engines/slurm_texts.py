@@ -140,7 +140,8 @@ def threads_of(flags: SlurmFlags, threads: int | None) -> int:
 
 def asks_gpu(flags: SlurmFlags) -> bool:
     """Whether jobs get GPUs by these options."""
-    return bool(flags.gpus_per_task) or (flags.gres or "").partition(":")[0] == "gpu"
+    names = [part.partition(":")[0] for part in (flags.gres or "").split(",")]
+    return bool(flags.gpus_per_task) or "gpu" in names
 
 
 def job_name(out: PurePath) -> str:

@@ -117,7 +117,8 @@ def test_threads_are_those_that_were_said_or_the_cores_of_a_job():
 def test_which_options_ask_for_a_gpu():
     assert asks_gpu(SlurmFlags(gpus_per_task="1"))
     assert asks_gpu(SlurmFlags(gres="gpu:a100:2"))
-    assert not asks_gpu(SlurmFlags(gres="tmpfs:10G"))
+    assert asks_gpu(SlurmFlags(gres="lscratch:50,gpu:a100:1"))
+    assert not asks_gpu(SlurmFlags(gres="tmpfs:10G,gpumem:4G"))
     assert not asks_gpu(SlurmFlags())
 
 
