@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -263,7 +264,7 @@ def _run(told: _Told, folder: Path, resources: Resources, since: float | None) -
         except InflateZooError as error:
             told.send("raised", error.exit_code, error.message, error.hint, error.details)
         except Exception as error:  # noqa: BLE001 - the parent says it
-            hint = f"see where with: inflate-zoo bench-trial {folder.name} --debug"
+            hint = f"see where with: inflate-zoo bench-trial {shlex.quote(str(folder))} --debug"
             text = f"trial {folder.name}: unexpected {type(error).__name__}; this is a bug"
             told.send("raised", 1, text, hint, [])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -177,8 +178,9 @@ class _Jobs:
     @property
     def back(self) -> str:
         """How to come back to them, and how to end them."""
+        out = shlex.quote(str(self._asked.out))
         return (
-            f"the same command comes back to them, 'inflate-zoo status {self._asked.out}' shows "
+            f"the same command comes back to them, 'inflate-zoo status {out}' shows "
             f"how far they are, 'scancel {' '.join(self._own)}' ends them"
         )
 

@@ -153,6 +153,13 @@ def test_detached_jobs_are_left_with_how_to_come_back(run, standin):
     assert standin.asked("scancel") == []
 
 
+def test_what_leads_back_to_detached_jobs_can_be_typed(tmp_path, monkeypatch, standin):
+    monkeypatch.chdir(tmp_path)
+    run, shown = tiny_run(tmp_path, name="my run"), Shown()
+    engine(run, detach=True).run(run.trials, CPU, shown)
+    assert "'inflate-zoo status 'my run'' shows how far they are" in shown.said[-1]
+
+
 def test_an_interrupted_command_leaves_the_jobs(run, standin):
     def press():
         raise KeyboardInterrupt

@@ -68,7 +68,9 @@ def test_many_warnings_are_counted_those_of_the_whole_first(tmp_path, monkeypatc
     assert len(said) == 9
     assert said.urgent == said
     assert said[0].startswith("warning: data set: dataset.json: 1 labelled cases")
-    assert said[-1] == "... and 5 more warnings; see all with: inflate-zoo data check 'my data/Boxes'"
+    assert (
+        said[-1] == "... and 5 more warnings; see all with: inflate-zoo data check 'my data/Boxes'"
+    )
 
 
 def test_what_keeps_data_from_being_used_comes_with_the_command_that_lists_it(
