@@ -53,7 +53,8 @@ while [ -z "$stopped" ]; do
   wait "$worker"
   code=$?
   # One that was killed, by the system for its memory or by a person, starts again, twice at most.
-  [ "$code" -gt 128 ] && [ "$killed" -lt 2 ] || break
+  # Above 192 is no signal: 255 is what containers' runtimes end with where they cannot begin.
+  [ "$code" -gt 128 ] && [ "$code" -le 192 ] && [ "$killed" -lt 2 ] || break
   killed=$((killed + 1))
   echo "the worker was killed (exit code $code)" >&2
 done

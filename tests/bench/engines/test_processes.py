@@ -7,6 +7,7 @@ import sys
 import time
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,6 +78,21 @@ def test_where_a_trial_fails_by_a_bug_the_command_that_shows_it_can_be_typed(mon
     ((_, _, text, hint, _),) = said
     assert text == f"trial {folder.name}: unexpected ZeroDivisionError; this is a bug"
     assert hint == f"see where with: inflate-zoo bench-trial '{folder}' --debug"
+
+
+@pytest.mark.parametrize(
+    "code, reason",
+    [
+        (255, "its process ended with exit code 255"),
+        (137, "its process was ended by SIGKILL"),
+        (-15, "its process was ended by SIGTERM"),
+    ],
+)
+def test_how_a_process_died_is_told_by_its_code(monkeypatch, code, reason):
+    monkeypatch.setattr(processes, "oom_kills", lambda: 0)
+    process = SimpleNamespace(exitcode=code)
+    died = processes._Running(None, process, None, None, kills=0)._death()
+    assert (died.kind, died.reason) == ("died", reason)
 
 
 def gone(pids):

@@ -222,10 +222,11 @@ def wait_for(path):
 
 
 @needs_bash
-@pytest.mark.parametrize("code", [0, 1, 2])
+@pytest.mark.parametrize("code", [0, 1, 2, 255])
 def test_the_scripts_code_is_the_workers(started, tmp_path, code):
-    process = started("sh", "-c", f"exit {code}", setup="touch prepared")
+    process = started("sh", "-c", f"echo x >>tries; exit {code}", setup="touch prepared")
     assert process.wait(20) == code
+    assert (tmp_path / "tries").read_text() == "x\n"
     assert (tmp_path / "prepared").exists()
     assert not (tmp_path / "requeued").exists()
 
