@@ -82,7 +82,7 @@ _TENSOR_SIGNS = (
     (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
     (r"(^|\.)preprocessor\.patchifier\.", "aimv2_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
-    (r"(^|\.)(layers?|blocks)\.\d+\.attention\.(q|k|v)_proj\.", "in_memory"),
+    (r"(^|\.)(layers?|blocks)\.\d+\.attention\.(q|k|v)_proj\.weight$", "in_memory"),
     (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),
     (r"(^|\.)layer\d\.\d+\.conv\d\.weight", "resnet"),
