@@ -202,9 +202,24 @@ def _account(
         raise AccountingError(
             f"not every tensor is accounted for under {family.name}: {count}",
             details=problems,
-            hint="is it the right family? 'inflate-zoo families' lists them; --family overrides",
+            hint=_next_step(matching, header),
         )
     return tuple(kept)
+
+
+def _next_step(matching: Matching, header: Header) -> str:
+    """What to do where not every tensor is accounted for, by what the tensors are."""
+    if any(header[name].dtype == "F64" for found in matching.kept.values() for name in found):
+        return "save the weights in float32, and convert that"
+    first, second = (matching.kept.get(f"blocks.0.mlp.fc{n}.weight", ()) for n in (1, 2))
+    if len(first) == len(second) == 1:
+        outer, inner = header[first[0]].shape, header[second[0]].shape
+        if len(outer) == len(inner) == 2 and outer[0] == 2 * inner[1]:
+            return (
+                "its feed-forward part is gated: fc1 is twice as wide as what fc2 takes; of timm "
+                "it is converted where the architecture says so, e.g. vit_giant_patch14_dinov2"
+            )
+    return "is it the right family? 'inflate-zoo families' lists them; --family overrides"
 
 
 def _missing(

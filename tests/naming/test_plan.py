@@ -5,7 +5,8 @@ from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import role_of
-from tests.support.recorded import PLANNED, case, plan_of, refused, vision
+from inflate_zoo.naming.understanding import understand
+from tests.support.recorded import PLANNED, case, cases, plan_of, refused, vision
 
 SCHEMES = families_by_name()
 every_case = pytest.mark.parametrize("recorded", [c.kind for c in PLANNED], indirect=True)
@@ -265,3 +266,22 @@ def test_clips_parts_are_joined_in_the_order_query_key_value():
         if ".qkv." in kept.name:
             parts = [name.split(".")[-2] for name in kept.sources]
             assert parts == ["q_proj", "k_proj", "v_proj"]
+
+
+def test_weights_in_float64_are_to_be_saved_in_float32():
+    recorded = case("vit")
+    header = {name: TensorInfo("F64", info.shape) for name, info in recorded.header.items()}
+    with pytest.raises(AccountingError) as caught:
+        understand(header, recorded.config, None, None)
+    assert "float32" in caught.value.hint
+
+
+def test_a_gated_part_that_nothing_states_is_called_so():
+    recorded = next(each for each in cases("timm_vit") if each.kind == "augreg")
+    for name, info in recorded.header.items():
+        if name.endswith("mlp.fc2.weight"):
+            out, hidden = info.shape
+            recorded.header[name] = TensorInfo("F32", (out, hidden // 2))
+    with pytest.raises(AccountingError) as caught:
+        understand(recorded.header, recorded.config, None, None)
+    assert "gated" in caught.value.hint
