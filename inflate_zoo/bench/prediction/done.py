@@ -159,12 +159,14 @@ class Folder:
 
     Attributes:
         out: Where it is.
+        replaced: Who made what was there; `None` where its record told of nobody else.
         told: What its record says of what this maker made.
         intact: Cases whose files are there as they were written.
         probabilities: Whether cases have files of probabilities too.
     """
 
     out: Path
+    replaced: Maker | None
     told: Predictions
     intact: frozenset[str]
     probabilities: bool
@@ -183,9 +185,17 @@ class Folder:
     def record(self, job: CaseImages, entry: Entry) -> None:
         """Record what will be put in place of a case; what is there of it goes away.
 
+        The record is read again first: where nothing locks, another process may have added to it.
+
         Raises:
+            OutputExistsError: Another process put predictions of others there meanwhile.
             WriteError: The record cannot be written.
         """
+        found = _read(self.out)
+        if found is not None and found.made_by == self.told.made_by:
+            self.told = found
+        elif found is not None and found.made_by != self.replaced:
+            raise _of_others(self.out, self.told.made_by, found.made_by)
         before = self.told.cases.get(job.case)
         own = before is not None and before.probabilities is not None
         with writing(job.file):
@@ -194,6 +204,7 @@ class Folder:
                 (self.out / job.probabilities_file).unlink(missing_ok=True)
         cases = {**self.told.cases, job.case: entry}
         self.told = self.told.model_copy(update={"cases": cases})
+        self.replaced = None
         replace_text(self.out / RECORD, form_text(self.told))
 
 
@@ -215,10 +226,7 @@ def open_folder(
     found = _read(out)
     ours = found is not None and found.made_by == maker
     if found is not None and not ours and not force:
-        raise OutputExistsError(
-            f"'{out.name}' holds predictions {maker.difference(found.made_by)}",
-            hint="choose another with --out, or replace them with --force",
-        )
+        raise _of_others(out, maker, found.made_by)
     check_target(out, force=force or ours)
     told = found if found is not None and ours else Predictions(made_by=maker)
     states = {job.case: _state(out, job, told.cases.get(job.case), probabilities) for job in jobs}
@@ -230,7 +238,15 @@ def open_folder(
             hint="move them away, or replace them with --force",
         )
     intact = frozenset(case for case, name in states.items() if name is None)
-    return Folder(out, told, intact, probabilities)
+    replaced = found.made_by if found is not None and not ours else None
+    return Folder(out, replaced, told, intact, probabilities)
+
+
+def _of_others(out: Path, ours: Maker, theirs: Maker) -> OutputExistsError:
+    return OutputExistsError(
+        f"'{out.name}' holds predictions {ours.difference(theirs)}",
+        hint="choose another with --out, or replace them with --force",
+    )
 
 
 def _state(out: Path, job: CaseImages, entry: Entry | None, probabilities: bool) -> str | None:
