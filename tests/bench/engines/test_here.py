@@ -116,6 +116,23 @@ def test_what_another_holds_and_dies_with_is_taken_over(run, devices):
     assert first.believed().result.mean
 
 
+def test_what_failed_meanwhile_did_so_by_the_clock_of_the_file_system(run, monkeypatch):
+    """This host's clock is an hour ahead of it."""
+    first, second = run.trials
+    real = time.time
+
+    class Elsewhere(Shown):
+        def watch(self, trial):
+            if trial is first:
+                second.fail(Failure(kind="error", reason="elsewhere"))
+            return super().watch(trial)
+
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    tally, _ = go(run.trials, shown=Elsewhere())
+    assert tally.done == (first,)
+    assert tally.failed == ((second, "elsewhere"),)
+
+
 @pytest.mark.parametrize("devices", [ONE, TWO])
 def test_what_failed_meanwhile_is_not_tried_again_but_an_old_failure_is(run, devices):
     first, second = run.trials
