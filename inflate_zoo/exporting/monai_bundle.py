@@ -92,7 +92,7 @@ class MonaiBundleExport(Export):
 
 def _notes(trial: TrialFolder) -> Iterator[str]:
     yield "There is no model.pt: the weights are safetensors, which inflate_zoo.load reads."
-    yield "Run it where inflate-zoo[bench] and pytorch-ignite are installed."
+    yield "Run it where inflate-zoo[bench], pytorch-ignite and fire are installed."
     if trial.spec.protocol.train.precision == "bf16":
         yield (
             "On a GPU 'predict' computes in bfloat16, as the trial was trained; the bundle in "
