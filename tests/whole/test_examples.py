@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.transforms import RandShiftIntensityd
 
 import inflate_zoo
 from inflate_zoo.bench.data.volumes import read_volume
@@ -185,3 +186,29 @@ def test_lora_trains_in_the_trainer_and_is_merged(cache, tmp_path, monkeypatch):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     linear = ("qkv.weight", "proj.weight", "fc1.weight", "fc2.weight")
     assert changed == {name for name in before if name.endswith(linear)}
+
+
+class Shifted:
+    """Cases that are all alike, until a transform shifts each by what its generator gives."""
+
+    def __init__(self):
+        self.transform = RandShiftIntensityd("image", offsets=1.0, prob=1.0)
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return self.transform({"image": torch.zeros(1, 1), "index": index})
+
+
+def test_processes_share_the_cases_and_change_each_its_own_way(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    shares = runpy.run_path(str(SCRIPT.with_name("finetune_ddp.py")))["shares"]
+    seen = []
+    for rank in range(2):
+        torch.manual_seed(0)  # as in every process
+        seen.append(list(shares(Shifted(), 3, rank, 2)))
+    cases = [each["index"] for (each,) in seen]
+    assert sorted(torch.cat(cases).tolist()) == list(range(6))
+    first, second = (each["image"].flatten() for (each,) in seen)
+    assert not torch.isclose(first, second).any()
