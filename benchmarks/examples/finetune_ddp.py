@@ -99,6 +99,9 @@ def main() -> None:
     labels = json.loads((args.data / "dataset.json").read_text(encoding="utf-8"))["labels"]
     cases = load_decathlon_datalist(args.data / "dataset.json")[: args.cases]
     held_out = max(processes, len(cases) // 5)
+    if len(cases) <= held_out:
+        each = f"{held_out + 1} or more are needed, to hold one out for each process"
+        sys.exit(f"{len(cases)} case(s) in '{args.data}': {each}")
     for_training, for_validation = transforms(args.spacing, args.window)
     train = CacheDataset(cases[:-held_out], for_training, progress=False)
     mine = cases[-held_out:][rank::processes]

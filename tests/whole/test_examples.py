@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.transforms import RandShiftIntensityd
+from torch import distributed
 
 import inflate_zoo
 from inflate_zoo.bench.data.volumes import read_volume
@@ -123,6 +124,25 @@ def test_what_cannot_be_trained_is_refused(example, monkeypatch, capsys, options
     with pytest.raises(SystemExit) as caught:
         example["main"]()
     assert message in f"{caught.value} {capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize(
+    ("name", "processes", "options", "needed"),
+    [
+        ("finetune_ddp.py", 1, ["--cases", "1"], 2),
+        ("finetune_ddp.py", 4, ["--cases", "4"], 5),
+        ("finetune_lightning.py", 1, ["--cases", "1"], 2),
+        ("finetune_lora.py", 1, ["--cases", "1"], 2),
+    ],
+)
+def test_too_few_cases_are_refused_by_the_others_too(name, processes, options, needed, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.setattr(distributed, "init_process_group", lambda _: None)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: processes)
+    monkeypatch.setattr(sys, "argv", [name, *options, "--steps", "1"])
+    with pytest.raises(SystemExit, match=rf"case\(s\) in .*: {needed} or more are needed"):
+        runpy.run_path(str(SCRIPT.with_name(name)))["main"]()
 
 
 def output_of(command, cache, *options):
