@@ -158,6 +158,6 @@ def _require_backbone(folder: Path) -> None:
     if not isinstance(found, str) or found not in CONFIGS:
         raise ConfigError(
             f"config.json: model_type is {found!r}, no 3D backbone's",
-            hint=f"convert the 2D checkpoint first: inflate-zoo convert {folder}",
+            hint=f"convert the 2D checkpoint first: inflate-zoo convert {shlex.quote(str(folder))}",
         )
     require_regular(folder / "model.safetensors", folder)

@@ -60,7 +60,7 @@ def _converted(source: str) -> Source | None:
             place = locate(parse_address(source))
             snapshot, inside = place.snapshot, place.inside
             address = "/".join(filter(None, (snapshot.repo, inside)))
-            folder = folder_of(f"{address}@{snapshot.commit}", *CONFIGS.values())
+            folder = folder_of(place.address, *CONFIGS.values())
             place.fetch([RECIPE] if RECIPE in place.files else [])
             origin = (snapshot.repo, snapshot.revision, snapshot.commit)
             name = address.split("/")[-1]
