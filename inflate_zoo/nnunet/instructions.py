@@ -155,7 +155,7 @@ def _require_backbone(folder: Path) -> None:
             "config.json is that of a segmenter, not of a backbone",
             hint="name the backbone that it was trained from; nnU-Net trains a decoder of its own",
         )
-    if not isinstance(found, str) or found not in CONFIGS:
+    if found not in (*CONFIGS,):
         raise ConfigError(
             f"config.json: model_type is {found!r}, no 3D backbone's",
             hint=f"convert the 2D checkpoint first: inflate-zoo convert {shlex.quote(str(folder))}",

@@ -65,7 +65,7 @@ def _converted(source: str) -> Source | None:
             origin = (snapshot.repo, snapshot.revision, snapshot.commit)
             name = address.split("/")[-1]
         config = read_json(folder / CONFIG)
-        if config.get("model_type") not in CONFIGS:
+        if config.get("model_type") not in (*CONFIGS,):
             return None
         return Source(name, *origin, folder, folder / WEIGHTS, config, None, inside=inside)
     return None
