@@ -670,7 +670,7 @@ select.select([0, over], [], []) ==> select.select([over], [], [])
 == tether-patient: what does not leave is not killed
 select.select([over], [], [], grace) ==> select.select([over], [], [])
 == tether-early: a signal that comes while the command starts kills it
-signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED) ==> pass
+signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS) ==> pass
 @@ inflate_zoo/bench/engines/ray_course.py | bench/engines/test_ray_course.py
 == ray-for-ever: what is lost again and again goes on
 if times < MOST_LOST: ==> if True:

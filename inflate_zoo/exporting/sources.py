@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +157,7 @@ def _trial(folder: Path) -> TrialFolder | None:
     if not (folder / RECORD).exists():
         raise UsageError(
             f"trial '{called(folder)}' is not done: it has no record",
-            hint=f"train it first: inflate-zoo bench-trial {folder}",
+            hint=f"train it first: inflate-zoo bench-trial {shlex.quote(str(folder))}",
         )
     trial.believed(moved=True)
     return trial

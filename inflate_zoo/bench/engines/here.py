@@ -198,7 +198,7 @@ class _Course:
             say(f"trial {folder.name} ran out of memory beside others; it runs again, alone")
             self._alone[folder] = self._devices[slot]
             self._waiting[folder] = trial
-            self._closed.add(slot)
+            self._close(slot)
         else:
             self._ended[folder] = how
             self._left.clear()  # meanwhile others may have left what they had
@@ -222,6 +222,13 @@ class _Course:
             return
         self._shown.say(told)
         self._shown.change(self._needs.at_once)
+
+    def _close(self, slot: int) -> None:
+        """Run fewer at a time on a device; the last slot stays, for one that has it to itself."""
+        device = self._devices[slot]
+        slots = {number for number, of in enumerate(self._devices) if of == device}
+        if slots - self._closed != {slot}:
+            self._closed.add(slot)
 
     def _due(self, folder: Path) -> bool:
         seen = self._held.get(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def find_trial(folder: Path) -> TrialFolder:
         if not (folder / RECORD).exists():
             raise UsageError(
                 f"trial '{called(folder)}' is not done: it has no record",
-                hint=f"train it first: inflate-zoo bench-trial {folder}",
+                hint=f"train it first: inflate-zoo bench-trial {shlex.quote(str(folder))}",
             )
         trial.believed(moved=True)
         return trial

@@ -326,6 +326,7 @@ def course(tmp_path, devices, failures, count=6):
             again = trial.folder in planned._alone  # its own failure does not count
             assert planned.since(trial) == (None if again else 7.0)
             running[trial] = device
+        assert running, "some wait, and nothing will ever end"
         seen.append(sorted((trial.folder.name, device) for trial, device in running.items()))
         trial = next(iter(running))
         del running[trial]
@@ -351,6 +352,18 @@ def test_what_memory_does_not_hold_alone_failed(tmp_path):
     ]  # fmt: skip
     assert [("0", "cpu")] in seen
     assert shown.said[-2:] == ["trial 0 failed: out_of_memory", "trial 3 failed: error"]
+
+
+@pytest.mark.parametrize("devices", [TWO, ("cuda:0", "cuda:0", "cuda:1", "cuda:1")])
+def test_where_memory_holds_none_of_those_side_by_side_each_runs_alone(tmp_path, devices):
+    failures = {number: ["out_of_memory"] for number in range(len(devices))}
+    tally, seen, _ = course(tmp_path, devices, failures, count=9)
+    assert len(tally.done) == 9
+    assert len(seen[-1]) <= len(set(devices))
+    for number in failures:  # again, and then with its GPU to itself
+        last = [names for names in seen if str(number) in dict(names)][-1]
+        device = dict(last)[str(number)]
+        assert [other for _, other in last].count(device) == 1
 
 
 def test_other_gpus_go_on_meanwhile(tmp_path):
