@@ -36,7 +36,7 @@ from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.config_json import fields_to_write
 from inflate_zoo.networks.files import CONFIG, WEIGHTS, folder_of, parse_config, write_network
 from inflate_zoo.networks.known import CONFIGS
-from inflate_zoo.networks.tables import as_in_file
+from inflate_zoo.networks.tables import as_in_file, without_wrappers
 
 if TYPE_CHECKING:
     from inflate_zoo.networks.network import Maps
@@ -289,7 +289,8 @@ class InflatedModel(PreTrainedModel):  # type: ignore[misc]  # transformers has 
             kwargs: What transformers gives besides; shards there are none.
 
         Raises:
-            UsageError: It is to be pushed as well.
+            UsageError: It is to be pushed as well, or has a classifier, or tensors that no
+                backbone of ours has.
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
         """
@@ -303,10 +304,11 @@ class InflatedModel(PreTrainedModel):  # type: ignore[misc]  # transformers has 
             )
         if not is_main_process:
             return
-        tensors = self.state_dict() if state_dict is None else state_dict
-        own = {name.removeprefix(_INNER): tensor for name, tensor in tensors.items()}
-        stored = as_in_file(self.backbone.config, own, self.backbone.file)
-        write_network(Path(save_directory), *stored)
+        self.backbone.require_bare()
+        named = without_wrappers(self.state_dict() if state_dict is None else state_dict)
+        own = {name.removeprefix(_INNER): tensor for name, tensor in named.items()}
+        form, tensors = as_in_file(self.backbone.config, own, self.backbone.file)
+        write_network(Path(save_directory), form, tensors, form.shapes())
 
 
 def _with_names_of_files(

@@ -353,7 +353,9 @@ if own: ==> if False:
 return self.num_prefix_tokens, ==> return self.config.position_prefix,
 @@ inflate_zoo/networks/files.py | networks/test_files.py registry/test_loading.py
 == load-accounting-off: loading lets wrong files through
-if problems: ==> if False:
+if problems := _differences(found, expected): ==> if False:
+== save-accounting-off: what nothing can read again is saved
+if problems := _differences(shapes, expected): ==> if False:
 == load-shapes-ignored: loading prints misshapen tensors and goes on
 found[name] != shape ==> found[name] != shape and print(name)
 == load-surplus-ignored: loading ignores tensors that belong to nothing

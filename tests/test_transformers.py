@@ -115,6 +115,14 @@ def test_what_was_trained_is_saved_whole(folders, tmp_path):
         assert torch.equal(backbone(volumes), model(volumes).pooler_output)
 
 
+def test_a_classifier_is_taken_off_before_a_model_is_saved(folders, tmp_path):
+    model = AutoModel.from_pretrained(folders[VIT])
+    model.backbone.reset_classifier(3)
+    with pytest.raises(UsageError, match="a classifier of 3 classes has no place"):
+        model.save_pretrained(tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+
+
 def test_a_model_takes_the_names_of_files_and_its_own(folders):
     model = AutoModel.from_pretrained(folders[VIT])
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -8,8 +8,7 @@ from torch import nn
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.networks.network import Network3D
-
-_COMPILED = "_orig_mod."  # in names below a part that torch.compile stands for
+from inflate_zoo.networks.tables import COMPILED
 
 
 def param_groups(
@@ -61,7 +60,7 @@ def param_groups(
         for kind, decay in (("decay", weight_decay), ("no_decay", 0.0)):
             name = f"{layer}.{kind}"
             groups[name] = {"params": [], "name": name, "lr": rate, "weight_decay": decay}
-    names = {id(p): n.replace(_COMPILED, "") for n, p in backbone.named_parameters()}
+    names = {id(p): n.replace(COMPILED, "") for n, p in backbone.named_parameters()}
     for full_name, parameter in model.named_parameters():
         if parameter.requires_grad:
             own = names.get(id(parameter))

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.networks.backbone import Backbone, assemble
-from inflate_zoo.networks.base import NetworkConfig
+from inflate_zoo.networks.base import NetworkConfig, Shapes
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
-from inflate_zoo.networks.tables import file_tables
+from inflate_zoo.networks.tables import file_tables, without_wrappers
 from inflate_zoo.segmentation.decoders import DECODERS
 from inflate_zoo.segmentation.network import SegmentationNetwork, SegmenterConfig
 from inflate_zoo.segmentation.upernet import Norm
@@ -58,13 +58,8 @@ class Segmenter(SegmentationNetwork):
         inner = None if volume is None else config.inner(volume)
         form = old.with_volume(inner) if dynamic_img_size else old.for_volume(inner)
         target = config.model_copy(update={"backbone": form})
-        with torch.device("meta"):
-            decoder = _network(cls, target).decoder.state_dict()
-        names = old.shapes()
-        expected = {f"backbone.{name}": shape for name, shape in names.items()}
-        expected |= {f"decoder.{name}": tuple(tensor.shape) for name, tensor in decoder.items()}
-        tensors = read_tensors(folder, expected, dtype, device)
-        stored = {name: tensors.pop(f"backbone.{name}") for name in names}
+        tensors = read_tensors(folder, _shapes(config), dtype, device)
+        stored = {name: tensors.pop(f"backbone.{name}") for name in old.shapes()}
         fitted = old.fit(stored, target.backbone)
         tensors |= {f"backbone.{name}": tensor for name, tensor in fitted.items()}
         network = assemble(lambda form: _network(cls, form), target, tensors)
@@ -102,13 +97,18 @@ class Segmenter(SegmentationNetwork):
             The folder.
 
         Raises:
+            UsageError: Its backbone has a classifier, or it has tensors that no segmenter of ours
+                has, as adapters.
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
         """
+        self.backbone.require_bare()
         form, backbone = self.backbone.as_in_file()
+        decoder = without_wrappers(self.decoder.state_dict())
         tensors = {f"backbone.{name}": tensor for name, tensor in backbone.items()}
-        tensors |= {f"decoder.{name}": t for name, t in self.decoder.state_dict().items()}
-        write_network(Path(folder), self.config.model_copy(update={"backbone": form}), tensors)
+        tensors |= {f"decoder.{name}": tensor for name, tensor in decoder.items()}
+        config = self.config.model_copy(update={"backbone": form})
+        write_network(Path(folder), config, tensors, _shapes(config))
         return Path(folder)
 
 
@@ -179,6 +179,14 @@ def segmenter(
             else "see help(inflate_zoo.segmenter)",
         ) from error
     return Segmenter(backbone, config)
+
+
+def _shapes(config: SegmenterConfig) -> Shapes:
+    """Names and shapes of the tensors in a segmenter's file."""
+    with torch.device("meta"):
+        decoder = _network(Segmenter, config).decoder.state_dict()
+    shapes = {f"backbone.{name}": shape for name, shape in config.backbone.shapes().items()}
+    return shapes | {f"decoder.{name}": tuple(tensor.shape) for name, tensor in decoder.items()}
 
 
 def _network(kind: type[Kind], config: SegmenterConfig) -> Kind:

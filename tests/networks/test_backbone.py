@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from inflate_zoo.errors import UsageError
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
 from inflate_zoo.inflation.tensors import outputs
 from inflate_zoo.networks.backbone import Backbone, assemble
@@ -76,3 +77,25 @@ def test_a_trained_table_is_what_the_next_size_is_made_of(tmp_path):
     network.set_input_size((4, 9, 8))
     expected = resize_in_plane(shown, 1, (2, 2), (3, 4))
     assert torch.equal(network.pos_embed, expected)
+
+
+@pytest.mark.parametrize("volume", [None, (4, 9, 8)])
+def test_what_nothing_could_read_is_not_saved_over_what_can_be(volume, tmp_path):
+    folder = randomize(Backbone(VitConfig(**PLAIN))).save_pretrained(tmp_path / "saved")
+    before = (folder / "model.safetensors").read_bytes()
+    network = Backbone.from_pretrained(folder, volume=volume)
+    network.prune_intermediate_layers([0])
+    with pytest.raises(UsageError, match="not those of a backbone of its config") as caught:
+        network.save_pretrained(folder)
+    assert any("missing: 'blocks.1." in line for line in caught.value.details)
+    assert "pruned" in caught.value.hint
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("volume", [None, (4, 9, 8)])
+def test_compiled_parts_are_saved_as_what_they_stand_for(volume, tmp_path):
+    folder = randomize(Backbone(VitConfig(**PLAIN))).save_pretrained(tmp_path / "saved")
+    network = Backbone.from_pretrained(folder, volume=volume)
+    network.blocks[0] = torch.compile(network.blocks[0])
+    again = network.save_pretrained(tmp_path / "again")
+    assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
