@@ -228,7 +228,8 @@ def _network(
     network.dynamic_img_size = dynamic_img_size
     told = {
         "in_chans": network.config.in_channels,
-        "_model_args": {"config": fields_to_write(network.config)},  # for timm's save_for_hf
+        # For timm's save_for_hf, which writes all tables that there are.
+        "_model_args": {"config": fields_to_write(network.config.keeping_tables(None))},
     }
     for name, value in told.items():
         setattr(network, name, value)

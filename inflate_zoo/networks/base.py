@@ -265,6 +265,16 @@ class BackboneConfig(NetworkConfig, ABC):
                 hint=_SAY_VOLUME,
             ) from error
 
+    def keeping_tables(self, volume: Sequence[int] | None) -> Self:
+        """The config of a network that takes another volume with the tables that it has by now.
+
+        `with_volume` says what a file holds, where those that it does not hold follow the volume.
+
+        Raises:
+            UsageError: It is no volume, or the patch does not divide it.
+        """
+        return self.with_volume(volume)
+
     def for_volume(self, volume: Sequence[int] | None) -> Self:
         """The config of the same network for a volume; `None` is its own.
 
