@@ -136,8 +136,8 @@ class Backbone(Network3D):
         Raises:
             UsageError: The patch does not divide it.
         """
-        if self.dynamic_img_size:  # its tables are the file's
-            self.set_config(self.config.with_volume(volume))
+        if self.dynamic_img_size:  # its tables stay
+            self.set_config(self.config.keeping_tables(volume))
         else:
             config, tensors = self.as_in_file()
             target = config.for_volume(volume)
@@ -148,7 +148,7 @@ class Backbone(Network3D):
             self.file = file_tables(config, tensors, fitted)
         if noted := getattr(self, "_model_args", None):  # by timm, which builds from it again
             kept = {n: value for n, value in noted.items() if n not in ("volume", "img_size")}
-            self._model_args = {**kept, "config": fields_to_write(self.config)}
+            self._model_args = {**kept, "config": fields_to_write(self.config.keeping_tables(None))}
 
     @torch.no_grad()
     def _show(self, name: str, tensor: Tensor) -> None:

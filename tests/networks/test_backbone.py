@@ -11,6 +11,7 @@ from inflate_zoo.networks.layers.positions import resize_in_plane
 from inflate_zoo.networks.vit.config import VitConfig
 from tests.networks.vit.test_network import PLAIN
 from tests.support.checkpoints import randomize
+from tests.support.networks import SMALL
 from tests.support.recorded import case, plan_of
 
 
@@ -99,3 +100,24 @@ def test_compiled_parts_are_saved_as_what_they_stand_for(volume, tmp_path):
     network.blocks[0] = torch.compile(network.blocks[0])
     again = network.save_pretrained(tmp_path / "again")
     assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@torch.inference_mode()
+def test_tables_that_stay_where_sizes_change_are_saved_as_they_are(kind, tmp_path):
+    small = SMALL[kind]
+    bare = small.network()
+    for name, parameter in bare.named_parameters():
+        if "depth" in name or name.endswith("rel_pos_d"):
+            parameter.zero_()
+    folder = bare.save_pretrained(tmp_path / "saved")
+    network = Backbone.from_pretrained(folder, dynamic_img_size=True).eval()
+    randomize(network)
+    own, *plane = small.config.volume
+    deeper = (own + 2 * small.config.levels[-1].stride[0], *plane)
+    network.set_input_size(deeper)
+    again = network.save_pretrained(tmp_path / "again")
+    loaded = Backbone.from_pretrained(again, dynamic_img_size=True).eval()
+    assert loaded.config.volume == deeper
+    volumes = small.volumes(depth=deeper[0])
+    assert torch.equal(loaded(volumes), network(volumes))
