@@ -87,8 +87,9 @@ class SegmentationNetwork(nn.Module):
     """A backbone with a decoder.
 
     What the decoder does not read of the backbone (the norm after the pooling; for decoders of
-    inner blocks the norm after the last one too) gets no gradient and never requires one: processes
-    that share a training would wait for it.
+    inner blocks the norm after the last one too) gets no gradient and requires none, neither after
+    its own `requires_grad_` nor after the backbone's: processes that share a training would wait
+    for it.
 
     Args:
         backbone: Trained on, not copied; its unread norms are frozen.
@@ -120,7 +121,8 @@ class SegmentationNetwork(nn.Module):
         self.classes = config.classes
         self.slice_wise = config.slice_wise
         self.volume: tuple[int, int, int] = backbone.config.volume
-        self._freeze_unread()
+        backbone.decoder_reads_maps = self.decoder.blocks is not None
+        backbone.freeze_unread()
 
     def extra_repr(self) -> str:
         """Volume, classes, decoder and parameters."""
@@ -132,12 +134,8 @@ class SegmentationNetwork(nn.Module):
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Let all parameters that a decoder reads be trained, or none."""
         super().requires_grad_(requires_grad)
-        self._freeze_unread()
+        self.backbone.freeze_unread()
         return self
-
-    def _freeze_unread(self) -> None:
-        for part in self.backbone.unread(maps=self.decoder.blocks is not None):
-            part.requires_grad_(False)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block of the backbone in the backward pass."""

@@ -108,6 +108,9 @@ def test_what_is_not_read_is_not_trained(decoder, form):
     network = segmenter(flat(**FORMS[form]), classes=2, decoder=decoder, features=8)
     assert not without_gradient(network)
     assert not without_gradient(network.requires_grad_())
+    network.backbone.requires_grad_(False)
+    network.backbone.requires_grad_()
+    assert not without_gradient(network)
     frozen = {n for n, p in network.named_parameters() if not p.requires_grad}
     assert {n.rsplit(".", 1)[0] for n in frozen} <= {"backbone.norm", "backbone.fc_norm"}
     if form == "norm on the tokens":
