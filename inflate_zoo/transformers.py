@@ -148,7 +148,7 @@ class InflatedModel(PreTrainedModel):  # type: ignore[misc]  # transformers has 
         self._recompute = False
         made = Backbone(config.network_config())  # type: ignore[abstract]  # becomes its kind
         self.backbone: Backbone = made
-        self.register_load_state_dict_pre_hook(_with_names_of_files)
+        self.register_load_state_dict_pre_hook(_as_shown)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -311,14 +311,20 @@ class InflatedModel(PreTrainedModel):  # type: ignore[misc]  # transformers has 
         write_network(Path(save_directory), form, tensors, form.shapes())
 
 
-def _with_names_of_files(
-    module: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: object
-) -> None:
-    """Let a model take the names that stand in files, which have no module around the backbone."""
-    del module
+def _as_shown(module: InflatedModel, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let a model take what stands in files, its own among them, which a Trainer goes on from.
+
+    They have no module around the backbone, and tables as the model's file has them: those are
+    resized, as they were when it was loaded.
+    """
     for name in [name for name in tensors if name.startswith(prefix)]:
         if not name.startswith(prefix + _INNER):
             tensors[prefix + _INNER + name[len(prefix) :]] = tensors.pop(name)
+    network, inside = module.backbone, prefix + _INNER
+    own = {n.removeprefix(inside): t for n, t in tensors.items() if n.startswith(inside)}
+    if network.file is not None and network.file.holds(own):
+        fitted = network.file.config.fit(own, network.config)
+        tensors.update({inside + name: tensor for name, tensor in fitted.items()})
 
 
 def _refuse(model_args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

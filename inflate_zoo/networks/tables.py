@@ -30,6 +30,12 @@ class FileTables:
     config: BackboneConfig
     tables: Mapping[str, Tensor]
 
+    def holds(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether tensors are all that such a file has, its tables of their size there."""
+        return self.config.shapes().keys() <= tensors.keys() and all(
+            tensors[name].shape == table.shape for name, table in self.tables.items()
+        )
+
 
 def file_tables(
     config: BackboneConfig, tensors: Mapping[str, Tensor], fitted: Mapping[str, Tensor]
