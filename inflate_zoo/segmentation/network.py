@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
-from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Width
+from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Triple, Width
 from inflate_zoo.networks.known import AnyBackboneConfig
 from inflate_zoo.networks.network import Network3D, counted
 from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder, UnetrDecoder
@@ -56,11 +56,9 @@ class SegmenterConfig(NetworkConfig):
             )
         return self
 
-    def inner(self, volume: Sequence[int]) -> Sequence[int]:
+    def inner(self, volume: Triple) -> Triple:
         """The volume that the backbone takes where the network takes this one: slices, of some."""
-        if self.slice_wise and isinstance(volume, Sequence):  # what is none is refused later
-            return (1, *volume[1:])
-        return volume
+        return (1, *volume[1:]) if self.slice_wise else volume
 
     @model_serializer(mode="wrap")
     def _as_stored(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.networks.backbone import Backbone, assemble
-from inflate_zoo.networks.base import NetworkConfig, Shapes
+from inflate_zoo.networks.base import NetworkConfig, Shapes, triple_of, whole
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.tables import file_tables, without_wrappers
@@ -55,7 +55,8 @@ class Segmenter(SegmentationNetwork):
                 hint="make one: inflate_zoo.segmenter(inflate_zoo.load(...), classes=...)",
             )
         old = config.backbone
-        inner = None if volume is None else config.inner(volume)
+        chosen = None if volume is None else triple_of(volume)
+        inner = None if chosen is None else config.inner(chosen)
         form = old.with_volume(inner) if dynamic_img_size else old.for_volume(inner)
         target = config.model_copy(update={"backbone": form})
         tensors = read_tensors(folder, _shapes(config), dtype, device)
@@ -65,9 +66,8 @@ class Segmenter(SegmentationNetwork):
         network = assemble(lambda form: _network(cls, form), target, tensors)
         network.backbone.file = file_tables(old, stored, fitted)
         network.backbone.dynamic_img_size = dynamic_img_size
-        if volume is not None:
-            depth, height, width = volume
-            network.volume = (depth, height, width)
+        if chosen is not None:
+            network.volume = chosen
         return network
 
     def set_input_size(self, volume: Sequence[int]) -> None:
@@ -77,12 +77,12 @@ class Segmenter(SegmentationNetwork):
             volume: Depth, height, width in voxels.
 
         Raises:
-            UsageError: The patch does not divide it.
+            UsageError: It is no volume, or the patch does not divide it.
         """
-        self.backbone.set_input_size(self.config.inner(volume))
+        chosen = triple_of(volume)
+        self.backbone.set_input_size(self.config.inner(chosen))
         self.config = self.config.model_copy(update={"backbone": self.backbone.config})
-        depth, height, width = volume
-        self.volume = (depth, height, width)
+        self.volume = chosen
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `config.json` and `model.safetensors`, as `load` takes them.
@@ -164,9 +164,9 @@ def segmenter(
     try:
         config = SegmenterConfig(
             backbone=backbone.config,
-            classes=classes,
+            classes=whole(classes),
             decoder=decoder,  # type: ignore[arg-type]
-            features=features,
+            features=whole(features),
             norm=norm,
             image_path=image_path,
             slice_wise=slice_wise,
