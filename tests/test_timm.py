@@ -355,6 +355,8 @@ def test_what_cannot_be_is_told(options, message, folders):
         ({"arch": "no_such_model"}, "timm has no model 'no_such_model'"),
         ({"arch": "swin_tiny_patch4_window7_224"}, "'inflated_vit' is not the network"),
         ({"config": {"model_type": VIT}}, "no valid backbone"),
+        ({"in_chans": 0}, "in_chans=0 does not fit: Input should be greater than 0"),
+        ({"img_size": (16, 32, 32)}, r"img_size \(16, 32, 32\) is no height and width"),
     ],
 )
 def test_what_cannot_be_built_is_told(options, message):

@@ -18,7 +18,12 @@ from inflate_zoo.files.writing.contents import json_text, write_safetensors, wri
 from inflate_zoo.files.writing.staging import MARKER, staged
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
 from inflate_zoo.networks.base import SEGMENTER_TYPE, BackboneConfig, NetworkConfig
-from inflate_zoo.networks.config_json import fields_to_write, own_fields, require_library_keys
+from inflate_zoo.networks.config_json import (
+    fields_to_write,
+    own_fields,
+    require_known_format,
+    require_library_keys,
+)
 from inflate_zoo.texts import plural, problems_of
 
 Config = TypeVar("Config", bound=NetworkConfig)
@@ -93,7 +98,7 @@ def parse_config(raw: Mapping[str, Any], source: str | Path, *kinds: type[Config
             "config.json is that of a segmenter, not of a backbone",
             hint="inflate_zoo.load(...) gives the segmenter, and its .backbone the backbone",
         )
-    name = Path(source).name if is_local(str(source)) else str(source)
+    name = called(Path(source)) if is_local(str(source)) else str(source)
     ours = " or ".join(f"'{kind.kind()}'" for kind in kinds if kind.kind() != SEGMENTER_TYPE)
     raise ConfigError(
         f"config.json: model_type is {found!r}, converted weights have {ours}",
@@ -102,6 +107,7 @@ def parse_config(raw: Mapping[str, Any], source: str | Path, *kinds: type[Config
 
 
 def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
+    require_known_format(raw, kind)
     fields = own_fields(raw) if issubclass(kind, BackboneConfig) else raw
     try:
         config = kind.model_validate(fields)
@@ -188,7 +194,7 @@ def _differences(
 def _require_device(device: str | torch.device | None) -> None:
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise UsageError(
             f"device '{device}' cannot be used: {str(error).splitlines()[0]}",
             hint="leave it out for the CPU; torch.cuda.is_available() tells whether there is a GPU",

@@ -159,8 +159,8 @@ def segmenter(
             f"the backbone ends in a classifier of {backbone.num_classes} classes",
             hint="take it off: reset_classifier(0)",
         )
-    if decoder not in DECODERS:
-        raise UnknownNameError("decoder", decoder, DECODERS)
+    if not isinstance(decoder, str) or decoder not in DECODERS:
+        raise UnknownNameError("decoder", str(decoder), DECODERS)
     try:
         config = SegmenterConfig(
             backbone=backbone.config,

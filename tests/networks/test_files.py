@@ -118,6 +118,18 @@ def test_a_config_of_something_else_is_told(folder, changes, message, hint):
     assert hint in caught.value.hint
 
 
+def test_what_is_to_be_converted_first_is_named_by_its_path(folder):
+    spoil(folder, model_type="vit")
+    with pytest.raises(ConfigError) as caught:
+        read_config(folder, "models/vit2d", VitConfig)
+    assert "inflate-zoo convert models/vit2d" in caught.value.hint
+
+
+def test_what_is_no_device_is_told(folder):
+    with pytest.raises(UsageError, match=r"device '1\.5' cannot be used"):
+        read_tensors(folder, SHAPES, None, 1.5)
+
+
 def test_a_config_is_of_the_kind_that_its_type_names(tmp_path):
     form = SegmenterConfig(
         backbone=config(), classes=2, decoder="linear", features=8, slice_wise=False

@@ -98,6 +98,7 @@ def test_only_a_missing_image_path_is_written_and_comes_back(decoder, tmp_path):
         ({"features": 0, "decoder": "linear"}, "features"),
         ({"slice_wise": True}, "patch depth 1 for volumes one slice deep"),
         ({"decoder": "unter"}, "no decoder named 'unter'"),
+        ({"decoder": None}, "no decoder named 'None'"),
     ],
 )
 def test_bad_arguments(arguments, words):
