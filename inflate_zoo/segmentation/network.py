@@ -152,6 +152,7 @@ class SegmentationNetwork(nn.Module):
         Raises:
             ValueError: The volume is of another size than `volume`.
         """
+        self._require_plane(x)
         x = self._slices(x)
         blocks = self.decoder.blocks
         if blocks is not None:
@@ -199,6 +200,20 @@ class SegmentationNetwork(nn.Module):
             ValueError: The volume is of another size than `volume`.
         """
         return self.decode(self.encode(x), x)
+
+    def _require_plane(self, x: Tensor) -> None:
+        """Raise for a volume whose slices do not fit, of which the backbone sees slices alone."""
+        form = self.backbone.config
+        if not self.slice_wise or self.backbone.dynamic_img_size or x.ndim != 5:
+            return  # the backbone says what it takes
+        expected = (form.in_channels, *form.volume[1:])
+        if (x.shape[1], *x.shape[3:]) != expected:
+            channels, height, width = expected
+            raise ValueError(
+                f"expected a volume [batch, {channels}, any depth, {height}, {width}], got "
+                f"{list(x.shape)}; load(..., volume=...) or set_input_size prepares the segmenter "
+                "for another size"
+            )
 
     def _slices(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) to (B * D, C, 1, H, W) where slices are volumes of their own."""

@@ -50,6 +50,12 @@ def test_a_wrong_size_is_refused():
         network(torch.rand(1, 2, 4, 4, 6))
 
 
+def test_a_wrong_plane_is_told_of_the_volume_as_it_was_given():
+    network = segmenter(flat(), classes=2, decoder="linear", slice_wise=True)
+    with pytest.raises(ValueError, match=r"any depth, 4, 6\], got \[1, 2, 3, 8, 6\]"):
+        network(torch.rand(1, 2, 3, 8, 6))
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("training", [True, False])
 def test_nothing_mixes_slices(decoder, training):
