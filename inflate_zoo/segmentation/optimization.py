@@ -26,9 +26,10 @@ def param_groups(
     is multiplied, for n blocks, by
 
     - 1 in the decoder, the final norm and whatever is no part of the backbone,
-    - `layer_decay ** (n - i)` in block i from 0, so `layer_decay` in the last one,
-    - `layer_decay ** (n + 1)` in the stem, the prefix tokens, the tables and a norm before the
-      blocks.
+    - `layer_decay ** (n - i)` in block i from 0 with the tables of its own, as BEiT and SAM have
+      them, so `layer_decay` in the last one,
+    - `layer_decay ** (n + 1)` in the stem, the prefix tokens, all other tables and a norm before
+      the blocks.
 
     Args:
         model: What `load` or `segmenter` gave, or a module that holds it however deep: a wrapper
