@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,9 +133,7 @@ def _find(source: str) -> _Found:
     place = locate(parse_address(source))
     repo, commit = place.snapshot.repo, place.snapshot.commit
     inside = place.start.rstrip("/")
-    # At one commit, whatever is pushed meanwhile.
-    address = f"{repo}/{inside}@{commit}" if inside else f"{repo}@{commit}"
-    folder = folder_of(address, *kinds())
+    folder = folder_of(place.address, *kinds())
     place.fetch([name for name in _TELLING if name in place.files])
     return _Found((inside or repo).rpartition("/")[2], folder, repo, inside, commit)
 
@@ -158,7 +157,7 @@ def _trial(folder: Path) -> TrialFolder | None:
     if not (folder / RECORD).exists():
         raise UsageError(
             f"trial '{called(folder)}' is not done: it has no record",
-            hint=f"train it first: inflate-zoo bench-trial {folder}",
+            hint=f"train it first: inflate-zoo bench-trial {shlex.quote(str(folder))}",
         )
     trial.believed(moved=True)
     return trial

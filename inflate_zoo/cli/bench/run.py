@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -278,7 +279,7 @@ def _tell_planned(
         print_json({"out": str(out), "trials": [trial.folder.name for trial in trials]})
     else:
         tell(f"{plural(len(trials), 'trial')} planned in {out}")
-    say(f"run them, here or elsewhere: inflate-zoo bench-trial --from {out}")
+    say(f"run them, here or elsewhere: inflate-zoo bench-trial --from {shlex.quote(str(out))}")
     if chosen.write:
         say(chosen.write())
 
