@@ -257,7 +257,7 @@ narrow = self.norm1(self._narrow(x, grid)) ==> narrow = self._narrow(x, grid)
 return (self.neck,) if maps else () ==> return ()
 @@ inflate_zoo/networks/sam/config.py | networks/sam/test_config.py whole/test_sam_conversion.py
 == depth-table-random: depth's table is that of the height at first
-held = None if line is None else line.unsqueeze(0) ==> held = like.unsqueeze(0) if line is None else line.unsqueeze(0)
+like.new_zeros(2 * side - 1, like.shape[1]) ==> resize_offsets(like, side)
 == offsets-stay: tables of the whole grid are not resized
 for axis, side in zip(_AXES, target.table_sides(index), strict=True): ==> for axis, side in zip(_AXES, self.table_sides(index), strict=True):
 @@ inflate_zoo/inflation/roles.py | inflation/test_roles.py
