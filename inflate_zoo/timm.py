@@ -32,6 +32,7 @@ from typing import Any
 
 import timm
 import torch
+from pydantic import ValidationError
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -47,6 +48,7 @@ from inflate_zoo.networks.config_json import HEAD, fields_to_write, library_keys
 from inflate_zoo.networks.files import CONFIG, parse_config, require_shapes
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.tables import file_tables
+from inflate_zoo.texts import message_of
 
 __all__ = ["register"]  # timm adds the entry points
 
@@ -173,7 +175,7 @@ def _with_channels(
     """The network for other channels, if it has no weights yet.
 
     Raises:
-        UsageError: It has.
+        UsageError: It has, or it is no number of channels.
     """
     if asked in (None, config.in_channels):
         return config
@@ -182,7 +184,13 @@ def _with_channels(
             f"in_chans={asked}, but the weights were converted for {config.in_channels} channel(s)",
             hint=f"convert the source again with --channels {asked}",
         )
-    return type(config)(**{**config.model_dump(), "in_channels": asked})
+    try:
+        return type(config)(**{**config.model_dump(), "in_channels": asked})
+    except ValidationError as error:
+        raise UsageError(
+            f"in_chans={asked!r} does not fit: {'; '.join(map(message_of, error.errors()))}",
+            hint="give a number of channels",
+        ) from error
 
 
 def _network(
@@ -217,8 +225,13 @@ def _network(
             raise UsageError(
                 "volume and img_size are both given", hint="volume= says depth, height and width"
             )
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        volume = (stored.volume[0], height, width)
+        plane = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        if len(plane) != 2:
+            raise UsageError(
+                f"img_size {img_size} is no height and width",
+                hint="volume= says depth, height and width",
+            )
+        volume = (stored.volume[0], *plane)
     config = stored.with_volume(volume) if dynamic_img_size else stored.for_volume(volume)
     with torch.device(device or "cpu"):
         network = Backbone(config)  # type: ignore[abstract]  # becomes its kind
@@ -228,7 +241,8 @@ def _network(
     network.dynamic_img_size = dynamic_img_size
     told = {
         "in_chans": network.config.in_channels,
-        "_model_args": {"config": fields_to_write(network.config)},  # for timm's save_for_hf
+        # For timm's save_for_hf, which writes all tables that there are.
+        "_model_args": {"config": fields_to_write(network.config.keeping_tables(None))},
     }
     for name, value in told.items():
         setattr(network, name, value)

@@ -36,7 +36,7 @@ from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.config_json import fields_to_write
 from inflate_zoo.networks.files import CONFIG, WEIGHTS, folder_of, parse_config, write_network
 from inflate_zoo.networks.known import CONFIGS
-from inflate_zoo.networks.tables import as_in_file
+from inflate_zoo.networks.tables import as_in_file, without_wrappers
 
 if TYPE_CHECKING:
     from inflate_zoo.networks.network import Maps
@@ -148,7 +148,7 @@ class InflatedModel(PreTrainedModel):  # type: ignore[misc]  # transformers has 
         self._recompute = False
         made = Backbone(config.network_config())  # type: ignore[abstract]  # becomes its kind
         self.backbone: Backbone = made
-        self.register_load_state_dict_pre_hook(_with_names_of_files)
+        self.register_load_state_dict_pre_hook(_as_shown)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -289,7 +289,8 @@ class InflatedModel(PreTrainedModel):  # type: ignore[misc]  # transformers has 
             kwargs: What transformers gives besides; shards there are none.
 
         Raises:
-            UsageError: It is to be pushed as well.
+            UsageError: It is to be pushed as well, or has a classifier, or tensors that no
+                backbone of ours has.
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
         """
@@ -303,20 +304,27 @@ class InflatedModel(PreTrainedModel):  # type: ignore[misc]  # transformers has 
             )
         if not is_main_process:
             return
-        tensors = self.state_dict() if state_dict is None else state_dict
-        own = {name.removeprefix(_INNER): tensor for name, tensor in tensors.items()}
-        stored = as_in_file(self.backbone.config, own, self.backbone.file)
-        write_network(Path(save_directory), *stored)
+        self.backbone.require_bare()
+        named = without_wrappers(self.state_dict() if state_dict is None else state_dict)
+        own = {name.removeprefix(_INNER): tensor for name, tensor in named.items()}
+        form, tensors = as_in_file(self.backbone.config, own, self.backbone.file)
+        write_network(Path(save_directory), form, tensors, form.shapes())
 
 
-def _with_names_of_files(
-    module: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: object
-) -> None:
-    """Let a model take the names that stand in files, which have no module around the backbone."""
-    del module
+def _as_shown(module: InflatedModel, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let a model take what stands in files, its own among them, which a Trainer goes on from.
+
+    They have no module around the backbone, and tables as the model's file has them: those are
+    resized, as they were when it was loaded.
+    """
     for name in [name for name in tensors if name.startswith(prefix)]:
         if not name.startswith(prefix + _INNER):
             tensors[prefix + _INNER + name[len(prefix) :]] = tensors.pop(name)
+    network, inside = module.backbone, prefix + _INNER
+    own = {n.removeprefix(inside): t for n, t in tensors.items() if n.startswith(inside)}
+    if network.file is not None and network.file.holds(own):
+        fitted = network.file.config.fit(own, network.config)
+        tensors.update({inside + name: tensor for name, tensor in fitted.items()})
 
 
 def _refuse(model_args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -257,7 +257,7 @@ narrow = self.norm1(self._narrow(x, grid)) ==> narrow = self._narrow(x, grid)
 return (self.neck,) if maps else () ==> return ()
 @@ inflate_zoo/networks/sam/config.py | networks/sam/test_config.py whole/test_sam_conversion.py
 == depth-table-random: depth's table is that of the height at first
-held = None if line is None else line.unsqueeze(0) ==> held = like.unsqueeze(0) if line is None else line.unsqueeze(0)
+like.new_zeros(2 * side - 1, like.shape[1]) ==> resize_offsets(like, side)
 == offsets-stay: tables of the whole grid are not resized
 for axis, side in zip(_AXES, target.table_sides(index), strict=True): ==> for axis, side in zip(_AXES, self.table_sides(index), strict=True):
 @@ inflate_zoo/inflation/roles.py | inflation/test_roles.py
@@ -353,7 +353,9 @@ if own: ==> if False:
 return self.num_prefix_tokens, ==> return self.config.position_prefix,
 @@ inflate_zoo/networks/files.py | networks/test_files.py registry/test_loading.py
 == load-accounting-off: loading lets wrong files through
-if problems: ==> if False:
+if problems := _differences(found, expected): ==> if False:
+== save-accounting-off: what nothing can read again is saved
+if problems := _differences(shapes, expected): ==> if False:
 == load-shapes-ignored: loading prints misshapen tensors and goes on
 found[name] != shape ==> found[name] != shape and print(name)
 == load-surplus-ignored: loading ignores tensors that belong to nothing

@@ -220,6 +220,19 @@ def test_what_timm_saves_of_a_network_of_another_size_timm_loads(kind, dynamic, 
 
 
 @every_network
+@torch.inference_mode()
+def test_what_timm_saves_timm_loads_for_another_size(kind, tmp_path):
+    config = SMALL[kind].config  # as converted: no file holds the depth tables that it starts with
+    plain = Backbone(config).save_pretrained(tmp_path / "plain")
+    model = created(plain, num_classes=3)
+    save_for_hf(model, tmp_path / "saved", model_args=model._model_args, safe_serialization=True)
+    again = created(tmp_path / "saved", volume=twice(kind), num_classes=3)
+    model.set_input_size(twice(kind))
+    volumes = like(kind, twice(kind))
+    assert torch.equal(again(volumes), model(volumes))
+
+
+@every_network
 def test_parameters_are_grouped_from_the_stem_upwards(kind, folders):
     model = created(folders[kind], num_classes=3)
     groups = group_parameters(model, model.group_matcher(), reverse=True)
@@ -342,6 +355,8 @@ def test_what_cannot_be_is_told(options, message, folders):
         ({"arch": "no_such_model"}, "timm has no model 'no_such_model'"),
         ({"arch": "swin_tiny_patch4_window7_224"}, "'inflated_vit' is not the network"),
         ({"config": {"model_type": VIT}}, "no valid backbone"),
+        ({"in_chans": 0}, "in_chans=0 does not fit: Input should be greater than 0"),
+        ({"img_size": (16, 32, 32)}, r"img_size \(16, 32, 32\) is no height and width"),
     ],
 )
 def test_what_cannot_be_built_is_told(options, message):

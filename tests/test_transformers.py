@@ -115,6 +115,29 @@ def test_what_was_trained_is_saved_whole(folders, tmp_path):
         assert torch.equal(backbone(volumes), model(volumes).pooler_output)
 
 
+@every_network
+@torch.no_grad()
+def test_what_was_saved_beside_its_files_tables_is_taken_again(kind, folders, tmp_path):
+    model = AutoModel.from_pretrained(folders[kind], volume=other(kind))
+    shown = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "checkpoint")
+    for parameter in model.parameters():
+        parameter.zero_()
+    found = model.load_state_dict(load_file(tmp_path / "checkpoint" / "model.safetensors"))
+    assert found.missing_keys == found.unexpected_keys == []
+    assert all(torch.equal(t, shown[n]) for n, t in model.state_dict().items())
+    model.load_state_dict(shown)
+    assert all(torch.equal(t, shown[n]) for n, t in model.state_dict().items())
+
+
+def test_a_classifier_is_taken_off_before_a_model_is_saved(folders, tmp_path):
+    model = AutoModel.from_pretrained(folders[VIT])
+    model.backbone.reset_classifier(3)
+    with pytest.raises(UsageError, match="a classifier of 3 classes has no place"):
+        model.save_pretrained(tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+
+
 def test_a_model_takes_the_names_of_files_and_its_own(folders):
     model = AutoModel.from_pretrained(folders[VIT])
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}

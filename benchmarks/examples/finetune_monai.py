@@ -163,7 +163,7 @@ def main() -> None:
     # The decoder starts from random weights: its first gradients would spoil the backbone.
     model.backbone.requires_grad_(False)
     fit(model, batches, args.frozen)
-    model.backbone.requires_grad_(True)
+    model.requires_grad_(True)
     fit(model, batches, args.steps - args.frozen)
 
     model.save_pretrained(args.out)

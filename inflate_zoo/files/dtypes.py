@@ -30,8 +30,8 @@ def torch_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
 
     if isinstance(dtype, torch.dtype):
         return dtype
-    if dtype is not None and dtype not in DTYPES:
-        raise UnknownNameError("dtype", dtype, DTYPES)
+    if dtype is not None and (not isinstance(dtype, str) or dtype not in DTYPES):
+        raise UnknownNameError("dtype", str(dtype), DTYPES)
     return getattr(torch, dtype or "float32")  # type: ignore[no-any-return]
 
 

@@ -29,7 +29,7 @@ from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swin.network import SwinTransformer
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.swinv2.network import SwinTransformerV2
-from inflate_zoo.networks.tables import FileTables, as_in_file, file_tables
+from inflate_zoo.networks.tables import FileTables, as_in_file, file_tables, without_wrappers
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.networks.vit.network import VisionTransformer
 
@@ -96,22 +96,32 @@ class Backbone(Network3D):
             The folder.
 
         Raises:
-            UsageError: It has a classifier.
+            UsageError: It has a classifier, or tensors that no backbone of ours has, as adapters.
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
+        """
+        self.require_bare()
+        form, tensors = self.as_in_file()
+        write_network(Path(folder), form, tensors, form.shapes())
+        return Path(folder)
+
+    def require_bare(self) -> None:
+        """Refuse what our files have no place for.
+
+        Raises:
+            UsageError: It has a classifier.
         """
         if self.num_classes:
             raise UsageError(
                 f"a classifier of {self.num_classes} classes has no place in a backbone's files",
                 hint="save head.state_dict() beside them, then call reset_classifier(0)",
             )
-        write_network(Path(folder), *self.as_in_file())
-        return Path(folder)
 
     def as_in_file(self) -> tuple[BackboneConfig, dict[str, Tensor]]:
         """Config and tensors as `save_pretrained` writes them; a classifier is left out."""
-        tensors = {n: t for n, t in self.state_dict().items() if not n.startswith("head.")}
-        return as_in_file(self.config, tensors, self.file)
+        tensors = without_wrappers(self.state_dict())
+        own = {n: tensor for n, tensor in tensors.items() if not n.startswith("head.")}
+        return as_in_file(self.config, own, self.file)
 
     def set_input_size(self, volume: Sequence[int]) -> None:
         """Take volumes of another size from now on.
@@ -126,8 +136,8 @@ class Backbone(Network3D):
         Raises:
             UsageError: The patch does not divide it.
         """
-        if self.dynamic_img_size:  # its tables are the file's
-            self.set_config(self.config.with_volume(volume))
+        if self.dynamic_img_size:  # its tables stay
+            self.set_config(self.config.keeping_tables(volume))
         else:
             config, tensors = self.as_in_file()
             target = config.for_volume(volume)
@@ -138,7 +148,7 @@ class Backbone(Network3D):
             self.file = file_tables(config, tensors, fitted)
         if noted := getattr(self, "_model_args", None):  # by timm, which builds from it again
             kept = {n: value for n, value in noted.items() if n not in ("volume", "img_size")}
-            self._model_args = {**kept, "config": fields_to_write(self.config)}
+            self._model_args = {**kept, "config": fields_to_write(self.config.keeping_tables(None))}
 
     @torch.no_grad()
     def _show(self, name: str, tensor: Tensor) -> None:

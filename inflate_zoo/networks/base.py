@@ -10,12 +10,13 @@ brings one in `ORIGINALS`, and a class of timm's one in `TIMM_NETWORKS`.
 from __future__ import annotations
 
 import json
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import budgets
@@ -29,12 +30,41 @@ Side = Annotated[int, Field(gt=0, le=budgets.MOST_SIDE)]
 Count = Annotated[int, Field(ge=0, le=budgets.MOST_SIDE)]
 Pair = tuple[Side, Side]
 Triple = tuple[Side, Side, Side]
+_TRIPLE: TypeAdapter[Triple] = TypeAdapter(Triple)
 Shapes = dict[str, tuple[int, ...]]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
 
 FORMAT_VERSION: Final = 1
 SEGMENTER_TYPE: Final = "inflated_vit_segmenter"
 _SAY_VOLUME: Final = "give depth, height, width in voxels, each a multiple of the patch"
+
+
+def whole(value: Any) -> Any:
+    """A whole number of another library as Python's own; all else as it is, to be refused."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return value
+
+
+def triple_of(volume: object) -> Triple:
+    """Depth, height and width of a volume, in voxels.
+
+    Raises:
+        UsageError: They are not three whole numbers above 0.
+    """
+    if isinstance(volume, str) or not isinstance(volume, Iterable):
+        raise UsageError(f"volume {volume!r} does not fit", hint=_SAY_VOLUME)
+    sides = tuple(whole(side) for side in volume)
+    try:
+        return _TRIPLE.validate_python(sides, strict=True)
+    except ValidationError as error:
+        raise _unfit(sides, error) from error
+
+
+def _unfit(sides: Iterable[object], error: ValidationError) -> UsageError:
+    found = "; ".join(message_of(entry) for entry in error.errors())
+    return UsageError(f"volume {'x'.join(map(str, sides))} does not fit: {found}", hint=_SAY_VOLUME)
 
 
 class Level(NamedTuple):
@@ -252,18 +282,21 @@ class BackboneConfig(NetworkConfig, ABC):
         Raises:
             UsageError: It is no volume, or the patch does not divide it.
         """
-        try:
-            chosen = self.volume if volume is None else tuple(volume)
-        except TypeError:
-            raise UsageError(f"volume {volume!r} does not fit", hint=_SAY_VOLUME) from None
+        chosen = self.volume if volume is None else triple_of(volume)
         try:
             return type(self)(**{**self.model_dump(), "volume": chosen})
         except ValidationError as error:
-            raise UsageError(
-                f"volume {'x'.join(map(str, chosen))} does not fit: "
-                + "; ".join(message_of(entry) for entry in error.errors()),
-                hint=_SAY_VOLUME,
-            ) from error
+            raise _unfit(chosen, error) from error
+
+    def keeping_tables(self, volume: Sequence[int] | None) -> Self:
+        """The config of a network that takes another volume with the tables that it has by now.
+
+        `with_volume` says what a file holds, where those that it does not hold follow the volume.
+
+        Raises:
+            UsageError: It is no volume, or the patch does not divide it.
+        """
+        return self.with_volume(volume)
 
     def for_volume(self, volume: Sequence[int] | None) -> Self:
         """The config of the same network for a volume; `None` is its own.

@@ -48,6 +48,15 @@ class ColumnConfig(BackboneConfig):
         depth = sized.grid_size[0] if self.depth_positions else 0
         return sized.model_copy(update={"depth_positions": depth})
 
+    def keeping_tables(self, volume: Sequence[int] | None) -> Self:
+        """The config of a network that takes another volume with the depth tables that it has.
+
+        Raises:
+            UsageError: It is no volume, or the patch does not divide it.
+        """
+        sized = super().keeping_tables(volume)
+        return sized.model_copy(update={"depth_positions": self.depth_rows})
+
     def depth_shapes(self) -> Shapes:
         """Name and shape of the table of depth positions at the stem, if the file holds one."""
         if not self.depth_positions:

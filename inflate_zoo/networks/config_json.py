@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from inflate_zoo.errors import ConfigError
-from inflate_zoo.networks.base import BackboneConfig, NetworkConfig
+from inflate_zoo.networks.base import FORMAT_VERSION, BackboneConfig, NetworkConfig
 
 FORMAT_WITH_LIBRARY_KEYS: Final = 2
 LIBRARY_KEYS: Final = frozenset({"architecture", "num_classes", "num_features", "pretrained_cfg"})
@@ -57,7 +57,26 @@ def own_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     if raw.get("format_version") != FORMAT_WITH_LIBRARY_KEYS:
         return dict(raw)
     own = {key: value for key, value in raw.items() if key not in LIBRARY_KEYS}
-    return {**own, "format_version": 1}
+    return {**own, "format_version": FORMAT_VERSION}
+
+
+def require_known_format(raw: Mapping[str, Any], kind: type[NetworkConfig]) -> None:
+    """Refuse a file of a format that is not here yet, before its fields are asked for.
+
+    Args:
+        raw: The file's content.
+        kind: What its `model_type` says.
+
+    Raises:
+        ConfigError: A later inflate-zoo wrote it.
+    """
+    latest = FORMAT_WITH_LIBRARY_KEYS if issubclass(kind, BackboneConfig) else FORMAT_VERSION
+    version = raw.get("format_version")
+    if isinstance(version, int) and version > latest:
+        raise ConfigError(
+            f"config.json: format_version is {version}, of a later inflate-zoo; known: {latest}",
+            hint="install the newest inflate-zoo",
+        )
 
 
 def require_library_keys(raw: Mapping[str, Any], config: BackboneConfig) -> None:

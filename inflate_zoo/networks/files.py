@@ -18,8 +18,13 @@ from inflate_zoo.files.writing.contents import json_text, write_safetensors, wri
 from inflate_zoo.files.writing.staging import MARKER, staged
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
 from inflate_zoo.networks.base import SEGMENTER_TYPE, BackboneConfig, NetworkConfig
-from inflate_zoo.networks.config_json import fields_to_write, own_fields, require_library_keys
-from inflate_zoo.texts import problems_of
+from inflate_zoo.networks.config_json import (
+    fields_to_write,
+    own_fields,
+    require_known_format,
+    require_library_keys,
+)
+from inflate_zoo.texts import plural, problems_of
 
 Config = TypeVar("Config", bound=NetworkConfig)
 
@@ -93,7 +98,7 @@ def parse_config(raw: Mapping[str, Any], source: str | Path, *kinds: type[Config
             "config.json is that of a segmenter, not of a backbone",
             hint="inflate_zoo.load(...) gives the segmenter, and its .backbone the backbone",
         )
-    name = Path(source).name if is_local(str(source)) else str(source)
+    name = called(Path(source)) if is_local(str(source)) else str(source)
     ours = " or ".join(f"'{kind.kind()}'" for kind in kinds if kind.kind() != SEGMENTER_TYPE)
     raise ConfigError(
         f"config.json: model_type is {found!r}, converted weights have {ours}",
@@ -102,6 +107,7 @@ def parse_config(raw: Mapping[str, Any], source: str | Path, *kinds: type[Config
 
 
 def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
+    require_known_format(raw, kind)
     fields = own_fields(raw) if issubclass(kind, BackboneConfig) else raw
     try:
         config = kind.model_validate(fields)
@@ -164,14 +170,7 @@ def require_shapes(
     Raises:
         AccountingError: Tensors are missing, left over or of another shape.
     """
-    problems = [f"missing: '{n}' {list(s)}" for n, s in expected.items() if n not in found]
-    problems += [f"left over: '{n}' {list(s)}" for n, s in found.items() if n not in expected]
-    problems += [
-        f"unexpected shape: '{name}' {list(found[name])}, expected {list(shape)}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
-    ]
-    if problems:
+    if problems := _differences(found, expected):
         raise AccountingError(
             f"'{WEIGHTS}' does not fit its config.json: {len(problems)} problems",
             details=problems,
@@ -179,23 +178,57 @@ def require_shapes(
         )
 
 
+def _differences(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    """A line for each tensor that is missing, left over or of another shape."""
+    problems = [f"missing: '{n}' {list(s)}" for n, s in expected.items() if n not in found]
+    problems += [f"left over: '{n}' {list(s)}" for n, s in found.items() if n not in expected]
+    return problems + [
+        f"unexpected shape: '{name}' {list(found[name])}, expected {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+
+
 def _require_device(device: str | torch.device | None) -> None:
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise UsageError(
             f"device '{device}' cannot be used: {str(error).splitlines()[0]}",
             hint="leave it out for the CPU; torch.cuda.is_available() tells whether there is a GPU",
         ) from error
 
 
-def write_network(folder: Path, config: NetworkConfig, tensors: Mapping[str, Tensor]) -> None:
+def write_network(
+    folder: Path,
+    config: NetworkConfig,
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, tuple[int, ...]],
+) -> None:
     """Write both files, or neither; other files in the folder are left alone.
 
+    Args:
+        folder: Where to; made if need be.
+        config: What the network is.
+        tensors: All that it holds, by name.
+        expected: Name to shape, of the tensors that a network of that config is read from.
+
     Raises:
+        UsageError: The tensors are others, so that nothing could read them again.
         WriteError: They cannot be written.
         ConfigError: The weights are of a type other than float32, float16 or bfloat16.
     """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if problems := _differences(shapes, expected):
+        raise UsageError(
+            f"the tensors are not those of a {config.noun} of its config: "
+            f"{plural(len(problems), 'difference')}",
+            details=problems,
+            hint="merge adapters first (merge_and_unload()), take a classifier off "
+            "(reset_classifier(0)), and save no network that was pruned",
+        )
     wrong = {str(t.dtype) for t in tensors.values() if dtype_name(t) not in FLOATS}
     if wrong:
         raise ConfigError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
@@ -41,10 +41,13 @@ class Network3D(nn.Module, ABC):
         global_pool: How `forward` pools tokens: `own` (as the original does), `avg` (the mean of
             the patch tokens), `token` (the first token) or an empty text (not at all).
         head: The classifier; without one, tokens or vectors pass it as they are.
+        decoder_reads_maps: What the decoder reads that it was given to: `forward_intermediates`, or
+            (`False`) `forward_features`; `None` without a decoder.
     """
 
     config: BackboneConfig
     tables: frozenset[str] = frozenset()
+    decoder_reads_maps: bool | None = None
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -267,6 +270,18 @@ class Network3D(nn.Module, ABC):
         Args:
             maps: Whether it reads `forward_intermediates`, instead of `forward_features`.
         """
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Let all parameters be trained, or none; never those that its decoder does not read."""
+        super().requires_grad_(requires_grad)
+        self.freeze_unread()
+        return self
+
+    def freeze_unread(self) -> None:
+        """Freeze what the decoder does not read of the network, if it has one."""
+        if self.decoder_reads_maps is not None:
+            for part in self.unread(maps=self.decoder_reads_maps):
+                part.requires_grad_(False)
 
     @abstractmethod
     def set_grad_checkpointing(self, enable: bool = True) -> None:

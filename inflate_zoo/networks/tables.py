@@ -15,6 +15,8 @@ from torch import Tensor
 
 from inflate_zoo.networks.base import BackboneConfig
 
+COMPILED = "_orig_mod."  # in names below a part that torch.compile stands for
+
 
 @dataclass(frozen=True)
 class FileTables:
@@ -28,6 +30,12 @@ class FileTables:
     config: BackboneConfig
     tables: Mapping[str, Tensor]
 
+    def holds(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether tensors are all that such a file has, its tables of their size there."""
+        return self.config.shapes().keys() <= tensors.keys() and all(
+            tensors[name].shape == table.shape for name, table in self.tables.items()
+        )
+
 
 def file_tables(
     config: BackboneConfig, tensors: Mapping[str, Tensor], fitted: Mapping[str, Tensor]
@@ -37,6 +45,11 @@ def file_tables(
     return FileTables(config, tables) if tables else None
 
 
+def without_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names that they have where no part is compiled."""
+    return {name.replace(COMPILED, ""): tensor for name, tensor in tensors.items()}
+
+
 def as_in_file(
     config: BackboneConfig, tensors: Mapping[str, Tensor], kept: FileTables | None
 ) -> tuple[BackboneConfig, dict[str, Tensor]]:
@@ -44,7 +57,7 @@ def as_in_file(
 
     Args:
         config: The network's.
-        tensors: The network's, tables as they are shown.
+        tensors: The network's, tables as they are shown; named as if no part was compiled.
         kept: What its file has; `None` where it is shown.
 
     Returns:
@@ -58,7 +71,12 @@ def as_in_file(
 
 
 def _trained(config: BackboneConfig, tensors: Mapping[str, Tensor], kept: FileTables) -> bool:
-    """Whether tables are not what is made of the file's."""
-    names = kept.config.shapes()
-    shown = kept.config.fit({n: kept.tables.get(n, tensors[n]) for n in names}, config)
+    """Whether tables are not what is made of the file's; those that were pruned count as such."""
+    if not kept.tables.keys() <= tensors.keys():
+        return True
+    # What adapters have renamed, or what was pruned: no table, so that its values do not matter.
+    absent = {n: torch.empty(s, device="meta") for n, s in kept.config.shapes().items()}
+    shown = kept.config.fit(
+        {n: kept.tables.get(n, tensors.get(n, t)) for n, t in absent.items()}, config
+    )
     return not all(torch.equal(shown[n].to(tensors[n]), tensors[n]) for n in kept.tables)

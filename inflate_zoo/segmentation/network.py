@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
-from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Width
+from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Triple, Width
 from inflate_zoo.networks.known import AnyBackboneConfig
 from inflate_zoo.networks.network import Network3D, counted
 from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder, UnetrDecoder
@@ -56,11 +56,9 @@ class SegmenterConfig(NetworkConfig):
             )
         return self
 
-    def inner(self, volume: Sequence[int]) -> Sequence[int]:
+    def inner(self, volume: Triple) -> Triple:
         """The volume that the backbone takes where the network takes this one: slices, of some."""
-        if self.slice_wise and isinstance(volume, Sequence):  # what is none is refused later
-            return (1, *volume[1:])
-        return volume
+        return (1, *volume[1:]) if self.slice_wise else volume
 
     @model_serializer(mode="wrap")
     def _as_stored(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -87,8 +85,9 @@ class SegmentationNetwork(nn.Module):
     """A backbone with a decoder.
 
     What the decoder does not read of the backbone (the norm after the pooling; for decoders of
-    inner blocks the norm after the last one too) gets no gradient and never requires one: processes
-    that share a training would wait for it.
+    inner blocks the norm after the last one too) gets no gradient and requires none, neither after
+    its own `requires_grad_` nor after the backbone's: processes that share a training would wait
+    for it.
 
     Args:
         backbone: Trained on, not copied; its unread norms are frozen.
@@ -120,7 +119,8 @@ class SegmentationNetwork(nn.Module):
         self.classes = config.classes
         self.slice_wise = config.slice_wise
         self.volume: tuple[int, int, int] = backbone.config.volume
-        self._freeze_unread()
+        backbone.decoder_reads_maps = self.decoder.blocks is not None
+        backbone.freeze_unread()
 
     def extra_repr(self) -> str:
         """Volume, classes, decoder and parameters."""
@@ -132,12 +132,8 @@ class SegmentationNetwork(nn.Module):
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Let all parameters that a decoder reads be trained, or none."""
         super().requires_grad_(requires_grad)
-        self._freeze_unread()
+        self.backbone.freeze_unread()
         return self
-
-    def _freeze_unread(self) -> None:
-        for part in self.backbone.unread(maps=self.decoder.blocks is not None):
-            part.requires_grad_(False)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block of the backbone in the backward pass."""
@@ -156,6 +152,7 @@ class SegmentationNetwork(nn.Module):
         Raises:
             ValueError: The volume is of another size than `volume`.
         """
+        self._require_plane(x)
         x = self._slices(x)
         blocks = self.decoder.blocks
         if blocks is not None:
@@ -203,6 +200,20 @@ class SegmentationNetwork(nn.Module):
             ValueError: The volume is of another size than `volume`.
         """
         return self.decode(self.encode(x), x)
+
+    def _require_plane(self, x: Tensor) -> None:
+        """Raise for a volume whose slices do not fit, of which the backbone sees slices alone."""
+        form = self.backbone.config
+        if not self.slice_wise or self.backbone.dynamic_img_size or x.ndim != 5:
+            return  # the backbone says what it takes
+        expected = (form.in_channels, *form.volume[1:])
+        if (x.shape[1], *x.shape[3:]) != expected:
+            channels, height, width = expected
+            raise ValueError(
+                f"expected a volume [batch, {channels}, any depth, {height}, {width}], got "
+                f"{list(x.shape)}; load(..., volume=...) or set_input_size prepares the segmenter "
+                "for another size"
+            )
 
     def _slices(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) to (B * D, C, 1, H, W) where slices are volumes of their own."""

@@ -8,8 +8,7 @@ from torch import nn
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.networks.network import Network3D
-
-_COMPILED = "_orig_mod."  # in names below a part that torch.compile stands for
+from inflate_zoo.networks.tables import COMPILED
 
 
 def param_groups(
@@ -27,9 +26,10 @@ def param_groups(
     is multiplied, for n blocks, by
 
     - 1 in the decoder, the final norm and whatever is no part of the backbone,
-    - `layer_decay ** (n - i)` in block i from 0, so `layer_decay` in the last one,
-    - `layer_decay ** (n + 1)` in the stem, the prefix tokens, the tables and a norm before the
-      blocks.
+    - `layer_decay ** (n - i)` in block i from 0 with the tables of its own, as BEiT and SAM have
+      them, so `layer_decay` in the last one,
+    - `layer_decay ** (n + 1)` in the stem, the prefix tokens, all other tables and a norm before
+      the blocks.
 
     Args:
         model: What `load` or `segmenter` gave, or a module that holds it however deep: a wrapper
@@ -61,7 +61,7 @@ def param_groups(
         for kind, decay in (("decay", weight_decay), ("no_decay", 0.0)):
             name = f"{layer}.{kind}"
             groups[name] = {"params": [], "name": name, "lr": rate, "weight_decay": decay}
-    names = {id(p): n.replace(_COMPILED, "") for n, p in backbone.named_parameters()}
+    names = {id(p): n.replace(COMPILED, "") for n, p in backbone.named_parameters()}
     for full_name, parameter in model.named_parameters():
         if parameter.requires_grad:
             own = names.get(id(parameter))

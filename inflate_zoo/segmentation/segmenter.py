@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.networks.backbone import Backbone, assemble
-from inflate_zoo.networks.base import NetworkConfig
+from inflate_zoo.networks.base import NetworkConfig, Shapes, triple_of, whole
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
 from inflate_zoo.networks.known import CONFIGS
-from inflate_zoo.networks.tables import file_tables
+from inflate_zoo.networks.tables import file_tables, without_wrappers
 from inflate_zoo.segmentation.decoders import DECODERS
 from inflate_zoo.segmentation.network import SegmentationNetwork, SegmenterConfig
 from inflate_zoo.segmentation.upernet import Norm
@@ -55,24 +55,19 @@ class Segmenter(SegmentationNetwork):
                 hint="make one: inflate_zoo.segmenter(inflate_zoo.load(...), classes=...)",
             )
         old = config.backbone
-        inner = None if volume is None else config.inner(volume)
+        chosen = None if volume is None else triple_of(volume)
+        inner = None if chosen is None else config.inner(chosen)
         form = old.with_volume(inner) if dynamic_img_size else old.for_volume(inner)
         target = config.model_copy(update={"backbone": form})
-        with torch.device("meta"):
-            decoder = _network(cls, target).decoder.state_dict()
-        names = old.shapes()
-        expected = {f"backbone.{name}": shape for name, shape in names.items()}
-        expected |= {f"decoder.{name}": tuple(tensor.shape) for name, tensor in decoder.items()}
-        tensors = read_tensors(folder, expected, dtype, device)
-        stored = {name: tensors.pop(f"backbone.{name}") for name in names}
+        tensors = read_tensors(folder, _shapes(config), dtype, device)
+        stored = {name: tensors.pop(f"backbone.{name}") for name in old.shapes()}
         fitted = old.fit(stored, target.backbone)
         tensors |= {f"backbone.{name}": tensor for name, tensor in fitted.items()}
         network = assemble(lambda form: _network(cls, form), target, tensors)
         network.backbone.file = file_tables(old, stored, fitted)
         network.backbone.dynamic_img_size = dynamic_img_size
-        if volume is not None:
-            depth, height, width = volume
-            network.volume = (depth, height, width)
+        if chosen is not None:
+            network.volume = chosen
         return network
 
     def set_input_size(self, volume: Sequence[int]) -> None:
@@ -82,12 +77,12 @@ class Segmenter(SegmentationNetwork):
             volume: Depth, height, width in voxels.
 
         Raises:
-            UsageError: The patch does not divide it.
+            UsageError: It is no volume, or the patch does not divide it.
         """
-        self.backbone.set_input_size(self.config.inner(volume))
+        chosen = triple_of(volume)
+        self.backbone.set_input_size(self.config.inner(chosen))
         self.config = self.config.model_copy(update={"backbone": self.backbone.config})
-        depth, height, width = volume
-        self.volume = (depth, height, width)
+        self.volume = chosen
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write `config.json` and `model.safetensors`, as `load` takes them.
@@ -102,13 +97,18 @@ class Segmenter(SegmentationNetwork):
             The folder.
 
         Raises:
+            UsageError: Its backbone has a classifier, or it has tensors that no segmenter of ours
+                has, as adapters.
             WriteError: It cannot be written.
             ConfigError: The weights are of a type other than float32, float16 or bfloat16.
         """
+        self.backbone.require_bare()
         form, backbone = self.backbone.as_in_file()
+        decoder = without_wrappers(self.decoder.state_dict())
         tensors = {f"backbone.{name}": tensor for name, tensor in backbone.items()}
-        tensors |= {f"decoder.{name}": t for name, t in self.decoder.state_dict().items()}
-        write_network(Path(folder), self.config.model_copy(update={"backbone": form}), tensors)
+        tensors |= {f"decoder.{name}": tensor for name, tensor in decoder.items()}
+        config = self.config.model_copy(update={"backbone": form})
+        write_network(Path(folder), config, tensors, _shapes(config))
         return Path(folder)
 
 
@@ -159,14 +159,14 @@ def segmenter(
             f"the backbone ends in a classifier of {backbone.num_classes} classes",
             hint="take it off: reset_classifier(0)",
         )
-    if decoder not in DECODERS:
-        raise UnknownNameError("decoder", decoder, DECODERS)
+    if not isinstance(decoder, str) or decoder not in DECODERS:
+        raise UnknownNameError("decoder", str(decoder), DECODERS)
     try:
         config = SegmenterConfig(
             backbone=backbone.config,
-            classes=classes,
+            classes=whole(classes),
             decoder=decoder,  # type: ignore[arg-type]
-            features=features,
+            features=whole(features),
             norm=norm,
             image_path=image_path,
             slice_wise=slice_wise,
@@ -179,6 +179,14 @@ def segmenter(
             else "see help(inflate_zoo.segmenter)",
         ) from error
     return Segmenter(backbone, config)
+
+
+def _shapes(config: SegmenterConfig) -> Shapes:
+    """Names and shapes of the tensors in a segmenter's file."""
+    with torch.device("meta"):
+        decoder = _network(Segmenter, config).decoder.state_dict()
+    shapes = {f"backbone.{name}": shape for name, shape in config.backbone.shapes().items()}
+    return shapes | {f"decoder.{name}": tuple(tensor.shape) for name, tensor in decoder.items()}
 
 
 def _network(kind: type[Kind], config: SegmenterConfig) -> Kind:

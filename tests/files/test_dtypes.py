@@ -36,6 +36,8 @@ def test_a_name_gives_its_type_and_none_is_float32():
     assert torch_dtype(torch.int8) is torch.int8
     with pytest.raises(UnknownNameError, match="no dtype named 'float61'") as caught:
         torch_dtype("float61")
+    with pytest.raises(UnknownNameError, match="no dtype named '5'"):
+        torch_dtype(5)
     assert "float16" in caught.value.hint
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from inflate_zoo.errors import UsageError
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
 from inflate_zoo.inflation.tensors import outputs
 from inflate_zoo.networks.backbone import Backbone, assemble
@@ -10,6 +11,7 @@ from inflate_zoo.networks.layers.positions import resize_in_plane
 from inflate_zoo.networks.vit.config import VitConfig
 from tests.networks.vit.test_network import PLAIN
 from tests.support.checkpoints import randomize
+from tests.support.networks import SMALL
 from tests.support.recorded import case, plan_of
 
 
@@ -76,3 +78,46 @@ def test_a_trained_table_is_what_the_next_size_is_made_of(tmp_path):
     network.set_input_size((4, 9, 8))
     expected = resize_in_plane(shown, 1, (2, 2), (3, 4))
     assert torch.equal(network.pos_embed, expected)
+
+
+@pytest.mark.parametrize("volume", [None, (4, 9, 8)])
+def test_what_nothing_could_read_is_not_saved_over_what_can_be(volume, tmp_path):
+    folder = randomize(Backbone(VitConfig(**PLAIN))).save_pretrained(tmp_path / "saved")
+    before = (folder / "model.safetensors").read_bytes()
+    network = Backbone.from_pretrained(folder, volume=volume)
+    network.prune_intermediate_layers([0])
+    with pytest.raises(UsageError, match="not those of a backbone of its config") as caught:
+        network.save_pretrained(folder)
+    assert any("missing: 'blocks.1." in line for line in caught.value.details)
+    assert "pruned" in caught.value.hint
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("volume", [None, (4, 9, 8)])
+def test_compiled_parts_are_saved_as_what_they_stand_for(volume, tmp_path):
+    folder = randomize(Backbone(VitConfig(**PLAIN))).save_pretrained(tmp_path / "saved")
+    network = Backbone.from_pretrained(folder, volume=volume)
+    network.blocks[0] = torch.compile(network.blocks[0])
+    again = network.save_pretrained(tmp_path / "again")
+    assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("kind", SMALL)
+@torch.inference_mode()
+def test_tables_that_stay_where_sizes_change_are_saved_as_they_are(kind, tmp_path):
+    small = SMALL[kind]
+    bare = small.network()
+    for name, parameter in bare.named_parameters():
+        if "depth" in name or name.endswith("rel_pos_d"):
+            parameter.zero_()
+    folder = bare.save_pretrained(tmp_path / "saved")
+    network = Backbone.from_pretrained(folder, dynamic_img_size=True).eval()
+    randomize(network)
+    own, *plane = small.config.volume
+    deeper = (own + 2 * small.config.levels[-1].stride[0], *plane)
+    network.set_input_size(deeper)
+    again = network.save_pretrained(tmp_path / "again")
+    loaded = Backbone.from_pretrained(again, dynamic_img_size=True).eval()
+    assert loaded.config.volume == deeper
+    volumes = small.volumes(depth=deeper[0])
+    assert torch.equal(loaded(volumes), network(volumes))

@@ -1,11 +1,13 @@
 """What every config of a backbone answers, whatever network it is of."""
 
+import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files import budgets
-from inflate_zoo.networks.base import BackboneConfig, Form2D, Level
+from inflate_zoo.networks.base import BackboneConfig, Form2D, Level, triple_of
 from tests.segmentation.test_segmenter import config
 from tests.support.pyramid import PyramidConfig
 
@@ -53,6 +55,19 @@ def test_a_volume_that_the_strides_do_not_divide_is_told(volume, told):
     with pytest.raises(UsageError, match=f"volume {'x'.join(map(str, volume))} does not fit") as e:
         pyramid().for_volume(volume)
     assert told in e.value.message
+
+
+@pytest.mark.parametrize("volume", ["6,16,8", 6, None])
+def test_what_is_no_volume_is_told_as_it_was_given(volume):
+    with pytest.raises(UsageError) as caught:
+        triple_of(volume)
+    assert caught.value.message == f"volume {volume!r} does not fit"
+    assert "depth, height, width" in caught.value.hint
+
+
+def test_numbers_of_another_library_are_sides():
+    assert pyramid().for_volume(np.array([3, 8, 4])) == pyramid(volume=(3, 8, 4))
+    assert triple_of([np.int16(3), torch.tensor(8), 4]) == (3, 8, 4)
 
 
 def test_another_volume_changes_nothing_else():

@@ -43,6 +43,16 @@ def test_tables_follow_the_volume_and_are_no_part_of_the_bare_network(name):
     assert larger.without_weights() == made.without_weights() != made
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_another_volume_may_keep_the_depth_tables_that_there_are(name):
+    made = TABLES[name][0]()
+    depth, *plane = made.volume
+    kept = made.keeping_tables((2 * depth, *plane))
+    assert kept.grid_size[0] == 2 * made.grid_size[0]
+    assert (kept.depth_rows, kept.depth_positions) == (made.depth_rows, made.depth_rows)
+    assert kept.keeping_tables(made.volume).depth_rows == made.depth_rows
+
+
 def test_a_file_that_holds_a_depth_table_states_its_shape():
     made = Aimv2Config(**AIMV2)
     assert made.depth_shapes() == {}

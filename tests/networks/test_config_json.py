@@ -60,6 +60,22 @@ def test_another_format_is_refused(version):
         parse_config(raw, "net", VitConfig)
 
 
+@pytest.mark.parametrize("kind, version", [("backbone", 3), ("segmenter", 2)])
+def test_a_file_of_a_later_release_is_told_before_its_fields(kind, version):
+    inner = config()
+    form = (
+        inner
+        if kind == "backbone"
+        else SegmenterConfig(
+            backbone=inner, classes=2, decoder="linear", features=8, slice_wise=False
+        )
+    )
+    raw = {**fields_to_write(form), "format_version": version, "more": 1}
+    with pytest.raises(ConfigError, match="of a later inflate-zoo") as caught:
+        parse_config(raw, "net", VitConfig, SegmenterConfig)
+    assert not caught.value.details
+
+
 @pytest.mark.parametrize("key", ["auto_map", "model_args", "architectures", "url"])
 def test_no_further_key_is_taken(key):
     with pytest.raises(ConfigError, match="no valid backbone") as caught:

@@ -30,7 +30,7 @@ def tensors():
 
 @pytest.fixture
 def folder(tmp_path):
-    write_network(tmp_path / "net", config(), tensors())
+    write_network(tmp_path / "net", config(), tensors(), SHAPES)
     return tmp_path / "net"
 
 
@@ -78,8 +78,16 @@ def test_tensors_that_do_not_fit_are_named(folder, change, told):
 def test_a_type_that_is_not_kept_is_not_saved(tmp_path, dtype):
     wrong = tensors() | {"b": torch.zeros(4, dtype=dtype)}
     with pytest.raises(ConfigError, match=f"type {dtype} cannot be saved") as caught:
-        write_network(tmp_path / "net", config(), wrong)
+        write_network(tmp_path / "net", config(), wrong, SHAPES)
     assert caught.value.hint == "backbone.float() first"
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize("change", [{"c": (1,)}, {"b": (5,)}, {"a": None}])
+def test_tensors_that_could_not_be_read_again_are_not_written(tmp_path, change):
+    expected = {n: s for n, s in (SHAPES | change).items() if s is not None}
+    with pytest.raises(UsageError, match="1 difference"):
+        write_network(tmp_path / "net", config(), tensors(), expected)
     assert not (tmp_path / "net").exists()
 
 
@@ -110,11 +118,23 @@ def test_a_config_of_something_else_is_told(folder, changes, message, hint):
     assert hint in caught.value.hint
 
 
+def test_what_is_to_be_converted_first_is_named_by_its_path(folder):
+    spoil(folder, model_type="vit")
+    with pytest.raises(ConfigError) as caught:
+        read_config(folder, "models/vit2d", VitConfig)
+    assert "inflate-zoo convert models/vit2d" in caught.value.hint
+
+
+def test_what_is_no_device_is_told(folder):
+    with pytest.raises(UsageError, match=r"device '1\.5' cannot be used"):
+        read_tensors(folder, SHAPES, None, 1.5)
+
+
 def test_a_config_is_of_the_kind_that_its_type_names(tmp_path):
     form = SegmenterConfig(
         backbone=config(), classes=2, decoder="linear", features=8, slice_wise=False
     )
-    write_network(tmp_path / "net", form, tensors())
+    write_network(tmp_path / "net", form, tensors(), SHAPES)
     assert read_config(tmp_path / "net", "net", VitConfig, SegmenterConfig) == form
     spoil(tmp_path / "net", classes=1)
     with pytest.raises(ConfigError, match="no valid segmenter") as caught:

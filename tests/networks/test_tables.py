@@ -6,6 +6,7 @@ import torch
 from inflate_zoo.networks.tables import as_in_file, file_tables
 from inflate_zoo.networks.vit.config import VitConfig
 from tests.networks.vit.test_network import PLAIN
+from tests.support import networks
 
 FORM = VitConfig(**PLAIN)
 SMALL = FORM.for_volume((4, 6, 6))
@@ -26,6 +27,13 @@ def test_only_what_is_shown_otherwise_is_kept(shown):
     assert list(kept.tables) == ["pos_embed"]
     assert kept.tables["pos_embed"] is tensors["pos_embed"]
     assert file_tables(FORM, tensors, FORM.fit(tensors, FORM)) is None
+
+
+@pytest.mark.parametrize("kind", networks.SMALL)
+def test_nothing_is_kept_where_no_table_is_shown_otherwise(kind):
+    config = networks.SMALL[kind].config
+    tensors = {name: torch.randn(shape) for name, shape in config.shapes().items()}
+    assert file_tables(config, tensors, config.fit(tensors, config)) is None
 
 
 def test_what_nothing_trained_is_the_files_again(shown):

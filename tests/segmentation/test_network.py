@@ -50,6 +50,12 @@ def test_a_wrong_size_is_refused():
         network(torch.rand(1, 2, 4, 4, 6))
 
 
+def test_a_wrong_plane_is_told_of_the_volume_as_it_was_given():
+    network = segmenter(flat(), classes=2, decoder="linear", slice_wise=True)
+    with pytest.raises(ValueError, match=r"any depth, 4, 6\], got \[1, 2, 3, 8, 6\]"):
+        network(torch.rand(1, 2, 3, 8, 6))
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("training", [True, False])
 def test_nothing_mixes_slices(decoder, training):
@@ -108,6 +114,9 @@ def test_what_is_not_read_is_not_trained(decoder, form):
     network = segmenter(flat(**FORMS[form]), classes=2, decoder=decoder, features=8)
     assert not without_gradient(network)
     assert not without_gradient(network.requires_grad_())
+    network.backbone.requires_grad_(False)
+    network.backbone.requires_grad_()
+    assert not without_gradient(network)
     frozen = {n for n, p in network.named_parameters() if not p.requires_grad}
     assert {n.rsplit(".", 1)[0] for n in frozen} <= {"backbone.norm", "backbone.fc_norm"}
     if form == "norm on the tokens":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -97,6 +98,7 @@ def test_only_a_missing_image_path_is_written_and_comes_back(decoder, tmp_path):
         ({"features": 0, "decoder": "linear"}, "features"),
         ({"slice_wise": True}, "patch depth 1 for volumes one slice deep"),
         ({"decoder": "unter"}, "no decoder named 'unter'"),
+        ({"decoder": None}, "no decoder named 'None'"),
     ],
 )
 def test_bad_arguments(arguments, words):
@@ -183,6 +185,25 @@ def test_slice_wise_loads_for_any_depth(tmp_path):
     assert wide.volume == (7, 8, 6)
     assert wide.backbone.config.volume == (1, 8, 6)
     assert wide(torch.rand(1, 2, 7, 8, 6)).shape == (1, 2, 7, 8, 6)
+
+
+@pytest.mark.parametrize("volume", [(0, 4, 6), (-3, 4, 6), ("x", 4, 6), (2, 4), None, "2,4,6"])
+def test_a_slice_wise_segmenter_asks_for_a_volume_too(volume, tmp_path):
+    network = segmenter(flat(), classes=2, decoder="linear", slice_wise=True)
+    folder = network.save_pretrained(tmp_path / "net")
+    with pytest.raises(UsageError, match="does not fit"):
+        network.set_input_size(volume)
+    assert (network.volume, network.backbone.config.volume) == ((1, 4, 6), (1, 4, 6))
+    if volume is not None:  # that of the file
+        with pytest.raises(UsageError, match="does not fit"):
+            load(folder, volume=volume)
+
+
+def test_numbers_of_another_library_are_numbers():
+    network = segmenter(backbone(), classes=np.int64(3), decoder="linear", features=np.int32(8))
+    network.set_input_size(np.array([2, 8, 6]))
+    assert network.volume == (2, 8, 6)
+    assert type(network.config.classes) is type(network.volume[0]) is int
 
 
 def test_types(tmp_path):

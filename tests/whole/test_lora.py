@@ -118,6 +118,23 @@ def test_an_adapter_is_saved_and_put_on_again(tmp_path):
         assert torch.equal(again(small.volumes()), adapted(small.volumes()))
 
 
+@pytest.mark.parametrize("volume", [None, (12, 30, 16)])
+def test_adapters_are_merged_before_their_segmenter_is_saved(volume, tmp_path):
+    whole = segmenter(SMALL["inflated_vit"].network(), classes=2, decoder="linear")
+    net = load(whole.save_pretrained(tmp_path / "net"), kind="segmenter", volume=volume)
+    before = (tmp_path / "net" / "model.safetensors").read_bytes()
+    adapted = get_peft_model(net, lora(["qkv"]))
+    with pytest.raises(UsageError, match="not those of a segmenter of its config") as caught:
+        net.save_pretrained(tmp_path / "net")
+    assert "merge_and_unload()" in caught.value.hint
+    assert (tmp_path / "net" / "model.safetensors").read_bytes() == before
+    merged = adapted.merge_and_unload()
+    state = torch.get_rng_state()
+    merged.save_pretrained(tmp_path / "net")
+    assert torch.equal(torch.get_rng_state(), state)
+    load(tmp_path / "net")
+
+
 def test_a_segmenter_is_made_before_it_is_adapted():
     adapted = get_peft_model(SMALL["inflated_vit"].network(), lora(LINEAR))
     with pytest.raises(UsageError, match="not of PeftModel") as caught:

@@ -164,7 +164,11 @@ class SamConfig(TableConfig, SamForm):
 
         Tables of offsets are resized linearly, as the original's code does.
         """
-        from inflate_zoo.networks.layers.positions import depth_table, resize_in_plane
+        from inflate_zoo.networks.layers.positions import (
+            depth_table,
+            resize_in_plane,
+            resize_offsets,
+        )
 
         table, line = tensors["pos_embed"], tensors.get("depth_embed")
         fitted = dict(tensors)
@@ -175,8 +179,11 @@ class SamConfig(TableConfig, SamForm):
             like = tensors[f"{name}h"]
             for axis, side in zip(_AXES, target.table_sides(index), strict=True):
                 line = tensors.get(name + axis)
-                held = None if line is None else line.unsqueeze(0)
-                fitted[name + axis] = depth_table(held, 2 * side - 1, like)[0]
+                fitted[name + axis] = (
+                    like.new_zeros(2 * side - 1, like.shape[1])
+                    if line is None
+                    else resize_offsets(line, side)
+                )
         return fitted
 
     def geometry(self) -> str:
