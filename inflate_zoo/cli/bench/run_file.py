@@ -30,7 +30,8 @@ _HELP = "compare it with: inflate-zoo bench --help"
 # How a run is begun and told of makes no other one of it.
 _NO_FIELDS = {"config", "plan", "dry_run", "detach", "format", "quiet", "debug", "help", "context"}
 _READ = "inflate_zoo.run_file"  # where a context says what was read
-_PLACES = {"source", "dataset", "suite", "protocol"}  # texts that may be paths
+_FILES = {"dataset", "suite", "protocol"}  # paths where they end in .toml, else names
+_PLACES = {"source", *_FILES}  # texts that may be paths
 
 
 def from_file(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
@@ -136,19 +137,32 @@ def _placed(name: str, value: Value, base: Path, hints: Mapping[str, Any]) -> Va
     if name not in _PLACES:
         return value
     if isinstance(value, list):
-        return [_place(str(each), base) for each in value]
-    return _place(str(value), base)
+        return [_place(name, str(each), base) for each in value]
+    return _place(name, str(value), base)
 
 
-def _place(text: str, base: Path) -> str:
+def _place(name: str, text: str, base: Path) -> str:
+    path = _path_in(name, text, base)
+    return _below(base, path) + text[len(path) :] if path else text
+
+
+def _path_in(name: str, text: str, base: Path) -> str:
+    """The path that a text begins with, or nothing where it is a name, as the command takes it.
+
+    Args:
+        name: Of the parameter.
+        text: Its value, or one of them.
+        base: Where relative paths start.
+    """
+    if name in _FILES:
+        return text if text.endswith(".toml") else ""
+    from inflate_zoo.bench.arms.arm_sources import RANDOM
+    from inflate_zoo.hub.addresses import is_address, is_on_disk
+
     plain = _source_of(text)
-    if plain and (_is_typed_path(plain) or _exists(base / plain)):
-        return _below(base, plain) + text[len(plain) :]
-    return text
-
-
-def _is_typed_path(text: str) -> bool:
-    return text.startswith((".", "/", "~")) or text.endswith(".toml")
+    if not plain or plain == RANDOM or is_address(plain):
+        return ""
+    return plain if plain.startswith((".", "/", "~")) or is_on_disk(base / plain) else ""
 
 
 def _source_of(text: str) -> str:
@@ -156,12 +170,6 @@ def _source_of(text: str) -> str:
     from inflate_zoo.bench.arms.arm_sources import parse_arm
 
     return parse_arm(text).plain
-
-
-def _exists(path: Path) -> bool:
-    from inflate_zoo.hub.addresses import is_on_disk
-
-    return is_on_disk(path)
 
 
 def _below(base: Path, text: str) -> str:
@@ -255,7 +263,7 @@ def _portable(key: str, value: Any, out: Path) -> Value:
     if isinstance(value, Path):
         return _from(out, value)
     if key in _PLACES:
-        listed = [_place_from(out, str(each)) for each in _listed(value)]
+        listed = [_place_from(out, key, str(each)) for each in _listed(value)]
         return listed if isinstance(value, list) else listed[0]
     return _plain(value)
 
@@ -264,11 +272,9 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _place_from(out: Path, text: str) -> str:
-    plain = _source_of(text)
-    if plain and (_is_typed_path(plain) or _exists(Path(plain))):
-        return _from(out, Path(plain)) + text[len(plain) :]
-    return text
+def _place_from(out: Path, name: str, text: str) -> str:
+    path = _path_in(name, text, Path())
+    return _from(out, Path(path)) + text[len(path) :] if path else text
 
 
 def _from(out: Path, path: Path) -> str:
@@ -282,7 +288,7 @@ def _from(out: Path, path: Path) -> str:
 
 def _as_path(text: str) -> str:
     """A path that is plainly one, and no name of something else."""
-    return text if text.startswith((".", "/")) or os.sep in text[:3] else os.path.join(".", text)  # noqa: PTH118
+    return text if text.startswith(".") or Path(text).is_absolute() else os.path.join(".", text)  # noqa: PTH118
 
 
 def _plain(value: Any) -> Value:

@@ -181,6 +181,36 @@ def test_what_is_written_reads_as_the_same_run(tmp_path, monkeypatch, seen):
     assert tomllib.loads((moved / "run.toml").read_text()) == table
 
 
+NAMED = ("--dataset", "hippocampus-mini", "--suite", "builtin", "--protocol", "quick")
+
+
+def test_folders_with_the_names_of_what_is_bundled_change_nothing(tmp_path, monkeypatch, seen):
+    """Whether they lie where the command runs or beside a file: only a .toml is a path there."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("hippocampus-mini", "builtin", "quick", "random"):
+        (tmp_path / name).mkdir()
+        (tmp_path / "r" / name).mkdir(parents=True)
+    run("bench", *NAMED, "--out", "r")
+    first, _, _, fields, _ = seen[-1]
+    write_run_file(tmp_path / "r", fields)
+    assert run("bench", "--config", "r/run.toml").exit_code == 0
+    second = seen[-1][0]
+    for asked in (first, second):
+        assert (asked.dataset, asked.suite, asked.protocol) == NAMED[1::2]
+
+
+def test_a_folder_named_random_is_not_the_random_weights(tmp_path, monkeypatch, seen):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r" / "random").mkdir(parents=True)
+    (tmp_path / "random").mkdir()
+    run("bench", "--source", "random", "--source", "./random", "--out", "r")
+    write_run_file(tmp_path / "r", seen[-1][3])
+    table = tomllib.loads(Path("r/run.toml").read_text())
+    assert table["source"] == ["random", "../random"]
+    run("bench", "--config", "r/run.toml")
+    assert seen[-1][0].sources == ["random", "./random"]
+
+
 def test_paths_elsewhere_are_whole(tmp_path, monkeypatch, seen):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
