@@ -235,8 +235,13 @@ def asked_for(context: typer.Context, settled: Mapping[str, Any]) -> dict[str, A
     return {
         key: told[parameter.name]
         for key, parameter in flags_of(context).items()
-        if told.get(parameter.name) not in (None, False, [], ())
+        if not _is_nothing(told.get(parameter.name))
     }
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a value says the same as leaving its flag out; 0, which equals `False`, does not."""
+    return value is None or value is False or value in ([], ())
 
 
 def write_run_file(out: Path, fields: Mapping[str, Any]) -> None:

@@ -220,6 +220,14 @@ def test_paths_elsewhere_are_whole(tmp_path, monkeypatch, seen):
     assert tomllib.loads(Path("x/run.toml").read_text())["data"] == str(tmp_path / "data")
 
 
+def test_nought_is_written_and_what_is_not_asked_for_is_not(tmp_path, seen):
+    run("bench", "--workers", "0", "--on", "ray", "--gpus", "0", "--out", tmp_path)
+    write_run_file(tmp_path, seen[-1][3])
+    table = tomllib.loads((tmp_path / "run.toml").read_text())
+    assert (table["workers"], table["gpus"]) == (0, 0)
+    assert not table.keys() & {"download", "compile", "tracker", "source"}
+
+
 def test_the_embedded_default_is_written_by_name(tmp_path, seen):
     run("bench", "--out", tmp_path)
     write_run_file(tmp_path, seen[-1][3])
