@@ -40,6 +40,7 @@ def from_file(command: Callable[Parameters, None]) -> Callable[Parameters, None]
     @functools.wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         context: Any = kwargs["context"]
+        context.params |= {name: kwargs[name] for name in context.params}  # not as typer read them
         if isinstance(path := kwargs["config"], Path):
             read = _read(path, context)
             context.meta[_READ] = frozenset(read)
@@ -88,7 +89,9 @@ def _read(path: Path, context: typer.Context) -> dict[str, Any]:
         raise ConfigError(
             f"'{path.name}' says what bench cannot be asked", details=wrong, hint=_HELP
         )
-    return {name: _coerced(path, *both, context) for name, both in read.items()}
+    return {
+        name: _as_taken(_coerced(path, *both, context), hints[name]) for name, both in read.items()
+    }
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def _no_field(path: Path, key: str, flags: Mapping[str, Any]) -> ConfigError:
 
 def _fault(value: Any, hint: Any) -> str | None:
     """What is wrong with a value in TOML for a parameter of a type; `None` where nothing is."""
-    kinds = set(get_args(hint)) - {type(None)} or {hint}
+    kinds = _kinds(hint)
     if bool in kinds:
         return None if isinstance(value, bool) else "must be true or false"
     if isinstance(value, bool):
@@ -130,9 +133,14 @@ def _fault(value: Any, hint: Any) -> str | None:
     return None if plain else "must be a text, a number or a list of numbers"
 
 
+def _kinds(hint: Any) -> set[Any]:
+    """What a type says a value may be, `None` aside."""
+    return set(get_args(hint)) - {type(None)} or {hint}
+
+
 def _placed(name: str, value: Value, base: Path, hints: Mapping[str, Any]) -> Value:
     """A value whose paths start where the command runs, not at the file's folder."""
-    if isinstance(value, str) and Path in {hints[name], *get_args(hints[name])}:
+    if isinstance(value, str) and Path in _kinds(hints[name]):
         return _below(base, value)
     if name not in _PLACES:
         return value
@@ -188,6 +196,16 @@ def _coerced(path: Path, parameter: Any, value: Value, context: typer.Context) -
     except typer.BadParameter as error:
         flag = max(parameter.opts, key=len).removeprefix("--")
         raise ConfigError(f"'{path.name}': {flag}: {error.message}", hint=_HELP) from error
+
+
+def _as_taken(value: Any, hint: Any) -> Any:
+    """As the command takes it: typer 0.27 leaves paths, lists and choices to who calls it."""
+    for kind in _kinds(hint) if value is not None else ():
+        if kind == list[str]:
+            return list(value)
+        if isinstance(kind, type) and issubclass(kind, Path | Enum):
+            return kind(value)
+    return value
 
 
 def _text(value: Value) -> str:

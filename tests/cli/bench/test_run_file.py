@@ -9,6 +9,7 @@ import typer
 
 from inflate_zoo.cli.app import app
 from inflate_zoo.cli.bench import run as command
+from inflate_zoo.cli.bench.options import On
 from inflate_zoo.cli.bench.run_file import write_run_file
 from tests.support.bench_command import FEW, run
 from tests.support.trials import TINY
@@ -46,6 +47,7 @@ protocol = "mine.toml"
 seeds = 2
 folds = [0, 3]
 at-once = 1
+on = "here"
 compile = true
 download = false
 tracker = []
@@ -69,6 +71,7 @@ def test_a_file_says_what_flags_say_with_paths_from_its_folder(tmp_path, monkeyp
     )  # fmt: skip
     assert (asked.mean, asked.std) == ((0.5, 0.4, 0.3), (0.25,))
     assert (asked.protocol, asked.out) == ("./project/mine.toml", Path("./out"))
+    assert side.on is On.here
     assert (side.here.at_once, side.resources.compiled, asked.download) == (1, True, False)
 
 
@@ -102,7 +105,7 @@ def test_the_command_that_is_recorded_says_what_the_file_says(tmp_path, monkeypa
         ("dry-run = true", ("no field 'dry-run'", "where the run is begun")),
         ('seeds = "3"', ("seeds: must be a whole number",)),
         ("seeds = true", ("seeds: must be a value, not true or false",)),
-        ("seeds = 0", ("'my.toml': seeds: Input should be greater than or equal to 1",)),
+        ("seeds = 0", ("'my.toml': seeds: ",)),
         ("compile = 1", ("compile: must be true or false",)),
         ('source = "random"', ("source: must be a list of texts",)),
         ("source = [1]", ("source: must be a list of texts",)),
