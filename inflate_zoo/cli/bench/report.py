@@ -95,7 +95,8 @@ def tell_left_out(results: "Results") -> bool:
     if len(lines) > MOST_NAMED:
         say(f"error: and {len(lines) - MOST_NAMED} more", urgent=True)
     if lines:
-        say("run the 'inflate-zoo bench' command that made them again: it runs such trials anew")
+        again = "run the 'inflate-zoo bench' command that made them again: it runs such trials anew"
+        say(again, urgent=True)  # the next step of an error
     return bool(lines)
 
 
