@@ -143,7 +143,7 @@ def settled(source: str) -> tuple[str, bool | None]:
     if found not in CONFIGS:
         raise ConfigError(
             f"config.json: model_type is {found!r}, no 3D backbone's",
-            hint=f"convert the 2D checkpoint first: inflate-zoo convert {source}",
+            hint=f"convert the 2D checkpoint first: inflate-zoo convert {shlex.quote(source)}",
         )
     recorded = (folder / RECORD).is_file()
     folded = read_conversion(folder).recipe.fold_normalization if recorded else None

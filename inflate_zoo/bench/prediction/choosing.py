@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from inflate_zoo.bench.definitions.tasks import Task
@@ -84,7 +85,7 @@ def find_trial(folder: Path) -> TrialFolder:
         if not (folder / RECORD).exists():
             raise UsageError(
                 f"trial '{called(folder)}' is not done: it has no record",
-                hint=f"train it first: inflate-zoo bench-trial {folder}",
+                hint=f"train it first: inflate-zoo bench-trial {quote(str(folder))}",
             )
         trial.believed(moved=True)
         return trial

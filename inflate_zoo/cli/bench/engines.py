@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from inflate_zoo.cli.bench.options import On
@@ -133,7 +134,7 @@ def _slurm(request: EngineRequest, resolved: Resolved, out: Path) -> Chosen:
 
     def write() -> str:
         Slurm(out, flags, 0.0).write_script(demands, workers)
-        return f"or as jobs of SLURM: sbatch {out / FOLDER / SCRIPT}"
+        return f"or as jobs of SLURM: sbatch {quote(str(out / FOLDER / SCRIPT))}"
 
     return Chosen(
         demands,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
+from shlex import quote
 from typing import Any, ParamSpec, get_args, get_type_hints
 
 import typer
@@ -107,7 +108,8 @@ def _table(path: Path) -> dict[str, Any]:
 
 def _no_field(path: Path, key: str, flags: Mapping[str, Any]) -> ConfigError:
     if key.replace("-", "_") in _NO_FIELDS:
-        hint = f"say it where the run is begun: inflate-zoo bench --config {path.name} --{key}"
+        begun = f"inflate-zoo bench --config {quote(path.name)} --{key}"
+        hint = f"say it where the run is begun: {begun}"
     else:
         close = difflib.get_close_matches(key.replace("_", "-"), flags, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(flags)}"

@@ -158,16 +158,16 @@ def test_a_dry_run_lists_the_trials_and_leaves_out_alone(here):
 
 
 def test_a_run_that_is_only_planned_is_run_by_others(here):
-    words = ("--out", "planned", "--source", "random", "--seeds", "2")
+    words = ("--out", "a plan", "--source", "random", "--seeds", "2")
     result = bench(*words, "--plan")
     assert result.exit_code == 0, result.output
-    assert result.stdout == "4 trials planned in planned\n"
-    assert result.stderr.endswith("inflate-zoo bench-trial --from planned\n")
-    folders = sorted((here / "planned" / "trials").iterdir())
+    assert result.stdout == "4 trials planned in a plan\n"
+    assert result.stderr.endswith("inflate-zoo bench-trial --from 'a plan'\n")
+    folders = sorted((here / "a plan" / "trials").iterdir())
     assert len(folders) == 4
     names = {path.name for folder in folders for path in folder.iterdir()}
     assert {name.split("-")[0] for name in names} == {"trial.json", "place"}
-    done = run("bench-trial", "--from", "planned", "--device", "cpu", "--workers", "0")
+    done = run("bench-trial", "--from", "a plan", "--device", "cpu", "--workers", "0")
     assert (done.exit_code, done.stdout) == (0, "4 done, 0 failed\n")
     again = bench(*words, "--plan", "--format", "json")
     assert sorted(json.loads(again.stdout)["trials"]) == [folder.name for folder in folders]
