@@ -158,4 +158,6 @@ def test_two_arms_are_compared_and_nothing_is_written(tmp_path):
     refused = CliRunner().invoke(app(), [str(run), "--compare", one, "clip"])
     assert refused.exit_code == 2
     assert "no arm 'clip'" in refused.stderr
+    refused = CliRunner().invoke(app(), [str(run), "--compare", one, two, "--out", "other"])
+    assert (refused.exit_code, "--out has no use" in refused.stderr) == (2, True)
     assert sorted(run.iterdir()) == before
