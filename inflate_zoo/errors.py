@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 
 _LONGEST = 1000  # characters of a line
 _MOST_LINES = 10
+_NO_GPU_MEMORY = 2  # cudaErrorMemoryAllocation, and HIP's
 
 
 _USER = re.compile(r"(?<=://)[^\s/?#]*@")  # of an address, with the password
@@ -61,12 +62,15 @@ def _line(text: str) -> str:
 def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out.
 
-    torch has a type for a GPU's, `torch.OutOfMemoryError`; its CPU allocator raises a plain
-    RuntimeError, which is known by the allocator's name alone.
+    torch has a type for a GPU's, `torch.OutOfMemoryError`, and for one too full to be used at all
+    the driver's number; its CPU allocator raises a plain RuntimeError, which is known by the
+    allocator's name alone.
     """
     torch = sys.modules.get("torch")  # what was not imported raised nothing
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
+    if torch and isinstance(error, torch.AcceleratorError):
+        return getattr(error, "error_code", None) == _NO_GPU_MEMORY
     return type(error) is RuntimeError and "DefaultCPUAllocator: " in str(error)
 
 

@@ -3,7 +3,8 @@
 Python raises KeyboardInterrupt between any two instructions. That is no place to raise it inside an
 import, where C++ that calls Python aborts and a bare `except` swallows it, nor where a resource is
 taken or given back. Here a signal is noted and raised at the first place where it can be answered,
-and raised again for as long as somebody swallows it. The exit code is 128 and its number.
+and raised again for as long as somebody swallows it. The exit code is 128 and its number. Cleaning
+up is not disturbed; where that hangs, one more signal ends the process as it is.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ SIGNALS = tuple(
 )
 _PAUSE = 0.02  # seconds until a signal that had to wait is raised again
 _PATIENCE = 1.0  # seconds of an import after which it is said what is waited for
+_CLEAN_UP = 10.0  # seconds of cleaning up after which a further signal ends the process at once
 _BRIEF = 2.0  # seconds; a resource that takes longer waits for another process
 
 
@@ -54,6 +56,7 @@ class _Listener:
         self.inside = self.over = self._handling = False
         self._entry, self._thread, self._since = entry, _thread.get_ident(), 0.0
         self._imported = 0.0  # when an import was last seen after the signal
+        self._raised = 0.0  # when it last began to be answered
 
     def install(self) -> dict[int, Any]:
         """Handle the signals that nohup or `&` do not have ignored; gives the handlers before."""
@@ -72,14 +75,23 @@ class _Listener:
         try:
             if self.received is None:
                 self._receive(number)
-            if self.inside and not self._in_flight() and not self._must_wait(frame):
+            answered = self.over or _in_flight(sys.exception())
+            if answered and time.monotonic() - self._raised > _CLEAN_UP:
+                os._exit(128 + (self.received or number))
+            if self.inside and not answered and not self._must_wait(frame):
+                self._raised = time.monotonic()
                 raise Interrupted(number)
         finally:
             self._handling = False
 
+    def end(self) -> None:
+        """The command ended: what is registered for the exit is left."""
+        self._raised = time.monotonic()
+        self.inside, self.over = False, True
+
     def _receive(self, number: int) -> None:
         self.received = signal.Signals(number)
-        self._since = self._imported = time.monotonic()
+        self._since = self._imported = self._raised = time.monotonic()
         if self.over:
             return
         if hasattr(signal, "SIGCHLD"):  # torch raises there when a worker ends, as they do now
@@ -96,30 +108,32 @@ class _Listener:
                 signal.signal(number, signal.SIG_IGN if interrupts else signal.SIG_DFL)
 
     def _repeat(self) -> None:
-        """Send the signal again until the command ends; never into an import's system calls."""
-        told = False
+        """Send the signal again until the command ends; never into an import's system calls.
+
+        Nor while it is answered: what comes then somebody else sends.
+        """
+        told: set[bytes] = set()
+
+        def tell(line: bytes, since: float, patience: float) -> None:
+            if line not in told and time.monotonic() - since > patience:
+                told.add(line)
+                with contextlib.suppress(OSError):
+                    os.write(2, b"\n" + line + b"\n")
+
         while not self.over:
             time.sleep(_PAUSE)
             frame = sys._current_frames().get(self._thread)
             if self.over or self._importing(frame):
                 self._imported = time.monotonic()
-                if not told and time.monotonic() - self._since > _PATIENCE:
-                    told = True
-                    with contextlib.suppress(OSError):
-                        os.write(2, b"\nstopping as soon as a library is imported\n")
+                tell(b"stopping as soon as a library is imported", self._since, _PATIENCE)
+                continue
+            if _in_flight(_handled_in(self._thread)):
+                tell(b"still cleaning up; once more ends it at once", self._raised, _CLEAN_UP)
                 continue
             if hasattr(signal, "pthread_kill"):  # it also ends what the thread waits for
                 signal.pthread_kill(self._thread, self.received or signal.SIGINT)
             else:
                 _thread.interrupt_main(self.received or signal.SIGINT)
-
-    @staticmethod
-    def _in_flight() -> bool:
-        """Whether the signal was raised and is being answered: cleaning up is not disturbed."""
-        error = sys.exception()
-        while error is not None and not isinstance(error, Interrupted):
-            error = error.__context__
-        return error is not None
 
     def _must_wait(self, frame: FrameType | None) -> bool:
         if self._importing(frame):
@@ -139,6 +153,20 @@ class _Listener:
                 return True
             frame = frame.f_back
         return False
+
+
+def _in_flight(error: BaseException | None) -> bool:
+    """Whether the signal was raised and is being answered, by what a thread handles."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error is not None
+
+
+def _handled_in(thread: int) -> BaseException | None:
+    """The exception that a thread handles."""
+    found: Any = sys._current_exceptions().get(thread)
+    error: BaseException | None = found[1] if isinstance(found, tuple) else found  # Python 3.11
+    return error
 
 
 def _takes_or_gives_back(frame: FrameType) -> bool:
@@ -224,7 +252,7 @@ def _ended(command: Callable[[], object], listener: _Listener) -> str | int:
         if listener.received is None:
             raise
     finally:
-        listener.inside, listener.over = False, True
+        listener.end()
     return code or 0 if listener.received is None else 128 + listener.received
 
 

@@ -39,7 +39,7 @@ lock(descriptor, alone=alone, wait=True) ==> lock(descriptor, alone=False, wait=
 st_mtime > _BELIEVED ==> st_mtime > 1e12
 @@ inflate_zoo/files/writing/store.py | files/writing/test_pruning.py
 == store-late-claim: an entry is claimed by nobody
--        self._claims.take(self._entry(folder))  # first: it may be about to be taken away
+if self._claims.take(self._entry(folder)): ==> if True:
 @@ inflate_zoo/cli/bench/run_file.py | cli/bench/test_run_file.py
 == run-file-first: what the file says goes before what is typed
 elif parameter.name not in before: ==> else:
@@ -670,7 +670,7 @@ select.select([0, over], [], []) ==> select.select([over], [], [])
 == tether-patient: what does not leave is not killed
 select.select([over], [], [], grace) ==> select.select([over], [], [])
 == tether-early: a signal that comes while the command starts kills it
-signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED) ==> pass
+signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS) ==> pass
 @@ inflate_zoo/bench/engines/ray_course.py | bench/engines/test_ray_course.py
 == ray-for-ever: what is lost again and again goes on
 if times < MOST_LOST: ==> if True:

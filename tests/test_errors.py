@@ -78,10 +78,19 @@ def test_a_name_unlike_any_is_answered_with_the_known_ones():
     assert many.hint.endswith("name11, ...")
 
 
+def of_the_driver(number):
+    error = torch.AcceleratorError("CUDA error")
+    error.error_code = number
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (MemoryError(), True),
+        (of_the_driver(2), True),
+        (of_the_driver(700), False),
+        (torch.AcceleratorError("out of memory"), False),
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't"), True),
         (RuntimeError("cannot reallocate a name"), False),
@@ -89,7 +98,7 @@ def test_a_name_unlike_any_is_answered_with_the_known_ones():
         (KeyError("allocated"), False),
     ],
 )
-def test_memory_that_ran_out_is_known_by_its_type_or_torchs_allocator(error, expected):
+def test_memory_that_ran_out_is_known_by_its_type_or_number_or_torchs_allocator(error, expected):
     assert out_of_memory(error) is expected
 
 

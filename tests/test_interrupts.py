@@ -198,6 +198,52 @@ def test_further_presses_do_not_disturb_the_clean_up(tmp_path):
     assert program(body, tmp_path) == (130, "cleaned up\n")
 
 
+def test_a_clean_up_that_hangs_is_said_and_ended_by_one_more_press(tmp_path):
+    body = """
+        from inflate_zoo import interrupts
+        interrupts._CLEAN_UP = 0.1
+        os.dup2(os.open("told", os.O_RDWR | os.O_CREAT), 2)
+        try:
+            press(); time.sleep(60)
+        finally:
+            while not os.fstat(2).st_size:
+                time.sleep(0.01)
+            press(signal.SIGINT)
+            time.sleep(60)
+            print("went on")
+    """
+    assert program(body, tmp_path, signal.SIGTERM) == (143, "")
+    told = (tmp_path / "told").read_text()
+    assert told == "\nstill cleaning up; once more ends it at once\n"
+
+
+def test_a_long_clean_up_is_not_disturbed_where_nobody_presses(tmp_path):
+    body = """
+        from inflate_zoo import interrupts
+        interrupts._CLEAN_UP = 0.05
+        try:
+            press(); time.sleep(60)
+        finally:
+            time.sleep(0.5)
+            print("cleaned up", flush=True)
+    """
+    assert program(body, tmp_path) == (130, "cleaned up\n")
+
+
+def test_an_exit_that_hangs_is_ended_by_one_more_press(tmp_path):
+    body = """
+        import threading
+        from inflate_zoo import interrupts
+        interrupts._CLEAN_UP = 0.1
+        def presses():
+            while True:
+                time.sleep(0.05); press()
+        threading.Thread(target=time.sleep, args=(60,)).start()  # Python waits for it
+        threading.Thread(target=presses, daemon=True).start()
+    """
+    assert program(body, tmp_path) == (130, "")
+
+
 def test_a_forked_worker_leaves_ctrl_c_to_its_parent(tmp_path):
     body = """
         def child(number):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder
@@ -159,7 +159,7 @@ def _trial(folder: Path) -> TrialFolder | None:
     if not (folder / RECORD).exists():
         raise UsageError(
             f"trial '{called(folder)}' is not done: it has no record",
-            hint=f"train it first: inflate-zoo bench-trial {quote(str(folder))}",
+            hint=f"train it first: inflate-zoo bench-trial {shlex.quote(str(folder))}",
         )
     trial.believed(moved=True)
     return trial

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from inflate_zoo.errors import InflateZooError, OutputExistsError
 from inflate_zoo.files.writing.contents import json_text
 from inflate_zoo.files.writing.staging import check_target
+from inflate_zoo.files.writing.turns import only_one
 from inflate_zoo.files.writing.whole_files import remove_partial, replace_text, writing
 from inflate_zoo.registry.entries import ZooEntry
 from inflate_zoo.registry.listing import find_card, zoo
@@ -55,13 +56,12 @@ def build(names: Sequence[str], out: Path) -> Iterator[Built]:
     """
     entries = [find_card(name)[0] for name in dict.fromkeys(names)] or list(zoo())
     check_target(out, force=True)
-    remove_partial(out, INDEX)  # of a killed run
     failed: set[str] = set()
     for entry in entries:
         built = _build(entry, out / entry.name)
         if built.error is not None:
             failed.add(entry.name)
-        _write_index(out, [row for row in _rows(out) if row["name"] not in failed])
+        _write_index(out, failed)
         yield built
 
 
@@ -99,7 +99,10 @@ def _rows(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _write_index(out: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with writing(INDEX):
-        out.mkdir(parents=True, exist_ok=True)
-    replace_text(out / INDEX, json_text(rows))
+def _write_index(out: Path, failed: Collection[str]) -> None:
+    """List what is there, and what another process made there meanwhile."""
+    with writing(INDEX), only_one(out) as alone:
+        if alone:
+            remove_partial(out, INDEX)  # of a killed run
+        rows = [row for row in _rows(out) if row["name"] not in failed]
+        replace_text(out / INDEX, json_text(rows))

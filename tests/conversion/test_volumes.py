@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def of_other_table(monkeypatch):
 def of_unshifted_depth(monkeypatch):
     def place(*arguments, **options):
         found = grids.place(*arguments, **options)
-        return found._replace(late=(0, *found.late[1:]))
+        return replace(found, late=(0, *found.late[1:]))
 
     monkeypatch.setattr(stages, "place", place)
 

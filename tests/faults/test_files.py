@@ -443,9 +443,9 @@ def test_an_output_that_holds_something_is_refused(source: Path, tmp_path: Path)
     for make, told in [
         (lambda: (out.mkdir(), (out / "note").write_text("x")), "'out' is not empty"),
         (lambda: out.write_text("x"), "'out' exists and is no folder"),
-        (lambda: out.symlink_to(source), "'out' exists and is no folder"),
-        (lambda: out.symlink_to("nowhere"), "'out' exists and is no folder"),
-        (lambda: out.symlink_to("out"), "exists and is no folder"),
+        (lambda: out.symlink_to(source), "'out' is a link"),
+        (lambda: out.symlink_to("nowhere"), "'out' is a link"),
+        (lambda: out.symlink_to("out"), "is a link"),
     ]:
         make()
         refused(source, tmp_path, told, "--out")

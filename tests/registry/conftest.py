@@ -35,6 +35,7 @@ def hub(monkeypatch, tmp_path, home):
 def cards(monkeypatch, tmp_path):
     """Makes a zoo of one card, CARD but for the changes, or of several."""
     count = iter(range(100))
+    listing._cards.cache_clear()  # pytest may give a folder again that was another test's
 
     def write(*several, **changes):
         folder = tmp_path / f"cards{next(count)}"

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from inflate_zoo.conversion.record import FILES
 from inflate_zoo.errors import OutputExistsError, WriteError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.writing import staging
+from inflate_zoo.files.writing.turns import only_one
 from inflate_zoo.registry.building import build
+from tests.support.turns import while_waiting
 from tests.support.zoo_cards import CARD, contents, index, killed, outcomes, whole
 
 NAME, REPO, MADE = CARD["name"], CARD["source"], "zoo/small-vit-3d-center"
@@ -140,3 +143,16 @@ def test_a_build_that_was_killed_goes_on_and_leaves_nothing(hub, files, cards, m
     assert not Path("out/index.json").exists()
     assert outcomes() == {"a": "kept", "b": "failed", "c": "built"}
     assert {path.name for path in Path("out").iterdir()} == {"a", "c", "index.json"}
+
+
+def test_what_another_build_is_writing_is_left_to_it(hub, files, cards, monkeypatch):
+    hub.add_repo(REPO, files)
+    left = Path("out", f".index.json.{'0' * 32}.partial")
+    with ExitStack() as other:
+        other.enter_context(only_one(Path("out")))
+        left.write_text("[]")
+        seen = []
+        while_waiting(monkeypatch, lambda: (seen.append(left.exists()), other.close()))
+        assert outcomes() == {NAME: "built"}
+    assert seen == [True]
+    assert set(index()) == {NAME}

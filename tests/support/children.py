@@ -95,6 +95,8 @@ def _run(words: list[str], cwd: str, env: dict[str, str], before: str, files: li
     for number, path in enumerate(files, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Blocked where trials began the server, see `processes.get_ready`.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(1)
     os.environ.update({"OMP_NUM_THREADS": "1", **env})
     os.chdir(cwd)

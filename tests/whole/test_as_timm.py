@@ -12,7 +12,6 @@ from inflate_zoo import convert, load
 from inflate_zoo.networks.layers.column import Column
 from inflate_zoo.networks.layers.stages import StagedNetwork
 from tests.support.checkpoints import build_timm, save_timm
-from tests.support.releases import before
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
 KINDS = (
@@ -80,8 +79,6 @@ def test_intermediates_and_final_features_are_timms(pair, asked):
 
 def test_stopping_early_ends_after_the_last_map(pair):
     theirs, ours, image = pair
-    if before("timm", "1.0.31") and "Swin" in type(theirs).__name__:
-        pytest.skip("timm norms the wrong axis of what it stops at before 1.0.31")
     with torch.inference_mode():
         final, expected = theirs.forward_intermediates(image, [0], stop_early=True)
         last, maps = ours.forward_intermediates(image.unsqueeze(2), [0], stop_early=True)
@@ -128,8 +125,6 @@ def renamed(name):
 @pytest.mark.parametrize("coarse", [False, True])
 def test_parameters_are_grouped_as_timm_groups_them(pair, coarse):
     theirs, ours, _ = pair
-    if before("timm", "1.0.28") and getattr(theirs, "reg_token", None) is not None:
-        pytest.skip("timm puts registers into the last group before 1.0.28")
     expected = group_parameters(theirs, theirs.group_matcher(coarse), reverse=True)
     got = group_parameters(ours, ours.group_matcher(coarse), reverse=True)
     assert got.keys() == {name for name, _ in ours.named_parameters()}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -139,7 +140,7 @@ def padded(monkeypatch):
 
     def wrong(grid, window):
         *before, last = right(grid, window)
-        return (*before, last._replace(window=window))
+        return (*before, replace(last, window=window))
 
     monkeypatch.setattr(network, "unshifted", wrong)
 

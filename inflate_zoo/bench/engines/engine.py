@@ -84,6 +84,17 @@ def reason(trial: TrialFolder) -> str:
     return "unknown" if failure is None else failure.told
 
 
+def signal_of(code: int) -> int | None:
+    """Number of the signal that ended a process; `None` where none did.
+
+    Args:
+        code: Its exit code: below 0, or as shells have it, 128 and the number. Many programs end
+            with 255, which is no signal's.
+    """
+    number = -code if code < 0 else code - 128
+    return number if number in signal.valid_signals() else None
+
+
 def signal_name(number: int) -> str:
     """What a signal is called, e.g. `SIGKILL`."""
     with suppress(ValueError):

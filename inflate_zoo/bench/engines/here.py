@@ -16,7 +16,7 @@ from inflate_zoo.bench.engines.engine import Ended, Shown, Tally, reason
 from inflate_zoo.bench.engines.needs import Needs
 from inflate_zoo.bench.engines.processes import Processes
 from inflate_zoo.bench.training.devices import Resources
-from inflate_zoo.bench.trials.leases import holder
+from inflate_zoo.bench.trials.leases import clock, holder
 from inflate_zoo.bench.trials.running import Outcome, run_trial
 
 WAIT_SECONDS = 2.0  # between two looks at what others hold
@@ -31,7 +31,7 @@ class Here:
         memory: Bytes of main memory that trials may take together: fewer run at a time where it
             does not hold more. `None` does not count.
         since: From when on failures of other processes count, as they would fail here as well, in
-            seconds since 1970; `None` is from now on.
+            seconds since 1970 by the file system's clock; `None` is from now on.
         wait: Whether trials that other processes hold are waited for; else they are left.
         checked: Whether the folders need no look before the first trial starts, as they were
             written just now, or are so many of a run that each is looked at when it starts.
@@ -64,7 +64,9 @@ class Here:
         if self.memory is not None:
             needs = Needs([trial for trial in trials if not trial.done], self.memory, most)
         shown.begin(trials, needs.at_once if needs else most)
-        since = time.time() if self.since is None else self.since
+        since = self.since
+        if since is None:  # failures are dated by what they are written to
+            since = clock(trials[0].folder) if trials else 0.0
         course = _Course(tuple(trials), self.devices, shown, since, needs, wait=self.wait)
         with self._workers(demands, shown) as workers:
             try:
@@ -198,7 +200,7 @@ class _Course:
             say(f"trial {folder.name} ran out of memory beside others; it runs again, alone")
             self._alone[folder] = self._devices[slot]
             self._waiting[folder] = trial
-            self._closed.add(slot)
+            self._close(slot)
         else:
             self._ended[folder] = how
             self._left.clear()  # meanwhile others may have left what they had
@@ -222,6 +224,13 @@ class _Course:
             return
         self._shown.say(told)
         self._shown.change(self._needs.at_once)
+
+    def _close(self, slot: int) -> None:
+        """Run fewer at a time on a device; the last slot stays, for one that has it to itself."""
+        device = self._devices[slot]
+        slots = {number for number, of in enumerate(self._devices) if of == device}
+        if slots - self._closed != {slot}:
+            self._closed.add(slot)
 
     def _due(self, folder: Path) -> bool:
         seen = self._held.get(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ from inflate_zoo.bench.data.machine import oom_kills
 from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY, Failure
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.definitions.trial_progress import Stage
-from inflate_zoo.bench.engines.engine import Shown, signal_name
+from inflate_zoo.bench.engines.engine import Shown, signal_name, signal_of
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.leases import release_dead
@@ -221,8 +222,7 @@ class _Running:
     def _death(self) -> Failure:
         code = self.process.exitcode or 0
         kind, reason = "died", f"its process ended with exit code {code}"
-        if code < 0 or code > 128:
-            number = -code if code < 0 else code - 128
+        if (number := signal_of(code)) is not None:
             reason = f"its process was ended by {signal_name(number)}"
             if number == getattr(signal, "SIGKILL", None) and oom_kills() > self.kills:
                 kind, reason = OUT_OF_MEMORY, "out of memory: the system ended its process"
@@ -263,7 +263,7 @@ def _run(told: _Told, folder: Path, resources: Resources, since: float | None) -
         except InflateZooError as error:
             told.send("raised", error.exit_code, error.message, error.hint, error.details)
         except Exception as error:  # noqa: BLE001 - the parent says it
-            hint = f"see where with: inflate-zoo bench-trial {folder.name} --debug"
+            hint = f"see where with: inflate-zoo bench-trial {shlex.quote(str(folder))} --debug"
             text = f"trial {folder.name}: unexpected {type(error).__name__}; this is a bug"
             told.send("raised", 1, text, hint, [])
 

@@ -18,7 +18,7 @@ from typing import Any
 from inflate_zoo import interrupts
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.engines import ray_node
-from inflate_zoo.bench.engines.engine import Shown, Tally, signal_name
+from inflate_zoo.bench.engines.engine import Shown, Tally, signal_name, signal_of
 from inflate_zoo.bench.engines.ray_cluster import (
     Node,
     connected,
@@ -276,9 +276,8 @@ def _loss(told: Ending | Sight, trials: Sequence[TrialFolder]) -> Loss | None:
         return Loss(f"it was asked to leave '{told.host}'", counts=False)
     if told.memory:
         return Loss(f"memory ran out on '{told.host}'", memory=True)
-    if code > 128:
-        name = signal_name(code - 128)
-        return Loss(f"its process on '{told.host}' was ended by {name}")
+    if (number := signal_of(code)) is not None:
+        return Loss(f"its process on '{told.host}' was ended by {signal_name(number)}")
     return Loss(f"its process on '{told.host}' ended with exit code {code}: {tail}")
 
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from inflate_zoo import interrupts
 from inflate_zoo.bench.data.machine import usable_cores
 from inflate_zoo.bench.engines import ray_node
 from inflate_zoo.bench.engines.engine import Shown
@@ -25,9 +26,6 @@ _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # as there, without: on 127.0.0
 _PROCESS = "raylet"  # what runs on each node
 _STORE_BYTES = 80 << 20  # a cluster of our own keeps nothing: about the least that Ray takes
 _MARGIN = 60.0  # seconds that a node may take beyond its own look
-_HANDLED = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ def connected(shown: Shown) -> Iterator[ModuleType]:
     if address == "local":  # else Ray would serve whoever reaches this machine
         os.environ[_LOOPBACK] = "0"
     ray = _library()
-    before = {number: signal.getsignal(number) for number in _HANDLED}
+    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
     try:
         _join(ray, address, shown)
     except (

@@ -134,14 +134,13 @@ class Course:
             elif (progress := trial.progress()) is not None:
                 self._shown.elsewhere(trial, progress)
 
-    def tally(self, *, stopped: bool = False) -> Tally:
+    def tally(self) -> Tally:
         """How all ended."""
         ended = self._ended
         return Tally(
             tuple(t for t in self._trials if ended.get(t.folder) == "done"),
             tuple((t, reason(t)) for t in self._trials if ended.get(t.folder) == "failed"),
             tuple(t for t in self._trials if t.folder not in ended),
-            stopped,
         )
 
     def _free(self, trial: TrialFolder) -> bool:

@@ -46,11 +46,9 @@ class TaskShare:
             node: All that it has, by Ray's names.
         """
         wanted = {"CPU": self.cpus, "GPU": self.gpus, **dict(self.others)}
-        places = [
-            math.floor(node.get(name, 0.0) / amount + 1e-9)
-            for name, amount in wanted.items()
-            if amount > 0
-        ]
+        places = [_times(amount, node.get(name, 0.0)) for name, amount in wanted.items() if amount]
+        if 0 < self.gpus < 1:  # a part of one GPU never spans two
+            places.append(math.floor(_gpus(node)) * _times(self.gpus, 1.0))
         return min(places, default=1)
 
     def told(self) -> str:
@@ -170,6 +168,11 @@ def together(trials: Sequence[TrialFolder], at_once: int) -> Iterator[tuple[Tria
             yield (trial,)
     if group:
         yield tuple(group)
+
+
+def _times(amount: float, whole: float) -> int:
+    """How often an amount is in a whole; of 0.1 and 0.3 that is 3."""
+    return math.floor(whole / amount + 1e-9)
 
 
 def _gpus(node: Mapping[str, float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from inflate_zoo.bench.engines.slurm_texts import (
 )
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.errors import UsageError, WorkError
+from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.whole_files import make_folders, replace_text, writing
 from inflate_zoo.texts import plural
 
@@ -65,7 +67,7 @@ class Slurm:
             shown: Told what happens.
 
         Raises:
-            UsageError: SLURM's commands are not here.
+            UsageError: SLURM's commands are not here, or the batch script cannot be read.
             WorkError: It refused the job, or no worker is left and trials are.
         """
         shown.begin(trials, self.flags.jobs or 1)
@@ -98,12 +100,13 @@ class Slurm:
             The script, and whether it was edited.
 
         Raises:
+            UsageError: The one that is there cannot be read.
             WriteError: It cannot be written.
         """
         out = self.out.resolve()
         path = out / FOLDER / SCRIPT
-        with suppress(OSError, UnicodeDecodeError):
-            if edited(path.read_text(encoding="utf-8")):
+        with reading(path), suppress(FileNotFoundError):
+            if edited(path.read_text(encoding="utf-8", errors="surrogateescape")):
                 return path, True
         with writing(FOLDER):
             make_folders(path.parent, [])
@@ -175,8 +178,9 @@ class _Jobs:
     @property
     def back(self) -> str:
         """How to come back to them, and how to end them."""
+        out = shlex.quote(str(self._asked.out))
         return (
-            f"the same command comes back to them, 'inflate-zoo status {self._asked.out}' shows "
+            f"the same command comes back to them, 'inflate-zoo status {out}' shows "
             f"how far they are, 'scancel {' '.join(self._own)}' ends them"
         )
 

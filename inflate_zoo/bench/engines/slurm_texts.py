@@ -23,6 +23,7 @@ _OVER = frozenset(
     ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
      "PREEMPTED", "REVOKED", "TIMEOUT")
 )  # fmt: skip
+_FORGIVING = "set +e  # should the lines above be strict: below every exit code is answered"
 _RUNNING = frozenset(("COMPLETING", "CONFIGURING", "RESIZING", "RUNNING", "SIGNALING", "STAGE_OUT"))
 
 _SCRIPT = """\
@@ -52,7 +53,8 @@ while [ -z "$stopped" ]; do
   wait "$worker"
   code=$?
   # One that was killed, by the system for its memory or by a person, starts again, twice at most.
-  [ "$code" -gt 128 ] && [ "$killed" -lt 2 ] || break
+  # Above 192 is no signal: 255 is what containers' runtimes end with where they cannot begin.
+  [ "$code" -gt 128 ] && [ "$code" -le 192 ] && [ "$killed" -lt 2 ] || break
   killed=$((killed + 1))
   echo "the worker was killed (exit code $code)" >&2
 done
@@ -139,7 +141,8 @@ def threads_of(flags: SlurmFlags, threads: int | None) -> int:
 
 def asks_gpu(flags: SlurmFlags) -> bool:
     """Whether jobs get GPUs by these options."""
-    return bool(flags.gpus_per_task) or (flags.gres or "").partition(":")[0] == "gpu"
+    names = [part.partition(":")[0] for part in (flags.gres or "").split(",")]
+    return bool(flags.gpus_per_task) or "gpu" in names
 
 
 def job_name(out: PurePath) -> str:
@@ -177,7 +180,7 @@ def script(command: Sequence[str], flags: SlurmFlags, workers: int, out: PurePat
     text = _SCRIPT.format(
         mark=_MARK,
         options="\n".join(f"#SBATCH {option}" for option in options),
-        setup=f"\n{flags.setup}\n" if flags.setup else "",
+        setup=f"\n{flags.setup}\n{_FORGIVING}\n" if flags.setup else "",
         command=f"{flags.container} {words}" if flags.container else words,
     )
     return text.replace(f"{_MARK}\n", f"{_MARK}{_digest(text)}\n", 1)
@@ -266,4 +269,4 @@ def _quoted(value: str) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -25,9 +25,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, NoReturn
 
-_MASKED = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)
-)  # by the command's own start, see `stops`
+from inflate_zoo import stops
+
 _TO_PARENT_DEATH = 1  # PR_SET_PDEATHSIG, of Linux
 _MARGIN = 5.0  # seconds that a guard may take beyond its command
 
@@ -81,7 +80,8 @@ class Tied:
 def _main(words: Sequence[str]) -> NoReturn:
     grace, command = float(words[0]), words[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; it is the starter's
-    signal.pthread_sigmask(signal.SIG_BLOCK, _MASKED)
+    # As the command's own start has it: one that comes before it listens stays pending.
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops.SIGNALS)
     guard = os.fork()
     if guard:
         os.close(0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import shlex
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Literal
 
 from inflate_zoo.bench.definitions.tasks import Task
@@ -44,7 +45,8 @@ def find_trials(folder: Path, choice: Choice) -> tuple[TrialFolder, ...]:
 
     Args:
         folder: A trial's folder, or a run's.
-        choice: Of a run's trials; where none is made, the run holds one that is done.
+        choice: Of a run's trials; where none is made, the run holds one that is done. Warns of
+            those of which nothing can be told.
 
     Returns:
         Sorted by arm, fold and seed; they share the task with its classes.
@@ -58,6 +60,7 @@ def find_trials(folder: Path, choice: Choice) -> tuple[TrialFolder, ...]:
     trials = [TrialFolder(folder)] if (folder / SPEC).exists() else list(trials_of(folder))
     if not trials:
         raise _no_trials(folder)
+    trials = _readable(trials)
     chosen = _chosen(folder, trials, choice)
     _require_one_study(folder, chosen)
     if undone := [trial for trial in chosen if not _done(trial)]:
@@ -68,6 +71,29 @@ def find_trials(folder: Path, choice: Choice) -> tuple[TrialFolder, ...]:
         )
     require_alike(chosen)
     return tuple(sorted(chosen, key=_order))
+
+
+def _readable(trials: Sequence[TrialFolder]) -> list[TrialFolder]:
+    """Those that say which trial they are; the others are left out by name, as in the report.
+
+    Raises:
+        UsageError: None does.
+    """
+    kept: list[TrialFolder] = []
+    lost: list[UsageError] = []
+    for trial in trials:
+        try:
+            _ = trial.spec
+        except UsageError as error:
+            lost.append(error)
+        else:
+            kept.append(trial)
+    if not kept:
+        raise lost[0]
+    if lost:
+        more = f", and so are {len(lost) - 1} more" if len(lost) > 1 else ""
+        warnings.warn(f"{lost[0].message}; it is left out{more}", stacklevel=2)
+    return kept
 
 
 def _order(trial: TrialFolder) -> tuple[str, int, int]:
@@ -85,7 +111,7 @@ def find_trial(folder: Path) -> TrialFolder:
         if not (folder / RECORD).exists():
             raise UsageError(
                 f"trial '{called(folder)}' is not done: it has no record",
-                hint=f"train it first: inflate-zoo bench-trial {quote(str(folder))}",
+                hint=f"train it first: inflate-zoo bench-trial {shlex.quote(str(folder))}",
             )
         trial.believed(moved=True)
         return trial

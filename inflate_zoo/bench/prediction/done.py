@@ -8,7 +8,8 @@ has none, or another digest, is not ours to replace.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from inflate_zoo.bench.data.dicom import dicom_files
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
-from inflate_zoo.bench.prediction.images import CaseImages
+from inflate_zoo.bench.prediction.images import PREDICTED, CaseImages
 from inflate_zoo.errors import OutputExistsError, UsageError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.reading import read_json, reading
@@ -159,15 +160,19 @@ class Folder:
 
     Attributes:
         out: Where it is.
+        replaced: Who made what was there; `None` where its record told of nobody else.
         told: What its record says of what this maker made.
         intact: Cases whose files are there as they were written.
         probabilities: Whether cases have files of probabilities too.
+        force: Whether files that are not this maker's, or were changed, may be replaced.
     """
 
     out: Path
+    replaced: Maker | None
     told: Predictions
     intact: frozenset[str]
     probabilities: bool
+    force: bool
 
     def done(self, job: CaseImages) -> Entry | None:
         """What is there of a case, made by this maker of the same images; `None` if it is not.
@@ -183,17 +188,26 @@ class Folder:
     def record(self, job: CaseImages, entry: Entry) -> None:
         """Record what will be put in place of a case; what is there of it goes away.
 
+        The record is read again first: where nothing locks, another process may have added to it.
+
         Raises:
+            OutputExistsError: Another process put predictions of others there meanwhile.
             WriteError: The record cannot be written.
         """
+        found = _read(self.out)
+        if found is not None and found.made_by == self.told.made_by:
+            self.told = found
+        elif found is not None and found.made_by != self.replaced:
+            raise _of_others(self.out, self.told.made_by, found.made_by)
         before = self.told.cases.get(job.case)
         own = before is not None and before.probabilities is not None
         with writing(job.file):
             (self.out / job.file).unlink(missing_ok=True)
-            if self.probabilities or own:
+            if self.probabilities or own or self.force:  # no label keeps another's probabilities
                 (self.out / job.probabilities_file).unlink(missing_ok=True)
         cases = {**self.told.cases, job.case: entry}
         self.told = self.told.model_copy(update={"cases": cases})
+        self.replaced = None
         replace_text(self.out / RECORD, form_text(self.told))
 
 
@@ -207,7 +221,8 @@ def open_folder(
         maker: What will make the predictions.
         jobs: The cases.
         probabilities: Whether cases have files of probabilities too.
-        force: Whether files that are not this maker's, or were changed, may be replaced.
+        force: Whether files that are not this maker's, or were changed, may be replaced; warns of
+            those that stay.
 
     Raises:
         OutputExistsError: It holds something else, and `force` is off.
@@ -215,10 +230,7 @@ def open_folder(
     found = _read(out)
     ours = found is not None and found.made_by == maker
     if found is not None and not ours and not force:
-        raise OutputExistsError(
-            f"'{out.name}' holds predictions {maker.difference(found.made_by)}",
-            hint="choose another with --out, or replace them with --force",
-        )
+        raise _of_others(out, maker, found.made_by)
     check_target(out, force=force or ours)
     told = found if found is not None and ours else Predictions(made_by=maker)
     states = {job.case: _state(out, job, told.cases.get(job.case), probabilities) for job in jobs}
@@ -230,7 +242,29 @@ def open_folder(
             hint="move them away, or replace them with --force",
         )
     intact = frozenset(case for case, name in states.items() if name is None)
-    return Folder(out, told, intact, probabilities)
+    replaced = found.made_by if found is not None and not ours else None
+    if found is not None and not ours:
+        _tell_what_stays(out, maker, found, {job.case for job in jobs})
+    return Folder(out, replaced, told, intact, probabilities, force)
+
+
+def _tell_what_stays(out: Path, maker: Maker, found: Predictions, cases: Collection[str]) -> None:
+    """Warn of cases of another maker that are not replaced: the record will name them no more."""
+    names = (f"{case}{PREDICTED}" for case in sorted(found.cases.keys() - cases))
+    if stay := [name for name in names if (out / name).exists()]:
+        first, more = stay[0], f" and {len(stay) - 1} more" if len(stay) > 1 else ""
+        warnings.warn(
+            f"'{out.name}' keeps predictions {maker.difference(found.made_by)}, which "
+            f"{RECORD} will not name: {first}{more}",
+            stacklevel=2,
+        )
+
+
+def _of_others(out: Path, ours: Maker, theirs: Maker) -> OutputExistsError:
+    return OutputExistsError(
+        f"'{out.name}' holds predictions {ours.difference(theirs)}",
+        hint="choose another with --out, or replace them with --force",
+    )
 
 
 def _state(out: Path, job: CaseImages, entry: Entry | None, probabilities: bool) -> str | None:

@@ -23,8 +23,9 @@ from inflate_zoo.bench.data.volumes import (
 from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.tasks import Slices, Task
 from inflate_zoo.errors import UsageError
-from inflate_zoo.files.reading import called, reading
+from inflate_zoo.files.reading import called, reading, require_folder, require_regular
 
+PREDICTED = ".nii.gz"  # how predictions end
 _CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
 
 
@@ -46,7 +47,7 @@ class CaseImages:
     @property
     def file(self) -> str:
         """Name of the prediction's file."""
-        return f"{self.case}.nii.gz"
+        return f"{self.case}{PREDICTED}"
 
     @property
     def probabilities_file(self) -> str:
@@ -82,8 +83,11 @@ def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> lis
         task: What the network was trained for.
 
     Raises:
-        UsageError: No images, a case named twice, channels or references missing.
+        UsageError: No images, a path that is not there, a case named twice, channels or references
+            missing.
     """
+    if references is not None:
+        require_folder(references, "name a folder of labels that are called as the cases")
     named: dict[str, dict[int | None, list[Path]]] = {}
     stems = [(path, _stem(path)) for path in _files(paths)]
     firsts = {stem[:-5] for _, stem in stems if stem.endswith("_0000")}
@@ -115,6 +119,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         elif path.name.lower().endswith(SUPPORTED):
             found.append(path)
         else:
+            require_regular(path)
             series = is_dicom(path)
             hint = "name the folder of its series" if series else "name .nii or .nii.gz files"
             raise UsageError(f"'{short_name(path)}' is no NIfTI file", hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from inflate_zoo.bench.training.devices import Resources, device_kind
 from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.files.writing.staging import check_target
+from inflate_zoo.files.writing.turns import only_one
 from inflate_zoo.files.writing.whole_files import filling, remove_partial, replace_text, replacing
 
 SUMMARY = "summary.json"
@@ -77,7 +80,8 @@ def predict(
 ) -> tuple[list[Predicted], dict[str, Any] | None]:
     """Segment images and write label values on their own grids.
 
-    What is done already is kept: the same command goes on where it was interrupted.
+    What is done already is kept: the same command goes on where it was interrupted. Commands that
+    share an output folder wait for one another.
 
     Args:
         trials: Finished ones; several are an ensemble, the mean of their class probabilities.
@@ -100,12 +104,18 @@ def predict(
     _require_apart(jobs, out)
     device_kind(resources)
     maker = maker_of(trials, mirror=options.mirror)
-    folder = open_folder(out, maker, jobs, probabilities=options.probabilities, force=options.force)
-    entries = _entries(folder, jobs, progress)
-    check_jobs([job for job in jobs if job.reference or not entries[job.case]], task, progress)
-    ensemble = None if all(entries.values()) else Ensemble(trials, resources, mirror=options.mirror)
-    with filling(out, partial(_refused, out)):
-        _clear(out)
+    check_target(out, force=True)  # before it is made
+    with ExitStack() as held, filling(out, partial(_refused, out)):
+        if held.enter_context(only_one(out, partial(_waits, out))):  # until `filling` is done
+            remove_partial(out)  # of a killed run; else it may be another's work
+        folder = open_folder(
+            out, maker, jobs, probabilities=options.probabilities, force=options.force
+        )
+        entries = _entries(folder, jobs, progress)
+        check_jobs([job for job in jobs if job.reference or not entries[job.case]], task, progress)
+        done = all(entries.values())
+        ensemble = None if done else Ensemble(trials, resources, mirror=options.mirror)
+        _forget_summary(out)
         predicted, scored = [], []
         for index, job in enumerate(jobs):
             progress("cases predicted", index, len(jobs))
@@ -197,10 +207,15 @@ def _refused(out: Path, reason: str) -> WriteError:
     return WriteError(f"'{out.name}' cannot be written: {reason}", hint="choose another with --out")
 
 
-def _clear(out: Path) -> None:
-    """Remove what a killed run left, and a summary of other predictions."""
+def _waits(out: Path) -> None:
+    warnings.warn(
+        f"another process predicts into '{out.name}': this one waits until it is done", stacklevel=2
+    )
+
+
+def _forget_summary(out: Path) -> None:
+    """Remove a summary of other predictions."""
     try:
-        remove_partial(out)
         (out / SUMMARY).unlink(missing_ok=True)
     except OSError as error:
         raise _refused(out, error.strerror or type(error).__name__) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -30,11 +31,15 @@ from inflate_zoo.bench.ranking.types import (
 _ENOUGH_CASES = 10
 
 
-def rank(outcomes: Sequence[Outcome]) -> Ranking:
+def rank(
+    outcomes: Sequence[Outcome],
+    known: Mapping[tuple[str, str], Sequence[Caveat]] = MappingProxyType({}),
+) -> Ranking:
     """Rank the arms of every task.
 
     Args:
         outcomes: One per trial, in any order.
+        known: Task and protocol to what else makes it no ranking than its scores show.
 
     Returns:
         The ranking.
@@ -45,14 +50,16 @@ def rank(outcomes: Sequence[Outcome]) -> Ranking:
     studies: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         studies[outcome.task, outcome.protocol].append(outcome)
-    ranked = [_rank_task(study_of(study)) for _, study in sorted(studies.items())]
+    ranked = [
+        _rank_task(study_of(study), known.get(name, ())) for name, study in sorted(studies.items())
+    ]
     tasks = tuple(task for task, _ in ranked)
     overall, caveats = mean_ranks(tasks)
     stability = agreements(dict(overall), tasks, [scores for _, scores in ranked])
     return Ranking(tasks, overall, stability, (*caveats, *unstable(stability)))
 
 
-def _rank_task(study: Study) -> tuple[TaskRanking, ArmScores]:
+def _rank_task(study: Study, known: Sequence[Caveat]) -> tuple[TaskRanking, ArmScores]:
     tables = tables_of(study)
     asked = questions.ask([study.contestants[arm] for arm in study.complete])
     found = [one for metric in METRICS for one in _comparisons(study, tables, metric, asked)]
@@ -65,7 +72,7 @@ def _rank_task(study: Study) -> tuple[TaskRanking, ArmScores]:
         comparisons=_in_order(found, [standing.arm for standing in standings], asked),
         cases=dice.shape[-1],
         seeds=len(study.seeds),
-        caveats=_caveats(study, dice.shape[-1]),
+        caveats=(*_caveats(study, dice.shape[-1]), *known),
     )
     per_case = dice.mean(axis=1)
     return ranked, dict(zip(study.complete, per_case if per_case.size else (), strict=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from inflate_zoo.bench.ranking.types import Comparison, Standing, TaskRanking
 from inflate_zoo.bench.report.output.text import number
@@ -74,8 +74,8 @@ def noun_of(study: Study) -> str:
 
 
 def answer_of(study: Study) -> Answer:
-    """What a study says, with all that is known against it."""
-    return answer(replace(study.ranking, caveats=study.caveats), noun_of(study))
+    """What a study says."""
+    return answer(study.ranking, noun_of(study))
 
 
 def answer(task: TaskRanking, noun: str = "arm") -> Answer:

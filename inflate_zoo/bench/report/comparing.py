@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from inflate_zoo.bench.ranking.types import Comparison, Standing, TaskRanking
+from inflate_zoo.bench.ranking.types import Caveat, Comparison, Standing, TaskRanking
 from inflate_zoo.bench.report.output.text import number, signed, with_width
 from inflate_zoo.bench.report.output.wording import name_of, width_text
 from inflate_zoo.bench.report.results import Results
-from inflate_zoo.errors import UsageError, visible
+from inflate_zoo.errors import UnknownNameError, UsageError, visible
 from inflate_zoo.texts import plural
 
 _ASKED = {
@@ -27,11 +27,13 @@ class Compared:
         title: Of the study.
         sentences: What there is to say.
         comparisons: Of the pair, at most one for each metric.
+        caveats: All that is known against the study; the sentences hold them too.
     """
 
     title: str
     sentences: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
+    caveats: tuple[Caveat, ...]
 
 
 def compare(results: Results, first: str, second: str) -> tuple[Compared, ...]:
@@ -59,26 +61,42 @@ def compare(results: Results, first: str, second: str) -> tuple[Compared, ...]:
         if first in known and second in known:
             task = study.ranking
             own = tuple(one for one in task.comparisons if {one.first, one.second} == pair)
-            told = tuple(_told(task, own, known[first], known[second]))
-            found.append(Compared(study.title, told, own))
+            doubts = [one for one in study.caveats if one.weight == "not a ranking"]
+            notes = [one for one in study.caveats if one not in doubts]
+            told = (
+                *(caveat.sentence for caveat in doubts),
+                *_told(task, own, notes, known[first], known[second]),
+            )
+            found.append(Compared(study.title, told, own, study.caveats))
     if not found:
-        labels = dict.fromkeys(s.arm for study in results.studies for s in study.ranking.standings)
-        unknown = [name for name in (first, second) if name not in labels]
-        what = (
-            f"there is no arm '{visible(unknown[0])}'"
-            if unknown
-            else f"no task has both '{visible(first)}' and '{visible(second)}'"
-        )
-        raise UsageError(what, hint=f"the arms are {', '.join(map(name_of, labels))}")
+        raise _in_none(results, first, second)
     return tuple(found)
 
 
+def _in_none(results: Results, first: str, second: str) -> UsageError:
+    """Why no study has both."""
+    labels = {one.arm for study in results.studies for one in study.ranking.standings}
+    for name in (first, second):
+        if name not in labels:
+            return UnknownNameError("arm", name, labels)
+    return UsageError(
+        f"no task has both '{visible(first)}' and '{visible(second)}'",
+        details=[f"{study.title}: {', '.join(study.arms)}" for study in results.studies],
+        hint="name two arms of one task",
+    )
+
+
 def _told(
-    task: TaskRanking, own: Sequence[Comparison], first: Standing, second: Standing
+    task: TaskRanking,
+    own: Sequence[Comparison],
+    notes: Sequence[Caveat],
+    first: Standing,
+    second: Standing,
 ) -> Iterator[str]:
     dice = next((one for one in own if one.metric == "dice"), None)
     if dice is None:
         yield _unasked(first, second)
+        yield from (caveat.sentence for caveat in notes)
         return
     yield _verdict(dice)
     count = len(task.asked(dice.question))
@@ -86,7 +104,7 @@ def _told(
         f"{plural(dice.seeds, 'seed')}, {plural(dice.cases, 'test case')}; one of "
         f"{plural(count, 'pair')} under '{_ASKED[dice.question]}'."
     )
-    yield from (caveat.sentence for caveat in task.caveats)
+    yield from (caveat.sentence for caveat in notes)
     if dice.claimed and len(dice.regions) > 1:
         regions = (
             f"{name_of(each.region)} {with_width(each.difference, each.half_width)}"

@@ -128,20 +128,19 @@ class Results:
 def rank_trials(collected: Collected) -> Results:
     """Rank trials and gather the caveats."""
     trials = collected.trials
-    ranking = ranking_of(trials)
+    parts: dict[tuple[str, str], list[CollectedTrial]] = {}
+    for trial in trials:
+        told = trial.described
+        parts.setdefault((told.task.name, told.protocol.name), []).append(trial)
+    unlike = {name: tuple(_unlike(own)) for name, own in parts.items()}
+    ranking = rank(_outcomes(trials), unlike)
     studies = []
     for task in ranking.tasks:
-        own = tuple(
-            trial
-            for trial in trials
-            if (trial.described.task.name, trial.described.protocol.name)
-            == (task.task, task.protocol)
-        )
+        own = parts[task.task, task.protocol]
         notes = (*mixed(own), *_absent(own), *_unknown(task, own), *_doubtful(own))
-        extra = (*_unlike(own), *(Caveat("note", note) for note in notes))
-        known = tuple(dict.fromkeys((*task.caveats, *extra)))
+        known = dict.fromkeys((*task.caveats, *(Caveat("note", note) for note in notes)))
         ordered = sorted(known, key=lambda caveat: caveat.weight != "not a ranking")
-        studies.append(Study(task, own, tuple(ordered)))
+        studies.append(Study(task, tuple(own), tuple(ordered)))
     return Results(ranking, tuple(studies), trials, collected.left_out)
 
 

@@ -6,7 +6,8 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -30,6 +31,8 @@ from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.attempt import prepare_trial
 from inflate_zoo.bench.trials.folder import plan_trial
 from inflate_zoo.bench.trials.planning import Planned
+from inflate_zoo.errors import WriteError
+from inflate_zoo.files.writing.whole_files import writing
 from inflate_zoo.texts import duration, size
 
 STEPS = 4
@@ -116,7 +119,7 @@ def _apart(ends: list[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial that would run.
+    """One trial that would run; one that is done takes nothing more.
 
     Attributes:
         trial: Its hash.
@@ -125,7 +128,8 @@ class Row:
         seed: Its seed.
         done: Whether it has a record already.
         seconds: Expected time.
-        memory_bytes: Highest memory of the few measured steps; `None` where nothing can tell.
+        memory_bytes: Highest memory of the few measured steps; `None` where nothing can tell, and
+            of a done one.
         disk_bytes: What its folder will hold when it is done.
         feature_bytes: What it adds to the cache: the features of a frozen backbone, unless a
             trial before it has the same.
@@ -217,6 +221,9 @@ class _Kind:
     window: int
 
 
+_NOTHING = _Kind(seconds=0.0, encoding=0.0, memory=None, disk=0, window=0)
+
+
 def estimate(
     planned: Planned,
     resources: Resources,
@@ -234,6 +241,9 @@ def estimate(
         at_once: How many run at a time.
         say: Told what is measured.
         progress: Told how far that is.
+
+    Raises:
+        WriteError: The folder for temporary files has no room for a short trial.
     """
     done = {
         spec.hash: TrialFolder(planned.out / "trials" / spec.hash).done
@@ -247,7 +257,7 @@ def estimate(
         if name not in measured and not done[spec.hash]:
             watch = _Stopwatch(spec.arm.label, say, progress)
             measured[name] = _measured(spec, place, resources, watch)
-        kind = measured.get(name, _Kind(0.0, 0.0, 0, 0, 0))
+        kind = _NOTHING if done[spec.hash] else measured[name]
         features = json.dumps(identity(spec))
         windows = 0 if features in encoded else _windows(spec)
         encoded.add(features)
@@ -265,6 +275,26 @@ def estimate(
             )
         )
     return Estimate(tuple(rows), at_once)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for a short trial, where temporary files go.
+
+    Raises:
+        WriteError: There is no room; the place is named, which nobody chose for this.
+    """
+    other = "name another place in TMPDIR"
+    with ExitStack() as stack:
+        with writing("a temporary folder", other):
+            made = tempfile.TemporaryDirectory(prefix="inflate-zoo-", ignore_cleanup_errors=True)
+            name = stack.enter_context(made)
+        try:
+            yield Path(name)
+        except WriteError as error:
+            where = f"trials are measured in '{Path(name).parent}'"
+            hint = f"{where}: make room there or {other}, then run the same command again"
+            raise WriteError(error.message, hint=hint, details=error.details) from error
 
 
 def _windows(spec: TrialSpec) -> int:
@@ -290,12 +320,12 @@ def _short(spec: TrialSpec) -> TrialSpec:
 def _measured(spec: TrialSpec, place: Place, resources: Resources, watch: _Stopwatch) -> _Kind:
     """Run a short trial, with a cache of its own where features are kept, and scale up."""
     short, train, cache = _short(spec), spec.protocol.train, Path(place.cache)
-    with tempfile.TemporaryDirectory(prefix="inflate-zoo-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with _scratch() as folder:
         if spec.protocol.network.freeze:
             for case in (*short.cases.train, *short.cases.test):
                 entry = Path("cases") / spec.entries[case]
-                shutil.copytree(cache / entry, folder / entry)  # links need rights on Windows
+                with writing(spec.entries[case]):
+                    shutil.copytree(cache / entry, folder / entry)  # links need rights on Windows
             place = place.model_copy(update={"cache": str(folder)})
         trial = plan_trial(folder, short, place)
         costs = _measure(trial, resources, watch)

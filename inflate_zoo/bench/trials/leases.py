@@ -14,11 +14,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inflate_zoo import stops
 from inflate_zoo.errors import UsageError, WorkError
 from inflate_zoo.files.budgets import JSON_BYTES
 from inflate_zoo.files.foreign import json_form
 from inflate_zoo.files.reading import read_bytes
 from inflate_zoo.files.writing import whole_files
+from inflate_zoo.files.writing.claims import lock
 from inflate_zoo.files.writing.whole_files import replace_text, writing
 
 LEASE, LOCK = "lease.json", ".lease.lock"
@@ -30,6 +32,7 @@ SETTLE_SECONDS = 0.5  # where nothing locks: until whoever came at the same mome
 _PROC = Path("/proc")
 _HINT = "it goes away with the process that wrote it"
 _Life = Literal["alive", "dead", "doubtful"]
+_Unread = Literal["unread"]
 
 
 class _Lease(BaseModel):
@@ -61,10 +64,16 @@ def process_start(pid: int) -> str:
 
     A number of a dead process may belong to another one by now; the start time tells them apart.
     """
-    try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+    return _state(pid)[1]
+
+
+def _state(pid: int) -> tuple[str, str]:
+    """The letter of a process's state, and when it began; empty where that cannot be told."""
+    try:  # bytes: a name may be cut inside a letter
+        facts = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        return facts[0].decode(), facts[19].decode()
     except (OSError, IndexError):
-        return ""
+        return "", ""
 
 
 def process_numbers() -> str:
@@ -74,8 +83,8 @@ def process_numbers() -> str:
     where the system has no such names, or shows another namespace's processes.
     """
     try:
-        own = (_PROC / "self" / "stat").read_text().split()[0]
-        if own != str(os.getpid()):
+        own = (_PROC / "self" / "stat").read_bytes().split()[0]
+        if own != str(os.getpid()).encode():
             return ""
         boot = (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
         return f"{boot} {(_PROC / 'self' / 'ns' / 'pid').readlink()}"
@@ -90,23 +99,31 @@ def _alive(pid: int, start: str) -> bool:
         return False
     except PermissionError:
         pass
-    return not start or process_start(pid) in ("", start)
+    state, began = _state(pid)
+    # What ended and waits for its parent to ask is still there: in containers, often for ever.
+    return state not in ("Z", "X") and (not start or began in ("", start))
 
 
-def _read(folder: Path) -> _Lease | None:
-    """The lease that stands; `None` where none does, or one that nobody wrote so."""
-    if not (folder / LEASE).exists():  # as most often: an error takes ten times as long
-        return None
-    with suppress(UsageError):
-        content = read_bytes(folder / LEASE, JSON_BYTES["note"], _HINT)
+def _read(folder: Path) -> _Lease | _Unread | None:
+    """The lease that stands; `None` where none does, or one that nobody wrote so.
+
+    `unread` says neither: for a moment a process may have no descriptor, or a network be away.
+    """
+    path = folder / LEASE
+    try:
+        path.stat()  # most often it is not there: `read_bytes` takes ten times as long to say so
+        content = read_bytes(path, JSON_BYTES["note"], _HINT)
         return json_form(_Lease, content, lambda _: UsageError(f"{LEASE} is none", hint=_HINT))
-    return None
+    except (OSError, UsageError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
+        absent = isinstance(reason, (FileNotFoundError, NotADirectoryError))
+        return "unread" if isinstance(reason, OSError) and not absent else None
 
 
 def holder(folder: Path) -> str | None:
     """Who holds a trial, `host:pid`; `None` where nobody does, or only one that seems dead."""
     lease = _read(folder)
-    if lease is None or _life(folder, lease) != "alive":
+    if not isinstance(lease, _Lease) or _life(folder, lease) != "alive":
         return None
     return f"{lease.host}:{lease.pid}"
 
@@ -118,9 +135,11 @@ def _life(folder: Path, lease: _Lease) -> _Life:
     if numbered and lease.numbers and lease.numbers == process_numbers():
         return "alive" if _alive(lease.pid, lease.start) else "dead"
     try:  # the file's own time: both hosts see it through the same file system
-        age = _now(folder) - (folder / LEASE).stat().st_mtime
-    except OSError:
+        age = clock(folder) - (folder / LEASE).stat().st_mtime
+    except FileNotFoundError:
         return "dead"
+    except OSError:
+        return "doubtful"
     # One from the future was written before its clock, or the file system's, was set back.
     return "alive" if -HEARTBEAT_SECONDS < age < STALE_SECONDS else "doubtful"
 
@@ -130,6 +149,8 @@ def _silent(folder: Path, lease: _Lease) -> bool:
     until = time.monotonic() + DOUBT_BEATS * HEARTBEAT_SECONDS
     heard = _beat(folder)
     while time.monotonic() < until:
+        if stops.asked():  # the trial is not taken any more
+            return False
         time.sleep(min(1.0, HEARTBEAT_SECONDS / 10))
         if _beat(folder) != heard:
             return _read(folder) is None
@@ -143,8 +164,12 @@ def _beat(folder: Path) -> tuple[int, int] | None:
     return None
 
 
-def _now(folder: Path) -> float:
-    """The time by the clock of the folder's file system, which may not be this host's."""
+def clock(folder: Path) -> float:
+    """The time by the clock of the folder's file system, which may not be this host's.
+
+    Returns:
+        Seconds since 1970; by this host's where the folder cannot be written.
+    """
     probe = folder / f".clock-{uuid.uuid4().hex}"
     try:
         probe.touch()
@@ -157,32 +182,26 @@ def _now(folder: Path) -> float:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
+def _alone(folder: Path) -> Iterator[bool | None]:
     """One process at a time, by a lock that the system drops with its holder.
 
     A file system or system without such locks does without: of two who then take over a dead
     lease at the same moment the first one finds the other's in its place.
 
     Yields:
-        Whether there is such a lock.
+        Whether it was had: nobody waits for it, as there may be other trials. `None` where there
+        are no such locks.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield False
-        return
     with (folder / LOCK).open("ab") as file:
-        locked = False
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-            locked = True
-        yield locked
+        yield lock(file.fileno(), alone=True, wait=False)
 
 
 def _take(folder: Path, text: str) -> bool:
-    """Write our lease where none stands or a dead one does; false if somebody was faster."""
+    """Write our lease where none stands or a dead one does; false if somebody is faster."""
     with writing(LEASE), _alone(folder) as locked:
         lease = _read(folder)
+        if locked is False or lease == "unread":
+            return False
         if lease is not None:
             life = _life(folder, lease)
             if life == "alive" or (life == "doubtful" and not _silent(folder, lease)):
@@ -220,15 +239,18 @@ def leased(
         return
     over, lost = threading.Event(), threading.Event()
 
+    def stands() -> bool:  # as far as can be told: what cannot be read was not taken over
+        return not lost.is_set() and _read(folder) in (mine, "unread")
+
     def require() -> None:
-        if lost.is_set() or _read(folder) != mine:
+        if not stands():
             raise LostLeaseError(
                 f"another process took over trial {folder.name}",
                 hint="this one was silent for a minute; let the other go on",
             )
 
     def live() -> None:
-        while _read(folder) == mine:
+        while stands():
             with suppress(OSError):
                 os.utime(folder / LEASE)
             beat(folder)
@@ -243,25 +265,32 @@ def leased(
     finally:
         over.set()
         thread.join()
-        if _read(folder) == mine:
-            (folder / LEASE).unlink(missing_ok=True)
+        if stands():
+            with writing(LEASE):
+                (folder / LEASE).unlink(missing_ok=True)
 
 
 def release_dead(folder: Path, pid: int | None) -> None:
     """Remove the lease of a child that died with it, and what it was writing.
 
+    Another process may take the trial over at the same moment, and tidies up itself then.
+
     Args:
         folder: Of the trial.
         pid: The child's number, if it ever had one.
     """
-    lease = _read(folder)
-    ours = lease is not None and (lease.host, lease.numbers, lease.pid) == (
-        socket.gethostname(), process_numbers(), pid,
-    )  # fmt: skip
-    if ours or lease is None:
-        with suppress(OSError):
+    with suppress(OSError):
+        if _read(folder) is None and not (folder / LOCK).exists():  # never leased, or done
+            return
+        with _alone(folder) as locked:
+            lease = _read(folder)
+            ours = isinstance(lease, _Lease) and (lease.host, lease.numbers, lease.pid) == (
+                socket.gethostname(), process_numbers(), pid,
+            )  # fmt: skip
+            if locked is False or not (ours or (locked and lease is None)):
+                return
             (folder / LEASE).unlink(missing_ok=True)
-        remove_partial(folder)
+            remove_partial(folder)
 
 
 def remove_partial(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.definitions.tasks import Split, Task
 from inflate_zoo.bench.definitions.trials import CaseNames, Place, TrialSpec
 from inflate_zoo.errors import ConfigError, UsageError
+from inflate_zoo.files.reading import called
+from inflate_zoo.texts import plural
 
 _MOST_WARNINGS = 8
 
@@ -191,16 +194,16 @@ def _checked(folder: Path, say: Say, progress: StageProgress) -> Dataset:
     """The data set, once every case is known to be good."""
     dataset = read_dataset(folder)
     report = check(dataset, progress=lambda done, total: progress("cases checked", done, total))
+    see = f"see all with: inflate-zoo data check {shlex.quote(str(folder))}"
     for finding in report.warnings[:_MOST_WARNINGS]:
         say(f"warning: {finding.case or 'data set'}: {finding.what}", urgent=True)
     if (more := len(report.warnings) - _MOST_WARNINGS) > 0:
-        see = f"see all with: inflate-zoo data check {folder.name}"
-        say(f"... and {more} more warnings; {see}", urgent=True)
+        say(f"... and {plural(more, 'more warning')}; {see}", urgent=True)
     if report.bad:
         raise UsageError(
-            f"'{folder.name}' has {len(report.bad)} bad cases or entries",
+            f"'{called(folder)}' has {plural(len(report.bad), 'problem')}",
             details=[f"{bad.case or 'dataset.json'}: {bad.what}" for bad in report.bad],
-            hint=f"see all with: inflate-zoo data check {folder.name}",
+            hint=see,
         )
     return dataset
 

@@ -27,7 +27,7 @@ from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.attempt import remove_scratch, run_attempt
 from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased, remove_partial
 from inflate_zoo.bench.trials.noting import Noting
-from inflate_zoo.bench.trials.stopping import Kept, kept, note_stop
+from inflate_zoo.bench.trials.stopping import STOPS, Kept, kept, note_stop
 from inflate_zoo.errors import InflateZooError, WorkError, out_of_memory
 from inflate_zoo.interrupts import check
 from inflate_zoo.stops import Stopped
@@ -63,18 +63,26 @@ def run_trial(
     if "LOCAL_RANK" not in os.environ and (stands := standing(trial)):  # else all agree, below
         return stands
     trial.require_ready()
-    set_threads(resources)
-    accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
+    try:
+        set_threads(resources)
+        accelerator = make_accelerator(trial.spec.protocol.train.precision, resources)
+        device = device_name(accelerator.device)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return _no_room(trial, error)
     if not accelerator.is_main_process:  # the first process holds the lease for all
         how = _agreed(accelerator, None)
         return how or _attempt(trial, accelerator, resources, watcher, lambda: None)
-    noting = Noting(watcher, socket.gethostname(), device_name(accelerator.device))
+    noting = Noting(watcher, socket.gethostname(), device)
     with leased(trial.folder, noting.write) as guard:
         how = _agreed(accelerator, _without_us(trial, guard is None, since))
         if how or guard is None:
             return how or "held"
         remove_partial(trial.folder)
-        (trial.folder / FAILURE).unlink(missing_ok=True)
+        if (trial.folder / FAILURE).exists():  # what was stopped before that counts no more
+            for name in (STOPS, FAILURE):
+                (trial.folder / name).unlink(missing_ok=True)
         if (trial.folder / RECORD).exists():
             trial.put_aside()
         how = _attempt(trial, accelerator, resources, noting, guard)
@@ -111,6 +119,27 @@ def fail_elsewhere(trial: TrialFolder, failure: Failure) -> Outcome:
         (trial.folder / PROGRESS).unlink(missing_ok=True)
         trial.fail(failure)
     return "failed"
+
+
+def _no_room(trial: TrialFolder, error: Exception) -> Outcome:
+    """Fail a trial whose device has no memory left even for what torch itself needs there.
+
+    Raises:
+        WorkError: Others share the trial, which wait for this process.
+    """
+    reason = "out of memory before it had begun: others fill the device"
+    failure = _failure(error).model_copy(update={"reason": reason})
+    how = fail_elsewhere(trial, failure)
+    if "LOCAL_RANK" in os.environ:
+        raise _failed_together(trial, failure) from error
+    return how
+
+
+def _failed_together(trial: TrialFolder, failure: Failure) -> WorkError:
+    return WorkError(
+        f"trial {trial.folder.name} failed: {failure.reason}",
+        hint="run the same command again once the reason is gone",
+    )
 
 
 def _without_us(trial: TrialFolder, held: bool, since: float | None) -> Outcome | None:
@@ -172,10 +201,7 @@ def _attempt(
         if not (trial.folder / FAILURE).exists():  # of several processes the first knows why
             trial.fail(failure)
         if accelerator.num_processes > 1:
-            raise WorkError(
-                f"trial {trial.folder.name} failed: {failure.reason}",
-                hint="run the same command again once the reason is gone",
-            ) from error
+            raise _failed_together(trial, failure) from error
         gc.collect()
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()

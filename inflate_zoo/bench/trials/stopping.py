@@ -25,11 +25,13 @@ class _Stops(BaseModel):
 
     Attributes:
         in_vain: How many.
+        before: What there was to go on from when each of them began.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     in_vain: int = Field(ge=0, strict=True)
+    before: Kept
 
 
 def kept(folder: Path) -> Kept:
@@ -58,9 +60,9 @@ def note_stop(trial: TrialFolder, before: Kept) -> bool:
     if kept(trial.folder) != before:
         path.unlink(missing_ok=True)
         return False
-    times = _times(path) + 1
+    times = _times(path, before) + 1
     if times < MOST_IN_VAIN:
-        replace_text(path, form_text(_Stops(in_vain=times)))
+        replace_text(path, form_text(_Stops(in_vain=times, before=before)))
         return False
     path.unlink(missing_ok=True)
     reason = (
@@ -72,7 +74,9 @@ def note_stop(trial: TrialFolder, before: Kept) -> bool:
     return True
 
 
-def _times(path: Path) -> int:
+def _times(path: Path, before: Kept) -> int:
+    """How often in a row; one that was killed meanwhile may have had something to show."""
     with suppress(ValidationError):
-        return _Stops.model_validate(read_plain(path)).in_vain
+        noted = _Stops.model_validate(read_plain(path))
+        return noted.in_vain if noted.before == before else 0
     return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from inflate_zoo.cli.bench.options import On
@@ -134,7 +134,7 @@ def _slurm(request: EngineRequest, resolved: Resolved, out: Path) -> Chosen:
 
     def write() -> str:
         Slurm(out, flags, 0.0).write_script(demands, workers)
-        return f"or as jobs of SLURM: sbatch {quote(str(out / FOLDER / SCRIPT))}"
+        return f"or as jobs of SLURM: sbatch {shlex.quote(str(out / FOLDER / SCRIPT))}"
 
     return Chosen(
         demands,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
-from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -279,7 +279,7 @@ def _tell_planned(
         print_json({"out": str(out), "trials": [trial.folder.name for trial in trials]})
     else:
         tell(f"{plural(len(trials), 'trial')} planned in {out}")
-    say(f"run them, here or elsewhere: inflate-zoo bench-trial --from {quote(str(out))}")
+    say(f"run them, here or elsewhere: inflate-zoo bench-trial --from {shlex.quote(str(out))}")
     if chosen.write:
         say(chosen.write())
 

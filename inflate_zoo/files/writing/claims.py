@@ -7,6 +7,7 @@ what was claimed before is seen, and what is claimed after is looked for after, 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -37,18 +38,21 @@ class Claims:
         self._path: Path | None = None
         self._lock = threading.Lock()
 
-    def take(self, entry: str) -> None:
-        """Claim an entry until this process ends; a cache that cannot be written has no claims.
+    def take(self, entry: str) -> bool:
+        """Claim an entry until this process ends.
 
         Args:
             entry: Its path below the cache, with slashes.
+
+        Returns:
+            Whether others can see it: not where the cache cannot be written, or its disk is full.
         """
         with self._lock:
-            if entry in self._taken:
-                return
-            with suppress(OSError), self.gate(alone=False):
-                self._note(entry)
-            self._taken.add(entry)
+            if entry not in self._taken:
+                with suppress(OSError), self.gate(alone=False):
+                    self._note(entry)
+                    self._taken.add(entry)
+            return entry in self._taken
 
     @contextmanager
     def gate(self, *, alone: bool) -> Iterator[None]:
@@ -68,32 +72,48 @@ class Claims:
     def users(self) -> dict[str, str]:
         """Entry to the `host:process` that uses it; what the dead left is removed."""
         found: dict[str, str] = {}
-        for path in sorted(self._users.glob("[!.]*")):
+        for path in sorted(self._users.glob("*")):  # with those that were killed in `_begin`
             if path == self._path or not _removed_if_dead(path):
                 with suppress(OSError):
-                    who, *entries = path.read_text("utf-8", "replace").splitlines()
-                    found.update(dict.fromkeys(entries, who))
+                    lines = path.read_text("utf-8", "replace").splitlines()
+                    found.update(dict.fromkeys(lines[1:], "".join(lines[:1])))
         return found
 
     def _note(self, entry: str) -> None:
         if self._own is None:
-            self._begin()
-        if self._own is not None:
-            os.write(self._own, f"{entry}\n".encode())
+            self._own = self._begin()
+        _append(self._own, entry)
 
-    def _begin(self) -> None:
+    def _begin(self) -> int:
         """Make this process's file; it has its name once it is locked."""
         self._users.mkdir(exist_ok=True)
         for path in sorted(self._users.glob("[!.]*"))[:_SWEPT]:
             _removed_if_dead(path)
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        made = self._users / f".{name}"
-        self._own = os.open(made, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
-        self._path = self._users / name
-        weakref.finalize(self, _end, self._own, self._path, os.getpid())
-        lock(self._own, alone=True, wait=False)
-        os.write(self._own, f"{socket.gethostname()}:{os.getpid()}\n".encode())
-        made.rename(self._path)
+        made, path = self._users / f".{name}", self._users / name
+        own = os.open(made, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            lock(own, alone=True, wait=False)
+            _append(own, f"{socket.gethostname()}:{os.getpid()}")
+            made.rename(path)
+        except BaseException:
+            _end(own, made, os.getpid())
+            raise
+        self._path = path
+        weakref.finalize(self, _end, own, path, os.getpid())
+        return own
+
+
+def _append(descriptor: int, text: str) -> None:
+    """Write a whole line or nothing: on a full disk a part of it may find room.
+
+    Raises:
+        OSError: The disk is full or broken.
+    """
+    line, before = f"{text}\n".encode(), os.fstat(descriptor).st_size
+    if os.write(descriptor, line) < len(line):
+        os.ftruncate(descriptor, before)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _end(own: int, path: Path, process: int) -> None:

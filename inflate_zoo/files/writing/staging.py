@@ -35,8 +35,8 @@ def check_target(target: Path, *, force: bool) -> None:
     """Refuse a target that holds something.
 
     Raises:
-        OutputExistsError: The target is no empty or absent folder and `force` is off, or is no
-            folder at all, or cannot become one.
+        OutputExistsError: The target is no empty or absent folder and `force` is off, or is a link
+            or no folder at all, or cannot become one.
     """
     hint = "choose another with --out"
     try:
@@ -47,7 +47,11 @@ def check_target(target: Path, *, force: bool) -> None:
                     f"the output folder '{name}' is not empty",
                     hint=f"{hint}, or replace our files in it with --force",
                 )
-        elif target.exists() or target.is_symlink():
+        elif target.is_symlink():
+            raise OutputExistsError(
+                f"the output '{name}' is a link", hint=f"{hint}: no link is followed"
+            )
+        elif target.exists():
             raise OutputExistsError(f"the output '{name}' exists and is no folder", hint=hint)
         if ".." in target.parts and not target.parent.exists():
             raise OutputExistsError(

@@ -162,10 +162,11 @@ class Store:
         folder = folder.absolute()
         if folder in self._used:
             return
-        self._used.add(folder)
         if not folder.resolve().is_relative_to(self._root):
+            self._used.add(folder)
             return
-        self._claims.take(self._entry(folder))  # first: it may be about to be taken away
+        if self._claims.take(self._entry(folder)):  # first: it may be about to be taken away
+            self._used.add(folder)
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime > _NOTED:
                 os.utime(folder)

@@ -116,6 +116,23 @@ def test_what_another_holds_and_dies_with_is_taken_over(run, devices):
     assert first.believed().result.mean
 
 
+def test_what_failed_meanwhile_did_so_by_the_clock_of_the_file_system(run, monkeypatch):
+    """This host's clock is an hour ahead of it."""
+    first, second = run.trials
+    real = time.time
+
+    class Elsewhere(Shown):
+        def watch(self, trial):
+            if trial is first:
+                second.fail(Failure(kind="error", reason="elsewhere"))
+            return super().watch(trial)
+
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    tally, _ = go(run.trials, shown=Elsewhere())
+    assert tally.done == (first,)
+    assert tally.failed == ((second, "elsewhere"),)
+
+
 @pytest.mark.parametrize("devices", [ONE, TWO])
 def test_what_failed_meanwhile_is_not_tried_again_but_an_old_failure_is(run, devices):
     first, second = run.trials
@@ -326,6 +343,7 @@ def course(tmp_path, devices, failures, count=6):
             again = trial.folder in planned._alone  # its own failure does not count
             assert planned.since(trial) == (None if again else 7.0)
             running[trial] = device
+        assert running, "some wait, and nothing will ever end"
         seen.append(sorted((trial.folder.name, device) for trial, device in running.items()))
         trial = next(iter(running))
         del running[trial]
@@ -351,6 +369,18 @@ def test_what_memory_does_not_hold_alone_failed(tmp_path):
     ]  # fmt: skip
     assert [("0", "cpu")] in seen
     assert shown.said[-2:] == ["trial 0 failed: out_of_memory", "trial 3 failed: error"]
+
+
+@pytest.mark.parametrize("devices", [TWO, ("cuda:0", "cuda:0", "cuda:1", "cuda:1")])
+def test_where_memory_holds_none_of_those_side_by_side_each_runs_alone(tmp_path, devices):
+    failures = {number: ["out_of_memory"] for number in range(len(devices))}
+    tally, seen, _ = course(tmp_path, devices, failures, count=9)
+    assert len(tally.done) == 9
+    assert len(seen[-1]) <= len(set(devices))
+    for number in failures:  # again, and then with its GPU to itself
+        last = [names for names in seen if str(number) in dict(names)][-1]
+        device = dict(last)[str(number)]
+        assert [other for _, other in last].count(device) == 1
 
 
 def test_other_gpus_go_on_meanwhile(tmp_path):

@@ -6,9 +6,13 @@ import signal
 import sys
 import time
 from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from inflate_zoo.bench.engines import processes
+from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.trials.leases import holder
 from tests.support.children import Child
 from tests.support.trials import TINY, tiny_run
@@ -56,6 +60,39 @@ def holders(folder):
     """Numbers of the processes that have trials of a run folder."""
     held = (holder(path) for path in folder.glob("trials/*"))
     return sorted(int(name.rpartition(":")[2]) for name in held if name)
+
+
+def test_where_a_trial_fails_by_a_bug_the_command_that_shows_it_can_be_typed(monkeypatch):
+    def breaks(*_):
+        raise ZeroDivisionError
+
+    class Told:
+        warning = None
+
+        def send(self, *values):
+            said.append(values)
+
+    said, folder = [], Path("my runs/one/trials/0288a7d6093bc8ff")
+    monkeypatch.setattr(processes, "run_trial", breaks)
+    processes._run(Told(), folder, Resources("cpu", 0, threads=1), None)
+    ((_, _, text, hint, _),) = said
+    assert text == f"trial {folder.name}: unexpected ZeroDivisionError; this is a bug"
+    assert hint == f"see where with: inflate-zoo bench-trial '{folder}' --debug"
+
+
+@pytest.mark.parametrize(
+    "code, reason",
+    [
+        (255, "its process ended with exit code 255"),
+        (137, "its process was ended by SIGKILL"),
+        (-15, "its process was ended by SIGTERM"),
+    ],
+)
+def test_how_a_process_died_is_told_by_its_code(monkeypatch, code, reason):
+    monkeypatch.setattr(processes, "oom_kills", lambda: 0)
+    process = SimpleNamespace(exitcode=code)
+    died = processes._Running(None, process, None, None, kills=0)._death()
+    assert (died.kind, died.reason) == ("died", reason)
 
 
 def gone(pids):

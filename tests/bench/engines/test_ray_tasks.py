@@ -142,6 +142,11 @@ def test_a_trial_has_as_many_threads_as_it_has_cores(resources, task, device, th
         (TaskShare(3), CPUS, 2),
         (TaskShare(1), HEAD, 0),
         (TaskShare(1, 0.5), GPUS, 8),
+        (TaskShare(1, 0.6), {"CPU": 8.0, "GPU": 2.0}, 2),  # no part of a GPU spans two
+        (TaskShare(0.1, 0.4), {"CPU": 16.0, "GPU": 8.0}, 16),
+        (TaskShare(0.1, 0.1), {"CPU": 16.0, "GPU": 3.0}, 30),
+        (TaskShare(1, 2), {"CPU": 16.0, "GPU": 5.0}, 2),
+        (TaskShare(1, 0.5), CPUS, 0),
         (TaskShare(0.1), {"CPU": 0.3}, 3),  # 0.3 / 0.1 is less than 3
         (TaskShare(1, 0, (("memory", 20e9),)), GPUS, 3),
         (TaskShare(1, 0, (("disk", 1),)), GPUS, 0),

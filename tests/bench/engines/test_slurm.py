@@ -153,6 +153,13 @@ def test_detached_jobs_are_left_with_how_to_come_back(run, standin):
     assert standin.asked("scancel") == []
 
 
+def test_what_leads_back_to_detached_jobs_can_be_typed(tmp_path, monkeypatch, standin):
+    monkeypatch.chdir(tmp_path)
+    run, shown = tiny_run(tmp_path, name="my run"), Shown()
+    engine(run, detach=True).run(run.trials, CPU, shown)
+    assert "'inflate-zoo status 'my run'' shows how far they are" in shown.said[-1]
+
+
 def test_an_interrupted_command_leaves_the_jobs(run, standin):
     def press():
         raise KeyboardInterrupt
@@ -313,6 +320,19 @@ def test_an_edited_script_is_submitted_as_it_stands(run, standin):
     path.unlink()
     engine(run, jobs=3, detach=True).run(run.trials, CPU, Shown())
     assert not edited(path.read_text())
+
+
+def test_an_edited_script_stays_whatever_its_bytes_mean_and_what_is_no_file_is_told(run):
+    path, _ = engine(run).write_script(CPU, 2)
+    mine = path.read_bytes() + b"# caf\xe9\n"
+    path.write_bytes(mine)
+    assert engine(run, mem="8G").write_script(CPU, 2) == (path, True)
+    assert path.read_bytes() == mine
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UsageError, match=r"'worker\.sh' cannot be read: Is a directory") as caught:
+        engine(run).write_script(CPU, 2)
+    assert caught.value.hint
 
 
 def test_a_script_that_was_written_is_written_anew(run):

@@ -117,7 +117,8 @@ def test_threads_are_those_that_were_said_or_the_cores_of_a_job():
 def test_which_options_ask_for_a_gpu():
     assert asks_gpu(SlurmFlags(gpus_per_task="1"))
     assert asks_gpu(SlurmFlags(gres="gpu:a100:2"))
-    assert not asks_gpu(SlurmFlags(gres="tmpfs:10G"))
+    assert asks_gpu(SlurmFlags(gres="lscratch:50,gpu:a100:1"))
+    assert not asks_gpu(SlurmFlags(gres="tmpfs:10G,gpumem:4G"))
     assert not asks_gpu(SlurmFlags())
 
 
@@ -221,18 +222,30 @@ def wait_for(path):
 
 
 @needs_bash
-@pytest.mark.parametrize("code", [0, 1, 2])
+@pytest.mark.parametrize("code", [0, 1, 2, 255])
 def test_the_scripts_code_is_the_workers(started, tmp_path, code):
-    process = started("sh", "-c", f"exit {code}", setup="touch prepared")
+    process = started("sh", "-c", f"echo x >>tries; exit {code}", setup="touch prepared")
     assert process.wait(20) == code
+    assert (tmp_path / "tries").read_text() == "x\n"
     assert (tmp_path / "prepared").exists()
     assert not (tmp_path / "requeued").exists()
 
 
+STRICT = "set -euo pipefail"
+strict_or_not = pytest.mark.parametrize("setup", [None, STRICT])
+
+
 @needs_bash
-def test_a_worker_that_has_more_to_do_is_requeued(started, tmp_path):
-    assert started("sh", "-c", "exit 75").wait(20) == 75
+@strict_or_not
+def test_a_worker_that_has_more_to_do_is_requeued(started, tmp_path, setup):
+    assert started("sh", "-c", "exit 75", setup=setup).wait(20) == 75
     assert (tmp_path / "requeued").read_text() == "requeue 17\n"
+
+
+@needs_bash
+def test_where_the_set_up_is_strict_a_line_of_it_that_fails_still_ends_the_job(started, tmp_path):
+    assert started("touch", "begun", setup=f"{STRICT}\nfalse").wait(20) == 1
+    assert not (tmp_path / "begun").exists()
 
 
 @needs_bash
@@ -251,20 +264,26 @@ def test_a_signal_reaches_the_worker_whenever_it_comes(started, tmp_path, number
 
 @needs_bash
 def test_what_is_cancelled_does_not_come_back_though_the_worker_hears_it_first(started, tmp_path):
-    process = started("sh", "-c", "touch heard; exit 75")
-    wait_for(tmp_path / "heard")
+    (tmp_path / "bin/sleep").write_text(
+        "#!/bin/sh\ntouch rests\nwhile [ ! -e told ]; do command -p sleep 0.02; done\n"
+    )
+    (tmp_path / "bin/sleep").chmod(0o755)
+    process = started("sh", "-c", "exit 75")
+    wait_for(tmp_path / "rests")
     process.send_signal(signal.SIGTERM)
+    (tmp_path / "told").touch()
     assert process.wait(20) == 75
     assert not (tmp_path / "requeued").exists()
     assert "nothing that was cancelled" in process.stderr.read()
 
 
 @needs_bash
-def test_a_time_limit_that_is_over_before_the_worker_left_is_still_one(started, tmp_path):
+@strict_or_not
+def test_a_time_limit_that_is_over_before_the_worker_left_is_still_one(started, tmp_path, setup):
     (tmp_path / "slow.py").write_text(
         LISTENS.replace("sys.exit(75)", "(time.sleep(1), sys.exit(75))")
     )
-    process = started("python3", "slow.py")
+    process = started("python3", "slow.py", setup=setup)
     wait_for(tmp_path / "listens")
     process.send_signal(signal.SIGUSR1)
     time.sleep(0.3)
@@ -283,12 +302,13 @@ def test_a_signal_to_all_that_comes_while_the_worker_starts_kills_nobody(started
 
 
 @needs_bash
-def test_a_worker_that_is_killed_starts_again_twice_at_most(started, tmp_path):
+@strict_or_not
+def test_a_worker_that_is_killed_starts_again_twice_at_most(started, tmp_path, setup):
     again = "echo x >>tries; [ $(wc -l <tries) = 3 ] && exit 0; kill -9 $$"
-    process = started("sh", "-c", again)
+    process = started("sh", "-c", again, setup=setup)
     assert process.wait(20) == 0
     (tmp_path / "tries").unlink()
-    process = started("sh", "-c", "echo x >>tries; kill -9 $$")
+    process = started("sh", "-c", "echo x >>tries; kill -9 $$", setup=setup)
     assert process.wait(20) == 137
     assert (tmp_path / "tries").read_text() == "x\n" * 3
     assert "the worker was killed (exit code 137)" in process.stderr.read()

@@ -100,6 +100,19 @@ def test_a_trial_that_is_not_done_is_not_left_out_silently(seeds, tmp_path):
     assert numbers(find_trials(copy, Choice(seeds=(1,)))) == [(0, 1), (1, 1)]
 
 
+def test_a_trial_that_cannot_be_read_is_left_out_by_name(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run.out, copy)
+    spoilt, label = copy / "trials" / run.trial("2d").hash, run.trial().spec.arm.label
+    (spoilt / "trial.json").write_text("{}")
+    with pytest.warns(UserWarning, match=f"{spoilt.name}' is no trial.*; it is left out$"):
+        (found,) = find_trials(copy, Choice(arms=(label,)))
+    assert found.hash == run.trial().hash
+    for path in copy.glob("trials/*/trial.json"):
+        path.write_text("{}")
+    assert "is no trial" in told(copy, arms=(label,))
+
+
 def test_one_name_in_two_protocols_is_told(seeds, tmp_path):
     first = tiny_run(tmp_path, *LINEAR)
     tiny_run(tmp_path, *LINEAR, "train.steps=7")

@@ -1,6 +1,7 @@
 """What made a folder of predictions: its own work is known, all else is left alone."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -94,6 +95,26 @@ def test_probabilities_of_an_image_that_changed_do_not_stay(tmp_path, maker, job
     job.images[0].write_bytes(b"another image")
     made(out, maker, job, b"other labels")
     assert not (out / job.probabilities_file).exists()
+
+
+def test_another_maker_s_probabilities_do_not_stay_beside_a_new_label(tmp_path, maker, job):
+    out, other = tmp_path / "out", maker.model_copy(update={"mirror": True})
+    entry = made(out, maker, job, packed=b"probabilities")
+    opened(out, other, job, force=True).record(
+        job, entry.model_copy(update={"probabilities": None})
+    )
+    assert not (out / job.probabilities_file).exists()
+
+
+def test_what_another_maker_made_of_other_cases_stays_and_is_told(tmp_path, maker, job):
+    out, other = tmp_path / "out", maker.model_copy(update={"mirror": True})
+    made(out, maker, job)
+    with pytest.warns(UserWarning, match="will not name: a.nii.gz$") as told:
+        open_folder(
+            out, other, [replace(job, case="b")], probabilities=False, force=True
+        )  # fmt: skip
+    assert "'out' keeps predictions made without --mirror" in str(told[0].message)
+    assert (out / job.file).exists()
 
 
 def test_the_record_comes_before_the_files(tmp_path, maker, job):

@@ -76,6 +76,17 @@ def test_every_bad_image_is_told_before_the_first_is_segmented(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_not_there_is_not_called_an_image_of_another_kind(run, tmp_path):
+    task, image = run.trial().spec.task, run.data / "imagesTr" / "case_00.nii.gz"
+    for path in (tmp_path / "nowhere", tmp_path / "nowhere" / "case.dcm"):
+        with pytest.raises(UsageError, match=f"'{path.name}' cannot be read: No such file"):
+            find_jobs([path], None, task)
+    for path in (tmp_path / "nowhere", image):
+        with pytest.raises(UsageError, match=f"'{path.name}' is no folder") as caught:
+            find_jobs([image], path, task)
+        assert "labels" in caught.value.hint
+
+
 def test_names_outputs_and_references_that_cannot_be(run, tmp_path):
     trial, images = run.trial().folder, run.data / "imagesTr"
     good, out = images / "case_00.nii.gz", tmp_path / "out"

@@ -1,8 +1,11 @@
 """Predictions: those of the evaluation, on the images' own grids, whole or absent."""
 
+import errno
+import fcntl
 import itertools
 import json
 import shutil
+from contextlib import ExitStack
 
 import nibabel as nib
 import numpy as np
@@ -14,10 +17,13 @@ from inflate_zoo.bench.data.grids import to_file_grid
 from inflate_zoo.bench.data.volumes import read_grid
 from inflate_zoo.bench.definitions.datasets import Case
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
+from inflate_zoo.bench.prediction.done import Folder
 from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
+from inflate_zoo.files.writing.turns import only_one
 from tests.support.datasets import in_unit, random_volume, write_nifti
 from tests.support.dicom import write_series
 from tests.support.prediction import predict, voxels
+from tests.support.turns import while_waiting
 
 
 @pytest.mark.parametrize("kind", ["inflated", "2d"])
@@ -354,3 +360,59 @@ def test_a_dicom_series_gets_the_prediction_of_the_same_nifti(run, tmp_path):
     cut = predict(run.trial().folder, tmp_path / "scans", "--out", tmp_path / "a")
     assert cut.exit_code == 0  # five slices, still a volume
     assert "1 of 2 cases had been predicted before" in cut.stderr
+
+
+def test_two_commands_on_one_folder_wait_for_one_another(run, tmp_path, monkeypatch):
+    out, images = tmp_path / "out", run.data / "imagesTr"
+    left = out / f".case_00.nii.gz.{'0' * 32}.partial"
+    with ExitStack() as first:
+        first.enter_context(only_one(out))
+        left.write_text("the first one's work")
+        while_waiting(monkeypatch, lambda: (left.rename(out / "case_00.nii.gz"), first.close()))
+        result = predict(run.trial().folder, images / "case_00.nii.gz", "--out", out)
+    assert result.exit_code == 2
+    assert "warning: another process predicts into 'out': this one waits" in result.stderr
+    assert "'out' is not empty" in result.stderr  # of what the first one made there meanwhile
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Calls what is put there in the midst of the next case, where nothing locks."""
+    record, steps = Folder.record, []
+
+    def unknown(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    def recorded(self, job, entry):
+        if steps:
+            steps.pop()()
+        record(self, job, entry)
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    monkeypatch.setattr(Folder, "record", recorded)
+    return steps
+
+
+def test_where_nothing_locks_two_commands_leave_each_other_s_work(run, tmp_path, meanwhile):
+    out, images = tmp_path / "out", run.data / "imagesTr"
+    words = (run.trial().folder, "--out", out)
+    names = [f"case_0{number}.nii.gz" for number in range(3)]
+    assert predict(*words, images / names[0]).exit_code == 0
+    meanwhile.append(lambda: predict(*words, images / names[2]))
+    first = predict(*words, images / names[1])
+    assert first.exit_code == 0, first.output
+    assert sorted(contents(out)) == [*names, "predictions.json"]
+    again = predict(*words, *(images / name for name in names))
+    assert "3 of 3 cases had been predicted before" in again.stderr
+
+
+def test_where_nothing_locks_two_networks_are_never_mixed(run, tmp_path, meanwhile):
+    out, image = tmp_path / "out", run.data / "imagesTr" / "case_00.nii.gz"
+    for force in ((), ("--force",)):
+        meanwhile.append(lambda: predict(run.trial("2d").folder, image, "--out", out, "--force"))
+        first = predict(run.trial().folder, image, "--out", out, *force)
+        assert first.exit_code == 2
+        assert "'out' holds predictions of" in first.stderr
+        again = predict(run.trial("2d").folder, image, "--out", out)
+        assert "1 of 1 case had been predicted before" in again.stderr
+        shutil.rmtree(out)

@@ -203,5 +203,4 @@ def test_what_else_is_known_against_a_study_is_in_its_answer(tmp_path):
             made = records.record(arm, seed, protocol=records.protocol(steps=steps))
             records.save(tmp_path, made, overlays=False)
     (study,) = rank_trials(collect([tmp_path])).studies
-    assert answer(study.ranking).certainty != answer_of(study).certainty
     assert answer_of(study).certainty.endswith("this is not a ranking.")

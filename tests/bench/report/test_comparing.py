@@ -63,18 +63,56 @@ def test_a_pair_that_no_question_asks_for_is_not_tested(run):
 def test_an_arm_that_lacks_a_trial_is_not_compared(tmp_path):
     folder = records.save_run(tmp_path, arms=ARMS, seeds=2, cases=4, overlays=False)
     (found,) = compare(rank_trials(collect([folder])), ONE, "random")
-    assert found.sentences == ("random lacks 1 trial, so it is not compared.",)
+    (study,) = rank_trials(collect([folder])).studies
+    assert found.caveats == study.caveats
+    assert found.sentences[:2] == (
+        "not a ranking: 4 test cases are too few; it takes 10",
+        "random lacks 1 trial, so it is not compared.",
+    )
+    assert {caveat.sentence for caveat in study.caveats} <= set(found.sentences)
 
 
 def test_arms_that_are_not_there_are_refused_by_name(run, tmp_path):
     results = rank_trials(collect([run]))
-    with pytest.raises(UsageError, match="no arm 'clip'") as refused:
+    with pytest.raises(UsageError, match="no arm named 'clip'") as refused:
         compare(results, ONE, "clip")
     assert TWO in refused.value.hint
+    with pytest.raises(UsageError) as refused:
+        compare(results, TWO[:-1], ONE)
+    assert refused.value.hint == f"did you mean '{TWO}'?"
     with pytest.raises(UsageError, match="cannot be compared with itself"):
         compare(results, ONE, ONE)
     for name, arm in (("first", ARMS[0]), ("second", ARMS[2])):
         task = records.task(name)
         records.save(tmp_path, records.record(arm, task=task), overlays=False)
-    with pytest.raises(UsageError, match="no task has both"):
+    with pytest.raises(UsageError, match="no task has both") as refused:
         compare(rank_trials(collect([tmp_path])), ONE, TWO)
+    assert refused.value.details == (
+        f"first, protocol quick: {ARMS[0].label}",
+        f"second, protocol quick: {ARMS[2].label}",
+    )
+
+
+def test_what_makes_it_no_ranking_stands_first_and_a_guess_is_marked(tmp_path):
+    for number, arm in enumerate(ARMS):
+        for seed in range(5):
+            protocol = records.protocol(steps=150 if seed else 151)
+            made = records.record(arm, seed, protocol=protocol)
+            if not number:
+                made["trial"]["arm"]["normalization"] = "guessed"
+            records.save(tmp_path, made, overlays=False)
+    (found,) = compare(rank_trials(collect([tmp_path])), ONE, TWO)
+    assert found.sentences[0].startswith("not a ranking: the protocol settings differ")
+    assert found.caveats[0].sentence == found.sentences[0]
+    assert found.sentences[1].startswith(f"{ONE} is ahead of {TWO}")
+    (guess,) = [told for told in found.sentences if "is a guess" in told]
+    assert f"'{ONE}'" in guess
+
+
+def test_names_too_long_for_a_table_are_told_whole(tmp_path):
+    names = [f"{'very ' * 8}long {word}" for word in ("one", "two")]
+    arms = [records.Arm(name, "inflated", name, "center", 0.8) for name in names]
+    folder = records.save_run(tmp_path, arms=arms, seeds=1, incomplete=False, overlays=False)
+    with pytest.raises(UsageError) as refused:
+        compare(rank_trials(collect([folder])), "clip", names[0])
+    assert all(name in refused.value.hint for name in names)

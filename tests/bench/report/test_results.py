@@ -76,6 +76,22 @@ def test_other_differences_are_told_with_several_folds(tmp_path, change, told):
     assert told in caveat.text
 
 
+def test_ranks_over_tasks_know_of_trials_that_differ_within_one(tmp_path):
+    for name in ("first", "second"):
+        for arm in ARMS:
+            for seed in range(5):
+                made = records.record(arm, seed, task=records.task(name))
+                if name == "first" and not seed:
+                    made["trial"]["protocol"]["train"]["steps"] += 1
+                records.save(tmp_path, made, overlays=False)
+    found = results.rank_trials(collect([tmp_path]))
+    first, second = found.studies
+    assert [caveat.weight for caveat in first.caveats] == ["not a ranking"]
+    assert second.caveats == ()
+    (told,) = [each for each in found.ranking.caveats if each.weight == "not a ranking"]
+    assert told.text == "the overall ranks hold 'first' under 'quick', which is none"
+
+
 @pytest.mark.parametrize("precision, why", [("bf16", "a GPU in bf16"), ("fp32", "round")])
 def test_trials_on_a_cpu_beside_trials_on_a_gpu_are_told(tmp_path, precision, why):
     protocol = records.protocol()

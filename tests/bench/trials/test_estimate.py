@@ -1,13 +1,18 @@
 """What a dry run says."""
 
+import tempfile
+
 import pytest
 
+from inflate_zoo.bench.definitions.results import Run
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials.estimate import STEPS, Estimate, Row, estimate
+from inflate_zoo.bench.trials import estimate as measuring
+from inflate_zoo.bench.trials.estimate import STEPS, Estimate, Row, _Kind, estimate
 from inflate_zoo.bench.trials.planning import Planned
 from inflate_zoo.bench.trials.running import run_trial
-from tests.support.trials import FROZEN, one_thread, tiny_run
+from inflate_zoo.errors import WriteError
+from tests.support.trials import FROZEN, one_thread, result_of, tiny_run
 
 CPU = Resources("cpu", 0)
 
@@ -73,9 +78,44 @@ def test_a_trained_backbone_keeps_no_features(tmp_path):
     assert row.feature_bytes == 0
 
 
+@pytest.mark.parametrize("done", [0, 1])
+def test_what_is_done_takes_nothing_more_whether_it_stands_before_or_behind(
+    tmp_path, monkeypatch, done
+):
+    kind = _Kind(seconds=9.0, encoding=2.0, memory=2**30, disk=2**20, window=8)
+    monkeypatch.setattr(measuring, "_measured", lambda *_: kind)
+    run = tiny_run(tmp_path, *FROZEN, seeds=2)
+    run.trials[done].finish(result_of(run.trials[done]), Run())
+    planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
+    found = estimate(planned, CPU, 1, lambda _: None, lambda *_: None)
+    over, left = found.rows[done], found.rows[1 - done]
+    assert (over.seconds, over.memory_bytes, over.disk_bytes, over.feature_bytes) == (0, None, 0, 0)
+    assert (left.memory_bytes, left.disk_bytes) == (2**30, 2**20)
+    assert left.feature_bytes > 0
+    assert found.plain()["disk_bytes"] == left.disk_bytes + left.feature_bytes
+
+
+def test_where_no_room_is_to_measure_the_place_is_named(tmp_path, monkeypatch):
+    def full(*_):
+        raise WriteError("cannot write 'checkpoint.safetensors': No space left", hint="free space")
+
+    monkeypatch.setattr(measuring, "_measure", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "small"))
+    run = tiny_run(tmp_path)
+    planned = Planned(run.out, tuple((trial.spec, trial.place) for trial in run.trials))
+    with pytest.raises(WriteError, match="cannot write 'a temporary folder'") as caught:
+        estimate(planned, CPU, 1, lambda _: None, lambda *_: None)
+    assert "TMPDIR" in caught.value.hint
+    (tmp_path / "small").mkdir()
+    with pytest.raises(WriteError, match="No space left") as caught:
+        estimate(planned, CPU, 1, lambda _: None, lambda *_: None)
+    assert f"trials are measured in '{tmp_path / 'small'}'" in caught.value.hint
+    assert not list((tmp_path / "small").iterdir())
+
+
 def test_sums_count_what_is_to_run():
     rows = (
-        Row("a" * 16, "vit center", 0, 0, True, 0.0, 0, 0, 0),
+        Row("a" * 16, "vit center", 0, 0, True, 0.0, None, 0, 0),
         Row("b" * 16, "random", 0, 1, False, 90.0, 2**30, 2**20, 2**20),
         Row("c" * 16, "random", 1, 1, False, 7200.0, None, 2**20, 0),
     )

@@ -1,5 +1,6 @@
 """Leases: one holder at a time, the dead replaced at once, the silent after a minute."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from inflate_zoo import stops
 from inflate_zoo.bench.trials import leases
 from inflate_zoo.bench.trials.leases import (
     LEASE,
@@ -85,6 +87,32 @@ def test_a_number_that_another_process_has_by_now_is_dead(tmp_path):
     assert taken(tmp_path)
 
 
+@pytest.mark.skipif(not process_start(os.getpid()), reason="the system tells no states")
+@pytest.mark.parametrize("told", [True, False])
+def test_a_holder_that_nobody_buried_is_dead(tmp_path, told):
+    """As one that was killed in a container, where the first process asks after no other."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with child:
+        write(tmp_path, pid=child.pid, start=process_start(child.pid) if told else "")
+        assert holder(tmp_path) == f"{socket.gethostname()}:{child.pid}"
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert holder(tmp_path) is None
+        assert taken(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="processes have no such names")
+def test_a_process_whose_name_was_cut_inside_a_letter_is_known():
+    own, name = Path("/proc/self/comm"), Path("/proc/self/comm").read_bytes()
+    before = process_start(os.getpid()), process_numbers()
+    own.write_bytes(("ä" * 8).encode())
+    try:
+        assert len(own.read_bytes().strip()) == 15
+        assert (process_start(os.getpid()), process_numbers()) == before
+    finally:
+        own.write_bytes(name)
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """Hearts that beat a hundred times as fast."""
@@ -146,6 +174,14 @@ def test_of_a_clock_that_jumped_a_live_holder_loses_nothing_and_a_dead_one_all(
     began = time.monotonic()
     assert taken(tmp_path)
     assert time.monotonic() - began < 10
+
+
+def test_who_is_asked_to_leave_listens_no_more_and_takes_nothing(tmp_path, quick, monkeypatch):
+    write(tmp_path, host="elsewhere")
+    age(tmp_path, 100)
+    monkeypatch.setattr(stops, "asked", lambda: True)
+    assert not taken(tmp_path)
+    assert (tmp_path / LEASE).exists()
 
 
 def test_what_is_given_back_while_its_holder_is_listened_for_is_free(tmp_path, quick):
@@ -221,8 +257,10 @@ def test_of_many_who_find_a_dead_lease_one_takes_it(tmp_path, dead):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
-def test_who_takes_a_dead_lease_keeps_others_out(tmp_path, dead, monkeypatch):
-    """A second process that comes while the first one decides waits, and finds the first's."""
+def test_who_takes_a_dead_lease_keeps_others_out_and_waiting_for_nothing(
+    tmp_path, dead, monkeypatch
+):
+    """To decide may take twenty seconds, in which who comes second can go on to another trial."""
     write(tmp_path, pid=dead)
     real, second, found = leases._life, [], []
 
@@ -230,15 +268,14 @@ def test_who_takes_a_dead_lease_keeps_others_out(tmp_path, dead, monkeypatch):
         if not second:
             second.append(threading.Thread(target=lambda: found.append(leases._take(folder, "{}"))))
             second[0].start()
-            time.sleep(0.2)
-            assert found == []
+            second[0].join(10)
+            assert found == [False]
         return real(folder, lease)
 
     monkeypatch.setattr(leases, "_life", slow)
     ours = {"host": socket.gethostname(), "numbers": process_numbers(), "pid": os.getpid()}
     assert leases._take(tmp_path, json.dumps(ours))
     second[0].join()
-    assert found == [False]
     assert left(tmp_path) == [LEASE]
 
 
@@ -394,6 +431,42 @@ def test_a_childs_lease_goes_with_it_and_no_other(tmp_path, dead, monkeypatch):
     assert left(tmp_path) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
+@pytest.mark.parametrize("stands", [True, False])
+def test_who_takes_a_dead_childs_trial_over_is_not_disturbed(tmp_path, dead, monkeypatch, stands):
+    if stands:
+        write(tmp_path, pid=dead)
+    real = leases.replace_text
+
+    def replace(path, text):
+        temporary = tmp_path / f".{LEASE}.{'1f' * 16}.partial"
+        temporary.write_text(text)
+        release_dead(tmp_path, dead)
+        temporary.unlink()
+        assert path.exists() is stands
+        real(path, text)
+
+    monkeypatch.setattr(leases, "replace_text", replace)
+    with leased(tmp_path) as guard:
+        guard()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
+def test_what_a_dead_child_was_writing_goes_where_nobody_else_can_be_at_work(tmp_path, monkeypatch):
+    partial = tmp_path / f".{LEASE}.{'1f' * 16}.partial"
+    for locks in (True, False):
+        with monkeypatch.context() as patch:
+            if not locks:
+                unlock(patch)
+            partial.write_text("{")
+            release_dead(tmp_path, 1)
+            assert left(tmp_path) == [partial.name]  # nobody held it, or it is done
+            (tmp_path / LOCK).touch()
+            release_dead(tmp_path, 1)
+            assert left(tmp_path) == ([] if locks else [partial.name])
+            (tmp_path / LOCK).unlink()
+
+
 def test_each_beat_is_told_to_who_asked_until_the_lease_is_lost(tmp_path, quick):
     beats = []
     with leased(tmp_path, beats.append):
@@ -407,6 +480,78 @@ def test_each_beat_is_told_to_who_asked_until_the_lease_is_lost(tmp_path, quick)
         time.sleep(0.3)
         assert len(beats) == count
     assert set(beats) == {tmp_path}
+
+
+@contextmanager
+def no_descriptors():
+    """This process can open nothing more, as one that has many files open."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def no_answer(monkeypatch):
+    """A file system that says nothing of the lease, as one of a network may for a while."""
+    real = Path.stat
+
+    def stat(path, **more):
+        if path.name == LEASE:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat)
+        yield
+
+
+@pytest.fixture(params=["no descriptors", "no answer"])
+def unreadable(request, monkeypatch):
+    """Makes leases unreadable for the length of a block."""
+    if request.param == "no answer":
+        return lambda: no_answer(monkeypatch)
+    if sys.platform == "win32":
+        pytest.skip("no such limits")
+    return no_descriptors
+
+
+def test_a_lease_that_cannot_be_read_for_a_while_is_not_lost(tmp_path, quick, unreadable):
+    beats = []
+    with leased(tmp_path, beats.append) as guard:
+        until = time.monotonic() + 10
+        with unreadable():
+            seen = len(beats)
+            while len(beats) < seen + 3 and time.monotonic() < until:
+                time.sleep(0.01)
+            guard()
+            assert holder(tmp_path) is None  # that is not to be told
+        assert len(beats) >= seen + 3
+        guard()
+        assert not taken(tmp_path)
+    assert left(tmp_path) == []
+
+
+def test_a_lease_that_cannot_be_read_is_given_back_all_the_same(tmp_path, unreadable):
+    with ExitStack() as stack, leased(tmp_path):
+        stack.enter_context(unreadable())
+    assert left(tmp_path) == []
+
+
+def test_a_lease_that_cannot_be_read_is_not_taken_over(tmp_path, dead, monkeypatch):
+    write(tmp_path, pid=dead)
+    before = (tmp_path / LEASE).read_text()
+    with no_answer(monkeypatch):
+        assert not taken(tmp_path)
+    assert (tmp_path / LEASE).read_text() == before
+    write(tmp_path, host="elsewhere")
+    lease = leases._read(tmp_path)
+    with no_answer(monkeypatch):
+        assert leases._life(tmp_path, lease) == "doubtful"
 
 
 @pytest.mark.parametrize("missing", ["module", "support"])

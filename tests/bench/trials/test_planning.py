@@ -57,8 +57,9 @@ def test_trials_are_balanced_from_the_start(request_):
     assert planned.trials[0][0].task.name == "task99-b-xes"
 
 
-def test_many_warnings_are_counted_those_of_the_whole_first(tmp_path):
-    folder = write_decathlon(tmp_path / "Boxes", 12, SHAPE)
+def test_many_warnings_are_counted_those_of_the_whole_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_decathlon(Path("my data/Boxes"), 12, SHAPE)
     for path in (folder / "labelsTr").iterdir():
         write_nifti(path, np.zeros(SHAPE, np.uint8))
     change_table(folder, validation=[{"image": "a.nii", "label": "b.nii"}])
@@ -67,7 +68,21 @@ def test_many_warnings_are_counted_those_of_the_whole_first(tmp_path):
     assert len(said) == 9
     assert said.urgent == said
     assert said[0].startswith("warning: data set: dataset.json: 1 labelled cases")
-    assert said[-1] == "... and 5 more warnings; see all with: inflate-zoo data check Boxes"
+    assert (
+        said[-1] == "... and 5 more warnings; see all with: inflate-zoo data check 'my data/Boxes'"
+    )
+
+
+def test_what_keeps_data_from_being_used_comes_with_the_command_that_lists_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = write_decathlon(Path("sub/Boxes"), 12, SHAPE)
+    (folder / "labelsTr/case_09.nii.gz").unlink()
+    with pytest.raises(UsageError) as caught:
+        _checked(folder, Said().say, lambda *_: None)
+    assert caught.value.message == "'sub/Boxes' has 1 problem"
+    assert caught.value.hint == "see all with: inflate-zoo data check sub/Boxes"
 
 
 def test_all_folds_test_every_case_once(request_):

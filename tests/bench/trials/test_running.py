@@ -9,17 +9,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from inflate_zoo import interrupts, stops
 from inflate_zoo.bench.definitions.results import Failure
 from inflate_zoo.bench.definitions.trial_folder import place_file
 from inflate_zoo.bench.training.devices import Resources, device_kind, make_accelerator
 from inflate_zoo.bench.training.progress import Silent
-from inflate_zoo.bench.trials import leases
+from inflate_zoo.bench.trials import leases, running
 from inflate_zoo.bench.trials.leases import LEASE, LOCK, leased
 from inflate_zoo.bench.trials.running import _failure, run_trial
 from inflate_zoo.bench.trials.stopping import STOPS
-from inflate_zoo.errors import DeadWorkerError, UsageError
+from inflate_zoo.errors import DeadWorkerError, UsageError, WorkError
 from inflate_zoo.segmentation.segmenter import Segmenter
 from tests.support.trials import FROZEN, one_thread, tiny_run
 
@@ -258,6 +259,43 @@ def test_reasons_hold_no_path_and_one_line():
     assert failed(MemoryError()).kind == "out_of_memory"
     died = failed(DeadWorkerError(["one", "two"]))
     assert (died.kind, died.case) == ("data_worker", "one, two")
+
+
+@pytest.mark.parametrize("step", ["make_accelerator", "device_name"])
+def test_a_device_that_is_too_full_to_begin_on_fails_the_trial_alone(home, monkeypatch, step):
+    trial = tiny_run(home, name=f"full-{step}").trial()
+
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(running, step, refuse)
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    assert run_trial(trial, CPU, Silent()) == "failed"
+    assert trial.failure().kind == "out_of_memory"
+    assert trial.failure().reason.startswith("out of memory before it had begun")
+    assert not (trial.folder / LEASE).exists()
+    with leased(trial.folder):
+        monkeypatch.setattr(running, "standing", lambda _: None)  # taken a moment later
+        assert run_trial(trial, CPU, Silent()) == "held"
+    monkeypatch.setenv("LOCAL_RANK", "1")  # of several processes the others wait for this one
+    with pytest.raises(WorkError, match="before it had begun"):
+        run_trial(trial, CPU, Silent())
+    error = RuntimeError("no driver")
+    with pytest.raises(RuntimeError, match="no driver"):
+        run_trial(trial, CPU, Silent())
+
+
+def test_what_was_stopped_before_a_failure_counts_no_more(home):
+    class Stops(Silent):
+        def stage(self, stage):
+            raise stops.Stopped
+
+    trial = tiny_run(home, name="stopped-failed").trial()
+    assert run_trial(trial, CPU, Stops()) == "stopped"
+    trial.fail(Failure(kind="died", reason="killed"))
+    assert run_trial(trial, CPU, Stops()) == "stopped"
+    assert run_trial(trial, CPU, Stops()) == "failed"
+    assert trial.failure().kind == "stopped"
 
 
 def test_devices():

@@ -46,7 +46,17 @@ def test_twice_in_a_row_without_progress_is_a_failure_and_counted_anew_then(tria
     )
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"in_vain": -1}', '{"in_vain": "1"}'])
+@pytest.mark.parametrize("shown", [lambda trial: save(trial, 30), lambda trial: score(trial, 0)])
+def test_a_stop_counts_anew_where_one_that_was_killed_had_something_to_show(trial, shown):
+    assert not note_stop(trial, kept(trial.folder))
+    shown(trial)  # and was killed: nothing is noted
+    before = kept(trial.folder)
+    assert [note_stop(trial, before) for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"in_vain": -1, "before": [0, 0]}', '{"in_vain": 1}']
+)
 def test_a_damaged_count_begins_anew(trial, content):
     (trial.folder / STOPS).write_text(content)
     assert not note_stop(trial, kept(trial.folder))

@@ -52,11 +52,14 @@ def test_a_plan_for_slurm_comes_with_its_script_and_asks_nothing_of_it(here, mon
     monkeypatch.setenv("PATH", "/nowhere")
     words = ("--on", "slurm", "--jobs", "4", "--cpus-per-task", "3", "--gres", "gpu:1", "--plan")
     base = ["bench", "--data", "data", "--source", "vit", "--cache", "cache", "--seeds", "2"]
-    planned = run(*base, *words, "--out", "a job")
+    planned = run(*base, *words, "--out", "my jobs")
     assert planned.exit_code == 0, planned.output
-    assert "= 2 trials on SLURM, 2 workers, 3 threads each; run folder a job" in planned.stderr
-    assert planned.stderr.splitlines()[-1] == "or as jobs of SLURM: sbatch 'a job/slurm/worker.sh'"
-    script = (here / "a job" / "slurm" / "worker.sh").read_text()
+    assert "= 2 trials on SLURM, 2 workers, 3 threads each; run folder my jobs" in planned.stderr
+    assert planned.stderr.splitlines()[-2:] == [
+        "run them, here or elsewhere: inflate-zoo bench-trial --from 'my jobs'",
+        "or as jobs of SLURM: sbatch 'my jobs/slurm/worker.sh'",
+    ]
+    script = (here / "my jobs" / "slurm" / "worker.sh").read_text()
     assert "#SBATCH --array=0-1\n" in script
     assert "--no-wait --threads 3 --device cuda) &" in script
 

@@ -154,10 +154,11 @@ def test_two_arms_are_compared_and_nothing_is_written(tmp_path):
     found = CliRunner().invoke(app(), ["--compare", one, two, str(run), "--format", "json"])
     (task,) = json.loads(found.stdout)["tasks"]
     assert task["sentences"][0] == verdict.strip()
+    assert task["caveats"] == []
     assert [each["metric"] for each in task["comparisons"]] == ["dice", "surface_dice"]
     refused = CliRunner().invoke(app(), [str(run), "--compare", one, "clip"])
     assert refused.exit_code == 2
-    assert "no arm 'clip'" in refused.stderr
+    assert "no arm named 'clip'" in refused.stderr
     refused = CliRunner().invoke(app(), [str(run), "--compare", one, two, "--out", "other"])
     assert (refused.exit_code, "--out has no use" in refused.stderr) == (2, True)
     assert sorted(run.iterdir()) == before

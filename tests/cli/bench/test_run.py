@@ -133,7 +133,7 @@ def test_bad_data_sets_are_counted_whole(home, tmp_path, monkeypatch):
     (folder / "labelsTr" / "case_09.nii.gz").unlink()
     result = bench("--out", "run", data="bad", source=(home / "vit",))
     assert result.exit_code == 2
-    assert "'bad' has 3 bad cases" in result.stderr
+    assert "'bad' has 3 problems" in result.stderr
     for name in ("case_01: ", "case_07: ", "case_09: "):
         assert name in result.stderr
     write_decathlon(tmp_path / "few", 9, SHAPE)

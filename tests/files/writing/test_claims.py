@@ -4,6 +4,7 @@ import gc
 import os
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -78,9 +79,44 @@ def test_without_locks_claims_are_believed_for_a_while(tmp_path, monkeypatch):
     assert Claims(tmp_path).users() == {}
 
 
+@contextmanager
+def full_disk(room):
+    """No file may grow beyond so many bytes."""
+    resource = pytest.importorskip("resource", reason="no such limits")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_on_a_full_disk_claims_are_missing_and_those_behind_them_seen(tmp_path):
+    claims, others = Claims(tmp_path), Claims(tmp_path)
+    with full_disk(0):
+        assert not claims.take("cases/one")
+    assert list(users_folder(tmp_path).iterdir()) == []
+    assert claims.take("cases/two")
+    assert list(others.users()) == ["cases/two"]
+    (path,) = users_folder(tmp_path).iterdir()
+    with full_disk(path.stat().st_size + 3):  # room for a part of the line
+        assert not claims.take("cases/three")
+    for entry in ("cases/four", "cases/one", "cases/three"):
+        assert claims.take(entry)
+    assert list(others.users()) == ["cases/two", "cases/four", "cases/one", "cases/three"]
+
+
+def test_what_was_killed_before_it_claimed_anything_is_swept_away(tmp_path):
+    folder = users_folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / ".host-1-dead").write_text("")
+    assert Claims(tmp_path).users() == {}
+    assert list(folder.iterdir()) == []
+
+
 def test_a_cache_that_cannot_be_written_is_used_all_the_same(tmp_path):
     (tmp_path / "file").write_text("")
-    Claims(tmp_path / "file").take("cases/one")
+    assert not Claims(tmp_path / "file").take("cases/one")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such locks")

@@ -174,12 +174,13 @@ def test_old_files_that_cannot_be_put_back_are_told(tmp_path, monkeypatch):
     "make, told",
     [
         (lambda path: path.write_text(""), "the output 'out' exists and is no folder"),
-        (lambda path: path.symlink_to(path.parent / "gone"), "exists and is no folder"),
-        (lambda path: path.symlink_to(path), "exists and is no folder|links that lead in a circle"),
+        (lambda path: path.symlink_to(path.parent / "gone"), "the output 'out' is a link"),
+        (lambda path: path.symlink_to(path.parent), "the output 'out' is a link"),
+        (lambda path: path.symlink_to(path), "is a link|links that lead in a circle"),
     ],
 )
 @pytest.mark.parametrize("force", [True, False])
-def test_what_is_no_folder_is_refused(tmp_path, make, told, force):
+def test_links_and_what_is_no_folder_are_refused(tmp_path, make, told, force):
     make(tmp_path / "out")
     with pytest.raises(OutputExistsError, match=told):
         check_target(tmp_path / "out", force=force)

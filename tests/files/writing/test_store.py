@@ -9,6 +9,7 @@ import pytest
 
 from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
 from inflate_zoo.files.writing import store as module
+from inflate_zoo.files.writing.claims import Claims
 from inflate_zoo.files.writing.store import DigestMemory, Store
 
 NAMES = ("a", "b")
@@ -73,6 +74,21 @@ def test_a_memory_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch)
     hashed = count_hashes(monkeypatch)
     assert memory.of(tmp_path / "file") == memory.of(tmp_path / "file")
     assert len(hashed) <= 2
+
+
+def test_an_entry_that_could_not_be_claimed_is_claimed_when_it_is_used_again(
+    store, folder, monkeypatch
+):
+    answers, claimed = [False, True], []
+
+    def take(claims, entry):
+        claimed.append(entry)
+        return answers.pop(0)
+
+    monkeypatch.setattr(Claims, "take", take)
+    for _ in range(3):
+        store.use(folder)
+    assert claimed == ["kind/key", "kind/key"]
 
 
 def test_an_entry_knows_its_files_and_its_place(store, folder, monkeypatch):

@@ -13,7 +13,6 @@ from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.networks.beit.config import BeitConfig, tensor_shapes
 from inflate_zoo.networks.beit.network import Beit
 from inflate_zoo.networks.layers import bias_tables
-from tests.support.releases import before
 
 PLAIN = {
     "embed_dim": 24,
@@ -94,8 +93,6 @@ def volumes(net, batch=2, dtype=torch.float64):
 
 
 def timm_of(case):
-    if "use_fc_norm" in CASES[case][0] and before("timm", "1.0.31"):
-        pytest.skip("timm has no use_fc_norm before 1.0.31")
     return randomise(TimmBeit(**{**TIMM_PLAIN, **CASES[case][0]})).double().eval()
 
 

@@ -9,7 +9,6 @@ import transformers as hf
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.networks.dinov3.config import Dinov3Config, tensor_shapes
 from inflate_zoo.networks.dinov3.network import Dinov3
-from tests.support.releases import before
 
 PLAIN = {
     "embed_dim": 32,
@@ -63,8 +62,6 @@ def build(**changes):
 
 def original(**changes):
     """Transformers' network on images of 12 x 10, which are no square."""
-    if before("transformers", "5.18"):
-        pytest.skip("transformers takes no patch of two sides before 5.18")
     config = hf.DINOv3ViTConfig(
         **{
             "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
