@@ -27,8 +27,9 @@ from inflate_zoo.bench.data.resampling import restore
 from inflate_zoo.bench.data.volumes import read_grid, write_like
 from inflate_zoo.bench.definitions.protocols import Evaluation
 from inflate_zoo.bench.definitions.tasks import Intensity, Slices, Task
-from inflate_zoo.bench.prediction.images import CaseImages, find_jobs
+from inflate_zoo.bench.prediction.images import CaseImages, check_images, find_jobs
 from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
+from inflate_zoo.errors import UsageError
 from inflate_zoo.files.writing.whole_files import writing
 
 __all__ = ["CentreSliceInferer", "PrepareImaged", "RestoreLabelsd", "SaveLabelsd", "find_images"]
@@ -82,11 +83,12 @@ class PrepareImaged(MapTransform):  # type: ignore[misc]  # MONAI has no types
         """Replace each image by float32 [channels, depth, height, width] in [0, 1].
 
         Raises:
-            UsageError: An image cannot be read, or has other channels.
+            UsageError: An image is one that `predict` refuses.
         """
         found = dict(data)
         for key in self.key_iterator(found):
             job = _job(found[key])
+            _require_usable(job, self.task)
             seen = network_input(self.task, job.channels(self.task.slices), job.case)
             image = torch.from_numpy(seen.image.astype(np.float32))
             found[key] = MetaTensor(image, meta={_FILE: str(job.images[0])})
@@ -217,6 +219,15 @@ def _task(
 def _job(images: str | PathLike[str] | Sequence[str | PathLike[str]]) -> CaseImages:
     paths = [images] if isinstance(images, str | PathLike) else images
     return CaseImages(Path(paths[0]).name, tuple(map(Path, paths)), None)
+
+
+def _require_usable(job: CaseImages, task: Task) -> None:
+    try:
+        check_images(job, task)
+    except UsageError as error:
+        raise UsageError(
+            f"{job.case}: {error.message}", hint=error.hint or "correct it, or leave the case out"
+        ) from error
 
 
 def _grid(path: Path, slices: Slices) -> Grid:

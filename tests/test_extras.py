@@ -2,10 +2,13 @@
 
 import re
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 from inflate_zoo.cli import common
-from inflate_zoo.extras import install_hint
+from inflate_zoo.extras import install_hint, version_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,3 +20,14 @@ def test_the_hint_names_what_an_index_has():
     assert sorted(re.findall('"([^"]*)"', hint)) == sorted(extra)
     assert "inflate" not in hint
     assert install_hint(["no_such"]) == 'pip install "no-such"'
+
+
+def test_a_version_is_that_of_the_distribution_or_else_of_the_module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "of_another_name.py").write_text('__version__ = "3.1"')
+    (tmp_path / "that_tells_none.py").touch()
+    assert version_of("numpy") == version("numpy")
+    assert version_of("of-another-name") == "3.1"
+    assert version_of("that_tells_none") == "unknown"
+    with pytest.raises(ModuleNotFoundError):
+        version_of("no_such")

@@ -1,5 +1,7 @@
 """The steps of `predict` as MONAI's transforms: the same arrays, the same labels."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -118,6 +120,28 @@ def test_images_are_grouped_as_predict_groups_them(tmp_path, files):
     assert labels["pred"].shape == (1, 4, 3, 5)
     with pytest.raises(UsageError, match="has 1 channel"):
         PrepareImaged("image", channels=2, **one)({"image": str(folder)})
+
+
+def with_nan(array):
+    array[0, 0, 0] = np.nan
+    return array
+
+
+SPOILT = {
+    "channel 1 is 8 x 8 x 7 voxels, the first 9 x 8 x 7": lambda array: (array[1:], TURNED),
+    "channel 1 lies elsewhere than the first": lambda array: (array, TURNED + 40 * np.eye(4, k=3)),
+    "channel 1 holds voxels that are NaN": lambda array: (with_nan(array), TURNED),
+    "channel 1 holds one value only": lambda array: (np.full_like(array, 7), TURNED),
+    "has 3 channel(s), the task has 2": lambda array: (np.stack([array, array + 1], -1), TURNED),
+}
+
+
+@pytest.mark.parametrize("told", SPOILT)
+def test_an_image_that_predict_refuses_is_refused(told, task, files):
+    write_nifti(files[1], *SPOILT[told](np.array(nib.load(files[1]).dataobj)))
+    with pytest.raises(UsageError, match=re.escape(f"a_0000.nii.gz: {told}")) as raised:
+        PrepareImaged(keys="image", **arguments(task))({"image": [str(path) for path in files]})
+    assert raised.value.hint
 
 
 def test_slices_are_told_by_windows_around_them():

@@ -42,6 +42,18 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def shares(train: CacheDataset, batch: int, rank: int, processes: int) -> DataLoader:
+    """The batches of one process: its own cases of each epoch, cropped and flipped its own way."""
+    # A loader of MONAI's seeds the transforms, by torch's generator if it is given no other: that
+    # one is in the same state in every process.
+    return DataLoader(
+        train,
+        batch_size=batch,
+        sampler=DistributedSampler(train, processes, rank, seed=0),
+        generator=torch.Generator().manual_seed(rank),
+    )
+
+
 def fit(
     model: Segmenter, train: CacheDataset, batch: int, steps: int, device: torch.device
 ) -> None:
@@ -55,12 +67,11 @@ def fit(
         model, device_ids=[device] if device.type == "cuda" else None
     )
     loss_of = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
-    sampler = DistributedSampler(train, seed=0)
-    loader = DataLoader(train, batch_size=batch, sampler=sampler)
+    loader = shares(train, batch, distributed.get_rank(), distributed.get_world_size())
     parallel.train()
     done = 0
     for epoch in count():
-        sampler.set_epoch(epoch)  # another order, the same in every process
+        loader.sampler.set_epoch(epoch)  # another order, the same in every process
         for volumes in loader:
             if done == steps:
                 return
@@ -88,8 +99,10 @@ def main() -> None:
     labels = json.loads((args.data / "dataset.json").read_text(encoding="utf-8"))["labels"]
     cases = load_decathlon_datalist(args.data / "dataset.json")[: args.cases]
     held_out = max(processes, len(cases) // 5)
+    if len(cases) <= held_out:
+        each = f"{held_out + 1} or more are needed, to hold one out for each process"
+        sys.exit(f"{len(cases)} case(s) in '{args.data}': {each}")
     for_training, for_validation = transforms(args.spacing, args.window)
-    for_training.set_random_state(seed=rank)  # else all would crop and flip alike
     train = CacheDataset(cases[:-held_out], for_training, progress=False)
     mine = cases[-held_out:][rank::processes]
     validation = CacheDataset(mine, for_validation, progress=False)

@@ -9,6 +9,7 @@ the rest: devices, precision, clipping, checkpoints and loggers are arguments of
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def main() -> None:
     seed_everything(0, verbose=False)
     labels = json.loads((args.data / "dataset.json").read_text(encoding="utf-8"))["labels"]
     cases = load_decathlon_datalist(args.data / "dataset.json")[: args.cases]
+    if len(cases) < 2:
+        sys.exit(f"{len(cases)} case(s) in '{args.data}': 2 or more are needed, to hold one out")
     held_out = max(1, len(cases) // 5)
     for_training, for_validation = transforms(args.spacing, args.window)
     train = CacheDataset(cases[:-held_out], for_training, progress=False)

@@ -164,8 +164,9 @@ def main() -> None:
     validation = CacheDataset(cases[-held_out:], for_validation, progress=False)
     train(adapted, training, args.steps, args.out)
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     adapted.merge_and_unload().save_pretrained(args.out)
-    trained = inflate_zoo.load(args.out, kind="segmenter")  # without peft
+    trained = inflate_zoo.load(args.out, kind="segmenter", device=device)  # without peft
     scores = dice_per_class(trained, validation, args.window)
     for name, score in zip(list(labels.values())[1:], scores.tolist(), strict=True):
         print(f"Dice {name}: {score:.3f}")

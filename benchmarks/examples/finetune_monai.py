@@ -143,7 +143,7 @@ def dice_per_class(model: nn.Module, loader: DataLoader, window: Sequence[int]) 
 
 def main() -> None:
     args = arguments()
-    torch.manual_seed(0)  # the decoder's initial weights, and the order of the cases
+    torch.manual_seed(0)  # the decoder's initial weights, the order of the cases, crops and flips
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     labels = json.loads((args.data / "dataset.json").read_text(encoding="utf-8"))["labels"]
@@ -152,7 +152,6 @@ def main() -> None:
         sys.exit(f"{len(cases)} case(s) in '{args.data}': 2 or more are needed, to hold one out")
     held_out = max(1, len(cases) // 5)
     for_training, for_validation = transforms(args.spacing, args.window)
-    for_training.set_random_state(seed=0)
     train = CacheDataset(cases[:-held_out], for_training, progress=False)
     validation = CacheDataset(cases[-held_out:], for_validation, progress=False)
     batches = endless(DataLoader(train, batch_size=BATCH, shuffle=True))

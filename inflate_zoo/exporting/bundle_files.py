@@ -20,6 +20,7 @@ _CODE = re.compile(r"^\s*[$@%]|[@%]#")  # what MONAI's parser of configs runs, f
 _MODALITIES = {"MRI": "MR"}  # a bundle's word for ours
 _VERSION = "0.1.0"
 _IGNITE = "0.4.11"  # the least that MONAI's evaluator takes
+_FIRE = "0.7.1"  # which reads the command line of monai.bundle; the release that was tried
 
 
 def metadata(spec: TrialSpec, result: Result, versions: Mapping[str, str]) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def metadata(spec: TrialSpec, result: Result, versions: Mapping[str, str]) -> di
         "required_packages_version": {
             **{name: versions[name] for name in ("inflate-zoo", "nibabel", "scipy")},
             "pytorch-ignite": _IGNITE,
+            "fire": _FIRE,
         },
         "name": task.title or task.name,
         "task": f"segmentation of {regions} in {task.modality or 'images'}",
@@ -214,8 +216,8 @@ def readme(spec: TrialSpec) -> str:
     name = visible(spec.task.title or spec.task.name)
     return f"""# {name}
 
-A network that `inflate-zoo bench` trained, as a MONAI bundle. It needs `inflate-zoo[bench]` and
-`pytorch-ignite`. In this folder (or with `--bundle_root`),
+A network that `inflate-zoo bench` trained, as a MONAI bundle. It needs `inflate-zoo[bench]`,
+`pytorch-ignite` and `fire`. In this folder (or with `--bundle_root`),
 
     python -m monai.bundle run --config_file configs/inference.json \\
       --dataset_dir IMAGES --output_dir LABELS

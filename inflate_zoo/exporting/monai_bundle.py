@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
@@ -23,11 +22,11 @@ from inflate_zoo.exporting.bundle_files import (
     readme,
 )
 from inflate_zoo.exporting.proving import proof_of
-from inflate_zoo.exporting.record import ExportProof, Tensor
+from inflate_zoo.exporting.record import ExportProof, Tensor, versions_of
 from inflate_zoo.exporting.target import Export, ExportJob
+from inflate_zoo.extras import version_of
 from inflate_zoo.files.writing.contents import json_text, write_text
 from inflate_zoo.networks.files import CONFIG, WEIGHTS
-from inflate_zoo.version import __version__
 
 MODELS = "models"
 README, LICENSE = "docs/README.md", "docs/license.txt"
@@ -59,7 +58,7 @@ class MonaiBundleExport(Export):
                 hint="leave them out",
             )
         self.volume = window
-        versions = {name: version(name) for name in self.packages} | {"inflate-zoo": __version__}
+        versions = versions_of(self.packages)
         result = trial.believed(moved=True).result
         self._texts = {
             METADATA: json_text(metadata(self._spec, result, versions)),
@@ -87,13 +86,13 @@ class MonaiBundleExport(Export):
         """Segment a random image by the written configs and by `predict`, and compare both."""
         from inflate_zoo.exporting.bundle_proof import compare
 
-        by = f"monai {version('monai')} bundle, {INFERENCE}"
+        by = f"monai {version_of('monai')} bundle, {INFERENCE}"
         return proof_of({f"{by}: probabilities": compare(folder, self._trial)}, [by])
 
 
 def _notes(trial: TrialFolder) -> Iterator[str]:
     yield "There is no model.pt: the weights are safetensors, which inflate_zoo.load reads."
-    yield "Run it where inflate-zoo[bench] and pytorch-ignite are installed."
+    yield "Run it where inflate-zoo[bench], pytorch-ignite and fire are installed."
     if trial.spec.protocol.train.precision == "bf16":
         yield (
             "On a GPU 'predict' computes in bfloat16, as the trial was trained; the bundle in "

@@ -6,7 +6,6 @@ Dimensions: B batch, P prefix tokens, L patch tokens, D depth tokens, E embed_di
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from inflate_zoo.exporting.proving import apart, proof_of, random_volume
 from inflate_zoo.exporting.record import ExportProof, MonaiVit
 from inflate_zoo.exporting.record import Tensor as TensorFacts
 from inflate_zoo.exporting.target import Export, ExportJob
+from inflate_zoo.extras import version_of
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.files.dtypes import dtype_name
 from inflate_zoo.files.writing.contents import write_safetensors
@@ -86,7 +86,7 @@ class MonaiVitExport(Export):
             norm.eps = nn.LayerNorm(1).eps
         left = _errors(network, volume, [*after, tokens], self._config)
         self.monai_vit = facts.model_copy(update={"error_with_own_eps": max(left.values())})
-        return proof_of(errors, [f"monai {version('monai')} ViT, loaded strictly"])
+        return proof_of(errors, [f"monai {version_of('monai')} ViT, loaded strictly"])
 
 
 def build(facts: MonaiVit, path: Path) -> nn.Module:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from inflate_zoo.exporting.proving import Run, errors_of, proof_of
 from inflate_zoo.exporting.record import ExportProof, Tensor
 from inflate_zoo.exporting.sources import ExportSource
 from inflate_zoo.exporting.target import Export, ExportJob
+from inflate_zoo.extras import version_of
 from inflate_zoo.files.foreign import parsing, quiet, reason_of
 from inflate_zoo.networks.files import WEIGHTS
 from inflate_zoo.version import __version__
@@ -58,14 +58,14 @@ class OnnxExport(Export):
     def prove(self, folder: Path) -> ExportProof:
         """Check the written model, and run it by onnxruntime; a small one by the reference too."""
         check(folder / FILE)
-        by = [f"onnxruntime {version('onnxruntime')}"]
+        by = [f"onnxruntime {version_of('onnxruntime')}"]
         run = _onnxruntime(folder / FILE)
         errors = errors_of(run, self._graph, self._graph.tried, by[0])
         first = self._graph.tried[0]
         if weight_bytes(self.program) <= _REFERENCE_BYTES and prod(first) <= _REFERENCE_VALUES:
-            by.append(f"onnx.reference {version('onnx')}")
+            by.append(f"onnx.reference {version_of('onnx')}")
             errors |= errors_of(_reference(folder / FILE), self._graph, [first], by[-1])
-        return proof_of(errors, [*by, f"onnx.checker {version('onnx')}, full check"])
+        return proof_of(errors, [*by, f"onnx.checker {version_of('onnx')}, full check"])
 
 
 def translated(graph: Graph) -> ONNXProgram:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from inflate_zoo.errors import UsageError
+from inflate_zoo.extras import version_of
 from inflate_zoo.files.reading import read_json
 from inflate_zoo.version import __version__
 
@@ -187,7 +187,7 @@ class ExportRecord(_Form):
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """The package's own version and those of libraries."""
-    return {"inflate-zoo": __version__} | {name: version(name) for name in packages}
+    return {"inflate-zoo": __version__} | {name: version_of(name) for name in packages}
 
 
 def read_export(folder: Path) -> ExportRecord | None:

@@ -133,9 +133,7 @@ def _find(source: str) -> _Found:
     place = locate(parse_address(source))
     repo, commit = place.snapshot.repo, place.snapshot.commit
     inside = place.start.rstrip("/")
-    # At one commit, whatever is pushed meanwhile.
-    address = f"{repo}/{inside}@{commit}" if inside else f"{repo}@{commit}"
-    folder = folder_of(address, *kinds())
+    folder = folder_of(place.address, *kinds())
     place.fetch([name for name in _TELLING if name in place.files])
     return _Found((inside or repo).rpartition("/")[2], folder, repo, inside, commit)
 

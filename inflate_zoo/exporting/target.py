@@ -74,4 +74,8 @@ class Export(ABC):
 
     @abstractmethod
     def prove(self, folder: Path) -> ExportProof:
-        """Run the written files on random inputs beside our own network; judges nothing."""
+        """Run the written files on random inputs beside our own network.
+
+        Raises:
+            VerificationError: They are not valid, or do not give what our network gives.
+        """

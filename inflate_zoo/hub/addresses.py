@@ -56,6 +56,12 @@ class Place:
         return self.snapshot.folder / self.start if self.start else self.snapshot.folder
 
     @property
+    def address(self) -> str:
+        """Of the folder at its commit, whatever is pushed meanwhile."""
+        parts = (self.snapshot.repo, self.start.rstrip("/"))
+        return f"{'/'.join(filter(None, parts))}@{self.snapshot.commit}"
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Names of its files."""
         known = self.snapshot.files

@@ -254,12 +254,13 @@ def require_one_network(choice: Choice, folder: Path) -> None:
         folder: The fold's; the others lie beside it.
 
     Raises:
-        UsageError: Another fold was trained with another backbone, decoder or patch.
+        UsageError: Another fold, or this one before, was trained with another backbone, decoder or
+            patch.
         ConfigError: Its file is malformed.
     """
     for path in sorted(folder.parent.glob(f"fold_*/{FILE}")):
-        if path.parent == folder:
-            continue
+        if path.parent == folder and not any(folder.glob("checkpoint_*.pth")):
+            continue  # it was begun, and nothing came of it
         other = read_choice(path.parent)
         if not choice.same_network(other):
             raise UsageError(

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from inflate_zoo.conversion.record import RECORD, read_conversion
 from inflate_zoo.errors import ConfigError, UsageError
-from inflate_zoo.files.reading import read_json, require_folder
+from inflate_zoo.files.reading import read_json, require_folder, require_regular
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.hub.addresses import is_local, parse_address
+from inflate_zoo.networks.base import SEGMENTER_TYPE
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.nnunet.options import FILE, Options
 from inflate_zoo.registry.listing import find_card
@@ -129,7 +130,8 @@ def settled(source: str) -> tuple[str, bool | None]:
         The second is `None` where nothing on this machine tells.
 
     Raises:
-        UsageError: There is no such folder or zoo entry, or it is no name of a repo.
+        UsageError: There is no such folder or zoo entry, it has no weights, or it is no name of a
+            repo.
         ConfigError: The folder is none of a backbone.
     """
     if "/" not in source and not is_local(source):
@@ -139,12 +141,23 @@ def settled(source: str) -> tuple[str, bool | None]:
         return source, None
     folder = Path(source)
     require_folder(folder, "name a folder that 'inflate-zoo convert' wrote")
-    found = read_json(folder / "config.json").get("model_type")
-    if found not in CONFIGS:
-        raise ConfigError(
-            f"config.json: model_type is {found!r}, no 3D backbone's",
-            hint=f"convert the 2D checkpoint first: inflate-zoo convert {shlex.quote(source)}",
-        )
+    _require_backbone(folder)
     recorded = (folder / RECORD).is_file()
     folded = read_conversion(folder).recipe.fold_normalization if recorded else None
     return str(folder.resolve()), folded
+
+
+def _require_backbone(folder: Path) -> None:
+    """Refuse what is plainly none; whether weights and config fit is seen when they are loaded."""
+    found = read_json(folder / "config.json").get("model_type")
+    if found == SEGMENTER_TYPE:
+        raise ConfigError(
+            "config.json is that of a segmenter, not of a backbone",
+            hint="name the backbone that it was trained from; nnU-Net trains a decoder of its own",
+        )
+    if found not in (*CONFIGS,):
+        raise ConfigError(
+            f"config.json: model_type is {found!r}, no 3D backbone's",
+            hint=f"convert the 2D checkpoint first: inflate-zoo convert {shlex.quote(str(folder))}",
+        )
+    require_regular(folder / "model.safetensors", folder)

@@ -52,10 +52,12 @@ def find_backbone(source: str, say: Callable[[str], None]) -> FoundBackbone:
     """
     if "/" not in source and not is_local(source):
         folder = kept(find_card(source)[0], say)
-    else:
+    elif is_local(source):
         folder = folder_of(source, *CONFIGS.values())
-        if not is_local(source):
-            _fetch_record(source)
+    else:
+        place = locate(parse_address(source))
+        folder = folder_of(place.address, *CONFIGS.values())
+        place.fetch([RECORD] if RECORD in place.files else [])
     config = read_backbone_config(folder, source)
     digest = sha256(folder / WEIGHTS)
     record = _record(folder, digest)
@@ -67,12 +69,6 @@ def find_backbone(source: str, say: Callable[[str], None]) -> FoundBackbone:
         folded=record.recipe.fold_normalization if record else None,
         license=record.source.license if record else {},
     )
-
-
-def _fetch_record(source: str) -> None:
-    place = locate(parse_address(source))
-    if RECORD in place.files:
-        place.fetch([RECORD])
 
 
 def _record(folder: Path, digest: str) -> ConversionRecord | None:

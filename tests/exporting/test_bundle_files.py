@@ -109,6 +109,13 @@ def test_texts_drive_no_terminal(trial):
     assert trial.spec.arm.source in license_text(spec)
 
 
+def test_it_names_what_runs_it_beside_ours(trial):
+    needed = made(trial)["required_packages_version"]
+    for name in ("inflate-zoo", "pytorch-ignite", "fire"):
+        assert name in needed
+        assert name in readme(trial.spec)
+
+
 def test_the_config_is_one_that_monai_parses(trial, tmp_path):
     (tmp_path / "inference.json").write_text(json.dumps(inference(trial.spec)))
     parser = ConfigParser()

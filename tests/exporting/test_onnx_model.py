@@ -2,6 +2,7 @@
 
 import json
 import math
+from importlib.metadata import Distribution, PackageNotFoundError
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ import torch
 from inflate_zoo.errors import UsageError, VerificationError
 from inflate_zoo.exporting import onnx_model
 from inflate_zoo.exporting.onnx_model import DATA, FILE, OnnxExport, check, translated
-from inflate_zoo.exporting.record import ClassFacts, InputFacts
+from inflate_zoo.exporting.record import ClassFacts, InputFacts, versions_of
 from inflate_zoo.exporting.target import ExportJob
 from tests.support.exports import DIGEST, exported, fewer_blocks, job_of, source_of
 from tests.support.networks import SMALL
@@ -50,6 +51,20 @@ def test_the_written_model_gives_what_the_network_gives(export, folder):
         f"onnx.reference {onnx.__version__}",
     }
     assert any("full check" in each for each in proof.by)
+
+
+def test_a_runtime_from_another_distribution_proves_as_well(export, folder, monkeypatch):
+    """Such as onnxruntime-gpu, which brings the module onnxruntime."""
+    found = Distribution.from_name
+
+    def other(name):
+        if name == "onnxruntime":
+            raise PackageNotFoundError(name)
+        return found(name)
+
+    monkeypatch.setattr(Distribution, "from_name", other)
+    assert f"onnxruntime {onnxruntime.__version__}" in export.prove(folder).by
+    assert versions_of(["onnxruntime"])["onnxruntime"] == onnxruntime.__version__
 
 
 def test_any_number_of_volumes_goes_through_by_name(export, folder, net):

@@ -106,7 +106,7 @@ def test_folds_of_one_network_stand_beside_each_other_and_no_others(tmp_path):
     first = chosen(learning_rate=1e-3)
     written(first, tmp_path / "fold_0")
     require_one_network(chosen(learning_rate=1e-4), tmp_path / "fold_1")
-    require_one_network(chosen(sha256="b" * 64), tmp_path / "fold_0")  # in its own place
+    require_one_network(chosen(sha256="b" * 64), tmp_path / "fold_0")  # never trained
     for other in (
         chosen(sha256="b" * 64),
         chosen(decoder="unetr"),
@@ -114,6 +114,15 @@ def test_folds_of_one_network_stand_beside_each_other_and_no_others(tmp_path):
     ):
         with pytest.raises(UsageError, match="'fold_0' was trained with another network"):
             require_one_network(other, tmp_path / "fold_1")
+
+
+@pytest.mark.parametrize("kept", ["checkpoint_latest.pth", "checkpoint_final.pth"])
+def test_a_trained_fold_is_not_begun_with_another_network(kept, tmp_path):
+    fold = written(chosen(), tmp_path / "fold_0")
+    (fold / kept).touch()
+    require_one_network(chosen(learning_rate=1e-4), fold)
+    with pytest.raises(UsageError, match="'fold_0' was trained with another network"):
+        require_one_network(chosen(sha256="b" * 64), fold)
 
 
 def test_what_a_model_lacks_is_told(tmp_path):

@@ -92,8 +92,16 @@ def test_what_is_no_source_is_refused(tmp_path):
         settled("builtin-clip-3d-centre")
     with pytest.raises(UsageError, match="is no folder"):
         settled(str(tmp_path / "nothing"))
-    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    with pytest.raises(ConfigError, match="model_type is 'vit', no 3D backbone's"):
+    for written, told in (
+        ("vit", "model_type is 'vit', no 3D backbone's"),
+        ([], r"model_type is \[\], no 3D backbone's"),
+        ("inflated_vit_segmenter", "is that of a segmenter, not of a backbone"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": written}))
+        with pytest.raises(ConfigError, match=told):
+            settled(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "inflated_vit"}')
+    with pytest.raises(UsageError, match=r"model\.safetensors"):
         settled(str(tmp_path))
 
 

@@ -8,6 +8,8 @@ import pytest
 import inflate_zoo
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
+from inflate_zoo.networks.files import folder_of
+from inflate_zoo.nnunet import sources
 from inflate_zoo.nnunet.sources import find_backbone
 from tests.support.hub_standin import HubStandIn, use_hub
 
@@ -61,6 +63,19 @@ def test_of_a_repo_the_record_is_fetched_as_well(converted, tmp_path, monkeypatc
             shutil.copy(converted / name, bare)
         hub.add_repo("org/bare", bare)
         assert find_backbone("org/bare", silent).folded is None
+
+
+def test_a_push_in_between_leaves_the_record_with_its_weights(converted, tmp_path, monkeypatch):
+    with HubStandIn() as hub, use_hub(monkeypatch, hub, tmp_path / "cache"):
+        hub.add_repo("org/clip-3d", converted)
+
+        def pushed(*arguments):
+            folder = folder_of(*arguments)
+            hub.add_repo("org/clip-3d", {"README.md": b"nothing else is left"})
+            return folder
+
+        monkeypatch.setattr(sources, "folder_of", pushed)
+        assert find_backbone("org/clip-3d", silent).folded is False
 
 
 def test_a_record_of_other_weights_says_nothing_of_these(converted, tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.transforms import RandShiftIntensityd
+from torch import distributed
 
 import inflate_zoo
 from inflate_zoo.bench.data.volumes import read_volume
@@ -124,6 +126,25 @@ def test_what_cannot_be_trained_is_refused(example, monkeypatch, capsys, options
     assert message in f"{caught.value} {capsys.readouterr().err}"
 
 
+@pytest.mark.parametrize(
+    ("name", "processes", "options", "needed"),
+    [
+        ("finetune_ddp.py", 1, ["--cases", "1"], 2),
+        ("finetune_ddp.py", 4, ["--cases", "4"], 5),
+        ("finetune_lightning.py", 1, ["--cases", "1"], 2),
+        ("finetune_lora.py", 1, ["--cases", "1"], 2),
+    ],
+)
+def test_too_few_cases_are_refused_by_the_others_too(name, processes, options, needed, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.setattr(distributed, "init_process_group", lambda _: None)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: processes)
+    monkeypatch.setattr(sys, "argv", [name, *options, "--steps", "1"])
+    with pytest.raises(SystemExit, match=rf"case\(s\) in .*: {needed} or more are needed"):
+        runpy.run_path(str(SCRIPT.with_name(name)))["main"]()
+
+
 def output_of(command, cache, *options):
     """What an example prints on stdout, run as its docstring says."""
     done = subprocess.run(
@@ -185,3 +206,29 @@ def test_lora_trains_in_the_trainer_and_is_merged(cache, tmp_path, monkeypatch):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     linear = ("qkv.weight", "proj.weight", "fc1.weight", "fc2.weight")
     assert changed == {name for name in before if name.endswith(linear)}
+
+
+class Shifted:
+    """Cases that are all alike, until a transform shifts each by what its generator gives."""
+
+    def __init__(self):
+        self.transform = RandShiftIntensityd("image", offsets=1.0, prob=1.0)
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return self.transform({"image": torch.zeros(1, 1), "index": index})
+
+
+def test_processes_share_the_cases_and_change_each_its_own_way(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    shares = runpy.run_path(str(SCRIPT.with_name("finetune_ddp.py")))["shares"]
+    seen = []
+    for rank in range(2):
+        torch.manual_seed(0)  # as in every process
+        seen.append(list(shares(Shifted(), 3, rank, 2)))
+    cases = [each["index"] for (each,) in seen]
+    assert sorted(torch.cat(cases).tolist()) == list(range(6))
+    first, second = (each["image"].flatten() for (each,) in seen)
+    assert not torch.isclose(first, second).any()

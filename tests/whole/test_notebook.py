@@ -46,12 +46,13 @@ def printed(tmp_path_factory):
         patch.chdir(home)
         patch.setenv("TMPDIR", str(home))
         patch.setattr("tempfile.tempdir", None)
-        patch.setenv("INFLATE_ZOO_CACHE", str(home / "cache"))
+        patch.setenv("INFLATE_ZOO_CACHE", str(home / "of the user"))
         for cell in CONTENT["cells"]:
             if cell["cell_type"] == "code":
                 with contextlib.redirect_stdout(io.StringIO()) as out:
                     execute(cell, names)
                 found.append(out.getvalue())
+        assert [path for path in home.iterdir() if path != names["work"]] == []
     return found
 
 

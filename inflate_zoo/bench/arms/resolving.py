@@ -44,7 +44,8 @@ class FoundSources:
 
     def converted(self, source: ArmSource) -> bool:
         """Whether a source is converted already."""
-        return (self.find(source).config or {}).get("model_type") in CONFIGS
+        found = (self.find(source).config or {}).get("model_type")
+        return found in (*CONFIGS,)  # a tuple: what stands there need not be hashable
 
     def recipe(self, source: ArmSource) -> RecordedRecipe | None:
         """How weights that are converted already were, as far as they say.

@@ -60,12 +60,12 @@ def _converted(source: str) -> Source | None:
             place = locate(parse_address(source))
             snapshot, inside = place.snapshot, place.inside
             address = "/".join(filter(None, (snapshot.repo, inside)))
-            folder = folder_of(f"{address}@{snapshot.commit}", *CONFIGS.values())
+            folder = folder_of(place.address, *CONFIGS.values())
             place.fetch([RECIPE] if RECIPE in place.files else [])
             origin = (snapshot.repo, snapshot.revision, snapshot.commit)
             name = address.split("/")[-1]
         config = read_json(folder / CONFIG)
-        if config.get("model_type") not in CONFIGS:
+        if config.get("model_type") not in (*CONFIGS,):
             return None
         return Source(name, *origin, folder, folder / WEIGHTS, config, None, inside=inside)
     return None

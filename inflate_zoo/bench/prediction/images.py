@@ -189,7 +189,7 @@ def check_jobs(jobs: Sequence[CaseImages], task: Task, progress: StageProgress) 
     for index, job in enumerate(jobs):
         progress("cases checked", index, len(jobs))
         try:
-            grid = _check_images(job, task)
+            grid = check_images(job, task)
             if job.reference is not None:
                 require_same_grid(read_reference(job.reference, task)[1], grid)
         except UsageError as error:
@@ -198,7 +198,16 @@ def check_jobs(jobs: Sequence[CaseImages], task: Task, progress: StageProgress) 
     _refuse(problems, "correct the files, or leave these cases out")
 
 
-def _check_images(job: CaseImages, task: Task) -> Grid:
+def check_images(job: CaseImages, task: Task) -> Grid:
+    """Read the channels of a case whole once.
+
+    Returns:
+        The grid that all of them share.
+
+    Raises:
+        UsageError: A file cannot be read, channels are too many, too few or on another grid, a
+            voxel is NaN or infinite, or all of a channel are equal.
+    """
     first: Grid | None = None
     found = 0
     for volume in job.channels(task.slices):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 
+from inflate_zoo.extras import version_of
 from inflate_zoo.version import __version__
 
 VERSIONS = ("torch", "monai", "accelerate", "numpy", "scipy", "surface-distance")
@@ -16,7 +16,7 @@ def versions() -> dict[str, str]:
     return {
         "python": sys.version.split()[0],
         "inflate-zoo": __version__,  # a checkout need not be installed
-        **{name: version(name) for name in VERSIONS},
+        **{name: version_of(name) for name in VERSIONS},
     }
 
 

@@ -59,6 +59,12 @@ def test_an_architecture_is_known_after_another_source_was_understood(vit, tmp_p
     assert len(counted["plan_source"]) == 2
 
 
+def test_a_kind_that_is_no_text_is_none_of_ours(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": []}')
+    (tmp_path / "model.safetensors").touch()
+    assert not FoundSources(tmp_path).converted(parse_arm(str(tmp_path)))
+
+
 def test_a_source_that_changed_since_is_understood_anew(tmp_path, counted):
     vit, found = save_transformers("vit", tmp_path / "vit", **VIT), FoundSources(tmp_path / "cache")
     arm = parse_arm(str(vit))
