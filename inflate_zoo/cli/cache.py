@@ -60,6 +60,7 @@ def _root(
     context: typer.Context,
     cache: Folder = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Say what is kept because making it takes long, how large it is and when it was last used.
@@ -68,7 +69,7 @@ def _root(
     """
     if context.invoked_subcommand is None:
         _show(cache or default_cache(), format)
-    elif cache is not None or format is not OutputFormat.human or debug:
+    elif cache is not None or format is not OutputFormat.human or quiet or debug:
         raise UsageError(
             f"options before '{context.invoked_subcommand}' would have no effect",
             hint=f"write them behind it: inflate-zoo cache {context.invoked_subcommand} ...",

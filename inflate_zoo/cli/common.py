@@ -5,11 +5,12 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from signal import SIGINT
+from types import MappingProxyType
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -27,7 +28,11 @@ _MOST_GROUPS = 8  # modules that are named in one line
 BENCH_LIBRARIES = ("accelerate", "matplotlib", "monai", "nibabel", "psutil", "scipy",
                    "surface_distance", "tensorboard")  # fmt: skip
 
-
+_LESS_MEMORY = MappingProxyType({  # options of a command, and how they help where memory ran out
+    "verify": "--no-verify needs least",
+    "arm": "fewer networks (--arm, --seed, --fold) need less",
+    "device": "--device cpu leaves a GPU's alone",
+})  # fmt: skip
 _HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
 
 
@@ -321,7 +326,7 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
                 warnings.showwarning = _show_warning
                 command(*args, **kwargs)
         except BaseException as error:
-            code = _answer(error, debug=bool(kwargs.get("debug")))
+            code = _answer(error, kwargs.keys(), debug=bool(kwargs.get("debug")))
             if code is None:
                 raise
             raise typer.Exit(code) from None
@@ -342,8 +347,14 @@ def _talking(*, quiet: bool) -> Iterator[None]:
         yield
 
 
-def _answer(error: BaseException, *, debug: bool) -> int | None:
-    """Say what went wrong; the exit code, or `None` where that is not ours to answer."""
+def _answer(error: BaseException, options: Collection[str], *, debug: bool) -> int | None:
+    """Say what went wrong; the exit code, or `None` where that is not ours to answer.
+
+    Args:
+        error: What was raised.
+        options: Names of the command's parameters.
+        debug: Whether a traceback is wanted.
+    """
     if (number := received(error)) is not None:
         how = "interrupted" if number == SIGINT else "terminated"
         say(f"{how}; nothing half-written was left", urgent=True)
@@ -358,7 +369,8 @@ def _answer(error: BaseException, *, debug: bool) -> int | None:
         return error.exit_code
     if out_of_memory(error):
         told = "out of memory"
-        hint = "close other programs, or convert on a larger machine; --no-verify needs least"
+        ways = [way for option, way in _LESS_MEMORY.items() if option in options]
+        hint = "; ".join(["close other programs, or use a larger machine", *ways])
     else:
         told = f"unexpected {type(error).__name__}; this is a bug of inflate-zoo"
         hint = "run the same command with --debug and report what it prints"

@@ -12,6 +12,7 @@ from inflate_zoo.cli.common import (
     Debug,
     Format,
     OutputFormat,
+    Quiet,
     Volume,
     guarded,
     print_json,
@@ -66,6 +67,7 @@ def command(
         bool, typer.Option("--force", help="Replace an export to the same target.")
     ] = False,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Export a network for other programs, proved from the file that is written.

@@ -15,6 +15,7 @@ from inflate_zoo.cli.common import (
     OutputFormat,
     PatchDepth,
     PatchSize,
+    Quiet,
     Revision,
     Scheme,
     Source,
@@ -58,6 +59,7 @@ def command(
     arch: Arch = None,
     weights: Weights = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Show what a source is and what convert would do; reads only headers, also of a Hub repo.

@@ -54,7 +54,9 @@ def command(
         _report(pushed, dry_run=dry_run)
     if pushed.cases:
         say(
-            f"the files name {pushed.cases} cases of the data set: see that this betrays no patient"
+            f"warning: the files name {pushed.cases} cases of the data set: see that this betrays "
+            "no patient",
+            urgent=True,
         )
     if not pushed.changed:
         say("the repo holds just this already; no commit was made")

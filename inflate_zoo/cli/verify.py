@@ -9,6 +9,7 @@ from inflate_zoo.cli.common import (
     Debug,
     Format,
     OutputFormat,
+    Quiet,
     Revision,
     guarded,
     print_json,
@@ -28,6 +29,7 @@ def command(
     ] = None,
     revision: Revision = None,
     format: Format = OutputFormat.human,  # noqa: A002 - the flag's name
+    quiet: Quiet = False,  # noqa: ARG001 - read by `guarded`
     debug: Debug = False,  # noqa: ARG001 - read by `guarded`
 ) -> None:
     """Prove a conversion again, from its files.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from inflate_zoo.conversion.card import card_text
@@ -329,7 +330,7 @@ def verify(
     if source is None:
         raise UsageError(
             f"'{called(folder)}' was made from a local source, '{origin.name}'",
-            hint=f"name it: inflate-zoo verify {called(folder)} --source PATH",
+            hint=f"name it: inflate-zoo verify {quote(called(folder))} --source PATH",
         )
     found = find_source(str(source), revision)
     if OPEN_CLIP_CONFIG not in origin.sha256:  # an earlier version did not read it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import torch
@@ -102,7 +103,7 @@ def parse_config(raw: Mapping[str, Any], source: str | Path, *kinds: type[Config
     ours = " or ".join(f"'{kind.kind()}'" for kind in kinds if kind.kind() != SEGMENTER_TYPE)
     raise ConfigError(
         f"config.json: model_type is {found!r}, converted weights have {ours}",
-        hint=f"convert the 2D checkpoint first: inflate-zoo convert {name}",
+        hint=f"convert the 2D checkpoint first: inflate-zoo convert {quote(name)}",
     )
 
 

@@ -56,7 +56,8 @@ FLAGS = {
     "schemes": {"--format", "--debug", "--help", "-h"},
 }  # fmt: skip
 TALKING = {"convert", "pull", "push", "zoo list", "zoo build", "bench", "bench-trial", "report",
-           "predict", "nnunet", "data check", "cache prune"}  # fmt: skip
+           "predict", "nnunet", "data check", "cache prune", "verify", "inspect",
+           "export"}  # fmt: skip
 QUIET = {"--quiet", "-q"}
 
 

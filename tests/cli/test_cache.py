@@ -40,6 +40,10 @@ def test_what_is_kept_is_shown_by_kind(root):
     assert "  today  " in rest[0]
     assert "  40 days ago  " in rest[1]
     assert "cache prune" in result.stderr
+    quiet = run("cache", "-q")
+    assert (quiet.stdout, quiet.stderr) == (result.stdout, "")
+    refused = run("cache", "-q", "prune")
+    assert (refused.exit_code, "would have no effect" in refused.stderr) == (2, True)
     found = json.loads(run("cache", "--format", "json").stdout)
     assert len(found["entries"]) == 3
     assert found["others"] == {"data": 5 << 20}

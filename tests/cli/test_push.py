@@ -13,6 +13,7 @@ from inflate_zoo.cli.app import app
 from inflate_zoo.conversion.converting import convert
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.hub import download as client
+from inflate_zoo.registry import publishing
 from tests.support.checkpoints import save_transformers
 from tests.support.hub_standin import HubStandIn, use_hub
 
@@ -57,6 +58,14 @@ def test_from_a_source_on_the_hub_to_a_repo_on_the_hub(hub, tmp_path):
     assert f"  commit   {commit}" in again.stdout
     assert again.stdout.count("  same ") == 4
     assert again.stderr == "the repo holds just this already; no commit was made\n"
+
+
+def test_that_cases_are_named_is_told_to_those_who_want_quiet_too(monkeypatch):
+    pushed = publishing.Pushed(REPO, True, False, "c0ffee", (), 3)
+    monkeypatch.setattr(publishing, "push", lambda *_, **__: pushed)
+    told = run("trial", REPO, "-q", "--format", "json").stderr
+    assert told.startswith("warning: the files name 3 cases of the data set")
+    assert len(told.splitlines()) == 1
 
 
 def test_a_dry_run(hub):

@@ -99,6 +99,27 @@ def test_no_command_shows_a_library_s_prefix():
     assert "[human|json]" in run("families", "--help").output
 
 
+OFFERED = {
+    "predict": (("predict", "a b", "x.nii.gz", "--out", "o"), "inflate-zoo bench-trial 'a b'"),
+    "export": (("export", "a b", "--to", "onnx"), "inflate-zoo bench-trial 'a b'"),
+    "nnunet": (("nnunet", "a b", "--dataset", "1"), "inflate-zoo convert 'a b'"),
+    "bench": (("bench", "--config", "a b/a b.toml"), "inflate-zoo bench --config 'a b.toml'"),
+}
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_commands_that_are_offered_can_be_copied_whatever_a_folder_is_called(name, here):
+    words, offered = OFFERED[name]
+    folder = here / "a b"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "vit"}')
+    (folder / "trial.json").write_text("{}")
+    (folder / "a b.toml").write_text("plan = true")
+    told = run(*words)
+    assert told.exit_code == 2
+    assert offered in told.stderr
+
+
 HOSTILE = "a\x1b[31mb\u202ec\x9b2Jd"
 
 

@@ -263,7 +263,7 @@ def _caveats(study: Study, cases: int) -> tuple[Caveat, ...]:
         text = f"{complete} of {len(study.missing)} arms are complete"
         caveats.append(Caveat("not a ranking", text))
     if seeds == 1:
-        text = "with one seed the spread between trainings is unknown; it takes 3"
+        text = "with one seed the spread between trainings is unknown; it takes 2"
         caveats.append(Caveat("not a ranking", text))
     if cases < _ENOUGH_CASES:
         text = f"{cases} test cases are too few; it takes {_ENOUGH_CASES}"

@@ -42,8 +42,9 @@ def _transfer_overall(ranking: Ranking, noun: str) -> str:
     everything = [one for found in asked.values() for one in found]
     parts: list[str] = []
     for (won, of), arms in sorted(groups.items(), key=lambda each: -each[0][0] / each[0][1]):
-        among = "both" if of == 2 else f"all {in_words(of)}"
-        where = among if won == of else f"{in_words(won) if won else 'none'} of {in_words(of)}"
+        every, never = f"all {in_words(of)}", f"none of {in_words(of)}"
+        every, never = ("both", "neither") if of == 2 else (every, never)
+        where = {of: every, 0: never}.get(won, f"{in_words(won)} of {in_words(of)}")
         who = f"all {noun}s" if len(groups) == 1 and len(arms) > 1 else names_of(arms)
         verb = ("beat " if len(arms) > 1 else "beats ") + "random weights " if not parts else ""
         parts.append(f"{who} {verb}in {where}")

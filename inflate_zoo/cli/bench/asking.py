@@ -26,6 +26,7 @@ BEGUN: Mapping[str, bool] = MappingProxyType(
     | dict.fromkeys(("--constraint", "--sbatch", "--setup", "--container"), True)
     | dict.fromkeys(("--cpus", "--gpus", "--resource"), True)
 )
+_PATHS = {"--data", "--out", "--cache"}  # whether they are there yet or not
 # Where neither data nor sources are named: nothing is downloaded, minutes on a CPU.
 EMBEDDED_TASK, EMBEDDED_SUITE, EMBEDDED_PROTOCOL = "hippocampus-mini", "builtin", "quick"
 
@@ -170,15 +171,24 @@ def _folds(text: str) -> tuple[int, ...] | None:
 
 def shown_command(words: Sequence[str]) -> tuple[str, ...]:
     """The command as it may be shown to others: what is compared, and no local paths."""
-    from inflate_zoo.bench.arms.arm_sources import parse_arm
-
-    shown = ["inflate-zoo"]
+    shown, before = ["inflate-zoo"], ""
     for word in _asked(words[1:]):
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        path = parse_arm(value).plain if value else value
-        local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))
-        shown.append(flag + equals + (Path(path).name + value[len(path) :] if local else value))
+        path = _local_path(flag or before, value)
+        shown.append(flag + equals + (Path(path).name or path) + value[len(path) :])
+        before = word
     return tuple(shown)
+
+
+def _local_path(flag: str, value: str) -> str:
+    """The path that a value begins with, or nothing where it begins with none."""
+    from inflate_zoo.bench.arms.arm_sources import parse_arm
+
+    if flag in _PATHS:
+        return value
+    path = parse_arm(value).plain if value else value
+    local = "/" in path and (Path(path).exists() or path.startswith(("/", ".", "~")))
+    return path if local else ""
 
 
 def _asked(words: Sequence[str]) -> Iterator[str]:

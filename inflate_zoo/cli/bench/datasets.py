@@ -52,7 +52,7 @@ def find_data(data: Path | None, dataset: str | None, *, download: bool) -> Data
     Raises:
         UsageError: No data set was named, or it is not there and may not be fetched.
     """
-    if data is not None and (not download or (data / "dataset.json").exists()):
+    if data is not None and (not download or _holds_one(data)):
         return DataPlace(data)
     if dataset is None:
         raise UsageError(
@@ -78,3 +78,12 @@ def find_data(data: Path | None, dataset: str | None, *, download: bool) -> Data
         hint=task.access
         or f"add --download to fetch it from {task.address}, or --data DIR if you have it unpacked",
     )
+
+
+def _holds_one(folder: Path) -> bool:
+    """Whether a folder is a data set already, in any layout that is read."""
+    from inflate_zoo.bench.data.published import read_published
+
+    if (folder / "dataset.json").exists():
+        return True
+    return folder.is_dir() and read_published(folder) is not None

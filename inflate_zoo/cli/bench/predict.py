@@ -102,6 +102,8 @@ def command(
     jobs = find_jobs(images, references, trials[0].spec.task)
     for line in _beforehand(trials, mirror=mirror):
         say(line)
+    if mirror and any(each.spec.protocol.augment.flip == 0 for each in trials):
+        say("warning: it was trained without flips, so mirrored images are new to it", urgent=True)
     options = Options(mirror, save_probabilities, force)
     with board() as shown:
         predicted, summary = predict(trials, jobs, out, Resources(device), shown.count, options)
@@ -125,8 +127,6 @@ def _beforehand(trials: Sequence[TrialFolder], *, mirror: bool) -> Iterator[str]
     if mirror:
         who = plural(len(trials), "network")
         yield f"each image is segmented {8 * len(trials)} times: in 8 mirrored forms, by {who}"
-        if any(trial.spec.protocol.augment.flip == 0 for trial in trials):
-            yield "warning: it was trained without flips, so mirrored images are new to it"
 
 
 def _print_json(

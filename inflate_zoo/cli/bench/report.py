@@ -17,6 +17,7 @@ from inflate_zoo.cli.common import (
     print_json,
     say,
 )
+from inflate_zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from inflate_zoo.bench.report.results import Results
@@ -55,6 +56,10 @@ def command(
     """
     needs_bench()
     if compare is not None:
+        if out is not None:
+            raise UsageError(
+                "--compare writes nothing, so --out has no use", hint="leave out one of them"
+            )
         results = _compare(folders, *compare, format)
     else:
         from inflate_zoo.bench.report.terminal import table
@@ -95,7 +100,8 @@ def tell_left_out(results: "Results") -> bool:
     if len(lines) > MOST_NAMED:
         say(f"error: and {len(lines) - MOST_NAMED} more", urgent=True)
     if lines:
-        say("run the 'inflate-zoo bench' command that made them again: it runs such trials anew")
+        again = "run the 'inflate-zoo bench' command that made them again: it runs such trials anew"
+        say(again, urgent=True)  # the next step of an error
     return bool(lines)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
+from shlex import quote
 from typing import Any, ParamSpec, get_args, get_type_hints
 
 import typer
@@ -30,7 +31,8 @@ _HELP = "compare it with: inflate-zoo bench --help"
 # How a run is begun and told of makes no other one of it.
 _NO_FIELDS = {"config", "plan", "dry_run", "detach", "format", "quiet", "debug", "help", "context"}
 _READ = "inflate_zoo.run_file"  # where a context says what was read
-_PLACES = {"source", "dataset", "suite", "protocol"}  # texts that may be paths
+_FILES = {"dataset", "suite", "protocol"}  # paths where they end in .toml, else names
+_PLACES = {"source", *_FILES}  # texts that may be paths
 
 
 def from_file(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
@@ -39,6 +41,7 @@ def from_file(command: Callable[Parameters, None]) -> Callable[Parameters, None]
     @functools.wraps(command)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         context: Any = kwargs["context"]
+        context.params |= {name: kwargs[name] for name in context.params}  # not as typer read them
         if isinstance(path := kwargs["config"], Path):
             read = _read(path, context)
             context.meta[_READ] = frozenset(read)
@@ -87,7 +90,9 @@ def _read(path: Path, context: typer.Context) -> dict[str, Any]:
         raise ConfigError(
             f"'{path.name}' says what bench cannot be asked", details=wrong, hint=_HELP
         )
-    return {name: _coerced(path, *both, context) for name, both in read.items()}
+    return {
+        name: _as_taken(_coerced(path, *both, context), hints[name]) for name, both in read.items()
+    }
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -103,7 +108,8 @@ def _table(path: Path) -> dict[str, Any]:
 
 def _no_field(path: Path, key: str, flags: Mapping[str, Any]) -> ConfigError:
     if key.replace("-", "_") in _NO_FIELDS:
-        hint = f"say it where the run is begun: inflate-zoo bench --config {path.name} --{key}"
+        begun = f"inflate-zoo bench --config {quote(path.name)} --{key}"
+        hint = f"say it where the run is begun: {begun}"
     else:
         close = difflib.get_close_matches(key.replace("_", "-"), flags, n=1, cutoff=0.5)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(flags)}"
@@ -112,7 +118,7 @@ def _no_field(path: Path, key: str, flags: Mapping[str, Any]) -> ConfigError:
 
 def _fault(value: Any, hint: Any) -> str | None:
     """What is wrong with a value in TOML for a parameter of a type; `None` where nothing is."""
-    kinds = set(get_args(hint)) - {type(None)} or {hint}
+    kinds = _kinds(hint)
     if bool in kinds:
         return None if isinstance(value, bool) else "must be true or false"
     if isinstance(value, bool):
@@ -129,26 +135,44 @@ def _fault(value: Any, hint: Any) -> str | None:
     return None if plain else "must be a text, a number or a list of numbers"
 
 
+def _kinds(hint: Any) -> set[Any]:
+    """What a type says a value may be, `None` aside."""
+    return set(get_args(hint)) - {type(None)} or {hint}
+
+
 def _placed(name: str, value: Value, base: Path, hints: Mapping[str, Any]) -> Value:
     """A value whose paths start where the command runs, not at the file's folder."""
-    if isinstance(value, str) and Path in {hints[name], *get_args(hints[name])}:
+    if isinstance(value, str) and Path in _kinds(hints[name]):
         return _below(base, value)
     if name not in _PLACES:
         return value
     if isinstance(value, list):
-        return [_place(str(each), base) for each in value]
-    return _place(str(value), base)
+        return [_place(name, str(each), base) for each in value]
+    return _place(name, str(value), base)
 
 
-def _place(text: str, base: Path) -> str:
+def _place(name: str, text: str, base: Path) -> str:
+    path = _path_in(name, text, base)
+    return _below(base, path) + text[len(path) :] if path else text
+
+
+def _path_in(name: str, text: str, base: Path) -> str:
+    """The path that a text begins with, or nothing where it is a name, as the command takes it.
+
+    Args:
+        name: Of the parameter.
+        text: Its value, or one of them.
+        base: Where relative paths start.
+    """
+    if name in _FILES:
+        return text if text.endswith(".toml") else ""
+    from inflate_zoo.bench.arms.arm_sources import RANDOM
+    from inflate_zoo.hub.addresses import is_address, is_on_disk
+
     plain = _source_of(text)
-    if plain and (_is_typed_path(plain) or _exists(base / plain)):
-        return _below(base, plain) + text[len(plain) :]
-    return text
-
-
-def _is_typed_path(text: str) -> bool:
-    return text.startswith((".", "/", "~")) or text.endswith(".toml")
+    if not plain or plain == RANDOM or is_address(plain):
+        return ""
+    return plain if plain.startswith((".", "/", "~")) or is_on_disk(base / plain) else ""
 
 
 def _source_of(text: str) -> str:
@@ -156,12 +180,6 @@ def _source_of(text: str) -> str:
     from inflate_zoo.bench.arms.arm_sources import parse_arm
 
     return parse_arm(text).plain
-
-
-def _exists(path: Path) -> bool:
-    from inflate_zoo.hub.addresses import is_on_disk
-
-    return is_on_disk(path)
 
 
 def _below(base: Path, text: str) -> str:
@@ -180,6 +198,16 @@ def _coerced(path: Path, parameter: Any, value: Value, context: typer.Context) -
     except typer.BadParameter as error:
         flag = max(parameter.opts, key=len).removeprefix("--")
         raise ConfigError(f"'{path.name}': {flag}: {error.message}", hint=_HELP) from error
+
+
+def _as_taken(value: Any, hint: Any) -> Any:
+    """As the command takes it: typer 0.27 leaves paths, lists and choices to who calls it."""
+    for kind in _kinds(hint) if value is not None else ():
+        if kind == list[str]:
+            return list(value)
+        if isinstance(kind, type) and issubclass(kind, Path | Enum):
+            return kind(value)
+    return value
 
 
 def _text(value: Value) -> str:
@@ -227,8 +255,13 @@ def asked_for(context: typer.Context, settled: Mapping[str, Any]) -> dict[str, A
     return {
         key: told[parameter.name]
         for key, parameter in flags_of(context).items()
-        if told.get(parameter.name) not in (None, False, [], ())
+        if not _is_nothing(told.get(parameter.name))
     }
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a value says the same as leaving its flag out; 0, which equals `False`, does not."""
+    return value is None or value is False or value in ([], ())
 
 
 def write_run_file(out: Path, fields: Mapping[str, Any]) -> None:
@@ -255,7 +288,7 @@ def _portable(key: str, value: Any, out: Path) -> Value:
     if isinstance(value, Path):
         return _from(out, value)
     if key in _PLACES:
-        listed = [_place_from(out, str(each)) for each in _listed(value)]
+        listed = [_place_from(out, key, str(each)) for each in _listed(value)]
         return listed if isinstance(value, list) else listed[0]
     return _plain(value)
 
@@ -264,11 +297,9 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _place_from(out: Path, text: str) -> str:
-    plain = _source_of(text)
-    if plain and (_is_typed_path(plain) or _exists(Path(plain))):
-        return _from(out, Path(plain)) + text[len(plain) :]
-    return text
+def _place_from(out: Path, name: str, text: str) -> str:
+    path = _path_in(name, text, Path())
+    return _from(out, Path(path)) + text[len(path) :] if path else text
 
 
 def _from(out: Path, path: Path) -> str:
@@ -282,7 +313,7 @@ def _from(out: Path, path: Path) -> str:
 
 def _as_path(text: str) -> str:
     """A path that is plainly one, and no name of something else."""
-    return text if text.startswith((".", "/")) or os.sep in text[:3] else os.path.join(".", text)  # noqa: PTH118
+    return text if text.startswith(".") or Path(text).is_absolute() else os.path.join(".", text)  # noqa: PTH118
 
 
 def _plain(value: Any) -> Value:

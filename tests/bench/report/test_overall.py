@@ -50,6 +50,9 @@ def test_where_all_beat_random_weights_everywhere_it_is_said_once():
         "Over two tasks all sources beat random weights in both (+0.13 to +0.06 Dice)."
     )
     assert made.sources == "By mean rank mae and clip are level (1.50)."
+    lost = [task(name, gaps, gaps) for name in "ab"]
+    never = told(lost, {"mae": 1.5, "clip": 1.5, "random": 3.0})
+    assert never.transfer.startswith("Over two tasks all sources beat random weights in neither (")
     assert made.certainty == "The order over tasks is descriptive, no test of its own."
 
 

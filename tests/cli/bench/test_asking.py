@@ -1,6 +1,8 @@
 """From options to what is planned."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
@@ -24,6 +26,17 @@ def test_no_local_path_gets_into_the_command(here, monkeypatch):
         "--source", "vit:2d", "--source", "vit", "--set", "train.steps=3",
         "--protocol", "my.toml", "--cache", here.name,
     )  # fmt: skip
+
+
+def test_nor_does_one_of_what_is_not_there_yet(here):
+    words = ["--out", "patients/john/run1", "--cache=a/b/", "--data", "."]
+    assert shown_command(["inflate-zoo", "bench", *words]) == (
+        "inflate-zoo", "bench", "--out", "run1", "--cache=b", "--data", ".",
+    )  # fmt: skip
+    command = typer.main.get_command(app).commands["bench"]
+    hints = get_type_hints(command.callback)
+    of_paths = {p.opts[0] for p in command.params if Path in get_args(hints[p.name])}
+    assert of_paths - {"--config"} == asking._PATHS  # what --config holds stands in its place
 
 
 def test_where_and_when_trials_run_makes_no_other_command_of_it():

@@ -6,7 +6,9 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from inflate_zoo.bench.definitions.catalog import load_task
 from inflate_zoo.cli import app
+from inflate_zoo.cli.bench.datasets import DataPlace, find_data
 from tests.support.file_server import FileServer
 
 
@@ -60,3 +62,16 @@ def test_nothing_to_fetch_is_named():
     result = bench("--download")
     assert result.exit_code == 2
     assert "add --dataset, e.g. --dataset msd-task04" in result.output
+
+
+@pytest.mark.parametrize("dataset, files", [
+    ("acdc", ["training/patient001/patient001_frame01.nii.gz"]),
+    ("btcv", ["RawData/Training/img/img0001.nii.gz", "RawData/Training/label/label0001.nii.gz"]),
+    ("msd-task04", ["dataset.json"]),
+])  # fmt: skip
+def test_what_lies_in_data_is_taken_though_download_is_said(tmp_path, dataset, files):
+    assert find_data(tmp_path, dataset, download=True) == DataPlace(tmp_path, load_task(dataset))
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert find_data(tmp_path, dataset, download=True) == DataPlace(tmp_path)

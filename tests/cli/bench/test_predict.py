@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 
+from inflate_zoo.bench.prediction import predicting
 from tests.support.prediction import predict, voxels
 
 
@@ -38,3 +39,22 @@ def test_lines_for_people_and_a_second_run(finished_run, tmp_path):
     np.testing.assert_array_equal(voxels(out / "case_00.nii.gz"), before)
     assert (out / "mine.txt").read_text() == "mine"
     assert len(list(out.iterdir())) == 4
+
+
+def test_quiet_holds_advice_back_and_no_warning(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(predicting, "predict", lambda *_: ([], None))
+    image = finished_run.data / "imagesTr" / "case_00.nii.gz"
+    told = predict(finished_run.trial().folder, image, "--out", tmp_path, "--mirror", "-q").stderr
+    assert told == "warning: it was trained without flips, so mirrored images are new to it\n"
+
+
+def test_where_memory_runs_out_it_says_what_takes_less_of_it(finished_run, tmp_path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(predicting, "predict", full)
+    image = finished_run.data / "imagesTr" / "case_00.nii.gz"
+    told = predict(finished_run.trial().folder, image, "--out", tmp_path).stderr
+    assert "error: out of memory\n" in told
+    assert "--arm" in told
+    assert "--no-verify" not in told

@@ -71,6 +71,18 @@ def test_where_nothing_can_be_read_the_command_says_so(tmp_path):
     assert "no trial that can be read" in line
 
 
+def test_quiet_says_the_next_step_beside_the_error(tmp_path, undrawn):
+    places = [
+        records.save(tmp_path, records.record(SMALL[0], seed=seed), overlays=False)
+        for seed in (0, 1)
+    ]
+    (places[0] / "record.json").write_text("{")
+    told = CliRunner().invoke(app(), [str(tmp_path), "-q"]).stderr
+    error, step = told.splitlines()
+    assert error.startswith("error: ")
+    assert step.startswith("run the 'inflate-zoo bench' command that made them again")
+
+
 def test_many_that_are_left_out_are_counted(tmp_path, undrawn):
     run = records.save_run(tmp_path, arms=SMALL, seeds=4, cases=2, overlays=False)
     for place in (run / "trials").iterdir():
@@ -147,4 +159,6 @@ def test_two_arms_are_compared_and_nothing_is_written(tmp_path):
     refused = CliRunner().invoke(app(), [str(run), "--compare", one, "clip"])
     assert refused.exit_code == 2
     assert "no arm named 'clip'" in refused.stderr
+    refused = CliRunner().invoke(app(), [str(run), "--compare", one, two, "--out", "other"])
+    assert (refused.exit_code, "--out has no use" in refused.stderr) == (2, True)
     assert sorted(run.iterdir()) == before
