@@ -85,7 +85,7 @@ def _built(processor: Processor, channels: int) -> tuple[Callable[[Tensor], Tens
         return None, f"{named} is none that the proof builds"
     make = _of_timm if processor.library == "timm" else _of_transformers
     picture = torch.zeros(1, channels, 8, 12, dtype=torch.uint8)
-    with quiet("transformers"):
+    with quiet():
         try:
             with parsing(_CannotError):
                 images = make(processor, channels)
@@ -97,7 +97,7 @@ def _built(processor: Processor, channels: int) -> tuple[Callable[[Tensor], Tens
         return None, f"{_name(processor)} gives another shape"
 
     def run(pixels: Tensor) -> Tensor:
-        with quiet("transformers"):
+        with quiet():
             return images(pixels)
 
     return run, ""

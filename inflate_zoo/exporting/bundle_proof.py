@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ from inflate_zoo.errors import VerificationError
 from inflate_zoo.exporting.bundle_files import INFERENCE, METADATA
 from inflate_zoo.exporting.proving import apart
 from inflate_zoo.exporting.record import TOLERANCE
-from inflate_zoo.files.foreign import parsing, reason_of
+from inflate_zoo.files.foreign import parsing, quiet, reason_of
 
 # Of the file's own axes (x, y, z) in RAS: swapped and mirrored.
 _TURN = np.array([[0, -1.0, 0], [0, 0, 1.0], [-1.0, 0, 0]])
@@ -48,7 +45,8 @@ def compare(folder: Path, trial: TrialFolder) -> float:
         VerificationError: A voxel gets another label, though they are within the tolerance.
     """
     task = trial.spec.task
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    # MONAI warns that configs run as code: these were written a moment before.
+    with tempfile.TemporaryDirectory() as scratch, quiet():
         image = random_image(task, window_of(trial.spec), Path(scratch) / "images")
         ours = Ensemble([trial], Resources("cpu"), mirror=False)
         expected, grid = ours.probabilities(CaseImages("image", tuple(image), None))
@@ -128,16 +126,3 @@ def random_image(task: Task, window: tuple[int, int, int], folder: Path) -> list
         paths.append(folder / f"image_{channel:04d}.nii.gz")
         nib.save(nib.Nifti1Image(array, affine), paths[-1])
     return paths
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MONAI warns that configs run as code: these were written a moment before."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -46,7 +46,7 @@ class TorchExport(Export):
         """Load the written program, and run it."""
         by = f"torch {torch.__version__}"
         require_plain(folder / FILE)
-        with quiet("torch.export"):  # torch 2.10 warns of what it does with the file's bytes
+        with quiet():  # torch 2.10 warns of what it does with the file's bytes
             module = torch.export.load(folder / FILE).module()
 
         def run(volume: torch.Tensor) -> Any:

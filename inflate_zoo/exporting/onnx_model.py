@@ -76,7 +76,7 @@ def translated(graph: Graph) -> ONNXProgram:
     """
     program = capture(graph)
     shapes = [dict(graph.dynamic)] if graph.dynamic else None
-    with quiet("torch.onnx"), parsing(_untranslated):
+    with quiet(), parsing(_untranslated):
         made = torch.onnx.export(
             program,
             dynamo=True,

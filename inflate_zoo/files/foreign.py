@@ -58,21 +58,16 @@ def parsing(refuse: Refuse) -> Iterator[None]:
 
 
 @contextmanager
-def quiet(library: str) -> Iterator[None]:
-    """Without warnings, and without log lines of a library that are no errors.
-
-    Args:
-        library: Name of its logger.
-    """
-    logger = logging.getLogger(library)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Without warnings and log lines that are no errors; for a library's work, not for ours."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def reason_of(error: Exception) -> str:

@@ -30,12 +30,17 @@ CONFIGS: dict[str, type[BackboneConfig]] = {
 }
 
 
+def is_known(model_type: object) -> bool:
+    """Whether what a config.json calls itself is a backbone of ours; it may be anything."""
+    return isinstance(model_type, str) and model_type in CONFIGS
+
+
 def _of_its_kind(value: object) -> object:
     """A config as a mapping becomes one of the class that its `model_type` names."""
     if not isinstance(value, Mapping):
         return value
     found = value.get("model_type", VitConfig.kind())  # the only kind that may be left unsaid
-    if isinstance(found, str) and found in CONFIGS:
+    if is_known(found):
         return CONFIGS[found].model_validate(value)
     known = " or ".join(repr(name) for name in CONFIGS)
     wrong = PydanticCustomError("model_type", "Input should be {known}", {"known": known})

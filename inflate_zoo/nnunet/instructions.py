@@ -14,7 +14,7 @@ from inflate_zoo.files.reading import read_json, require_folder, require_regular
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.hub.addresses import is_local, parse_address
 from inflate_zoo.networks.base import SEGMENTER_TYPE
-from inflate_zoo.networks.known import CONFIGS
+from inflate_zoo.networks.known import is_known
 from inflate_zoo.nnunet.options import FILE, Options
 from inflate_zoo.registry.listing import find_card
 
@@ -155,7 +155,7 @@ def _require_backbone(folder: Path) -> None:
             "config.json is that of a segmenter, not of a backbone",
             hint="name the backbone that it was trained from; nnU-Net trains a decoder of its own",
         )
-    if found not in (*CONFIGS,):
+    if not is_known(found):
         raise ConfigError(
             f"config.json: model_type is {found!r}, no 3D backbone's",
             hint=f"convert the 2D checkpoint first: inflate-zoo convert {shlex.quote(str(folder))}",

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from inflate_zoo.networks.backbone import KINDS, Backbone, VitBackbone
-from inflate_zoo.networks.known import CONFIGS
+from inflate_zoo.networks.known import CONFIGS, is_known
 from inflate_zoo.segmentation.network import SegmenterConfig
 from tests.segmentation.test_segmenter import config
 
@@ -20,6 +20,12 @@ def nested(**changes):
 def test_every_config_has_its_network():
     assert KINDS.keys() == CONFIGS.keys()
     assert all(kind.kind() == name for name, kind in CONFIGS.items())
+
+
+@pytest.mark.parametrize("stated", [None, "", "vit", [], {}, ["inflated_vit"], 3])
+def test_what_a_file_may_say_of_its_kind_that_is_none(stated):
+    assert not is_known(stated)
+    assert is_known("inflated_vit")
 
 
 def test_a_nested_config_becomes_that_of_its_kind_and_is_written_whole():

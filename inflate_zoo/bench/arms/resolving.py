@@ -18,7 +18,7 @@ from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import form_with_patch
 from inflate_zoo.networks.backbone import read_backbone_config
 from inflate_zoo.networks.base import BackboneConfig, Form2D, Windows
-from inflate_zoo.networks.known import CONFIGS
+from inflate_zoo.networks.known import is_known
 
 _SAID = "in a comparison it stands behind the source: FILE:arch=NAME, :family=NAME, :weights=NAME"
 
@@ -44,8 +44,7 @@ class FoundSources:
 
     def converted(self, source: ArmSource) -> bool:
         """Whether a source is converted already."""
-        found = (self.find(source).config or {}).get("model_type")
-        return found in (*CONFIGS,)  # a tuple: what stands there need not be hashable
+        return is_known((self.find(source).config or {}).get("model_type"))
 
     def recipe(self, source: ArmSource) -> RecordedRecipe | None:
         """How weights that are converted already were, as far as they say.

@@ -11,7 +11,7 @@ from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.reading import read_json
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
 from inflate_zoo.networks.files import CONFIG, WEIGHTS, folder_of
-from inflate_zoo.networks.known import CONFIGS
+from inflate_zoo.networks.known import CONFIGS, is_known
 from inflate_zoo.registry.listing import find_card, matching
 from inflate_zoo.registry.obtaining import kept
 
@@ -65,7 +65,7 @@ def _converted(source: str) -> Source | None:
             origin = (snapshot.repo, snapshot.revision, snapshot.commit)
             name = address.split("/")[-1]
         config = read_json(folder / CONFIG)
-        if config.get("model_type") not in (*CONFIGS,):
+        if not is_known(config.get("model_type")):
             return None
         return Source(name, *origin, folder, folder / WEIGHTS, config, None, inside=inside)
     return None

@@ -20,6 +20,7 @@ from inflate_zoo.errors import UsageError, WorkError, WriteError
 from inflate_zoo.files.archives import ENDINGS, DamagedArchiveError, extract
 from inflate_zoo.files.locations import default_cache
 from inflate_zoo.files.reading import read_json, reading, require_regular
+from inflate_zoo.files.writing.claims import lock
 from inflate_zoo.texts import size
 
 _PIECE = 1 << 20  # bytes
@@ -155,16 +156,12 @@ def _only_one(root: Path, name: str) -> Iterator[None]:
     """Wait until no other process fetches the same."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = (root / f".{name}.lock").open("w")
+        file = (root / f".{name}.lock").open("w")
     except OSError as error:
         raise _unwritable(error) from error
-    with lock:
-        try:
-            import fcntl
-        except ImportError:  # Windows: the last one to rename wins, with the same bytes
-            yield
-            return
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file:
+        # Where nothing locks (Windows, some networks) the last to rename wins, with the same bytes.
+        lock(file.fileno(), alone=True, wait=True)
         yield
 
 

@@ -1,5 +1,6 @@
 """Data sets from a web server that breaks off, changes its mind and lies."""
 
+import errno
 import hashlib
 import io
 import json
@@ -352,6 +353,17 @@ def _fetch(address, root, queue):
         queue.put(whole(fetch_dataset(task_at(address), root, quiet, quiet)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the test shall see it
         queue.put(repr(error))
+
+
+def test_where_nothing_locks_it_is_fetched_all_the_same(archive, root, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with FileServer(archive) as server:
+        assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
 
 
 def test_two_processes_at_once(archive, root):
