@@ -87,7 +87,7 @@ class _Listener:
     def end(self) -> None:
         """The command ended: what is registered for the exit is left."""
         self._raised = time.monotonic()
-        self.inside, self.over = False, True
+        self.over = True
 
     def _receive(self, number: int) -> None:
         self.received = signal.Signals(number)
@@ -252,6 +252,7 @@ def _ended(command: Callable[[], object], listener: _Listener) -> str | int:
         if listener.received is None:
             raise
     finally:
+        listener.inside = False  # before any call: it is at calls that signals are answered
         listener.end()
     return code or 0 if listener.received is None else 128 + listener.received
 

@@ -337,6 +337,24 @@ def test_whoever_waits_for_others_can_be_stopped(ours, monkeypatch):
     assert time.monotonic() - began < 2
 
 
+def test_a_signal_between_a_command_and_its_end_changes_the_exit_code_alone():
+    seen = []
+
+    def trace(frame, event, argument):
+        if frame.f_code is interrupts._Listener.end.__code__ and not seen:
+            seen.append(event)
+            signal.raise_signal(signal.SIGTERM)
+
+    before = sys.gettrace()
+    try:
+        code = interrupts.run(lambda: sys.settrace(trace))
+    except KeyboardInterrupt:  # which would end all tests
+        code = None
+    finally:
+        sys.settrace(before)
+    assert (seen, code) == (["call"], 128 + signal.SIGTERM)
+
+
 def test_afterwards_everything_is_as_before():
     before = [signal.getsignal(number) for number in interrupts.SIGNALS]
     assert interrupts.run(lambda: None) == 0
