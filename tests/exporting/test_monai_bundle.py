@@ -116,7 +116,7 @@ def test_monai_s_own_checks_pass(bundle, trained):
 def of_whole_slices(folder):
     """A trial of whole slices of 16 x 16 pixels, of which a window tells the centre one."""
     run = tiny_run(folder, "network.decoder=upernet", "network.features=8",
-                   "data.whole_slices=true", "network.window=[3, 8, 8]",
+                   "data.whole_slices=true", "network.window=[3, 36, 24]",
                    "network.patch_depth=1")  # fmt: skip
     spec, place = run.trials[0].spec, run.trials[0].place
     small = spec.model_copy(update={"task": spec.task.model_copy(update={"slice_size": 16})})

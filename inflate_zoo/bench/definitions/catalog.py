@@ -89,6 +89,12 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
         ) from error
     if valid == protocol:
         return protocol
+    if valid.data.whole_slices and valid.network.window[1:] != protocol.network.window[1:]:
+        raise UsageError(
+            f"protocol '{valid.name}' sees whole slices, as large as the task says: of "
+            "network.window the depth alone counts",
+            hint="write slice_size into a copy of the task's file, and give it with --dataset",
+        )
     values = valid.model_copy(update={"deviations": ()})  # words, which change no result
     told = values.model_dump_json(exclude={"name", "summary"})
     digest = hashlib.sha256(told.encode()).hexdigest()

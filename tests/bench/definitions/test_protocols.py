@@ -52,6 +52,12 @@ def test_the_decoder_of_whole_slices_needs_whole_slices():
         load_protocol("quick", ["network.norm=batch"])
 
 
+def test_nothing_is_asked_in_vain_of_whole_slices():
+    with pytest.raises(UsageError, match="the depth alone counts"):
+        load_protocol("paper", ["network.window=[5,224,224]"])
+    assert load_protocol("paper", ["network.window=[7,512,512]"]).network.window == (7, 512, 512)
+
+
 @pytest.mark.parametrize("name", ["volume", "quick", "probe"])
 def test_bundled_protocols_fit_their_form(name):
     protocol = load_protocol(name)
