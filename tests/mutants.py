@@ -186,6 +186,9 @@ size=(max(size), max(size)), mode="bilinear") ==> size=size, mode="bilinear")
 @@ converters/hf_aimv2.toml | naming/readers/test_aimv2.py whole/test_aimv2.py
 == aimv2-gate-second: the value is put before the gate
 {gate_proj,up_proj} ==> {up_proj,gate_proj}
+@@ converters/hf_dinov2.toml | whole/test_training_files.py
+== halves-swapped: the halves of a gated block in memory are joined in another order
+{gate_proj,up_proj} ==> {up_proj,gate_proj}
 @@ converters/hf_radio.toml | whole/test_radio.py
 == radio-channels-last: a matrix over patches is read channel last
 "channels_first" ==> "channels_last"
@@ -406,7 +409,9 @@ part for part in parts if part not in _TRANSPARENT ==> part for part in parts
 == unknown-dropped: tensors nobody knows are dropped silently
 leftover.append(name) ==> dropped.append(name)
 == qkv-by-name: joined parts stand in the order of their names: key, query, value
-{target: sorted(parts) for ==> {target: sorted(parts, key=lambda part: part[1]) for
+key=lambda part: (part[0].part, part[1]) ==> key=lambda part: part[1]
+== two-patterns: parts of two ways to name a tensor are taken together
+len(alike) == 1 and [part ==> [part
 @@ inflate_zoo/inflation/recipe.py | inflation/test_recipe.py
 == depth-of-image: the patch depth is taken from the image size
 patch_depth or form.patch_size[0] ==> patch_depth or form.patch_size[0] * form.position_grid[0]

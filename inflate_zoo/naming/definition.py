@@ -91,7 +91,8 @@ class Family(_Strict):
             runs over channel, height, width or over height, width, channel.
         optional: Our names that may be absent, from every block or from none.
         rename: Source pattern to our name.
-        join: Our name to the source pattern whose alternatives are stacked along dimension 0.
+        join: Our name to the source pattern whose alternatives are stacked along dimension 0, or
+            to several such patterns, of which a file has one.
         roles: Our name to what becomes of it; all others are copied.
         config: Field of the architecture to where it comes from.
         processor: Image processor of transformers that feeds these models; its defaults are what
@@ -118,7 +119,7 @@ class Family(_Strict):
     linear_stem: Literal["channels_first", "channels_last"] | None = None
     optional: tuple[str, ...] = ()
     rename: Mapping[str, str]
-    join: Mapping[str, str] = Field(default_factory=dict)
+    join: Mapping[str, str | tuple[str, ...]] = Field(default_factory=dict)
     roles: Mapping[str, Role]
     config: Mapping[str, ConfigEntry]
     processor: str | None = None

@@ -1,7 +1,7 @@
 """Matching tensor names against a family's patterns. Pure: no files, no tensors."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -25,14 +25,24 @@ _TRAINING = re.compile(  # an optimizer by its form, the others by their usual n
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One source name, understood: our name, and which part of a join it is (0 for a rename)."""
+    """One source name, understood.
+
+    Attributes:
+        target: Our name.
+        part: Which part of a join it is; 0 of a rename.
+        parts: How many it has.
+        source: The pattern that it follows.
+    """
 
     target: str
     part: int
+    parts: int
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
+    source: str
     regex: re.Pattern[str]
     target: str
     parts: tuple[str, ...]
@@ -50,7 +60,7 @@ class _Pattern:
                 return None
             target = target.replace("{}", str(index), 1)
         part = self.parts.index(groups["part"]) if self.parts else 0
-        return Match(target, part)
+        return Match(target, part, max(1, len(self.parts)), self.source)
 
 
 def _compile(source: str, target: str) -> _Pattern:
@@ -68,7 +78,7 @@ def _compile(source: str, target: str) -> _Pattern:
             regex += "(?P<wb>weight|bias)"
         else:
             regex += f"(?P<part>{'|'.join(parts)})" if piece.startswith("{") else re.escape(piece)
-    return _Pattern(re.compile(regex), target, parts, steps)
+    return _Pattern(source, re.compile(regex), target, parts, steps)
 
 
 def _filled(source: str, ours: re.Match[str]) -> str:
@@ -86,10 +96,13 @@ def _filled(source: str, ours: re.Match[str]) -> str:
 
 @lru_cache(maxsize=64)
 def _patterns_of(
-    rename: tuple[tuple[str, str], ...], join: tuple[tuple[str, str], ...]
+    rename: tuple[tuple[str, str], ...], join: tuple[tuple[str, str | tuple[str, ...]], ...]
 ) -> tuple[_Pattern, ...]:
-    renames = [_compile(source, target) for source, target in rename]
-    return tuple(renames + [_compile(source, target) for target, source in join])
+    patterns = [_compile(source, target) for source, target in rename]
+    for target, sources in join:
+        each = (sources,) if isinstance(sources, str) else sources
+        patterns += [_compile(source, target) for source in each]
+    return tuple(patterns)
 
 
 def _patterns(family: Family) -> tuple[_Pattern, ...]:
@@ -131,7 +144,8 @@ class Matching:
         prefix: The prefix that all kept names share.
         copies: Prefixes of the other complete towers in the file.
         kept: Our name to the source names, in the order they are stacked.
-        parts: Our name to the parts of a join that were found.
+        whole: Our names whose parts are all there, each once and under names of one pattern.
+        used: The source patterns that names follow.
         dropped: Names of the tower that are left out on purpose.
         beside: Names of what is no part of it: heads, text towers, copies, optimizers.
         leftover: Names of the tower that nobody knows.
@@ -140,7 +154,8 @@ class Matching:
     prefix: str
     copies: tuple[str, ...]
     kept: Mapping[str, tuple[str, ...]]
-    parts: Mapping[str, tuple[int, ...]]
+    whole: frozenset[str]
+    used: frozenset[str]
     dropped: tuple[str, ...]
     beside: tuple[str, ...]
     leftover: tuple[str, ...]
@@ -163,55 +178,58 @@ def match_header(
     """
     copies = tuple(copies)
     inner = tuple(copy for copy in copies if len(copy) > len(prefix) and copy.startswith(prefix))
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, list[tuple[Match, str]]] = {}
     dropped, beside, leftover = [], [], []
     for name in names:
         bare = bare_name(prefix, name)
         if not name.startswith(prefix) or name.startswith(inner) or _TRAINING.fullmatch(bare):
             beside.append(name)
         elif match := match_name(family, bare):
-            found.setdefault(match.target, []).append((match.part, name))
+            found.setdefault(match.target, []).append((match, name))
         elif _is_dropped(family, bare):
             dropped.append(name)
         else:
             leftover.append(name)
-    ordered = {target: sorted(parts) for target, parts in found.items()}
+    for parts in found.values():
+        parts.sort(key=lambda part: (part[0].part, part[1]))
     return Matching(
         prefix,
         copies,
-        {target: tuple(name for _, name in parts) for target, parts in ordered.items()},
-        {target: tuple(part for part, _ in parts) for target, parts in ordered.items()},
+        {target: tuple(name for _, name in parts) for target, parts in found.items()},
+        frozenset(target for target, parts in found.items() if _is_whole([m for m, _ in parts])),
+        frozenset(match.source for parts in found.values() for match, _ in parts),
         tuple(dropped),
         tuple(beside),
         tuple(leftover),
     )
 
 
-def expected_parts(family: Family, target: str) -> int:
-    """How many source tensors make up one of ours: the alternatives of its join, else 1."""
-    for ours, source in family.join.items():
-        if _compile(ours, "").regex.fullmatch(target):
-            found = _ALTERNATIVES.search(source)
-            return len(found.group(1).split(",")) if found else 1
-    return 1
+def _is_whole(parts: Sequence[Match]) -> bool:
+    """Whether these are all parts of one pattern, in order."""
+    alike = {part.source for part in parts}
+    return len(alike) == 1 and [part.part for part in parts] == list(range(parts[0].parts))
+
+
+def ways_of(family: Family, prefix: str, target: str) -> dict[str, tuple[str, ...]]:
+    """Each pattern by which a file may have one of our tensors, and the source names it takes."""
+    return dict(_expand(family, prefix, target))
 
 
 def sources_of(family: Family, prefix: str, target: str) -> list[str]:
-    """The source names that would make up one of our tensors, for messages."""
-    return list(_expand(family, prefix, target))
+    """All source names that may make up one of our tensors, for messages."""
+    return [name for _, names in _expand(family, prefix, target) for name in names]
 
 
-def _expand(family: Family, prefix: str, target: str) -> Iterator[str]:
-    pairs = [(ours, source) for source, ours in family.rename.items()]
-    for ours, source in [*pairs, *family.join.items()]:
-        found = _compile(ours, "").regex.fullmatch(target)
+def _expand(family: Family, prefix: str, target: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for pattern in _patterns(family):
+        found = _compile(pattern.target, "").regex.fullmatch(target)
         if not found:
             continue
-        name = _filled(source, found)
+        name = _filled(pattern.source, found)
         listed = _ALTERNATIVES.search(name)
         parts = listed.group(1).split(",") if listed else [""]
-        for part in parts:
-            yield prefix + (name.replace(listed.group(0), part) if listed else name)
+        names = (name.replace(listed.group(0), part) if listed else name for part in parts)
+        yield pattern.source, tuple(prefix + name for name in names)
 
 
 def role_of(family: Family, target: str) -> Role | Literal["copy"]:

@@ -16,7 +16,7 @@ from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.configs.from_config import CONFIG_FILE, FromConfig, Statement, plain
 from inflate_zoo.naming.definition import Family, Role
 from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
-from inflate_zoo.naming.patterns import Matching, bare_name, expected_parts, role_of, sources_of
+from inflate_zoo.naming.patterns import Matching, bare_name, role_of, sources_of, ways_of
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.pieces import disagreement
 from inflate_zoo.naming.readers.reader import Reader
@@ -172,9 +172,8 @@ def _account(
     kept, problems = [], []
     for name, shape in expected.items():
         sources = matching.kept.get(name, ())
-        wanted = expected_parts(family, name)
-        if matching.parts.get(name, ()) != tuple(range(wanted)):
-            problems += _missing(family, matching, header, name, shape, wanted)
+        if name not in matching.whole:
+            problems += _missing(family, matching, header, name, shape)
             continue
         role = role_of(family, name)
         infos = [header[source] for source in sources]
@@ -228,17 +227,21 @@ def _missing(
     header: Header,
     name: str,
     shape: tuple[int, ...],
-    wanted: int,
 ) -> list[str]:
     present = matching.kept.get(name, ())
-    names = sources_of(family, matching.prefix, name)
-    if len(present) > wanted:
+    bare = {bare_name(matching.prefix, source) for source in present}
+    ways = ways_of(family, "", name)
+    fitting = {source: way for source, way in ways.items() if bare < set(way)}
+    if not fitting:
         return [f"given twice: '{source}' {header[source]}" for source in present]
-    absent = [source for source in names if source not in present]
-    part = [shape[0] // wanted, *shape[1:]]
-    if wanted == 1:  # alternatives of one tensor
-        return [f"missing: {either(absent)} {part}"]
-    return [f"missing: '{source}' {part}" for source in absent]
+    usual = [way for source, way in fitting.items() if source in matching.used]  # of other blocks
+    likely = usual or list(fitting.values())
+    if not present and len(likely[0]) == 1:  # alternatives of one tensor
+        single = [matching.prefix + way[0] for way in likely if len(way) == 1]
+        return [f"missing: {either(single)} {list(shape)}"]
+    part = [shape[0] // len(likely[0]), *shape[1:]]
+    absent = [source for source in likely[0] if source not in bare]
+    return [f"missing: '{matching.prefix}{source}' {part}" for source in absent]
 
 
 def _pooling_note(

@@ -47,11 +47,6 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "merge it into its base and convert the result: PeftModel.from_pretrained(base, "
             "'adapter').merge_and_unload().save_pretrained('merged')",
         ),
-        "in_memory": (
-            "a model of transformers under the names that it has in memory, not in a file",
-            "load them into it (model.load_state_dict) and convert the folder that "
-            "model.save_pretrained('saved') writes",
-        ),
         "dinov3_original": (
             "a DINOv3 under Meta's own names",
             "take the same weights as transformers or timm hold them, e.g. "
@@ -82,7 +77,6 @@ _TENSOR_SIGNS = (
     (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
     (r"(^|\.)preprocessor\.patchifier\.", "aimv2_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),
-    (r"(^|\.)(layers?|blocks)\.\d+\.attention\.(q|k|v)_proj\.weight$", "in_memory"),
     (r"(^|\.)stages\.\d+\.layers\.\d+\.(layer|shortcut)\.", "resnet"),
     (r"(^|\.)(stages|convnext)\.", "convnext"),
     (r"(^|\.)layer\d\.\d+\.conv\d\.weight", "resnet"),

@@ -2,13 +2,12 @@ import pytest
 
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import (
-    Match,
     covers,
-    expected_parts,
     is_optional,
     match_header,
     match_name,
     sources_of,
+    ways_of,
 )
 
 VIT, DINO_V2 = families_by_name()["hf_vit"], families_by_name()["hf_dinov2"]
@@ -27,7 +26,8 @@ ATTENTION = "encoder.layer.{}.attention.attention.{}.{}"
     ],
 )
 def test_a_known_name_is_understood(name, target, part):
-    assert match_name(VIT, name) == Match(target, part)
+    found = match_name(VIT, name)
+    assert (found.target, found.part) == (target, part)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_every_name_of_a_header_is_sorted_once():
             f"vit.{ATTENTION.format(0, part, 'weight')}" for part in ("query", "key", "value")
         )
     }
-    assert matching.parts == {"blocks.0.attn.qkv.weight": (0, 1, 2)}
+    assert matching.whole == {"blocks.0.attn.qkv.weight"}
     assert matching.dropped == ("vit.pooler.dense.weight",)
     assert matching.beside == ("classifier.weight",)
     assert matching.leftover == ("vit.encoder.layer.0.norm1.weight",)
@@ -72,10 +72,27 @@ def test_a_dropped_pattern_does_not_reach_into_other_names():
     assert matching.dropped == ()
 
 
-def test_expected_parts_counts_the_alternatives_of_a_join_only():
-    assert expected_parts(VIT, "blocks.7.attn.qkv.bias") == 3
-    assert expected_parts(VIT, "blocks.7.norm1.bias") == 1
-    assert expected_parts(families_by_name()["timm_vit"], "blocks.7.attn.qkv.bias") == 1
+@pytest.mark.parametrize(
+    "parts", [("query", "key"), ("query", "key", "value", "q_proj"), ("query", "k_proj", "value")]
+)
+def test_parts_that_are_missing_doubled_or_of_two_patterns_are_no_whole(parts):
+    names = [
+        f"layers.0.attention.{part}.weight"
+        if part.endswith("_proj")
+        else ATTENTION.format(0, part, "weight")
+        for part in parts
+    ]
+    matching = match_header(VIT, "", names)
+    assert len(matching.kept["blocks.0.attn.qkv.weight"]) == len(parts)
+    assert not matching.whole
+
+
+def test_each_way_in_which_a_file_may_have_a_tensor_is_known():
+    assert [len(way) for way in ways_of(VIT, "x.", "blocks.7.attn.qkv.bias").values()] == [3, 3]
+    assert [len(way) for way in ways_of(VIT, "x.", "blocks.7.norm1.bias").values()] == [1, 1]
+    assert list(ways_of(families_by_name()["timm_vit"], "", "blocks.7.attn.qkv.bias").values()) == [
+        ("blocks.7.attn.qkv.bias",)
+    ]
 
 
 @pytest.mark.parametrize("scheme", families_by_name().values(), ids=lambda scheme: scheme.name)
@@ -87,14 +104,16 @@ def test_sources_are_the_inverse_of_matching(scheme):
             assert sources, target
             found = [match_name(scheme, source.removeprefix("x.")) for source in sources]
             assert {match.target for match in found} == {target}
-            if expected_parts(scheme, target) > 1:
-                assert [match.part for match in found] == list(range(len(found)))
+            for source, names in ways_of(scheme, "", target).items():
+                parts = [match_name(scheme, name) for name in names]
+                assert [match.part for match in parts] == list(range(parts[0].parts))
+                assert {match.source for match in parts} == {source}
 
 
-def test_a_tensor_with_two_spellings_has_two_sources():
+def test_a_tensor_of_several_spellings_has_several_sources():
     assert sources_of(DINO_V2, "", "blocks.2.mlp.fc1.weight") == [
-        "encoder.layer.2.mlp.fc1.weight",
-        "encoder.layer.2.mlp.weights_in.weight",
+        f"encoder.layer.2.mlp.{name}.weight"
+        for name in ("fc1", "weights_in", "gate_proj", "up_proj")
     ]
 
 
@@ -120,7 +139,8 @@ DOUBLED = families_by_name()["torchvision_swin3d"]
     ],
 )
 def test_an_index_may_be_twice_ours_and_one_more(name, target):
-    assert match_name(DOUBLED, name) == Match(target, 0)
+    found = match_name(DOUBLED, name)
+    assert (found.target, found.part, found.parts) == (target, 0, 1)
     assert sources_of(DOUBLED, "x.", target) == [f"x.{name}"]
 
 

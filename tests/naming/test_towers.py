@@ -220,10 +220,9 @@ def test_of_originals_with_the_same_names_the_one_that_knows_all_is_chosen():
 @pytest.mark.parametrize("outer", ["", "model."])
 @pytest.mark.parametrize(
     "kind, inside, wrapper",
-    [  # as transformers 5 saves ViTMSNForImageClassification, SwinBackbone, and holds DINOv3
+    [  # as transformers 5 saves ViTMSNForImageClassification and SwinBackbone
         ("vit_msn", ("embeddings.", "layernorm."), "vit."),
         ("swin", ("encoder.", "embeddings."), "swin."),
-        ("dinov3", ("layer.",), "model."),
     ],
 )
 def test_parts_under_another_wrapper_than_the_rest_are_told(kind, inside, wrapper, outer):

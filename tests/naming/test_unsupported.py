@@ -1,16 +1,12 @@
 """What no family covers is called what it is."""
 
-import re
-
 import pytest
 
 from inflate_zoo.errors import UnsupportedModelError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.detection import choose_family
-from inflate_zoo.naming.understanding import understand
 from inflate_zoo.naming.unsupported import MODEL_TYPES
-from tests.support.recorded import case
 
 SCHEMES = families_by_name()
 
@@ -72,22 +68,3 @@ def test_unsupported_types_are_not_supported_and_their_nearest_exists():
     supported = {model for scheme in SCHEMES.values() for model in scheme.model_types}
     assert not supported & set(MODEL_TYPES)
     assert {nearest for _, nearest in MODEL_TYPES.values()} <= set(SCHEMES)
-
-
-@pytest.mark.parametrize(
-    "kind", ["vit", "vit_msn", "deit", "vit_mae", "dinov2", "beit", "swin", "pixio"]
-)
-@pytest.mark.parametrize("wrapper", ["", "model."])
-def test_names_that_a_model_has_in_memory_are_called_so(kind, wrapper):
-    source = case(kind)
-    memory = {
-        wrapper
-        + re.sub(r"attention\.(attention|self)\.(q|k|v)\w+", r"attention.\2_proj", name).replace(
-            "encoder.layer.", "layers."
-        ): info
-        for name, info in source.header.items()
-    }
-    for family in (None, source.definition):
-        with pytest.raises(UnsupportedModelError, match="has in memory") as caught:
-            understand(memory, source.config, family, None)
-        assert "save_pretrained" in caught.value.hint

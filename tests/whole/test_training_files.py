@@ -15,6 +15,7 @@ from inflate_zoo.cli.app import app
 from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.errors import CheckpointError, ConfigError, UsageError
 from tests.support.checkpoints import (
+    build_transformers,
     dino_backbone,
     dinov2_original,
     moco_v3,
@@ -264,6 +265,31 @@ def test_transformers_weights_of_a_trainer(tmp_path):
     torch.save(content, wrapped / "last.ckpt")
     made = [convert(f, tmp_path / f"{f.name}-3d", verify=False) for f in (plain, wrapped)]
     weights = [(folder / "model.safetensors").read_bytes() for folder in made]
+    assert weights[0] == weights[1]
+
+
+# As a network of transformers names its tensors in memory; a file that it saves has other names.
+RENAMED = (
+    "vit_classifier", "vit_no_qkv_bias", "vit_rectangular", "vit_msn", "deit", "deit_teacher",
+    "vit_mae", "dinov2", "dinov2_swiglu", "dinov2_with_registers", "dinov3", "dinov3_gated",
+    "dinov3_no_bias", "pixio", "pixio_backbone", "radio", "radio_no_bias", "swin",
+    "swin_classifier", "swin_no_qkv_bias", "ijepa", "beit", "beit_bare", "beit_pretrained",
+    "beit_both_tables",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wrapper", ["", "model."])
+@pytest.mark.parametrize("kind", RENAMED)
+def test_names_in_memory_are_taken_like_those_in_files(kind, wrapper, tmp_path):
+    plain, held = save_transformers(kind, tmp_path / "plain"), tmp_path / "held"
+    held.mkdir()
+    for name in ("config.json", "preprocessor_config.json"):
+        (held / name).write_bytes((plain / name).read_bytes())
+    tensors = prefixed(wrapper, build_transformers(kind, 0).state_dict())
+    torch.save({"state_dict": tensors, "epoch": 3} if wrapper else tensors, held / "last.ckpt")
+    saved = convert(plain, tmp_path / "plain-3d", verify=False)
+    taken = convert(held, tmp_path / "held-3d")  # with its proof: transformers takes them as well
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (saved, taken)]
     assert weights[0] == weights[1]
 
 

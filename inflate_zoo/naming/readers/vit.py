@@ -43,7 +43,8 @@ from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.base import Form2D
 from inflate_zoo.networks.vit.config import CroppedForm, VitForm
 
-_CORE = {"patch_embed.weight": 4, "pos_embed": 0, "blocks.0.mlp.fc1.weight": 2}
+_FC1 = "blocks.0.mlp.fc1.weight"
+_CORE = {"patch_embed.weight": 4, "pos_embed": 0, _FC1: 2}
 # The same where the stem is a matrix over patches.
 _LINEAR = {**_CORE, "patch_embed.weight": 2}
 _NAME_IT = "name the architecture: --arch NAME"
@@ -61,6 +62,7 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
     dim = header[stem].shape[0]
     indices = block_numbers(family, matching)
     registers = matching.kept.get("reg_token", (None,))[0]
+    parts = matching.kept[_FC1] if _FC1 in matching.whole else (fc1,)  # in two parts, or in one
 
     piece = partial(is_there, family, matching, indices)
     pooled = "pooled" if piece("fc_norm.{wb}") else "none"
@@ -68,7 +70,7 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
         "embed_dim": dim,
         **_told_by_stem(family, header[stem].shape),
         "depth": len(indices),
-        "hidden": header[fc1].shape[0],
+        "hidden": sum(header[name].shape[0] for name in parts if header[name].shape),
         "qkv_bias": piece("blocks.{}.attn.qkv.bias"),
         "layer_scale": piece("blocks.{}.ls1.gamma") or piece("blocks.{}.ls2.gamma"),
         "cls_token": piece("cls_token"),
