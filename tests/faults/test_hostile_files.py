@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from inflate_zoo.bench.data import fetching, web
+from inflate_zoo.bench.data.remembered import Remembered
 from inflate_zoo.bench.definitions.results import CaseScores, UnbelievedError
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.scoring.evaluation import _kept
@@ -100,6 +101,13 @@ def test_hostile_lines_among_digests_are_passed_over(tmp_path, content):
     memory.write_bytes(content + b'\n[[], 1, 2, 3, 4, ""]\n')
     digest = DigestMemory(memory).of(path)
     assert DigestMemory(memory).of(path) == digest
+
+
+@hostile
+def test_hostile_lines_among_findings_are_passed_over(tmp_path, content):
+    (tmp_path / "findings.jsonl").write_bytes(content + b'\n[[], 1]\n["a", 1, 2]\n["b", 3]\n')
+    remembered = Remembered(tmp_path)
+    assert (remembered.find("a"), remembered.find("b")) == (None, 3)
 
 
 def header(text):

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from inflate_zoo.bench.data.grids import Grid, form_difference, grid_difference, short_name
+from inflate_zoo.bench.data.remembered import Remembered
 from inflate_zoo.bench.data.splits import FEWEST
 from inflate_zoo.bench.data.threads import in_threads, threads_for
 from inflate_zoo.bench.data.volumes import (
@@ -32,6 +34,7 @@ _MEMORY = "close other programs, or take the case out"
 _FAR = 100  # times wider voxels than those of the other cases: another unit, not another scanner
 _USUAL = (0.005, 50.0)  # mm, width of a voxel in any scan of a body
 _CORRECT_FORM = "correct whichever is wrong"
+_WARNINGS = TypeAdapter(list[tuple[str, str]])  # what was found and what to do, as kept
 _STATE_UNIT = "state the unit in the headers' xyzt_units, or correct their spacing"
 
 
@@ -60,12 +63,14 @@ class _Verdict:
 def check(
     dataset: Dataset,
     progress: Callable[[int, int], None] = lambda *_: None,
+    remembered: Remembered | None = None,
 ) -> Report:
     """Read every file of a data set and list all that is wrong.
 
     Args:
         dataset: As `layouts.read_dataset` gives it; its problems are taken over.
         progress: Called with the number of cases done and in all.
+        remembered: Cases that were good before, by their files, are not read again.
     """
     bad, warnings = list(dataset.problems), list(dataset.warnings)
     folds = Split().folds
@@ -76,7 +81,7 @@ def check(
     total = len(dataset.cases)
     progress(0, total)
     threads = threads_for(max(map(_voxels, dataset.cases), default=0))
-    verdicts = in_threads(lambda case: _check_case(case, dataset), dataset.cases, threads)
+    verdicts = in_threads(lambda case: _checked(case, dataset, remembered), dataset.cases, threads)
     grids: dict[str, Grid] = {}
     for done, (case, verdict) in enumerate(zip(dataset.cases, verdicts, strict=True), 1):
         bad += verdict.bad
@@ -126,6 +131,22 @@ def _unusual_spacing(grids: Mapping[str, Grid]) -> list[Finding]:
         return []
     unit = "micron" if usual > 1 else "metres"
     return [Finding("", f"voxels are {usual:.3g} mm wide: are they in {unit}?", _STATE_UNIT)]
+
+
+def _checked(case: Case, dataset: Dataset, remembered: Remembered | None) -> _Verdict:
+    """The verdict on a case; of a good one as it was found before, with its warnings."""
+    if remembered is None:
+        return _check_case(case, dataset)
+    asked = case.name, [short_name(path) for path in (*case.images, case.label)]
+    key = remembered.key("good", [case], *asked, dict(dataset.labels), len(dataset.channels))
+    with suppress(ValidationError, UsageError):
+        warnings = _WARNINGS.validate_python(remembered.find(key))
+        told = [Finding(case.name, what, hint) for what, hint in warnings]
+        return _Verdict([], told, [read_grid(case.images[0])])
+    verdict = _check_case(case, dataset)
+    if not verdict.bad:
+        remembered.keep(key, [[finding.what, finding.hint] for finding in verdict.warnings])
+    return verdict
 
 
 def _check_case(case: Case, dataset: Dataset) -> _Verdict:

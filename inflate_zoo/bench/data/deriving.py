@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from math import floor, log10
 from statistics import median
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from inflate_zoo.bench.data.grids import PLANES, require_same_grid
+from inflate_zoo.bench.data.remembered import Remembered, Tally
 from inflate_zoo.bench.data.volumes import read_channels, read_grid, read_volume
 from inflate_zoo.bench.definitions.datasets import Case, Dataset, refuse_problems
 from inflate_zoo.bench.definitions.protocols import Data
@@ -18,6 +21,8 @@ from inflate_zoo.errors import UsageError
 
 _ANISOTROPIC = 1.5
 _PERCENTILES = (0.5, 99.5)
+_LEAST_HU, _MOST_HU = -(2**15), 2**15
+_BOUNDS = TypeAdapter(tuple[int, int])
 
 
 def resolve_task(task: Task, data: Data) -> Task:
@@ -32,7 +37,12 @@ def resolve_task(task: Task, data: Data) -> Task:
     return task.model_copy(update=changes)
 
 
-def derive_task(dataset: Dataset, training_cases: Sequence[str], name: str) -> Task:
+def derive_task(
+    dataset: Dataset,
+    training_cases: Sequence[str],
+    name: str,
+    remembered: Remembered | None = None,
+) -> Task:
     """A task for a data set without a definition, from its training cases alone.
 
     Slices are perpendicular to the axis with by far the largest median spacing, else axial. The
@@ -44,6 +54,7 @@ def derive_task(dataset: Dataset, training_cases: Sequence[str], name: str) -> T
         dataset: The data set.
         training_cases: Names of cases that no test part holds.
         name: Name of the task.
+        remembered: Keeps the window of CT, which all these cases are read for.
 
     Raises:
         UsageError: A file cannot be read, or no voxel is labelled.
@@ -66,7 +77,7 @@ def derive_task(dataset: Dataset, training_cases: Sequence[str], name: str) -> T
         channels=dataset.channels,
         labels=dict(dataset.labels),
         regions=dict(dataset.regions),
-        intensity=_window(cases) if dataset.modality == "CT" else rule,
+        intensity=_window(cases, remembered) if dataset.modality == "CT" else rule,
         spacing=((x, y, z)[depth], (x, y, z)[height], (x, y, z)[width]),
         slices=slices,
         surface_tolerance_mm=1.0 if max(x, y, z) >= 0.1 else _rounded(2 * max(x, y, z)),
@@ -88,23 +99,53 @@ def _plane(spacing_ras: Millimetres) -> Slices:
     return next(plane for plane, axes in PLANES.items() if axes[0] == thick)
 
 
-def _window(cases: Sequence[Case]) -> Intensity:
+def _window(cases: Sequence[Case], remembered: Remembered | None) -> Intensity:
     """Percentiles of the labelled voxels of all cases, pooled in a histogram of whole HU."""
-    least, most = -(2**15), 2**15
-    counts = np.zeros(most - least, np.int64)
-    for case in cases:
-        label = read_volume(case.label, "axial")
-        labelled = label.array[0] > 0
-        for volume in read_channels(case.images, "axial"):
-            require_same_grid(label.grid, volume.grid)
-            values = np.rint(volume.array[0][labelled]).clip(least, most - 1).astype(np.int64)
-            counts += np.bincount(values - least, minlength=most - least)
+    if remembered is None:
+        return _pooled(_tally(case) for case in cases)
+    key = remembered.key("window", cases, _PERCENTILES)
+    with suppress(ValidationError):
+        low, high = _BOUNDS.validate_python(remembered.find(key))
+        return Intensity(rule="window", low=low, high=high)
+    found = _pooled(_known_tally(case, remembered) for case in cases)
+    remembered.keep(key, [found.low, found.high])
+    return found
+
+
+def _known_tally(case: Case, remembered: Remembered) -> Tally:
+    """The tally of a case, which other folds train on as well."""
+    key = remembered.key("tally", [case])
+    if key is None or key not in remembered.tallies:
+        tally = _tally(case)
+        if key is None:
+            return tally
+        remembered.tallies[key] = tally
+    return remembered.tallies[key]
+
+
+def _tally(case: Case) -> Tally:
+    """The whole HU of the labelled voxels of a case, and how often each is there."""
+    counts = np.zeros(_MOST_HU - _LEAST_HU, np.int64)
+    label = read_volume(case.label, "axial")
+    labelled = label.array[0] > 0
+    for volume in read_channels(case.images, "axial"):
+        require_same_grid(label.grid, volume.grid)
+        values = np.rint(volume.array[0][labelled]).clip(_LEAST_HU, _MOST_HU - 1)
+        counts += np.bincount(values.astype(np.int64) - _LEAST_HU, minlength=len(counts))
+    (places,) = counts.nonzero()
+    return places, counts[places]
+
+
+def _pooled(tallies: Iterable[Tally]) -> Intensity:
+    counts = np.zeros(_MOST_HU - _LEAST_HU, np.int64)
+    for places, times in tallies:
+        counts[places] += times
     if not counts.any():
         raise UsageError(
             "no voxel of the training cases is labelled", hint="check the data set's labels"
         )
     low, high = (
-        int(np.searchsorted(counts.cumsum(), np.ceil(counts.sum() * percent / 100))) + least
+        int(np.searchsorted(counts.cumsum(), np.ceil(counts.sum() * percent / 100))) + _LEAST_HU
         for percent in _PERCENTILES
     )
     return Intensity(rule="window", low=low, high=max(high, low + 1))

@@ -12,6 +12,7 @@ from inflate_zoo.bench.data.cases import prepare
 from inflate_zoo.bench.data.checking import check
 from inflate_zoo.bench.data.deriving import derive_task, resolve_task
 from inflate_zoo.bench.data.layouts import read_dataset
+from inflate_zoo.bench.data.remembered import Remembered
 from inflate_zoo.bench.data.splits import (
     Parts,
     chosen_by_test,
@@ -142,7 +143,8 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
         HubError: The Hub could not be reached, or refused.
     """
     request, named = resolved.asked, resolved.task
-    dataset = _checked(data, say, progress)
+    remembered = Remembered(request.cache)
+    dataset = _checked(data, remembered, say, progress)
     names = [case.name for case in dataset.cases]
     if named:
         require_digest(named, names)
@@ -155,7 +157,7 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
             parts = chosen_by_test(parts, drawn.paper_split if drawn else None)
         cases = CaseNames(train=parts.train, validation=parts.validation, test=parts.test)
         training = [*parts.train, *parts.validation]
-        task = named or derive_task(dataset, training, _slug(dataset.name))
+        task = named or derive_task(dataset, training, _slug(dataset.name), remembered)
         protocol = request.protocol.of_task(task.name)
         task = resolve_task(task, protocol.data)
         entries = prepare(
@@ -190,10 +192,10 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
     return Planned(resolved.out(data), tuple(trials))
 
 
-def _checked(folder: Path, say: Say, progress: StageProgress) -> Dataset:
+def _checked(folder: Path, remembered: Remembered, say: Say, progress: StageProgress) -> Dataset:
     """The data set, once every case is known to be good."""
     dataset = read_dataset(folder)
-    report = check(dataset, progress=lambda done, total: progress("cases checked", done, total))
+    report = check(dataset, lambda done, total: progress("cases checked", done, total), remembered)
     see = f"see all with: inflate-zoo data check {shlex.quote(str(folder))}"
     for finding in report.warnings[:_MOST_WARNINGS]:
         say(f"warning: {finding.case or 'data set'}: {finding.what}", urgent=True)

@@ -8,7 +8,6 @@ time of change is not for programs to set.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import socket
@@ -23,12 +22,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from inflate_zoo.errors import OutputExistsError
-from inflate_zoo.files.budgets import JSON_BYTES, MEMORY_LINE
+from inflate_zoo.files.budgets import JSON_BYTES
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.foreign import json_form, json_value, parsing
 from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.claims import Claims, entry_lock, lock
 from inflate_zoo.files.writing.contents import json_text, write_text
+from inflate_zoo.files.writing.lines import Lines
 from inflate_zoo.files.writing.staging import MARKER, staged
 from inflate_zoo.files.writing.whole_files import replace_text, short_name, writing
 
@@ -81,7 +81,7 @@ class DigestMemory:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._read = path, 0
+        self._lines = Lines(path)
         self._known: dict[str, tuple[Signature, str]] = {}
         self._lock = threading.Lock()
 
@@ -102,15 +102,9 @@ class DigestMemory:
     def remember(self, path: Path, digest: str) -> None:
         """Take note of a file that was made just now."""
         place, signature = str(path.absolute()), _signature(path)
-        line = json.dumps([place, *signature, digest])
-        with self._lock, suppress(OSError):  # a convenience
+        with self._lock:
             self._known[place] = signature, digest
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                os.write(descriptor, f"\n{line}\n".encode())  # after whatever a killed one left
-            finally:
-                os.close(descriptor)
+            self._lines.add([place, *signature, digest])
 
     def _find(self, place: str, signature: Signature) -> str | None:
         with self._lock:
@@ -124,17 +118,7 @@ class DigestMemory:
 
     def _refresh(self) -> None:
         """Read what was added since."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._read)
-                for line in iter(lambda: file.readline(MEMORY_LINE), b""):
-                    self._learn(line)
-                self._read = file.tell()
-        except OSError:
-            return
-
-    def _learn(self, line: bytes) -> None:
-        if line.strip():
+        for line in self._lines.new():
             with suppress(_SpoiltError), parsing(_spoilt):
                 place, inode, size, modified, changed, digest = json_value(line, _spoilt)
                 self._known[place] = (inode, size, modified, changed), str(digest)

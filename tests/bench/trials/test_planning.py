@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from inflate_zoo.bench.arms.making import ArmRequest
+from inflate_zoo.bench.data.remembered import Remembered
 from inflate_zoo.bench.trials.planning import Request, _checked, plan, plan_resolved, resolve
 from inflate_zoo.errors import ConfigError, UsageError
 from tests.support.checkpoints import save_transformers
@@ -64,7 +65,7 @@ def test_many_warnings_are_counted_those_of_the_whole_first(tmp_path, monkeypatc
         write_nifti(path, np.zeros(SHAPE, np.uint8))
     change_table(folder, validation=[{"image": "a.nii", "label": "b.nii"}])
     said = Said()
-    _checked(folder, said.say, lambda *_: None)
+    _checked(folder, Remembered(tmp_path), said.say, lambda *_: None)
     assert len(said) == 9
     assert said.urgent == said
     assert said[0].startswith("warning: data set: dataset.json: 1 labelled cases")
@@ -80,7 +81,7 @@ def test_what_keeps_data_from_being_used_comes_with_the_command_that_lists_it(
     folder = write_decathlon(Path("sub/Boxes"), 12, SHAPE)
     (folder / "labelsTr/case_09.nii.gz").unlink()
     with pytest.raises(UsageError) as caught:
-        _checked(folder, Said().say, lambda *_: None)
+        _checked(folder, Remembered(tmp_path), Said().say, lambda *_: None)
     assert caught.value.message == "'sub/Boxes' has 1 problem"
     assert caught.value.hint == "see all with: inflate-zoo data check sub/Boxes"
 
