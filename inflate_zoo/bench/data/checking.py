@@ -204,10 +204,10 @@ def _check_image(
     if expected and found != expected:
         first = grids[0].shape[0] == expected != grids[0].channels
         complain(
-            f"the image has {found} channel(s), dataset.json names {expected}",
+            f"the image has {found} channel(s), {dataset.stated_by} names {expected}",
             "channels come last in NIfTI: write np.moveaxis(image, 0, -1)"
             if first
-            else "correct dataset.json, or the image",
+            else f"correct the image{dataset.or_table}",
         )
     return grids
 
@@ -249,12 +249,12 @@ def _check_label(
     unknown = sorted(value for value in values if value == int(value) and value not in known)
     for kind, odd in (
         ("fractions", fractions),
-        ("values that dataset.json does not name", unknown if known else []),
+        (f"values that {dataset.stated_by} does not name", unknown if known else []),
     ):
         if odd:
             shown = ", ".join(f"{value:g}" for value in odd[:_SHOWN])
             more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
-            complain(f"{where} holds {kind}: {shown}{more}", "correct the label or dataset.json")
+            complain(f"{where} holds {kind}: {shown}{more}", f"correct the label{dataset.or_table}")
     if values == {0}:
         warn(f"{where} is all background", "fine for a healthy control")
 

@@ -55,6 +55,7 @@ class Dataset:
         citation: Whom to cite.
         problems: What is wrong with dataset.json, and which cases are missing or doubled.
         warnings: What of dataset.json deserves a look, such as cases that it does not use.
+        stated_by: What names channels and labels.
     """
 
     folder: Path
@@ -70,6 +71,12 @@ class Dataset:
     citation: str
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...] = ()
+    stated_by: str = "dataset.json"
+
+    @property
+    def or_table(self) -> str:
+        """Of what to correct: ` or dataset.json`, where the user wrote that, else nothing."""
+        return " or dataset.json" if self.stated_by == "dataset.json" else ""
 
 
 def refuse_problems(dataset: Dataset) -> None:

@@ -204,7 +204,7 @@ def _checked(folder: Path, remembered: Remembered, say: Say, progress: StageProg
     if report.bad:
         raise UsageError(
             f"'{called(folder)}' has {plural(len(report.bad), 'problem')}",
-            details=[f"{bad.case or 'dataset.json'}: {bad.what}" for bad in report.bad],
+            details=[f"{bad.case or 'data set'}: {bad.what}" for bad in report.bad],
             hint=see,
         )
     return dataset

@@ -78,3 +78,16 @@ def test_a_folder_that_is_none(tmp_path):
     (tmp_path / "img").mkdir()
     with pytest.raises(UsageError, match=r"has no dataset\.json"):
         read_dataset(tmp_path)
+
+
+def test_what_is_wrong_is_said_of_the_task_where_there_is_no_table(tmp_path):
+    acdc(tmp_path)
+    label = tmp_path / "patient002" / "patient002_frame01_gt.nii.gz"
+    volume(label, range(6))
+    image = tmp_path / "patient003" / "patient003_frame01.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.ones((6, 7, 5, 2)), np.diag([1.5, 1.5, 8, 1])), image)
+    told = {finding.case: finding for finding in check(read_dataset(tmp_path)).bad}
+    values, channels = told["patient002_frame01"], told["patient003_frame01"]
+    assert "values that task 'acdc' does not name: 4, 5" in values.what
+    assert channels.what == "the image has 2 channel(s), task 'acdc' names 1"
+    assert (values.hint, channels.hint) == ("correct the label", "correct the image")

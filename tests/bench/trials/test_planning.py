@@ -84,6 +84,10 @@ def test_what_keeps_data_from_being_used_comes_with_the_command_that_lists_it(
         _checked(folder, Remembered(tmp_path), Said().say, lambda *_: None)
     assert caught.value.message == "'sub/Boxes' has 1 problem"
     assert caught.value.hint == "see all with: inflate-zoo data check sub/Boxes"
+    change_table(folder, labels={"1": "front", "2": "back"})
+    with pytest.raises(UsageError) as caught:
+        _checked(folder, Remembered(tmp_path), Said().say, lambda *_: None)
+    assert any(line.startswith("data set: dataset.json: ") for line in caught.value.details)
 
 
 def test_all_folds_test_every_case_once(request_):
