@@ -114,7 +114,9 @@ def _line(start: Tensor, x: Tensor, slope: Tensor) -> Tensor:
     # No view of anything: what comes next may change it in place.
     terms = _wide(start, x), x, _wide(slope, x)
     if torch.compiler.is_compiling():
-        return torch.addcmul(*terms).to(x.dtype)
+        found = torch.addcmul(*terms)
+        # torch 2.11 compiles a step that changes nothing into one without a gradient.
+        return found if found.dtype == x.dtype else found.to(x.dtype)
     return torch.addcmul(*terms, out=torch.empty_like(x))
 
 
