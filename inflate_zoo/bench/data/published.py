@@ -96,5 +96,5 @@ def _dataset(name: str, folder: Path, pairs: Pairs) -> Dataset:
         license=task.license,
         citation=task.citation,
         problems=tuple(problems),
-        stated_by=f"task '{name}'",
+        task=name,
     )

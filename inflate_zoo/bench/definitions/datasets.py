@@ -55,7 +55,7 @@ class Dataset:
         citation: Whom to cite.
         problems: What is wrong with dataset.json, and which cases are missing or doubled.
         warnings: What of dataset.json deserves a look, such as cases that it does not use.
-        stated_by: What names channels and labels.
+        task: Bundled task that says what channels and labels mean, where there is no dataset.json.
     """
 
     folder: Path
@@ -71,12 +71,17 @@ class Dataset:
     citation: str
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...] = ()
-    stated_by: str = "dataset.json"
+    task: str | None = None
+
+    @property
+    def stated_by(self) -> str:
+        """What names channels and labels."""
+        return f"task '{self.task}'" if self.task else "dataset.json"
 
     @property
     def or_table(self) -> str:
-        """Of what to correct: ` or dataset.json`, where the user wrote that, else nothing."""
-        return " or dataset.json" if self.stated_by == "dataset.json" else ""
+        """Of what to correct: ` or dataset.json`, where there is one."""
+        return "" if self.task else " or dataset.json"
 
 
 def refuse_problems(dataset: Dataset) -> None:
