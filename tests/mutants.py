@@ -430,8 +430,25 @@ nested = (processor or {}).get("image_processor") ==> nested = None
 (value + shift) / gain ==> (value - shift) / gain
 == std-unscaled: only the mean is brought to intensities in [0, 1]
 std=tuple(value / gain for value in std), ==> std=std,
+@@ inflate_zoo/bench/data/checking.py | bench/data/test_remembered.py
+== bad-remembered: a case that was bad is taken for good at the next start
+if not verdict.bad: ==> if True:
+== labels-unasked: cases are not read again under another table of labels
+*asked, dict(dataset.labels), ==> *asked, {},
+@@ inflate_zoo/bench/data/remembered.py | bench/data/test_remembered.py
+== release-unasked: what another release found is taken for this one's
+[what, __version__, files, more] ==> [what, files, more]
+== bytes-unasked: other files under the same names are taken for those that were read
+self._digests.of(path) for path ==> path.name for path
+@@ inflate_zoo/interrupts.py | test_interrupts.py
+== end-answered: a signal between a command and its end is raised with nobody to answer
+listener.inside = False  # before ==> pass  # before
+@@ inflate_zoo/bench/definitions/catalog.py | bench/definitions/test_protocols.py
+== window-in-vain: whole slices of another size than the task's are asked for in vain
+if valid.data.whole_slices and valid ==> if False and valid
+@@ inflate_zoo/conversion/feeders.py | conversion/test_feeders.py
 == name-built: any class that a file names is built
-return today if today in PROCESSORS else name ==> return today
+"transformers" and processor.kind not in PROCESSORS: ==> "transformers" and not processor.kind:
 @@ inflate_zoo/naming/configs/timm_models.py | naming/configs/test_timm_models.py naming/test_understanding.py
 == tag-dropped: the tag of --arch is dropped
 f"{arch}.{tag}" if tag else arch ==> arch
@@ -550,10 +567,10 @@ return worst if worst == worst else float("inf") ==> return worst if worst == wo
 worst <= TOLERANCE ==> worst >= TOLERANCE
 == proof-unheeded: a failed proof is only noted
 if verification.passed: ==> if verification:
-@@ converters/hf_vit.toml | naming/test_plan.py
+@@ converters/hf_vit.toml | naming/test_claims.py
 == eps-default: a ViT whose config leaves eps out gets timm's
 default = 1e-12 ==> default = 1e-6
-@@ converters/hf_clip.toml | naming/test_plan.py
+@@ converters/hf_clip.toml | naming/test_plan.py naming/readers/test_vit.py
 == qkv-order: a definition joins them in another order
 {q_proj,k_proj,v_proj} ==> {k_proj,q_proj,v_proj}
 == activation-of-family: CLIP is quick_gelu whatever the config says
