@@ -28,6 +28,8 @@ from measures import attention, loader, paper, right, sliding, step  # noqa: E40
 from scan import scan  # noqa: E402
 from trainings import TABLES, shown  # noqa: E402
 
+from inflate_zoo.bench.training.checkpointing import CHECKPOINT  # noqa: E402
+
 KEPT = 60 * 2**20  # bytes of the state that travel
 NEVER_KEPT = ("events", "cases", "model.safetensors", "overlays.safetensors", "config.json")
 
@@ -59,7 +61,7 @@ def tidy(state: Path) -> None:
                 shutil.rmtree(path)
             elif path.is_file() and finished:
                 path.unlink()
-    checkpoints = sorted(state.rglob("checkpoint.safetensors"), key=lambda p: p.stat().st_mtime)
+    checkpoints = sorted(state.rglob(CHECKPOINT), key=lambda p: p.stat().st_mtime)
     while checkpoints and sum(p.stat().st_size for p in state.rglob("*") if p.is_file()) > KEPT:
         checkpoints.pop(0).unlink()
 

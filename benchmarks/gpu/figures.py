@@ -42,7 +42,7 @@ class Sizes:
 
 TINY = Sizes(
     extent=32, dim=48, blocks=4, side=64, batch=1, slices=4, rounds=1, tokens=(24, 40),
-    sliding=(32, 40, 40), scan=(48, 40, 36), seeds=1, at_once=(2, 1),
+    sliding=(32, 40, 40), scan=(48, 40, 36), seeds=1, at_once=(2,),
     settings=(
         "train.steps=2", "train.batch=2", "train.dice_group=1", "train.validate_every=0",
         "train.select=last", "evaluation.overlap=0.0", "network.features=8",

@@ -63,6 +63,7 @@ class _Pattern:
         return Match(target, part, max(1, len(self.parts)), self.source)
 
 
+@lru_cache(maxsize=4096)
 def _compile(source: str, target: str) -> _Pattern:
     found = _ALTERNATIVES.search(source)
     parts = tuple(found.group(1).split(",")) if found else ()

@@ -3,6 +3,7 @@
 import argparse
 import json
 import tarfile
+from itertools import cycle
 
 import pytest
 import torch
@@ -278,8 +279,7 @@ RENAMED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("wrapper", ["", "model."])
-@pytest.mark.parametrize("kind", RENAMED)
+@pytest.mark.parametrize(("kind", "wrapper"), list(zip(RENAMED, cycle(("", "model.")))))
 def test_names_in_memory_are_taken_like_those_in_files(kind, wrapper, tmp_path):
     plain, held = save_transformers(kind, tmp_path / "plain"), tmp_path / "held"
     held.mkdir()
