@@ -30,8 +30,8 @@ def test_no_model_type_belongs_to_two_schemes():
 def test_our_tensors_that_definitions_yield_are_unique_per_source():
     for scheme in SCHEMES.values():
         assert len(set(scheme.wrappers)) == len(scheme.wrappers) > 0
-        listed = [names for names in scheme.join.values() if isinstance(names, tuple)]
-        joined = [name for names in listed for name in names]
+        ways = [(way,) if isinstance(way, str) else way for way in scheme.join.values()]
+        joined = [name for way in ways for name in way]
         assert len({*scheme.rename, *joined}) == len(scheme.rename) + len(joined)
 
 
