@@ -326,6 +326,11 @@ if entry["use_pickle"]: ==> if False:
 @@ inflate_zoo/segmentation/upernet.py | segmentation/test_upernet.py
 == upernet-first-token: of several tokens along depth the first is read
 each.shape[2] // 2 ==> 0
+@@ inflate_zoo/segmentation/resizing.py | segmentation/test_resizing.py
+== convolved-turned: a kernel's rows shift along the width
+weight.permute(3, 2, 0, 1) ==> weight.permute(2, 3, 0, 1)
+== convolved-edge: beyond the edge lies what the edge holds
+padded = F.pad(_weights(old, new, dtype, device), (0, 0, pad, pad)) ==> padded = F.pad(_weights(old, new, dtype, device).mT[None], (pad, pad), mode="replicate")[0].mT
 @@ inflate_zoo/naming/readers/vit.py | naming/readers/test_vit.py naming/test_plan.py
 == grid-square: the source's grid is square whatever its image size says
 if image is None:  # no config ==> if image is None or True:  # no config

@@ -7,6 +7,7 @@ product does not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
@@ -68,6 +69,53 @@ def _plane(x: Tensor, height: Tensor, width: Tensor) -> Tensor:
     batch, channels, _, columns = x.shape
     lines = height @ x.permute(0, 2, 3, 1).reshape(batch, -1, columns * channels)
     return (width @ lines.view(batch, -1, columns, channels)).permute(0, 3, 1, 2)
+
+
+def convolve_planes(maps: Sequence[Tensor], weight: Tensor, size: Sequence[int]) -> Tensor:
+    """Convolution of maps that are resized to `size` and joined, with zeros around them.
+
+    Weights and interpolation both are sums, over channels and over positions, whose order is free:
+    a smaller map is multiplied by the weights of all offsets at its own size, then interpolated and
+    shifted at once. With four maps that halve, 3 x 3 takes 36 % of the multiplications.
+
+    Args:
+        maps: Each (B, C, h, w), with channels and size of its own.
+        weight: (F, sum of C, kh, kw), both odd.
+        size: H and W.
+
+    Returns:
+        (B, F, H, W).
+    """
+    parts = torch.split(weight, [x.shape[1] for x in maps], dim=1)
+    each = [_convolved(x, part, size) for x, part in zip(maps, parts, strict=True)]
+    return reduce(torch.add, each)
+
+
+def _convolved(x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
+    """Convolution of (B, C, h, w) resized to (B, F, H, W); then channels are last in memory."""
+    outer, inner, *kernel = weight.shape
+    if tuple(x.shape[2:]) == tuple(size):
+        return F.conv2d(x, weight, padding=[extent // 2 for extent in kernel])
+    batch, _, height, width = x.shape
+    # Offsets stand beside the axis that they shift when its turn comes.
+    taps = weight.permute(3, 2, 0, 1).reshape(-1, inner)
+    z = F.linear(x.permute(0, 2, 3, 1), taps)
+    rows, columns = (
+        _shifted(old, new, extent, z.dtype, z.device)
+        for old, new, extent in zip(x.shape[2:], size, kernel, strict=True)
+    )
+    z = columns @ z.reshape(batch, height, width * kernel[1], kernel[0] * outer)
+    z = z.view(batch, height, size[1], kernel[0], outer).transpose(2, 3)
+    z = rows @ z.reshape(batch, height * kernel[0], size[1] * outer)
+    return z.view(batch, size[0], size[1], outer).permute(0, 3, 1, 2)
+
+
+@made_once
+def _shifted(old: int, new: int, extent: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`_weights` seen from each offset of a kernel, zeros outside: (new, old * extent)."""
+    pad = extent // 2
+    padded = F.pad(_weights(old, new, dtype, device), (0, 0, pad, pad))
+    return padded.unfold(0, new, 1).permute(2, 1, 0).reshape(new, -1)
 
 
 @made_once

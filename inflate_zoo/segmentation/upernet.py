@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.segmentation.norms import GroupNorm
-from inflate_zoo.segmentation.resizing import pool_plane, resize_plane
+from inflate_zoo.segmentation.resizing import convolve_planes, pool_plane, resize_plane
 
 Norm = Literal["group", "batch"]
 POOLS = (1, 2, 3, 6)
@@ -58,6 +58,14 @@ class ConvNorm(nn.Sequential):
     def __init__(self, inner: int, outer: int, size: int, norm: Norm) -> None:
         conv = nn.Conv2d(inner, outer, size, padding=size // 2, bias=False)
         super().__init__(conv, make_norm(norm, outer), nn.ReLU())
+
+    def of_joined(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """What `forward` makes of maps (B, C, h, w) that are resized to `size` and joined."""
+        conv, *after = self
+        x = convolve_planes(maps, conv.weight, size)  # type: ignore[arg-type]
+        for layer in after:
+            x = layer(x)
+        return x
 
 
 class UpernetDecoder(nn.Module):
@@ -106,19 +114,16 @@ class UpernetDecoder(nn.Module):
         centres = [each[:, :, each.shape[2] // 2] for each in maps]
         levels = [scale(each) for scale, each in zip(self.rescale, centres, strict=True)]
         top = levels[3]
-        size = top.shape[2:]
         pooled = [
-            resize_plane(conv(pool_plane(top, parts)), size)
-            for parts, conv in zip(POOLS, self.pools, strict=True)
+            conv(pool_plane(top, parts)) for parts, conv in zip(POOLS, self.pools, strict=True)
         ]
         pyramid = [conv(level) for conv, level in zip(self.lateral, levels, strict=False)]
-        pyramid.append(self.bottleneck(torch.cat([top, *pooled], dim=1)))
+        pyramid.append(self.bottleneck.of_joined([top, *pooled], top.shape[2:]))
         for at in (2, 1, 0):
             pyramid[at] = pyramid[at] + resize_plane(pyramid[at + 1], pyramid[at].shape[2:])
         smooth = [conv(level) for conv, level in zip(self.smooth, pyramid, strict=False)]
-        largest = smooth[0].shape[2:]
-        joined = [resize_plane(level, largest) for level in (*smooth, pyramid[3])]
-        logits = self.head(self._drop(self.fuse(torch.cat(joined, dim=1))))
+        fused = self.fuse.of_joined([*smooth, pyramid[3]], smooth[0].shape[2:])
+        logits = self.head(self._drop(fused))
         plane = (height * self.patch[0], width * self.patch[1])
         return resize_plane(logits, plane).unsqueeze(2)
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inflate_zoo.segmentation.resizing import pool_plane, resize, resize_plane
+from inflate_zoo.segmentation.resizing import convolve_planes, pool_plane, resize, resize_plane
 
 SIZES = st.tuples(*[st.integers(1, 9)] * 3)
 
@@ -49,3 +49,56 @@ def test_pooling_and_resizing_are_torchs(parts, size, layout):
         resized = resize_plane(x, target)
         torch.testing.assert_close(resized, expected)
         assert resized.is_contiguous(memory_format=layout)
+
+
+PLANES = st.tuples(*[st.integers(1, 7)] * 2)
+
+
+@settings(max_examples=40)
+@given(
+    sizes=st.lists(PLANES, min_size=1, max_size=4),
+    target=PLANES,
+    kernel=st.sampled_from([(1, 1), (3, 3), (1, 3), (5, 3)]),
+    layout=st.sampled_from([torch.contiguous_format, torch.channels_last]),
+)
+def test_maps_are_convolved_as_if_resized_and_joined_first(sizes, target, kernel, layout):
+    maps = [
+        torch.randn(2, width, *size, dtype=torch.float64).contiguous(memory_format=layout)
+        for width, size in enumerate(sizes, 2)
+    ]
+    inner = sum(x.shape[1] for x in maps)
+    weight = torch.randn(3, inner, *kernel, dtype=torch.float64)
+    known = [weight, *maps]
+    for tensor in known:
+        tensor.requires_grad_()
+    got = convolve_planes(maps, weight, target)
+    joined = torch.cat([F.interpolate(x, target, mode="bilinear") for x in maps], dim=1)
+    expected = F.conv2d(joined, weight, padding=[extent // 2 for extent in kernel])
+    torch.testing.assert_close(got, expected)
+    slope = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, known, slope), torch.autograd.grad(expected, known, slope)
+    )
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (6, 10)])
+def test_channels_of_what_is_convolved_are_last(grid):
+    maps = [
+        torch.randn(2, 4, *size).to(memory_format=torch.channels_last) for size in (grid, (3, 4))
+    ]
+    weight = torch.randn(5, 8, 3, 3)
+    for given_maps in (maps, maps[::-1]):
+        found = convolve_planes(given_maps, weight, grid)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_half_precision_convolves_what_was_resized():
+    maps = [torch.randn(2, 16, n, n) for n in (12, 6, 3)]
+    weight = torch.randn(8, 48, 3, 3) / 20
+    exact = convolve_planes(maps, weight, (12, 12))
+    half = convolve_planes([x.bfloat16() for x in maps], weight.bfloat16(), (12, 12))
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = convolve_planes(maps, weight, (12, 12))
+    for found in (half, cast):
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.float(), exact, atol=0.1, rtol=0.05)

@@ -3,8 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers.models.upernet.configuration_upernet import UperNetConfig
-from transformers.models.upernet.modeling_upernet import UperNetHead
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.registry.loading import load_network
@@ -12,6 +10,7 @@ from inflate_zoo.segmentation.segmenter import segmenter
 from inflate_zoo.segmentation.upernet import BatchNorm, UpernetDecoder, make_norm, tapped_blocks
 from tests.segmentation.test_decoders import DIM, config, random_maps
 from tests.segmentation.test_segmenter import backbone, flat
+from tests.support.upernet_heads import transformers_head
 
 WIDTH = 16
 
@@ -44,31 +43,13 @@ def levels_of(decoder, maps):
     return [up, twice, planes[2], F.max_pool2d(planes[3], 2)]
 
 
-def theirs(decoder, classes):
-    """transformers' head with our weights."""
-    settings = UperNetConfig(hidden_size=WIDTH, backbone_config={"model_type": "swin"})
-    settings.num_labels = classes
-    made = UperNetHead(settings, [DIM] * 4).eval()
-    pairs = [(made.bottleneck, decoder.bottleneck), (made.fpn_bottleneck, decoder.fuse)]
-    pairs += zip(made.lateral_convs, decoder.lateral, strict=True)
-    pairs += zip(made.fpn_convs, decoder.smooth, strict=True)
-    pyramids = [list(block.children())[-1] for block in made.psp_modules.blocks]
-    pairs += zip(pyramids, decoder.pools, strict=True)
-    for module, (conv, norm, _) in pairs:
-        module.conv.load_state_dict(conv.state_dict())
-        counted = {**norm.state_dict(), "num_batches_tracked": torch.tensor(0)}
-        module.batch_norm.load_state_dict(counted)
-    made.classifier.load_state_dict(decoder.head.state_dict())
-    return made
-
-
 @pytest.mark.parametrize("grid", [(4, 5), (7, 6), (12, 14)])
 def test_the_head_is_that_of_transformers(grid):
     decoder = randomised(UpernetDecoder(form(grid), 5, WIDTH, "batch")).eval()
     maps = random_maps(form(grid), 4)
     with torch.no_grad():
         got = decoder(maps, None)
-        expected = theirs(decoder, 5)(levels_of(decoder, maps))
+        expected = transformers_head(decoder)(levels_of(decoder, maps))
         plane = (grid[0] * 3, grid[1] * 4)
         expected = F.interpolate(expected, plane, mode="bilinear")
     assert got.shape == (2, 5, 1, *plane)
