@@ -18,7 +18,7 @@ from inflate_zoo.nnunet.options import PREFIX
 
 pytest.importorskip("nnunetv2", reason="installed apart: see benchmarks/examples")
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "examples" / "train_nnunet.py"
-CASES, HELD_OUT = 7, 1
+CASES, HELD_OUT = 6, 1
 OURS = ("nnUNet_", PREFIX)  # variables
 
 

@@ -11,7 +11,12 @@ from tests.support.standins import CASES, GEOMETRY, write_standin
 from tests.support.trials import one_thread
 
 OTHERS = [name for name in GEOMETRY if name != "msd-task04"]  # which runs on real data elsewhere
-FEW = ("train.steps=2", "train.validate_every=0", "network.window=[16,16,16]")
+FEW = (
+    "train.steps=2",
+    "train.validate_every=0",
+    "network.window=[16,16,16]",
+    "evaluation.overlap=0.0",
+)
 PAPER = ("train.steps=2", "train.batch=2", "train.dice_group=2", "network.features=32",
          "data.split=folds", "train.validate_every=2", "train.validation_cases=1")  # fmt: skip
 
