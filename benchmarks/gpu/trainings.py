@@ -6,11 +6,12 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from figures import Day
+from sharing import mps
 
 from inflate_zoo.bench.arms.making import ArmRequest
 from inflate_zoo.bench.definitions.catalog import load_protocol
@@ -97,10 +98,14 @@ def shown(day: Day, name: str) -> bool:
     get_ready()
     out = day.state / name
     trials = planned(day, TABLES[name], out)
-    if name == "volume" and not rates(day, trials):
+    measured, most = name == "volume", max(day.sizes.at_once)
+    if measured and not rates(day, trials, day.sizes.at_once):
         return False
-    if any(not trial.done for trial in trials):
-        run(day, trials, max(day.sizes.at_once))
+    with mps() if day.device == "cuda" else nullcontext(False) as at_once:
+        if at_once and measured and not rates(day, trials, (most,), ", by MPS"):
+            return False
+        if any(not trial.done for trial in trials):
+            run(day, trials, most)
     left = sum(not trial.done for trial in trials)
     print(f"{name}: {len(trials) - left} of {len(trials)} trials done", flush=True)
     if left:
@@ -155,16 +160,16 @@ def task_of(day: Day, table: Table) -> str:
     return str(path)
 
 
-def rates(day: Day, trials: Sequence[TrialFolder]) -> bool:
+def rates(day: Day, trials: Sequence[TrialFolder], counts: Sequence[int], how: str = "") -> bool:
     """Trials per hour of each network, by how many share the GPU; whether all are measured."""
     networks: dict[str, list[TrialFolder]] = {}
     for trial in trials:
         if trial.spec.arm.kind != "2d":  # whose steps take longer
             networks.setdefault(trial.spec.arm.architecture, []).append(trial)
     known = day.known("volume-table")
-    for count in day.sizes.at_once:
+    for count in counts:
         for network, alike in networks.items():
-            what = f"{count} trials at once, {network}"
+            what = f"{count} trials at once, {network}{how}"
             # One that goes on takes less than its share of the time.
             left = [t for t in alike if not t.done and not (t.folder / CHECKPOINT).exists()]
             if what in known or len(left) < count:
