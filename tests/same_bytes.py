@@ -34,7 +34,7 @@ from typing import Any
 import torch
 
 import inflate_zoo
-from tests.support.same_sources import RECORDED_KINDS, recorded_source, sources, volumes
+from tests.support.same_sources import DEEP, RECORDED_KINDS, recorded_source, sources, volumes
 
 RECORDED = Path(__file__).with_suffix(".json")
 BUNDLED = Path(__file__).parents[1] / "benchmarks"
@@ -219,6 +219,8 @@ def library_families(root: Path) -> Artifacts:
         (root / folder).mkdir()
     for kind, source, options in sources(root / "sources"):
         asked: dict[str, dict[str, Any]] = {name: {"scheme": name} for name in inflate_zoo.SCHEMES}
+        if kind in DEEP:
+            asked = {"as-it-is": {}}
         if kind in ("vit", "dinov2", "siglip", "timm-augreg", "timm-clip", "dino-bare"):
             asked |= VARIANTS
         for variant, recipe in asked.items():

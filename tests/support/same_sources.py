@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.support import checkpoints
+from tests.support.clip_towers import save_clip
 from tests.support.datasets import LABELS, write_nifti, write_table
 
+DEEP = ("swin3d", "video-swin")  # 3D already: no scheme is theirs
 KEYS = Path(__file__).parents[1] / "keys"
 RECORDED_KINDS = {
     "dino": "dino_backbone", "hf_clip": "clip", "hf_deit": "deit", "hf_dinov2": "dinov2",
@@ -73,16 +75,23 @@ def sources(root: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
     """Every kind of small checkpoint as its own library saves it: name, source, options."""
     for kind in checkpoints.TRANSFORMERS:
         yield kind, checkpoints.save_transformers(kind, root / kind), {}
-    for kind in checkpoints.TIMM:
+    for kind in (*checkpoints.TIMM, *checkpoints.TIMM_STAGED):
         yield f"timm-{kind}", checkpoints.save_timm(kind, root / f"timm-{kind}"), {}
+    yield "open-clip", save_clip(root / "open-clip"), {}
+    yield "swin3d", checkpoints.save_swin3d(root / "swin3d"), {}
     yield "dino-full", checkpoints.save_dino_pth(root / "dino-full"), {}
     bare = checkpoints.save_dino_pth(root / "dino-bare", full=False)
     yield "dino-bare", bare, {"family": "dino"}
-    for name, content in (
-        ("dinov2-original", checkpoints.dinov2_original(registers=False)),
-        ("dinov2-original-reg", checkpoints.dinov2_original()),
-        ("moco-v3", checkpoints.moco_v3()),
+    for name, family, content in (
+        ("dinov2-original", "dino", checkpoints.dinov2_original(registers=False)),
+        ("dinov2-original-reg", "dino", checkpoints.dinov2_original()),
+        ("moco-v3", None, checkpoints.moco_v3()),
+        ("beit-original", "beit", checkpoints.beit_original(finetuned=True)),
+        ("swin-original", None, checkpoints.swin_original()),
+        ("swinv2-original", None, checkpoints.swinv2_original()),
+        ("sam-original", None, checkpoints.sam_original()),
+        ("video-swin", None, checkpoints.video_swin_original()),
     ):
         (root / name).mkdir()
         torch.save(content, root / name / f"{name}.pth")
-        yield name, root / name / f"{name}.pth", {"family": "dino"} if "dino" in name else {}
+        yield name, root / name / f"{name}.pth", {"family": family} if family else {}
