@@ -106,6 +106,25 @@ def follow(data: bytes, position: int = 0, *, room: int) -> int:
     return _Machine(data, position, room).run()
 
 
+def follow_names(data: bytes, position: int, *, room: int) -> int:
+    """Follow the pickle of a list of storages' names, which torch looks up; otherwise `follow`.
+
+    Raises:
+        ValueError: It is no list of names.
+    """
+    machine = _Machine(data, position, room)
+    end = machine.run()
+    names = machine.stack.pop()
+    if not isinstance(names, list) or not all(map(_is_name, names)):
+        raise ValueError("its storages have no list of names")
+    return end
+
+
+def _is_name(value: Any) -> bool:
+    """Of a storage: tuples in tuples would take years to look up."""
+    return isinstance(value, str | int)
+
+
 @dataclass
 class _Machine:
     data: bytes
@@ -223,7 +242,7 @@ class _Machine:
         kind, name, count = key.items[1], key.items[2], key.items[4]
         found = _STORAGE.fullmatch(kind.name) if isinstance(kind, _Global) else None
         item = _ITEM_BYTES.get(found.group(1), 1) if found else 1
-        if type(count) is not int or count < 0 or not isinstance(name, str | int):
+        if type(count) is not int or count < 0 or not _is_name(name):
             raise ValueError("a storage has no size or no name")
         if name not in self.storages:
             self.storages[name] = count * item
@@ -231,9 +250,11 @@ class _Machine:
         if self.room < 0:
             raise BudgetError("its storages are larger than the file")
         held = self.storages[name]
-        view = key.items[5] if len(key.items) > 5 else None
-        if isinstance(view, _Tuple) and type(view.items[2]) is int:
-            held = min(held, view.items[2] * item)
+        if (view := key.items[5] if len(key.items) > 5 else None) is not None:
+            view_name, _, size = view.items if isinstance(view, _Tuple) else (None,) * 3
+            if type(size) is not int or not _is_name(view_name):
+                raise ValueError("a view of a storage has no size or no name")
+            held = min(held, size * item)
         self.push(_Storage(held, item))
 
     def build(self) -> None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from inflate_zoo.errors import CheckpointError
 from inflate_zoo.files.budgets import PICKLE_BYTES
 from inflate_zoo.files.foreign import BudgetError, parsing, reason_of
-from inflate_zoo.files.pickle_steps import ForbiddenError, UnknownStepError, follow
+from inflate_zoo.files.pickle_steps import ForbiddenError, UnknownStepError, follow, follow_names
 from inflate_zoo.files.reading import reading, refuse_disguise, require_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PICKLES_OF_OLD_FORM = 5  # magic number, version, machine, the content, names of storages
+_PICKLES_OF_OLD_FORM = 4  # magic number, version, machine, the content; then names of storages
 _LEVELS = 12  # deeper nests are no checkpoint's
 _MOST_VALUES = 5_000_000  # a pickle can name one list a thousand times, on each level
 _NUMBERS = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -133,6 +133,7 @@ def _check_old_form(path: Path) -> None:
         data, position = file.read(PICKLE_BYTES), 0
         for _ in range(_PICKLES_OF_OLD_FORM):
             position = follow(data, position, room=path.stat().st_size)
+        follow_names(data, position, room=path.stat().st_size)
 
 
 def _harmless() -> list[Any]:

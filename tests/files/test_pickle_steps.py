@@ -23,14 +23,12 @@ def zipped(path, steps, data=b"\0" * 16):
     return path
 
 
-def old_form(path, steps, data=b"\0" * 16):
-    """A checkpoint as torch wrote it before 1.6, around a pickle of ours."""
+def old_form(path, steps, data=b"\0" * 16, names=b"]" + b"X\1\0\0\0" + b"0a"):
+    """A checkpoint as torch wrote it before 1.6, around pickles of ours."""
     magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
     info = pickle.dumps({"little_endian": True, "protocol_version": 1001, "type_sizes": {}}, 2)
-    names = pickle.dumps(["0"], 2)
-    path.write_bytes(
-        magic + info + b"\x80\x02" + steps + b"." + names + struct.pack("<q", 4) + data
-    )
+    pickles = b"".join(b"\x80\x02" + each + b"." for each in (steps, names))
+    path.write_bytes(magic + info + pickles + struct.pack("<q", 4) + data)
     return path
 
 
@@ -44,16 +42,18 @@ def number(value):
     return data
 
 
-def storage(count, old=False):
-    view = b"N" if old else b""
+def storage(count, old=False, view=b"N"):
+    view = view if old else b""
     items = text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + number(count)
     return b"(" + items + view + b"tQ"
 
 
-def tensor(count, sizes, strides, offset=0, old=False):
+def tensor(count, sizes, strides, offset=0, old=False, view=b"N"):
     shape = b"(" + b"".join(map(number, sizes)) + b"t(" + b"".join(map(number, strides)) + b"t"
     last = b"\x89ccollections\nOrderedDict\n)R"
-    return TENSOR.encode() + b"(" + storage(count, old) + number(offset) + shape + last + b"tR"
+    return (
+        TENSOR.encode() + b"(" + storage(count, old, view) + number(offset) + shape + last + b"tR"
+    )
 
 
 def named(value):
@@ -120,3 +120,49 @@ def test_no_tensor_is_larger_than_its_storage(tmp_path, write, sizes, strides, o
     else:
         with pytest.raises(CheckpointError, match="is larger than its storage"):
             load_pickle(path)
+
+
+PLAIN = named(tensor(4, (4,), (1,), old=True))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(b"](" + text("0") + DOUBLED + b"e", id="doubled"),
+        pytest.param(DOUBLED, id="doubled alone"),
+        pytest.param(b"]]a", id="lists"),
+        pytest.param(b"N", id="none"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_names_of_storages_are_plain(tmp_path, names):
+    """torch looks them up after it has loaded all pickles."""
+    assert load_pickle(old_form(tmp_path / "right.pth", PLAIN))["weight"].shape == (4,)
+    path = old_form(tmp_path / "m.pth", PLAIN, names=names)
+    began = time.process_time()
+    with pytest.raises(CheckpointError, match=r"'m\.pth' is damaged"):
+        load_pickle(path)
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("view", "fits"),
+    [
+        pytest.param(b"(" + text("view") + b"K\x00K\x04t", True, id="whole"),
+        pytest.param(b"(" + text("view") + b"K\x00K\x03t", False, id="small"),
+        pytest.param(b"](" + text("view") + b"K\x00K\x03e", False, id="small, a list"),
+        pytest.param(b"(" + text("view") + b"K\x00Nt", False, id="no size"),
+        pytest.param(b"(" + DOUBLED + b"K\x00K\x04t", False, id="doubled"),
+        pytest.param(b"](" + DOUBLED + b"K\x00K\x04e", False, id="doubled, a list"),
+        pytest.param(b"(" + text("view") + b"t", False, id="name alone"),
+    ],
+)
+def test_views_of_storages_are_plain(tmp_path, view, fits):
+    path = old_form(tmp_path / "m.pth", named(tensor(4, (4,), (1,), old=True, view=view)))
+    if fits:
+        assert load_pickle(path)["weight"].shape == (4,)
+        return
+    began = time.process_time()
+    with pytest.raises(CheckpointError, match=r"'m\.pth' is damaged"):
+        load_pickle(path)
+    assert time.process_time() - began < 10
