@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
+
+Form = TypeVar("Form", bound="BaseModel")
 
 
 def duration(seconds: float) -> str:
@@ -37,6 +39,24 @@ def message_of(entry: Mapping[str, Any]) -> str:
     """The sentence of one finding; of our own validators just what they said."""
     own = entry.get("ctx", {}).get("error")
     return str(own) if isinstance(own, Exception) else str(entry["msg"])
+
+
+def validated(form: type[Form], value: object) -> Form:
+    """A form of what was parsed.
+
+    Raises:
+        ValidationError: It is none. Where a check of ours quotes a lone surrogate, which JSON may
+            hold as an escape, pydantic itself says UnicodeEncodeError.
+    """
+    try:
+        return form.model_validate(value)
+    except UnicodeEncodeError as error:
+        from pydantic import ValidationError
+        from pydantic_core import InitErrorDetails, PydanticCustomError
+
+        wrong = PydanticCustomError("unicode", "Strings should be valid Unicode")
+        entry = InitErrorDetails(type=wrong, loc=(), input="")
+        raise ValidationError.from_exception_data(form.__name__, [entry]) from error
 
 
 def problems_of(error: ValidationError, whole: str = "config") -> list[str]:

@@ -1,9 +1,11 @@
 """Times and sizes in words."""
 
-import pytest
-from pydantic import BaseModel, ValidationError, field_validator
+from typing import Annotated
 
-from inflate_zoo.texts import duration, millions, problems_of, size
+import pytest
+from pydantic import AfterValidator, BaseModel, ValidationError, field_validator
+
+from inflate_zoo.texts import duration, millions, problems_of, size, validated
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,23 @@ def test_our_own_findings_are_said_as_they_are():
 )
 def test_a_number_of_parameters(count, shown):
     assert millions(count) == shown
+
+
+def one_of_two(word):
+    if word not in ("one", "other"):
+        raise ValueError(f"no such word: {word}")
+    return word
+
+
+class Chosen(BaseModel):
+    word: Annotated[str, AfterValidator(one_of_two)]
+
+
+def test_half_a_character_that_is_quoted_is_no_valid_form_either():
+    """JSON may hold one as an escape."""
+    assert validated(Chosen, {"word": "one"}) == Chosen(word="one")
+    for word in ("\ud800", "neither"):
+        with pytest.raises(ValidationError):
+            validated(Chosen, {"word": word})
+    with pytest.raises(UnicodeEncodeError):  # as pydantic has it
+        Chosen.model_validate({"word": "\ud800"})

@@ -27,7 +27,7 @@ from inflate_zoo.files.writing.contents import json_text
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.configs.normalization import Basis, Feeding
 from inflate_zoo.naming.definition import Normalization
-from inflate_zoo.texts import problems_of
+from inflate_zoo.texts import problems_of, validated
 from inflate_zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -363,7 +363,7 @@ def _recipe_of(job: Conversion) -> RecordedRecipe:
 def record_in(table: Mapping[str, Any]) -> ConversionRecord | None:
     """The record that a JSON object is; `None` where it is none."""
     try:
-        return ConversionRecord.model_validate(table)
+        return validated(ConversionRecord, table)
     except ValidationError:
         return None
 
@@ -381,7 +381,7 @@ def read_conversion(folder: Path, name: str = "") -> ConversionRecord:
     """
     table = read_json(folder / RECORD)
     try:
-        return ConversionRecord.model_validate(table)
+        return validated(ConversionRecord, table)
     except ValidationError as error:
         raise UsageError(
             f"'{name or called(folder)}': {RECORD} is incomplete: {problems_of(error, 'it')[0]}",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from inflate_zoo.errors import UsageError
 from inflate_zoo.extras import version_of
 from inflate_zoo.files.reading import read_json
+from inflate_zoo.texts import validated
 from inflate_zoo.version import __version__
 
 RECORD = "export.json"
@@ -193,6 +194,6 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 def read_export(folder: Path) -> ExportRecord | None:
     """The export.json of a folder; `None` where there is none that can be read."""
     try:
-        return ExportRecord.model_validate(read_json(folder / RECORD, "record"))
+        return validated(ExportRecord, read_json(folder / RECORD, "record"))
     except (UsageError, ValidationError):
         return None

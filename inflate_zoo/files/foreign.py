@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 
 from inflate_zoo.errors import InflateZooError, visible
 from inflate_zoo.files import budgets
-from inflate_zoo.texts import problems_of
+from inflate_zoo.texts import problems_of, validated
 
 Refuse = Callable[[Exception], Exception]
 Form = TypeVar("Form", bound=BaseModel)
@@ -109,7 +109,7 @@ def json_form(form: type[Form], content: bytes, refuse: Refuse) -> Form:
     """Parse JSON of a form; the other arguments are those of `json_value`."""
     value = json_value(content, refuse)
     with parsing(refuse):
-        return form.model_validate(value)
+        return validated(form, value)
 
 
 def mapped_array(path: Path, dtype: str, ndim: int, refuse: Refuse) -> Any:

@@ -13,7 +13,7 @@ from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.reading import read_bytes
 from inflate_zoo.naming.claims import problems_with
 from inflate_zoo.naming.definition import Family
-from inflate_zoo.texts import problems_of
+from inflate_zoo.texts import problems_of, validated
 
 _HINT = "converters/README.md describes the format"
 
@@ -36,7 +36,7 @@ def parse_family(name: str, content: bytes) -> Family:
     if "name" in table:
         raise refused(["name: remove it, the file's name is it"])
     try:
-        family = Family.model_validate({"name": name, **table})
+        family = validated(Family, {"name": name, **table})
     except ValidationError as error:
         raise refused(problems_of(error, "file")) from error
     if problems := problems_with(family):

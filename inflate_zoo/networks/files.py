@@ -25,7 +25,7 @@ from inflate_zoo.networks.config_json import (
     require_known_format,
     require_library_keys,
 )
-from inflate_zoo.texts import plural, problems_of
+from inflate_zoo.texts import plural, problems_of, validated
 
 Config = TypeVar("Config", bound=NetworkConfig)
 
@@ -111,7 +111,7 @@ def _validated(kind: type[Config], raw: Mapping[str, Any]) -> Config:
     require_known_format(raw, kind)
     fields = own_fields(raw) if issubclass(kind, BackboneConfig) else raw
     try:
-        config = kind.model_validate(fields)
+        config = validated(kind, fields)
     except ValidationError as error:
         noun = kind.noun
         raise ConfigError(

@@ -24,7 +24,7 @@ from inflate_zoo.nnunet.options import FILE, Options, Settings
 from inflate_zoo.nnunet.sources import FoundBackbone
 from inflate_zoo.segmentation.network import SegmenterConfig
 from inflate_zoo.segmentation.segmenter import Segmenter
-from inflate_zoo.texts import problems_of
+from inflate_zoo.texts import problems_of, validated
 from inflate_zoo.version import __version__
 
 KEY: Final = "inflate_zoo"  # in nnU-Net's plans
@@ -238,7 +238,7 @@ def choice_in(plans: Mapping[str, Any]) -> Choice:
 
 def _validated(table: Any, where: str) -> Choice:
     try:
-        return Choice.model_validate(table)
+        return validated(Choice, table)
     except ValidationError as error:
         raise ConfigError(
             f"{where} is not valid: {problems_of(error, 'it')[0]}",

@@ -13,7 +13,7 @@ from inflate_zoo.errors import ConfigError, UsageError
 from inflate_zoo.files import budgets
 from inflate_zoo.files.foreign import BudgetError, json_value
 from inflate_zoo.files.reading import read_json
-from inflate_zoo.texts import problems_of
+from inflate_zoo.texts import problems_of, validated
 
 FILE: Final = "inflate_zoo.json"
 PREFIX: Final = "INFLATE_ZOO_NNUNET_"
@@ -94,7 +94,7 @@ def read_options(folder: Path | None, environment: Mapping[str, str]) -> Options
             hint="'inflate-zoo nnunet SOURCE --dataset ID' prints the file and where it goes",
         )
     try:
-        return Options.model_validate(chosen)
+        return validated(Options, chosen)
     except ValidationError as error:
         raise ConfigError(
             f"the choice of a backbone in {FILE} or {PREFIX}... is not valid",

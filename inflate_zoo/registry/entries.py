@@ -21,7 +21,7 @@ from inflate_zoo.files.budgets import JSON_BYTES
 from inflate_zoo.files.foreign import front_matter, parsing, reason_of
 from inflate_zoo.files.reading import read_bytes
 from inflate_zoo.hub.addresses import BUILTIN
-from inflate_zoo.texts import problems_of
+from inflate_zoo.texts import problems_of, validated
 
 if TYPE_CHECKING:
     from inflate_zoo.conversion.record import ConversionRecord
@@ -161,7 +161,7 @@ def read_card(path: Path) -> tuple[ZooEntry, str]:
     _require_once(path, found.group(1))
     fields = front_matter(found.group(1), refused)
     try:
-        entry = ZooEntry.model_validate(fields)
+        entry = validated(ZooEntry, fields)
     except ValidationError as error:
         raise _invalid(path, problems_of(error, "entry")) from error
     if entry.name != path.stem:

@@ -25,6 +25,7 @@ from inflate_zoo.files.foreign import json_value
 from inflate_zoo.files.reading import called, lacking, read_json, reading, require_regular
 from inflate_zoo.hub.upload import Part
 from inflate_zoo.inflation.schemes import scheme_text
+from inflate_zoo.texts import validated
 
 Kind = Literal["conversion", "trial", "network"]
 Believe = Callable[[str, Mapping[str, Any], bytes], bytes]
@@ -75,7 +76,7 @@ class TrialFile(_Told):
 def trial_in(table: Mapping[str, Any]) -> TrialFile | None:
     """What a trial.json tells; `None` where it is none."""
     try:
-        return TrialFile.model_validate(table)
+        return validated(TrialFile, table)
     except ValidationError:
         return None
 

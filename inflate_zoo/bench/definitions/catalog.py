@@ -17,7 +17,7 @@ from inflate_zoo.files.budgets import TOML_BYTES
 from inflate_zoo.files.foreign import reason_of, toml_table
 from inflate_zoo.files.locations import data_folder
 from inflate_zoo.files.reading import read_bytes, reading
-from inflate_zoo.texts import message_of
+from inflate_zoo.texts import message_of, validated
 
 Form = TypeVar("Form", bound=BaseModel)
 Kind = Literal["task", "protocol", "suite"]
@@ -80,7 +80,7 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
         if of_tasks := _OF_TASKS.get(override.partition("=")[0].strip()):
             changed = {**changed, of_tasks: {}}  # what was asked for holds for every task
     try:
-        valid = Protocol.model_validate(changed)
+        valid = validated(Protocol, changed)
     except ValidationError as error:
         raise UsageError(
             f"protocol '{protocol.name}' cannot be changed that way",
@@ -128,7 +128,7 @@ def _fit(form: type[Form], path: Path, table: Mapping[str, Any]) -> Form:
     if "name" in table:
         raise ConfigError(f"'{path.name}' states a name", hint="remove it: the file name is it")
     try:
-        return form.model_validate({"name": path.stem, **table})
+        return validated(form, {"name": path.stem, **table})
     except ValidationError as error:
         raise ConfigError(
             f"'{path.name}' is no valid {form.__name__.lower()}",

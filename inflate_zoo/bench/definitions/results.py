@@ -20,6 +20,7 @@ from inflate_zoo.bench.definitions.trials import RESULT_VERSION, trial_hash
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.foreign import json_value, parsing, reason_of, require_few_values
 from inflate_zoo.files.writing.contents import json_text
+from inflate_zoo.texts import validated
 
 _BEFORE, _AFTER = b'\n  "result": ', b',\n  "run": '  # of the result, in a file that we wrote
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -188,7 +189,7 @@ def read_record(spec: Mapping[str, Any], own: str, content: bytes, name: str) ->
     with parsing(lambda error: unbelieved(name, reason_of(error))):
         require_few_values(content)
         table = from_json(content)  # the digest needs the values as they stand
-        record = Record.model_validate(table)
+        record = validated(Record, table)
     if record.hash != own or (record.trial != spec and trial_hash(record.trial) != own):
         raise unbelieved(name, "it is of another trial")
     reason = next(_strange(record, spec), None)

@@ -39,6 +39,7 @@ from inflate_zoo.files.budgets import JSON_BYTES
 from inflate_zoo.files.reading import called, lacking, read_bytes, read_json
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text, writing
+from inflate_zoo.texts import validated
 
 SPEC, RECORD, FAILURE = "trial.json", "record.json", "failure.json"
 ASIDE = "unbelieved-record.json"
@@ -136,7 +137,7 @@ class TrialFolder:
 
     def _form(self, name: str, form: type[Form], table: Mapping[str, Any]) -> Form:
         try:
-            return form.model_validate(table)
+            return validated(form, table)
         except ValidationError as error:
             raise self._unreadable(name) from error
 
@@ -207,7 +208,7 @@ class TrialFolder:
     def progress(self) -> TrialProgress | None:
         """What its process last noted; `None` where none did, or nothing that can be read."""
         with suppress(ValidationError):
-            return TrialProgress.model_validate(read_plain(self.folder / PROGRESS))
+            return validated(TrialProgress, read_plain(self.folder / PROGRESS))
         return None
 
     def finish(self, result: Result, run: Run) -> None:

@@ -26,6 +26,7 @@ from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.staging import check_target
 from inflate_zoo.files.writing.whole_files import replace_text, writing
 from inflate_zoo.networks.files import WEIGHTS
+from inflate_zoo.texts import validated
 from inflate_zoo.version import __version__
 
 RECORD = "predictions.json"
@@ -285,6 +286,6 @@ def _read(out: Path) -> Predictions | None:
         return None
     try:
         table: Mapping[str, Any] = read_json(out / RECORD, "record")
-        return Predictions.model_validate(table)
+        return validated(Predictions, table)
     except (UsageError, ValidationError):
         return None

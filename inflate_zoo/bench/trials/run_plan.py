@@ -18,6 +18,7 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.files.reading import called, require_folder
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text
+from inflate_zoo.texts import validated
 
 PLAN = "plan.json"
 _HINT = "plan it with 'inflate-zoo bench' and the option --plan"
@@ -96,7 +97,7 @@ def planned_trials(out: Path) -> tuple[TrialFolder, ...]:
 def run_plan(out: Path) -> RunPlan | None:
     """What a run folder was last planned for; `None` if nobody noted it, or not so."""
     with suppress(ValidationError):
-        return RunPlan.model_validate(read_plain(out / PLAN))
+        return validated(RunPlan, read_plain(out / PLAN))
     return None
 
 

@@ -13,7 +13,7 @@ from inflate_zoo.bench.definitions.trial_folder import TrialFolder, read_plain
 from inflate_zoo.bench.training.checkpointing import CHECKPOINT
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text
-from inflate_zoo.texts import plural
+from inflate_zoo.texts import plural, validated
 
 STOPS = "stops.json"
 MOST_IN_VAIN = 2
@@ -77,6 +77,6 @@ def note_stop(trial: TrialFolder, before: Kept) -> bool:
 def _times(path: Path, before: Kept) -> int:
     """How often in a row; one that was killed meanwhile may have had something to show."""
     with suppress(ValidationError):
-        noted = _Stops.model_validate(read_plain(path))
+        noted = validated(_Stops, read_plain(path))
         return noted.in_vain if noted.before == before else 0
     return 0
