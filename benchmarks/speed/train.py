@@ -41,6 +41,7 @@ from inflate_zoo.bench.training.losses import GroupLoss
 from inflate_zoo.bench.training.sampling import WindowRule, Windows, collate
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.networks.backbone import Backbone
+from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.segmentation.optimization import param_groups
 
 CLASSES = 3
@@ -69,13 +70,18 @@ def theirs(size: Size) -> nn.Module:
     )
 
 
-def paper(side: int) -> nn.Module:
-    """The network of protocol `paper`: five whole slices, UPerNet on a ViT-B."""
-    config = build_ours(Size(), cls_token=True).config.model_copy(
+def paper_config(side: int) -> BackboneConfig:
+    """Of the ViT-B/16 of protocol `paper`: five whole slices."""
+    return build_ours(Size(), cls_token=True).config.model_copy(
         update={"patch_depth": 5, "position_grid": (side // 16, side // 16),
                 "volume": (5, side, side)}
     )  # fmt: skip
-    return segmenter(Backbone(config), classes=14, decoder="upernet", features=768)
+
+
+def paper(side: int) -> nn.Module:
+    """The network of protocol `paper`: UPerNet on a ViT-B."""
+    backbone = Backbone(paper_config(side))
+    return segmenter(backbone, classes=14, decoder="upernet", features=768)
 
 
 def step_of(

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 import transformers
-from forward import OURS, Size, build_ours, machine, measure, randomise, ratios
+from forward import OURS, machine, measure, randomise, ratios
 from torch import Tensor, nn
+from train import paper_config
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.segmentation.upernet import UpernetDecoder
 from tests.support.upernet_heads import transformers_head
 
@@ -42,14 +42,6 @@ class Theirs(nn.Module):
         levels = [scale(plane) for scale, plane in zip(self.rescale, planes, strict=True)]
         plane = [self.patch * extent for extent in planes[0].shape[2:]]
         return F.interpolate(self.head(levels), plane, mode="bilinear").unsqueeze(2)
-
-
-def paper_config(side: int) -> BackboneConfig:
-    """Of the ViT-B/16 of protocol `paper`: five whole slices."""
-    grid = (side // Size().patch,) * 2
-    return build_ours(Size(), cls_token=True).config.model_copy(
-        update={"patch_depth": 5, "position_grid": grid, "volume": (5, side, side)}
-    )
 
 
 def heads(
