@@ -675,6 +675,16 @@ signal.pthread_sigmask(signal.SIG_SETMASK, mask) ==> pass
 @@ inflate_zoo/bench/trials/stopping.py | bench/trials/test_stopping.py
 == stop-for-ever: attempts without progress go on
 if times < MOST_IN_VAIN: ==> if True:
+@@ inflate_zoo/files/pickle_steps.py | files/test_pickle_steps.py
+== pickle-names: a list of storages' names may hold what takes for ever to look up
+if not isinstance(names, list) or not all(map(_is_name, names)): ==> if not isinstance(names, list):
+== pickle-views: a view of a storage may have any name
+if type(size) is not int or not _is_name(view_name): ==> if type(size) is not int:
+== pickle-view-list: a view of a storage that is a list escapes the check of its size
+view.items if isinstance(view, _Tuple) else (None,) * 3 ==> view.items if isinstance(view, _Tuple) else (0, 0, 1 << 40)
+@@ inflate_zoo/texts.py | test_texts.py
+== texts-surrogate: half a character in a message of ours ends in a traceback
+except UnicodeEncodeError as error: ==> except UnicodeDecodeError as error:
 @@ inflate_zoo/bench/definitions/spec_texts.py | bench/definitions/test_spec_texts.py
 == words-hashed: what a trial is called names it
 if key not in WORDS.get(name, ()) ==> if key

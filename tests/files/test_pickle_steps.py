@@ -6,6 +6,7 @@ import time
 import zipfile
 
 import pytest
+import torch
 
 from inflate_zoo.errors import CheckpointError
 from inflate_zoo.files.pickles import load_pickle
@@ -66,6 +67,13 @@ def call(function, *arguments):
 
 DOUBLED = b"K\x01" + b"q\x00h\x00\x86" * 60  # a tuple of 2^60 numbers
 
+
+@pytest.fixture
+def unread(monkeypatch):
+    """Fails where torch would read what was to be refused, instead of hanging or filling memory."""
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch reads it"))
+
+
 BOMBS = {
     "bytearray": call("builtins\nbytearray", number(1 << 33)),
     "bytearray, Python 2": call("__builtin__\nbytearray", number(1 << 33)),
@@ -90,6 +98,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("write", [zipped, old_form])
 @pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.usefixtures("unread")
 def test_a_pickle_that_asks_for_the_world_is_refused(tmp_path, bomb, write):
     path = write(tmp_path / "m.pth", named(BOMBS[bomb]))
     began = time.process_time()
@@ -135,14 +144,12 @@ PLAIN = named(tensor(4, (4,), (1,), old=True))
         pytest.param(b"", id="nothing"),
     ],
 )
+@pytest.mark.usefixtures("unread")
 def test_names_of_storages_are_plain(tmp_path, names):
     """torch looks them up after it has loaded all pickles."""
-    assert load_pickle(old_form(tmp_path / "right.pth", PLAIN))["weight"].shape == (4,)
     path = old_form(tmp_path / "m.pth", PLAIN, names=names)
-    began = time.process_time()
     with pytest.raises(CheckpointError, match=r"'m\.pth' is damaged"):
         load_pickle(path)
-    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -157,12 +164,11 @@ def test_names_of_storages_are_plain(tmp_path, names):
         pytest.param(b"(" + text("view") + b"t", False, id="name alone"),
     ],
 )
-def test_views_of_storages_are_plain(tmp_path, view, fits):
+def test_views_of_storages_are_plain(tmp_path, view, fits, request):
     path = old_form(tmp_path / "m.pth", named(tensor(4, (4,), (1,), old=True, view=view)))
     if fits:
         assert load_pickle(path)["weight"].shape == (4,)
         return
-    began = time.process_time()
+    request.getfixturevalue("unread")
     with pytest.raises(CheckpointError, match=r"'m\.pth' is damaged"):
         load_pickle(path)
-    assert time.process_time() - began < 10
