@@ -15,7 +15,7 @@ from inflate_zoo.exporting.record import (
     read_export,
     versions_of,
 )
-from inflate_zoo.exporting.sources import find_source
+from inflate_zoo.exporting.sources import load_source
 from inflate_zoo.exporting.target import Export, ExportJob
 from inflate_zoo.exporting.targets import TARGETS
 from inflate_zoo.extras import install_hint
@@ -61,7 +61,7 @@ def export_source(request: ExportRequest) -> tuple[Path, ExportRecord]:
     kind = _target(request.target)
     if request.out is not None:
         check_target(request.out, force=request.force)
-    source = find_source(request.source, request.volume)
+    source = load_source(request.source, request.volume)
     out = request.out or Path(f"{source.name}-{request.target}")
     check_target(out, force=request.force)
     export = kind(ExportJob(source, request.batch))

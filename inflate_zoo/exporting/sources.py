@@ -16,12 +16,11 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.exporting.record import ClassFacts, ExportedFile, InputFacts, Origin
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.files.reading import called
-from inflate_zoo.hub.addresses import is_local, locate, parse_address
+from inflate_zoo.hub.addresses import is_local
 from inflate_zoo.networks.backbone import Backbone
-from inflate_zoo.networks.files import CONFIG, WEIGHTS, folder_of
-from inflate_zoo.registry.listing import find_card
+from inflate_zoo.networks.files import CONFIG, WEIGHTS
+from inflate_zoo.registry.finding import find_network
 from inflate_zoo.registry.loading import load_network
-from inflate_zoo.registry.obtaining import kept
 from inflate_zoo.segmentation.segmenter import Segmenter, kinds
 from inflate_zoo.texts import plural
 
@@ -70,18 +69,7 @@ class ExportSource:
         return network.volume if isinstance(network, Segmenter) else network.config.volume
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A folder with a network, and where on the Hub it is from."""
-
-    name: str
-    folder: Path
-    repo: str | None = None
-    inside: str = ""
-    commit: str | None = None
-
-
-def find_source(source: str, volume: Sequence[int] | None) -> ExportSource:
+def load_source(source: str, volume: Sequence[int] | None) -> ExportSource:
     """Load what a user named.
 
     Args:
@@ -93,7 +81,9 @@ def find_source(source: str, volume: Sequence[int] | None) -> ExportSource:
         UsageError: It is no network of ours, a trial that is not done, or takes no such volume.
         WorkError: An entry of the zoo could not be made, or the Hub not be reached.
     """
-    found = _find(source)
+    if is_local(source):
+        _refuse_run(Path(source))
+    found = find_network(source, kinds(), _LOG.warning, _TELLING)
     trial = _trial(found.folder)
     network = load_network(found.folder, volume=volume).eval().requires_grad_(requires_grad=False)
     files = {
@@ -120,22 +110,6 @@ def find_source(source: str, volume: Sequence[int] | None) -> ExportSource:
     return ExportSource(
         found.name, found.folder, network, origin, fed, classes, trial, tuple(notes)
     )
-
-
-def _find(source: str) -> _Found:
-    if is_local(source):
-        _refuse_run(Path(source))
-        folder = folder_of(source, *kinds())
-        return _Found(folder.resolve().name, folder)
-    if "/" not in source:
-        entry = find_card(source)[0]
-        return _Found(entry.name, kept(entry, _LOG.warning))
-    place = locate(parse_address(source))
-    repo, commit = place.snapshot.repo, place.snapshot.commit
-    inside = place.start.rstrip("/")
-    folder = folder_of(place.address, *kinds())
-    place.fetch([name for name in _TELLING if name in place.files])
-    return _Found((inside or repo).rpartition("/")[2], folder, repo, inside, commit)
 
 
 def _refuse_run(run: Path) -> None:

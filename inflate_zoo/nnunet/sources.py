@@ -8,13 +8,12 @@ from pathlib import Path
 
 from inflate_zoo.conversion.record import RECORD, ConversionRecord, read_conversion
 from inflate_zoo.files.digests import sha256
-from inflate_zoo.hub.addresses import is_local, locate, parse_address
+from inflate_zoo.hub.addresses import is_local
 from inflate_zoo.networks.backbone import read_backbone_config
 from inflate_zoo.networks.base import BackboneConfig
-from inflate_zoo.networks.files import WEIGHTS, folder_of
+from inflate_zoo.networks.files import WEIGHTS
 from inflate_zoo.networks.known import CONFIGS
-from inflate_zoo.registry.listing import find_card
-from inflate_zoo.registry.obtaining import kept
+from inflate_zoo.registry.finding import find_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +49,13 @@ def find_backbone(source: str, say: Callable[[str], None]) -> FoundBackbone:
         ConfigError: It is no backbone's, e.g. a segmenter's.
         WorkError: It could not be fetched or made.
     """
-    if "/" not in source and not is_local(source):
-        folder = kept(find_card(source)[0], say)
-    elif is_local(source):
-        folder = folder_of(source, *CONFIGS.values())
-    else:
-        place = locate(parse_address(source))
-        folder = folder_of(place.address, *CONFIGS.values())
-        place.fetch([RECORD] if RECORD in place.files else [])
+    found = find_network(source, tuple(CONFIGS.values()), say, (RECORD,))
+    folder = found.folder
     config = read_backbone_config(folder, source)
     digest = sha256(folder / WEIGHTS)
     record = _record(folder, digest)
     return FoundBackbone(
-        name=folder.resolve().name if is_local(source) else source,
+        name=found.name if is_local(source) else source,
         folder=folder,
         config=config,
         sha256=digest,

@@ -15,7 +15,7 @@ from inflate_zoo.exporting.bundle_files import INFERENCE
 from inflate_zoo.exporting.bundle_proof import compare, random_image
 from inflate_zoo.exporting.monai_bundle import MonaiBundleExport
 from inflate_zoo.exporting.record import TOLERANCE
-from inflate_zoo.exporting.sources import find_source
+from inflate_zoo.exporting.sources import load_source
 from inflate_zoo.exporting.target import ExportJob
 from tests.support.prediction import made_up
 from tests.support.trials import LINEAR, one_thread
@@ -34,7 +34,7 @@ def trial(tmp_path_factory):
 
 @pytest.fixture
 def bundle(trial, tmp_path):
-    export = MonaiBundleExport(ExportJob(find_source(str(trial.folder), None), None))
+    export = MonaiBundleExport(ExportJob(load_source(str(trial.folder), None), None))
     export.write(tmp_path)
     return export, tmp_path
 

@@ -15,7 +15,7 @@ from inflate_zoo.errors import OutputExistsError, UsageError
 from inflate_zoo.exporting.exporting import ExportRequest, export_source
 from inflate_zoo.exporting.monai_bundle import MonaiBundleExport
 from inflate_zoo.exporting.record import read_export
-from inflate_zoo.exporting.sources import find_source
+from inflate_zoo.exporting.sources import load_source
 from inflate_zoo.exporting.target import ExportJob
 from inflate_zoo.files.digests import sha256
 from tests.support.prediction import finish, made_up, predict
@@ -158,6 +158,6 @@ def test_it_is_replaced_with_force_alone(trained, tmp_path):
 
 
 def test_its_record_tells_what_the_network_takes(trained):
-    export = MonaiBundleExport(ExportJob(find_source(str(trained.trial().folder), None), None))
+    export = MonaiBundleExport(ExportJob(load_source(str(trained.trial().folder), None), None))
     assert export.inputs[0].shape == ("batch", 2, *export.volume)
     assert export.outputs[0].shape == ("batch", 3, *export.volume)

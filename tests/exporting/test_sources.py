@@ -8,14 +8,14 @@ import torch
 
 from inflate_zoo import Backbone, load
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
-from inflate_zoo.exporting.sources import find_source
+from inflate_zoo.exporting.sources import load_source
 from inflate_zoo.segmentation.segmenter import Segmenter
 
 FILES = {"config.json", "model.safetensors", "conversion.json"}
 
 
 def test_a_conversion_with_what_it_is_fed(converted):
-    found = find_source(str(converted), None)
+    found = load_source(str(converted), None)
     assert isinstance(found.network, Backbone)
     assert not found.network.training
     assert found.backbone is found.network
@@ -33,10 +33,10 @@ def test_a_conversion_with_what_it_is_fed(converted):
 
 
 def test_another_volume(converted):
-    found = find_source(str(converted), (8, 24, 40))
+    found = load_source(str(converted), (8, 24, 40))
     assert found.volume == (8, 24, 40)
     with pytest.raises(UsageError, match="not divisible"):
-        find_source(str(converted), (8, 24, 41))
+        load_source(str(converted), (8, 24, 41))
 
 
 def test_weights_that_were_trained_on_are_not_taken_for_those_of_the_record(converted, tmp_path):
@@ -45,7 +45,7 @@ def test_weights_that_were_trained_on_are_not_taken_for_those_of_the_record(conv
     with torch.no_grad():
         net.patch_embed.weight.add_(1)
     net.save_pretrained(folder)
-    found = find_source(str(folder), None)
+    found = load_source(str(folder), None)
     assert found.fed.value_range is None
     assert "others than those" in found.notes[0]
     assert found.origin.license == {}
@@ -53,7 +53,7 @@ def test_weights_that_were_trained_on_are_not_taken_for_those_of_the_record(conv
 
 def test_a_saved_network_of_which_nothing_is_recorded(converted, tmp_path):
     load(converted).save_pretrained(tmp_path / "saved")
-    found = find_source(str(tmp_path / "saved"), None)
+    found = load_source(str(tmp_path / "saved"), None)
     assert found.fed.value_range is None
     assert "not recorded" in found.fed.told
     assert found.origin.files.keys() == {"config.json", "model.safetensors"}
@@ -61,7 +61,7 @@ def test_a_saved_network_of_which_nothing_is_recorded(converted, tmp_path):
 
 def test_a_trial_with_its_task(finished_run):
     trial = finished_run.trial()
-    found = find_source(str(trial.folder), None)
+    found = load_source(str(trial.folder), None)
     task = trial.spec.task
     assert isinstance(found.network, Segmenter)
     assert found.backbone is found.network.backbone
@@ -81,18 +81,18 @@ def test_a_trial_with_its_task(finished_run):
 
 def test_a_run_and_a_trial_that_is_not_done_are_told(finished_run, tmp_path):
     with pytest.raises(UsageError, match="2 finished trials") as caught:
-        find_source(str(finished_run.out), None)
+        load_source(str(finished_run.out), None)
     assert str(finished_run.out / "trials") in caught.value.hint
     folder = shutil.copytree(finished_run.trial().folder, tmp_path / "trial")
     (folder / "record.json").unlink()
     with pytest.raises(UsageError, match="is not done") as caught:
-        find_source(str(folder), None)
+        load_source(str(folder), None)
     assert "bench-trial" in caught.value.hint
 
 
 def test_a_repo_at_one_commit_with_all_that_tells_of_it(hub, converted):
     commit = hub.add_repo("me/vit-3d", converted)
-    found = find_source("me/vit-3d", None)
+    found = load_source("me/vit-3d", None)
     origin = found.origin
     assert (origin.name, origin.repo, origin.commit) == ("vit-3d", "me/vit-3d", commit)
     assert origin.files.keys() == FILES
@@ -105,15 +105,15 @@ def test_a_repo_at_one_commit_with_all_that_tells_of_it(hub, converted):
 def test_a_folder_of_a_repo(hub, converted):
     files = {f"deep/vit/{path.name}": path.read_bytes() for path in converted.iterdir()}
     commit = hub.add_repo("me/many", files)
-    origin = find_source(f"me/many/deep/vit@{commit}", None).origin
+    origin = load_source(f"me/many/deep/vit@{commit}", None).origin
     assert (origin.name, origin.inside, origin.commit) == ("vit", "deep/vit", commit)
     assert origin.files.keys() == FILES
 
 
 def test_what_is_no_network_of_ours(hub, converted, tmp_path):
     with pytest.raises(UnknownNameError):
-        find_source("no-such-entry", None)
+        load_source("no-such-entry", None)
     with pytest.raises(UsageError, match="no folder of converted weights"):
-        find_source("./gone", None)
+        load_source("./gone", None)
     with pytest.raises(ConfigError, match="convert the 2D checkpoint"):
-        find_source(str(converted.parent / "vit"), None)
+        load_source(str(converted.parent / "vit"), None)

@@ -9,7 +9,6 @@ import inflate_zoo
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
 from inflate_zoo.networks.files import folder_of
-from inflate_zoo.nnunet import sources
 from inflate_zoo.nnunet.sources import find_backbone
 from tests.support.hub_standin import HubStandIn, use_hub
 
@@ -74,7 +73,7 @@ def test_a_push_in_between_leaves_the_record_with_its_weights(converted, tmp_pat
             hub.add_repo("org/clip-3d", {"README.md": b"nothing else is left"})
             return folder
 
-        monkeypatch.setattr(sources, "folder_of", pushed)
+        monkeypatch.setattr("inflate_zoo.registry.finding.folder_of", pushed)
         assert find_backbone("org/clip-3d", silent).folded is False
 
 

@@ -9,9 +9,10 @@ from inflate_zoo.bench.arms.arm_sources import RANDOM
 from inflate_zoo.conversion.sources import Source, find_source, refuse_mistyped
 from inflate_zoo.errors import ConfigError, UnknownNameError, UsageError
 from inflate_zoo.files.reading import read_json
-from inflate_zoo.hub.addresses import is_local, locate, parse_address
-from inflate_zoo.networks.files import CONFIG, WEIGHTS, folder_of
+from inflate_zoo.hub.addresses import is_local
+from inflate_zoo.networks.files import CONFIG, WEIGHTS
 from inflate_zoo.networks.known import CONFIGS, is_known
+from inflate_zoo.registry.finding import find_network
 from inflate_zoo.registry.listing import find_card, matching
 from inflate_zoo.registry.obtaining import kept
 
@@ -51,21 +52,13 @@ def refuse_misspelt(source: str) -> None:
 
 
 def _converted(source: str) -> Source | None:
+    """Weights that are 3D already; `None` where a source is no network of ours."""
     with suppress(UsageError):
-        if is_local(source):
-            folder = folder_of(source, *CONFIGS.values())
-            origin: tuple[str | None, str | None, str | None] = (None, None, None)
-            name, inside = folder.resolve().name, ""
-        else:
-            place = locate(parse_address(source))
-            snapshot, inside = place.snapshot, place.inside
-            address = "/".join(filter(None, (snapshot.repo, inside)))
-            folder = folder_of(place.address, *CONFIGS.values())
-            place.fetch([RECIPE] if RECIPE in place.files else [])
-            origin = (snapshot.repo, snapshot.revision, snapshot.commit)
-            name = address.split("/")[-1]
-        config = read_json(folder / CONFIG)
+        found = find_network(source, tuple(CONFIGS.values()), _LOG.warning, (RECIPE,))
+        config = read_json(found.folder / CONFIG)
         if not is_known(config.get("model_type")):
             return None
-        return Source(name, *origin, folder, folder / WEIGHTS, config, None, inside=inside)
+        origin = (found.repo, found.revision, found.commit)
+        weights = found.folder / WEIGHTS
+        return Source(found.name, *origin, found.folder, weights, config, None, inside=found.inside)
     return None

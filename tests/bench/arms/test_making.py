@@ -424,7 +424,7 @@ def test_a_branch_that_moves_between_gives_converted_weights_of_one_commit(
             commits[hub.add_repo("made-up/ready-3d", folders[1])] = folders[1]
             return found
 
-        monkeypatch.setattr("inflate_zoo.bench.arms.sources.folder_of", moving)
+        monkeypatch.setattr("inflate_zoo.registry.finding.folder_of", moving)
         (arm,) = make("made-up/ready-3d").values()
     assert len(commits) == 2
     made = commits[arm.spec.source.partition("@")[2]]
