@@ -48,6 +48,13 @@ return _as_path(os.path.normpath(base / Path(text).expanduser())) ==> return _as
 @@ inflate_zoo/cli/common.py | cli/test_common.py
 == quiet-errors: --quiet holds errors and warnings back
 if _talk.quiet and not urgent: ==> if _talk.quiet:
+@@ inflate_zoo/bench/training/trainer.py | bench/training/test_trainer.py
+== graph-update-stays: an update reads gradients where a graph wrote them that is no more
+self._graph = self._update = None ==> self._graph = None
+== graph-averages: the runs before a graph is made count for the averages of norms
+self._graph = Graph(self._whole_step, *inputs, changed=changed) ==> self._graph = Graph(self._whole_step, *inputs)
+== graph-hoards: a validation without room is an error though graphs hold memory
+if self._graph is None or not out_of_memory(error): ==> if not self._graph or out_of_memory(error):
 @@ inflate_zoo/bench/training/trackers.py | bench/training/test_trackers.py
 == tracker-fatal: a tracker that fails ends the training
 except Exception as error:  # noqa: BLE001 ==> except ImportError as error:  # noqa: BLE001

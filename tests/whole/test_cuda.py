@@ -1,5 +1,7 @@
 """What only a GPU does: its branches, its graphs, its resumes. Skipped where there is none."""
 
+from itertools import count
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -8,6 +10,7 @@ from accelerate.state import AcceleratorState
 import inflate_zoo
 from inflate_zoo.bench.training import trainer as training
 from inflate_zoo.bench.training.devices import Resources
+from inflate_zoo.bench.training.graphs import Graph
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials.attempt import prepare_trial
 from inflate_zoo.networks.layers import attention
@@ -128,6 +131,36 @@ def test_graphs_train_as_single_kernels_do(folder, tmp_path, monkeypatch, kind, 
     if precision == "no":
         for name, tensor in theirs.items():
             torch.testing.assert_close(weights[name], tensor, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("short_from", [0, 3])
+def test_short_of_memory_it_is_the_same_training(folder, tmp_path, monkeypatch, short_from):
+    """Gradients then lie elsewhere in each step, and no graph may look for them."""
+    trial = tiny_run(folder, *SETTINGS, kinds=KINDS, name=str(tmp_path / "run")).trial()
+    losses, weights = trained(trial)
+    real, taken = training.Trainer._moved, count()
+
+    def moved(self, groups, numbers):
+        if len(groups) > 1 and next(taken) >= short_from:
+            raise torch.OutOfMemoryError("no room")
+        return real(self, groups, numbers)
+
+    monkeypatch.setattr(training.Trainer, "_moved", moved)
+    found, others = trained(trial)
+    assert next(taken) == short_from + 1
+    assert found == pytest.approx(losses, rel=1e-4)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(others[name], tensor, rtol=0, atol=2e-3)
+
+
+def test_a_graph_that_is_made_has_changed_nothing():
+    norm, batch = torch.nn.BatchNorm1d(4, device="cuda"), torch.rand(8, 4, device="cuda")
+    graph = Graph(norm, batch, changed=list(norm.buffers()))
+    assert norm.num_batches_tracked == 0
+    assert not norm.running_mean.any()
+    graph(batch)
+    assert norm.num_batches_tracked == 1
+    torch.testing.assert_close(norm.running_mean, batch.mean(0) / 10)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inflate_zoo.bench.data.resampling import crop
 from inflate_zoo.bench.definitions.protocols import Evaluation, Voxels
+from inflate_zoo.errors import out_of_memory
 from inflate_zoo.segmentation.segmenter import Segmenter
 
 _SLAB = 2**20  # voxels; a multiple of any vector width, or slabs would round unlike the whole
@@ -51,7 +52,7 @@ class SlidingWindowPredictor:
             Shape [classes, depth, height, width], float32, on the CPU.
 
         Raises:
-            torch.OutOfMemoryError: Not even one window fits on the device.
+            RuntimeError: Not even one window fits on the device, as `errors.out_of_memory` knows.
         """
         return _softmax(self.logits(image))
 
@@ -84,8 +85,8 @@ class SlidingWindowPredictor:
                     sw_device=self.device,
                     device="cpu",
                 )
-        except torch.OutOfMemoryError:
-            if at_once == 1:
+        except Exception as error:
+            if at_once == 1 or not out_of_memory(error):
                 raise
             return None
         return cast("Tensor", logits)[0]

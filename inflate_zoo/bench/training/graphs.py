@@ -7,7 +7,7 @@ gradients stay where they are, and learning rates are tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,15 +27,20 @@ class Graph:
 
     Args:
         run: Runs the same kernels at every call and looks at no number of the device. It runs a
-            few times before the graph is made, so what it changes must not matter until then.
+            few times before the graph is made.
         inputs: What it takes: tensors on the device, of the shapes of all calls to come.
+        changed: What a run changes and the next one needs, e.g. averages of norms: as before once
+            the graph is made.
 
     Raises:
         torch.OutOfMemoryError: The graph has memory of its own, and there is too little.
     """
 
-    def __init__(self, run: Callable[..., Tensor], *inputs: Tensor) -> None:
+    def __init__(
+        self, run: Callable[..., Tensor], *inputs: Tensor, changed: Sequence[Tensor] = ()
+    ) -> None:
         self._inputs = [tensor.clone() for tensor in inputs]
+        before = [tensor.clone() for tensor in changed]
         # Not on the stream of everything else: a graph may wait for nothing outside of it.
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
@@ -49,6 +54,8 @@ class Graph:
             torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"),
         ):
             self._output = run(*self._inputs)
+        for tensor, value in zip(changed, before, strict=True):
+            tensor.copy_(value)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """What `run` gives for these inputs; overwritten by the next call."""
@@ -59,7 +66,10 @@ class Graph:
 
 
 class GraphedUpdate:
-    """Steps of an optimiser whose gradients stay where they are, as a graph after the first.
+    """Steps of an optimiser as a graph after the first, for gradients that stay where they are.
+
+    It reads them where they were when it was made, whatever a parameter's `grad` is by then: it may
+    live no longer than the graph that writes them there.
 
     Args:
         optimizer: Its groups' learning rates are tensors on the device; `capturable`.

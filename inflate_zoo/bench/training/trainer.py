@@ -44,7 +44,13 @@ from inflate_zoo.bench.training.stepping import (
     learning_rate_factor,
 )
 from inflate_zoo.bench.training.trackers import Track, untracked
-from inflate_zoo.errors import DeadWorkerError, NotFiniteError, UsageError, WindowError
+from inflate_zoo.errors import (
+    DeadWorkerError,
+    NotFiniteError,
+    UsageError,
+    WindowError,
+    out_of_memory,
+)
 from inflate_zoo.segmentation.optimization import param_groups
 from inflate_zoo.segmentation.segmenter import Segmenter
 from inflate_zoo.stops import Stopped
@@ -121,8 +127,9 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             groups, fused=device.type == "cuda", capturable=self._graphed
         )
-        self._update = GraphedUpdate(self._optimizer) if self._graphed else self._optimizer
+        # Together or not at all: the second reads gradients where the first writes them.
         self._graph: Graph | None = None
+        self._update: GraphedUpdate | None = None
         slices = window_of(spec)[0] if spec.arm.kind == "2d" else 1
         self._drops = Drops(network, spec.seed, slices)
         self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
@@ -166,6 +173,8 @@ class Trainer:
         finally:
             if writer is not None:
                 writer.close()
+        self._forget_graphs()  # others may need their memory
+        torch.cuda.empty_cache()
         if self._settings.select == "best" and self.state.best is not None:
             load_best(self._folder / BEST, self._network, self.state)
         return self.state
@@ -281,7 +290,7 @@ class Trainer:
             self._save()
 
     def _validated(self, writer: Events) -> None:
-        dice = self._validate()
+        dice = self._validation_dice()
         if dice is None:
             return
         state = self.state
@@ -292,6 +301,18 @@ class Trainer:
         self._watcher.dice(dice)
         if self._settings.select == "best" and dice > earlier:
             state.best = state.step
+
+    def _validation_dice(self) -> float | None:
+        """Of the weights as they are; where memory runs out, graphs give theirs."""
+        try:
+            return self._validate()
+        except Exception as error:
+            if self._graph is None or not out_of_memory(error):
+                raise
+        # Not where the error is caught: until then it holds what did not fit.
+        self._forget_graphs()
+        torch.cuda.empty_cache()
+        return self._validate()
 
     def _step(self, batch: list[Any], numbers: list[list[int]]) -> float:
         """One optimiser step on this process's groups; the loss of the whole batch.
@@ -316,7 +337,7 @@ class Trainer:
         loss, size = (float(value) for value in found.tolist())
         if not (math.isfinite(loss) and math.isfinite(size)):
             raise NotFiniteError(state.step, sorted({c for group in batch for c in group[2]}))
-        self._update.step()
+        (self._update or self._optimizer).step()
         return loss
 
     def _set_learning_rates(self) -> None:
@@ -332,19 +353,26 @@ class Trainer:
         """Loss and size of the gradients, or `None` where memory does not hold so many groups."""
         try:
             return self._gradients(batch, numbers)
-        except torch.OutOfMemoryError:
-            if self.state.groups_at_once == 1:
+        except Exception as error:
+            if self.state.groups_at_once == 1 or not out_of_memory(error):
                 raise
-            self._graph = None
-            self._optimizer.zero_grad()
+            self._forget_graphs()
             return None
+
+    def _forget_graphs(self) -> None:
+        """Give back the memory of the graphs, and of the gradients in it."""
+        self._graph = self._update = None
+        self._optimizer.zero_grad()
 
     def _gradients(self, batch: list[Any], numbers: list[list[int]]) -> Tensor:
         """Gradients of the mean loss over all groups of the step, clipped; [loss, their size]."""
         at_once = self.state.groups_at_once
         if self._graphed and at_once >= len(batch):
             inputs = self._moved(batch, numbers)
-            self._graph = self._graph or Graph(self._whole_step, *inputs)
+            if self._graph is None:
+                changed = list(self._network.buffers())
+                self._graph = Graph(self._whole_step, *inputs, changed=changed)
+                self._update = GraphedUpdate(self._optimizer)
             return self._graph(*inputs)
         self._optimizer.zero_grad()
         total = torch.zeros((), device=self._accelerator.device)

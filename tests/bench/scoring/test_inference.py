@@ -136,7 +136,13 @@ def test_probabilities_take_the_memory_of_the_logits_on_the_cpu(monkeypatch, sha
     assert (found.data_ptr() == logits.data_ptr()) == whole  # else a part of what was padded
 
 
-def crowded(see, room, calls_before=0):
+def of_the_driver(text):
+    error = torch.AcceleratorError(text)
+    error.error_code = 2
+    return error
+
+
+def crowded(see, room, calls_before=0, kind=torch.OutOfMemoryError):
     """Let a network fail for more than `room` windows, after some calls; list what it was given."""
     real, given, failed = see.network.forward, [], []
 
@@ -145,7 +151,7 @@ def crowded(see, room, calls_before=0):
         given.append(len(windows))
         if len(windows) > room and len(given) > calls_before:
             failed.append(weakref.ref(windows))
-            raise torch.OutOfMemoryError("tried to allocate 9 GiB")
+            raise kind("tried to allocate 9 GiB")
         return real(windows)
 
     see.network.forward = forward
@@ -162,6 +168,18 @@ def test_windows_that_do_not_fit_are_halved(batch, room, calls_before, failing, 
     found = see.probabilities(image)
     assert given == failing + [then] * (2 * 3 * 4 // then)
     assert torch.equal(found, predictor(batch=then).probabilities(image))
+
+
+@pytest.mark.parametrize("kind, left", [(of_the_driver, 3), (RuntimeError, None)])
+def test_memory_that_ran_out_is_told_from_other_errors(kind, left):
+    given = crowded(see := predictor(batch=6), 3, kind=kind)
+    if left is None:
+        with pytest.raises(RuntimeError, match="9 GiB"):
+            see.probabilities(volume(9, 7, 13))
+        assert given == [6]
+    else:
+        see.probabilities(volume(9, 7, 13))
+        assert given[:2] == [6, left]
 
 
 @pytest.mark.parametrize("batch, tried", [(1, [1]), (6, [6, 3, 1])])

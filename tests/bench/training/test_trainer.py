@@ -588,11 +588,14 @@ def test_a_compiled_training_is_the_same_training(plan, monkeypatch, kind, backe
 class Recorded:
     """A CUDA graph as a CPU can show it: gradients are written where they were when it was made."""
 
-    def __init__(self, run, *inputs):
+    def __init__(self, run, *inputs, changed=()):
         self.run, self.inputs = run, [tensor.clone() for tensor in inputs]
+        before = [tensor.clone() for tensor in changed]
         for _ in range(3):
             run(*self.inputs)
         self.output = run(*self.inputs).clone()
+        for tensor, value in zip(changed, before, strict=True):
+            tensor.copy_(value)
         self.parameters = list(run.__self__._network.parameters())
         self.places = [p.grad for p in self.parameters]
 
@@ -608,6 +611,26 @@ class Recorded:
         return self.output
 
 
+class RecordedUpdate:
+    """An update as a CUDA graph, likewise: it reads gradients where they were when it was made."""
+
+    def __init__(self, optimizer):
+        self.optimizer, self.places = optimizer, None
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def step(self):
+        if self.places is None:  # the first one is a plain one
+            self.places = []
+        elif not self.places:
+            self.places = [p.grad for p in self.parameters]
+        had = [p.grad for p in self.parameters]
+        for parameter, place in zip(self.parameters, self.places or had, strict=True):
+            parameter.grad = place
+        self.optimizer.step()
+        for parameter, grad in zip(self.parameters, had, strict=True):
+            parameter.grad = grad
+
+
 @pytest.fixture
 def rehearsed(monkeypatch):
     """What is done on CUDA alone, as far as a CPU can do it."""
@@ -617,7 +640,7 @@ def rehearsed(monkeypatch):
     monkeypatch.setattr(torch.optim, "AdamW", lambda *a, **k: adamw(*a, **{**k, "fused": True}))
     monkeypatch.setattr(training, "can_be_graphed", lambda device, processes: True)
     monkeypatch.setattr(training, "Graph", Recorded)
-    monkeypatch.setattr(training, "GraphedUpdate", lambda optimizer: optimizer)
+    monkeypatch.setattr(training, "GraphedUpdate", RecordedUpdate)
     # A CPU alone would take one group at a time.
     monkeypatch.setattr(State, "__init__", partialmethod(State.__init__, groups_at_once=99))
     yield
@@ -650,6 +673,85 @@ def test_training_as_on_a_gpu_is_the_same_training(plan, request, kind):
         assert again == pytest.approx(expected[0], rel=1e-4)
         for name, tensor in expected[1].items():
             torch.testing.assert_close(weights[name], tensor, rtol=0, atol=2e-3)
+
+
+@pytest.mark.usefixtures("rehearsed")
+@pytest.mark.parametrize("short_from", [0, 1, 3])
+def test_short_of_memory_on_a_gpu_it_is_the_same_training(plan, monkeypatch, short_from):
+    """Gradients then lie elsewhere in each step, and no graph may look for them."""
+    changes = ("train.steps=6", "train.validate_every=0", "train.batch=4", "train.dice_group=2")
+    losses, weights = trained(plan(*changes))
+    trial, real, taken = plan(*changes, name="short"), Trainer._moved, count()
+
+    def moved(self, groups, numbers):
+        if len(groups) == 2 and next(taken) >= short_from:
+            raise torch.OutOfMemoryError("no room")
+        return real(self, groups, numbers)
+
+    monkeypatch.setattr(Trainer, "_moved", moved)
+    found, others = trained(trial)
+    assert found == pytest.approx(losses, rel=1e-4)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(others[name], tensor, rtol=0, atol=2e-3)
+
+
+@pytest.mark.usefixtures("rehearsed")
+def test_graphs_make_room_for_a_validation_and_for_what_comes_after(plan, monkeypatch):
+    changes = ("train.steps=4", "train.checkpoint_every=9", "train.validate_every=2")
+    losses, weights = trained(plan(*changes))
+    graphs = []
+
+    def validate():
+        graphs.append(trainer._graph)
+        if graphs[-1] is not None:
+            raise torch.OutOfMemoryError("no room")
+        return 0.5
+
+    trial, log = plan(*changes, name="short"), Log()
+    AcceleratorState._reset_state()
+    trainer, network = trainer_of(trial, watcher=log, validate=validate)
+    state = trainer.run()
+    assert [graph is None for graph in graphs] == [False, True] * 2
+    assert state.validation_dice == [(2, 0.5), (4, 0.5)]
+    assert trainer._graph is trainer._update is None
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert log.losses == pytest.approx(losses, rel=1e-4)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(network.state_dict()[name], tensor, rtol=0, atol=2e-3)
+
+
+@pytest.mark.usefixtures("rehearsed")
+def test_a_validation_that_never_fits_is_an_error(plan):
+    def validate():
+        raise torch.OutOfMemoryError("no room")
+
+    AcceleratorState._reset_state()
+    trainer, _ = trainer_of(plan("train.validate_every=1"), validate=validate)
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.run()
+
+
+def test_averages_of_norms_see_every_step_once_on_a_gpu_too(plan, monkeypatch, request):
+    """Though a graph is warmed up, and made again at each resume."""
+
+    def averaging(trial, made=network_of):
+        network = made(trial)
+        network.averaged = torch.nn.BatchNorm3d(network.classes, affine=False)
+        network.register_forward_hook(lambda module, _, logits: module.averaged(logits))
+        return network
+
+    monkeypatch.setattr(f"{__name__}.network_of", averaging)
+    one_group = ("train.batch=2", "train.dice_group=2")  # as a CPU takes one at a time
+    steps = ("train.steps=4", "train.checkpoint_every=2", "train.validate_every=0")
+    trial = plan(*steps, *one_group)
+    _, expected = trained(trial)
+    assert expected["averaged.num_batches_tracked"] == 4
+    request.getfixturevalue("rehearsed")
+    for stop in (None, 3):
+        _, found = trained(trial, stop=stop)
+        assert found["averaged.num_batches_tracked"] == 4
+        for name in ("averaged.running_mean", "averaged.running_var"):
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
