@@ -2,9 +2,10 @@
 
 Studies are drawn as in tests/support/studies.py; nothing is trained. Prints Markdown: the share of
 studies of equal arms in which any difference is claimed, the worst of 10, 25 and 52 cases and of
-five settings, which stands beside it; then, of sources that are better than `random` by a gain, the
-best by twice as much, the share that is found above `random` / the share of the others that are
-found below the best, 25 cases.
+eight settings, which stands beside it; the same share where `random` fails in one of five
+trainings, 25 cases; then, of sources that are better than `random` by a gain, the best by twice as
+much, the share that is found above `random` / the share of the others that are found below the
+best, 25 cases.
 """
 
 import argparse
@@ -42,6 +43,17 @@ def worst_error(count: int, arms: int, depth: int, seeds: int) -> tuple[float, s
     return max(found)
 
 
+def collapses(count: int) -> None:
+    setting = studies.Setting(collapse=0.2)
+    print(f"| arms, `random` failing | {' | '.join(f'{seeds} seeds' for seeds in SEEDS)} |")
+    print("| :-- |" + " --: |" * len(SEEDS))
+    for arms in (2, 6):
+        asked = questions.ask(studies.contestants(arms))
+        drawn = (studies.simulate(count, arms, seeds, 25, setting) for seeds in SEEDS)
+        shown = " | ".join(f"{studies.error(means, asked):.3f}" for means in drawn)
+        print(f"| {arms} | {shown} |", flush=True)
+
+
 def powers(count: int) -> None:
     print(f"| arms x seeds | {' | '.join(f'+{gain}' for gain in GAINS)} |")
     print("| :-- |" + " --: |" * len(GAINS))
@@ -58,6 +70,8 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=4000, help="studies per number")
     count = parser.parse_args().studies
     errors(count)
+    print()
+    collapses(count)
     print()
     powers(count)
 

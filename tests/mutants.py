@@ -48,6 +48,17 @@ return _as_path(os.path.normpath(base / Path(text).expanduser())) ==> return _as
 @@ inflate_zoo/cli/common.py | cli/test_common.py
 == quiet-errors: --quiet holds errors and warnings back
 if _talk.quiet and not urgent: ==> if _talk.quiet:
+@@ inflate_zoo/bench/ranking/statistics.py | bench/ranking/test_statistics.py
+== variance-own: the spread of a pair's few trainings counts as it is
+larger = np.maximum(own, steady) ==> larger = own
+== variance-pool: the calm of the others is lent to a wild pair
+larger = np.maximum(own, steady) ==> larger = np.broadcast_to(steady, own.shape)
+== variance-mean: half of it is
+larger = np.maximum(own, steady) ==> larger = (own + steady) / 2
+== pool-of-arms: a pool counts for its number of arms, however one of them spreads
+each.mean(axis=-1)[..., None], _worth(paired)[..., None] * (seeds - 1) ==> each.mean(axis=-1)[..., None], 0 * _worth(paired)[..., None] + pool_contrasts(pool) * (seeds - 1)
+== pool-wild: one wild arm widens the comparisons of all others
+_WILD = 6.0 ==> _WILD = 1e9
 @@ inflate_zoo/bench/training/trainer.py | bench/training/test_trainer.py
 == graph-update-stays: an update reads gradients where a graph wrote them that is no more
 self._graph = self._update = None ==> self._graph = None

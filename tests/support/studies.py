@@ -7,6 +7,7 @@ all arms and something to each, and an arm has cases of its own that it does wel
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from inflate_zoo.bench.ranking import questions, statistics
 from inflate_zoo.bench.ranking.statistics import Means
@@ -22,6 +23,9 @@ class Setting:
         own: What it does to each.
         random: What it does to `random`, if not `own`.
         first: What it does to the first arm, if not `own`.
+        others: What it does to every other arm, if not `own`.
+        graded: What it does to the first and to the last arm, the others evenly between by factor.
+        collapse: How much of its trainings `random` loses 0.3 in; its mean stays.
         skewed: Whether scores crowd below 1.
     """
 
@@ -29,11 +33,17 @@ class Setting:
     own: float = 0.01
     random: float | None = None
     first: float | None = None
+    others: float | None = None
+    graded: tuple[float, float] | None = None
+    collapse: float = 0.0
     skewed: bool = False
 
     def seed_spreads(self, arms: int) -> np.ndarray:
         """Of each arm, `random` last."""
+        if self.graded is not None:
+            return np.geomspace(*self.graded, arms)
         spreads = np.full(arms, self.own)
+        spreads[1::2] = self.own if self.others is None else self.others
         spreads[0] = self.own if self.first is None else self.first
         spreads[-1] = self.own if self.random is None else self.random
         return spreads
@@ -44,6 +54,9 @@ SETTINGS = {
     "shared": Setting(shared=0.03, own=0.01),
     "wild random": Setting(shared=0.01, own=0.005, random=0.06),
     "wild source": Setting(own=0.005, first=0.05),
+    "both wild": Setting(own=0.005, first=0.05, random=0.06),
+    "half wild": Setting(own=0.005, others=0.04),
+    "graded": Setting(graded=(0.005, 0.06)),
     "skewed": Setting(own=0.01, skewed=True),
 }
 LIKE_TRAININGS = {
@@ -91,6 +104,9 @@ def _effects(normal, studies, arms, seeds, cases, setting, gains):
     level = 0.8 + np.broadcast_to(gains, arms)[None, :, None]
     of_cases = 0.02 * normal((studies, arms, cases)) + 0.08 * normal((studies, 1, cases))
     of_seeds = setting.seed_spreads(arms)[:, None] * normal((studies, arms, seeds))
+    if setting.collapse:
+        fails = normal((studies, seeds)) < special.ndtri(setting.collapse)
+        of_seeds[:, -1] += 0.3 * (setting.collapse - fails)
     return level, of_cases, of_seeds + setting.shared * normal((studies, 1, seeds))
 
 

@@ -89,11 +89,11 @@ def compare(means: Means, pairs: Places, pool: Places) -> PairTests:
     cases and v the variance over seeds of the pair's difference. Pairs are formed seed by seed, as
     a seed does the same to all arms: it draws the same decoder and the same windows. v is that of
     the pair or the mean over the pairs of its pool, whichever is larger: the pool steadies so few
-    trainings, yet must not lend a wild pair the calm of the others; the degrees of freedom fall
-    from the pool's towards the pair's own S - 1 as the pair exceeds the pool. Nor must one wild arm
-    widen the pairs of all others: see `_pooled`. The degrees of the
-    sum are Satterthwaite's (1946, Biometrics Bulletin 2: 110-114), with C - 1 for s2; with fewer
-    than 5 seeds simulations ask for less, see `_careful`.
+    trainings, yet must not lend a wild pair the calm of the others. The degrees of freedom are the
+    pool's, see `_worth`, and fall towards the pair's own S - 1 as the pair exceeds the pool. Nor
+    must one wild arm widen the pairs of all others: see `_pooled`. The degrees of the sum are
+    Satterthwaite's (1946, Biometrics Bulletin 2: 110-114), with C - 1 for s2; with fewer than 5
+    seeds simulations ask for less, see `_careful`.
 
     Args:
         means: Of scores of which more is better, with at least one case.
@@ -143,11 +143,12 @@ def _pooled(per_seed: Floats, pairs: Places, pool: Places) -> tuple[Floats, Floa
     that it is not in where its pairs vary more than `_WILD` times as much as those of the others.
     """
     seeds, arms = per_seed.shape[-1], np.unique(pool)
-    each = _paired(per_seed, pool).var(axis=-1, ddof=1)
-    whole, worth = each.mean(axis=-1)[..., None], pool_contrasts(pool) * (seeds - 1)
+    paired = _paired(per_seed, pool)
+    each = paired.var(axis=-1, ddof=1)
+    whole, worth = each.mean(axis=-1)[..., None], _worth(paired)[..., None] * (seeds - 1)
     shape = (*each.shape[:-1], len(pairs))
     if seeds < ENOUGH_SEEDS or len(arms) < _FEWEST_ARMS or len(pool) < comb(len(arms), 2):
-        return np.broadcast_to(whole, shape), np.full(shape, worth)
+        return np.broadcast_to(whole, shape), np.broadcast_to(worth, shape)
     has = (pool == arms[:, None, None]).any(axis=-1).astype(float)  # (arms, Q)
     with_it = each @ (has / has.sum(axis=1, keepdims=True)).T
     without = each @ ((1 - has) / (1 - has).sum(axis=1, keepdims=True)).T
@@ -155,16 +156,31 @@ def _pooled(per_seed: Floats, pairs: Places, pool: Places) -> tuple[Floats, Floa
     rest = np.take_along_axis(without, wildest, axis=-1)
     is_wild = np.take_along_axis(with_it, wildest, axis=-1) > _WILD * rest
     left_out = is_wild & (pairs != arms[wildest][..., None]).all(axis=-1)
-    calmer = float((len(arms) - 2) * (seeds - 1))
+    others = 1 - has[wildest[..., 0]]
+    calmer = _worth(paired * others[..., None])[..., None] * (seeds - 1)
     return np.where(left_out, rest, whole), np.where(left_out, calmer, worth)
 
 
-def pool_contrasts(pool: Places) -> float:
-    """How many independent differences a pool is worth, shape (Q, 2).
+def _worth(paired: Floats) -> Floats:
+    """How many independent differences the pairs of a pool are worth, (..., Q, S) to (...).
 
-    The mean of the variances of its pairs has this many times S - 1 degrees of freedom, after
-    Satterthwaite: tr(G)^2 / tr(G^2) with G the covariance of the pairs' differences between arms of
-    equal variance. All pairs of k arms are worth k - 1, k pairs without a common arm k.
+    The mean of their variances has this many times S - 1 degrees of freedom: tr(G)^2 / tr(G^2) with
+    G the pairs' covariance, here as it is seen (Box 1954, Annals of Mathematical Statistics 25:
+    290-302; Greenhouse and Geisser 1959, Psychometrika 24: 95-112). Where arms spread unequally it
+    is less than their number, down to 1 where all the spread is one arm's; of equal ones so few
+    seeds show somewhat too little, which errs on the safe side.
+    """
+    apart = paired - paired.mean(axis=-1, keepdims=True)
+    gram = np.swapaxes(apart, -1, -2) @ apart  # of seeds, fewer than pairs; the traces are equal
+    total = np.trace(gram, axis1=-2, axis2=-1) ** 2
+    squares = (gram**2).sum(axis=(-2, -1))
+    return np.divide(total, squares, out=np.ones_like(total), where=squares > 0)
+
+
+def pool_contrasts(pool: Places) -> float:
+    """What `_worth` would be of arms of equal variance, for a pool of shape (Q, 2).
+
+    All pairs of k arms are worth k - 1, k pairs without a common arm k.
     """
     signs = np.zeros((len(pool), int(pool.max()) + 1))
     rows = np.arange(len(pool))

@@ -37,6 +37,13 @@ def compare(values, pairs=None, pool=None):
     return statistics.compare(Means.of(values), pairs, every if pool is None else pool)
 
 
+def worth(values, pairs):
+    """How many equal, independent differences would be as steady: by the eigenvalues."""
+    seen = np.cov([(values[a] - values[b]).mean(axis=-1) for a, b in pairs])
+    found = np.linalg.eigvalsh(np.atleast_2d(seen))
+    return found.sum() ** 2 / (found**2).sum()
+
+
 def variance_of_pair(values, a, b):
     return np.var([(values[a, s] - values[b, s]).mean() for s in range(values.shape[1])], ddof=1)
 
@@ -48,13 +55,13 @@ def test_compare_is_the_formula_written_out(shape):
     values[0] += np.random.default_rng(1).normal(0, 0.05, (seeds, 1))
     got = compare(values)
     pool = np.mean([variance_of_pair(values, a, b) for a, b in all_pairs(arms)])
-    exceeded = 0
+    exceeded, of_pool = 0, worth(values, all_pairs(arms)) * (seeds - 1)
     for at, (a, b) in enumerate(all_pairs(arms)):
         paired = [(values[a, :, c] - values[b, :, c]).mean() for c in range(cases)]
         own = variance_of_pair(values, a, b)
         larger = max(own, pool)
         exceeded += own > pool
-        of_seeds = max(seeds - 1, (arms - 1) * (seeds - 1) * (pool / larger) ** 2)
+        of_seeds = max(seeds - 1, of_pool * (pool / larger) ** 2)
         parts = np.var(paired, ddof=1) / cases, larger / seeds
         degrees = sum(parts) ** 2 / (parts[0] ** 2 / (cases - 1) + parts[1] ** 2 / of_seeds)
         t = np.mean(paired) / math.sqrt(sum(parts))
@@ -134,7 +141,7 @@ def test_one_wild_arm_does_not_widen_the_pairs_of_the_others(arms):
     own = np.array([variance_of_pair(values, a, b) for a, b in known])
     np.testing.assert_allclose(got.spread.seeds[calm], np.maximum(own, rest))
     share = rest / np.maximum(own, rest)
-    degrees = np.maximum(seeds - 1, (arms - 2) * (seeds - 1) * share**2)
+    degrees = np.maximum(seeds - 1, worth(values, known) * (seeds - 1) * share**2)
     np.testing.assert_allclose(got.spread.degrees[calm], degrees)
     if arms > 4:
         np.testing.assert_allclose(got.p[calm], compare(others).p)
@@ -174,6 +181,23 @@ def test_what_a_pool_is_worth_is_how_steady_its_variance_is():
     means = (draws[:, pool[:, 0]] - draws[:, pool[:, 1]]).var(axis=-1, ddof=1).mean(axis=-1)
     expected = statistics.pool_contrasts(pool) * 4
     assert 2 * means.mean() ** 2 / means.var() == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("pool", [list(itertools.combinations(range(6), 2)), [(0, 3), (1, 4)]])
+def test_a_pool_of_unequal_arms_is_as_steady_as_its_degrees_say(pool):
+    spreads = np.array([0.06, 0.02, 0.03, 0.02, 0.05, 0.01])[:, None]
+    signs = np.zeros((len(pool), 6))
+    for row, (first, second) in zip(signs, pool, strict=True):
+        row[first], row[second] = 1, -1
+    true = (signs * spreads.T**2) @ signs.T
+    expected = 4 * np.trace(true) ** 2 / (true**2).sum()
+    draws = spreads * np.random.default_rng(0).normal(size=(40_000, 6, 5))
+    means = (signs @ draws).var(axis=-1, ddof=1).mean(axis=-1)
+    assert 2 * means.mean() ** 2 / means.var() == pytest.approx(expected, rel=0.03)
+    # With very many seeds it is seen as it is.
+    many = spreads * np.random.default_rng(1).normal(size=(6, 1000))
+    got = compare(np.repeat(many[..., None], 2, axis=-1), places(*pool), places(*pool))
+    assert got.spread.degrees.max() == pytest.approx(expected / 4 * 999, rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 5), (3, 5, 1), (3, 1, 1)])
