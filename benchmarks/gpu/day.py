@@ -4,8 +4,10 @@
       --checkpoint dinov2-small
 
 Does the first parts that DIR/figures.jsonl has no figures of from this card, as many as the minutes
-allow, and stops by itself. DIR then holds the figures, and of trainings what the next piece goes on
-from. Every figure bears card, commit and versions; ratios are medians of interleaved rounds.
+allow, and stops by itself; the minutes begin with the command. DIR then holds the figures, and of
+trainings what the next piece goes on from, as much of it as can travel there. Every figure bears
+card, commit and versions; ratios are medians of interleaved rounds. A part that fails says where,
+the others have their turn all the same, and the exit status is 1.
 `--only PART...` chooses parts, measured ones too. `--rehearse` goes through all of it with tiny
 sizes on a CPU, whose figures mean nothing.
 """
@@ -16,10 +18,12 @@ import argparse
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+BEGAN = time.monotonic()  # before the imports that take long
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "speed")]
 
@@ -28,19 +32,20 @@ from measures import attention, loader, paper, right, sliding, step  # noqa: E40
 from scan import scan  # noqa: E402
 from trainings import TABLES, shown  # noqa: E402
 
-from inflate_zoo.bench.training.checkpointing import CHECKPOINT  # noqa: E402
+from inflate_zoo.bench.definitions.trial_folder import RECORD  # noqa: E402
+from inflate_zoo.bench.training.checkpointing import BEST, CHECKPOINT  # noqa: E402
+from inflate_zoo.bench.trials.leases import remove_partial  # noqa: E402
 
-KEPT = 60 * 2**20  # bytes of the state that travel
-NEVER_KEPT = ("events", "cases", "model.safetensors", "overlays.safetensors", "config.json")
+KEPT = 15 * 2**20  # bytes of the state: it travels as one file of 16 MiB at most
 
 PARTS: dict[str, tuple[float, Callable[[Day], bool | None]]] = {  # seconds it needs at least
     "right": (60, right),
-    "step": (60, step),
+    "step": (110, step),
     "attention": (10, attention),
     "loader": (45, loader),
-    "paper": (45, paper),
+    "paper": (90, paper),
     "sliding": (30, sliding),
-    "scan": (60, scan),
+    "scan": (120, scan),
     **{f"{name}-table": (90, partial(shown, name=name)) for name in TABLES},
 }
 
@@ -52,23 +57,56 @@ def parts(day: Day) -> Iterator[str]:
 
 
 def tidy(state: Path) -> None:
-    """Leave what the next piece needs, and nothing over what may travel."""
+    """Leave what the next piece goes on from, the newest first, as much of it as may travel."""
     for folder in state.glob("*/trials/*"):
-        finished = (folder / "record.json").exists()
-        for name in NEVER_KEPT:
-            path = folder / name
-            if path.is_dir() and (finished or name == "cases"):
-                shutil.rmtree(path)
-            elif path.is_file() and finished:
-                path.unlink()
-    checkpoints = sorted(state.rglob(CHECKPOINT), key=lambda p: p.stat().st_mtime)
-    while checkpoints and sum(p.stat().st_size for p in state.rglob("*") if p.is_file()) > KEPT:
-        checkpoints.pop(0).unlink()
+        strip(folder)
+    others = (p for p in state.rglob("*") if p.is_file() and p.name not in (CHECKPOINT, BEST))
+    room = KEPT - sum(path.stat().st_size for path in others)
+    for checkpoint in sorted(state.rglob(CHECKPOINT), key=lambda path: -path.stat().st_mtime):
+        files = [path for path in (checkpoint, checkpoint.with_name(BEST)) if path.exists()]
+        size = sum(path.stat().st_size for path in files)
+        if size <= room:
+            room -= size
+            continue
+        for path in files:
+            path.unlink()
+
+
+def strip(folder: Path) -> None:
+    """Remove from a trial's folder what neither the report nor the rest of the training reads."""
+    remove_partial(folder)
+    shutil.rmtree(folder / "cases", ignore_errors=True)
+    finished = (folder / RECORD).exists()
+    if finished:
+        shutil.rmtree(folder / "events", ignore_errors=True)
+        (folder / "config.json").unlink(missing_ok=True)
+    goes_on = not finished and (folder / CHECKPOINT).exists()  # the best alone is of no use
+    for path in folder.glob("*.safetensors"):
+        if not goes_on or path.name not in (CHECKPOINT, BEST):
+            path.unlink()
+
+
+def attempt(day: Day, name: str) -> bool:
+    """Do a part if there is time for it; whether nothing went wrong."""
+    needed, run = PARTS[name]
+    if day.left < needed and not day.options.rehearse:
+        print(f"{name}: left for the next piece, {day.left:.0f} s are too few", flush=True)
+        return True
+    began = time.monotonic()
+    try:
+        release(day)
+        finished = run(day)
+    except (Exception, SystemExit):  # noqa: BLE001 - the others have their turn, whatever it was
+        traceback.print_exc()
+        return False
+    if finished is not False:
+        day.note("done", name, time.monotonic() - began, "s")
+    return True
 
 
 def main(arguments: list[str] | None = None) -> None:
     asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    asked.add_argument("--minutes", type=float, default=9.0)
+    asked.add_argument("--minutes", type=float, help="default: 9, and 30 to rehearse")
     asked.add_argument("--state", type=Path, default=ROOT / "benchmarks" / "gpu" / "state")
     asked.add_argument("--data", type=Path, default=Path("Task04_Hippocampus"))
     asked.add_argument("--checkpoint", type=Path, help="a real 2D source with patches of 14 x 14")
@@ -78,20 +116,17 @@ def main(arguments: list[str] | None = None) -> None:
     asked.add_argument("--rehearse", action="store_true")
     options = asked.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.minutes is None:  # a rehearsal is to come to its end, on a slow machine as well
+        options.minutes = 30.0 if options.rehearse else 9.0
     if options.rehearse:
         options.data = ROOT / "benchmarks" / "builtin" / "hippocampus-mini"
-    day = Day(options)
-    for name in parts(day):
-        needed, run = PARTS[name]
-        if day.left < needed and not options.rehearse:
-            print(f"{name}: left for the next piece, {day.left:.0f} s are too few", flush=True)
-            continue
-        began = time.monotonic()
-        finished = run(day)
-        release(day)
-        if finished is not False:
-            day.note("done", name, time.monotonic() - began, "s")
-    tidy(day.state)
+    day = Day(options, BEGAN)
+    try:
+        failed = [name for name in parts(day) if not attempt(day, name)]
+    finally:
+        tidy(day.state)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -62,15 +62,20 @@ class Figure:
 
 
 class Day:
-    """The minutes there are, and what they gave."""
+    """The minutes there are, and what they gave.
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    Args:
+        options: What was asked for.
+        began: When the minutes began, in seconds of `time.monotonic`.
+    """
+
+    def __init__(self, options: argparse.Namespace, began: float) -> None:
         self.options = options
         self.sizes = TINY if options.rehearse else Sizes()
         self.device = "cpu" if options.rehearse else "cuda"
         self.state: Path = options.state
         self.state.mkdir(parents=True, exist_ok=True)
-        self.end = time.monotonic() + 60 * options.minutes
+        self.end = began + 60 * options.minutes
         self._file = self.state / "figures.jsonl"
 
     @property

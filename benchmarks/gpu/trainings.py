@@ -6,7 +6,7 @@ import signal
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from inflate_zoo.bench.definitions.catalog import load_protocol
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.definitions.trial_progress import TrialProgress
 from inflate_zoo.bench.engines.capacity import crew
-from inflate_zoo.bench.engines.engine import Ended
+from inflate_zoo.bench.engines.engine import Ended, reason
 from inflate_zoo.bench.engines.here import Here
 from inflate_zoo.bench.engines.processes import get_ready
 from inflate_zoo.bench.report.terminal import table as ranked
@@ -101,11 +101,11 @@ def shown(day: Day, name: str) -> bool:
     measured, most = name == "volume", max(day.sizes.at_once)
     if measured and not rates(day, trials, day.sizes.at_once):
         return False
-    with mps() if day.device == "cuda" else nullcontext(False) as at_once:
-        if at_once and measured and not rates(day, trials, (most,), ", by MPS"):
-            return False
-        if any(not trial.done for trial in trials):
-            run(day, trials, most)
+    if day.device == "cuda" and "MPS" not in day.known("sharing"):
+        with mps() as by_mps:
+            if by_mps and not shared(day, trials, most, measured=measured):
+                return False
+    finish(day, trials, most)
     left = sum(not trial.done for trial in trials)
     print(f"{name}: {len(trials) - left} of {len(trials)} trials done", flush=True)
     if left:
@@ -115,6 +115,35 @@ def shown(day: Day, name: str) -> bool:
     print(text, flush=True)
     (day.state / f"{name}.txt").write_text(text, encoding="utf-8")
     return True
+
+
+def shared(day: Day, trials: Sequence[TrialFolder], most: int, *, measured: bool) -> bool:
+    """Train by MPS until all are done or one fails; whether there may be time for more.
+
+    That they fail is noted: no piece then tries MPS again, and they have their turn without it.
+    """
+    before = failing(trials)
+    in_time = not measured or rates(day, trials, (most,), ", by MPS")
+    if in_time and failing(trials) == before:
+        finish(day, trials, most)
+    if failed := failing(trials) - before:
+        reasons = {trial.folder.name: reason(trial) for trial in failed}
+        day.note("sharing", "MPS", None, "", failed=reasons)
+    return in_time
+
+
+def finish(day: Day, trials: Sequence[TrialFolder], most: int) -> None:
+    """Train those that are not done, so many at a time; those that failed come last."""
+    failed = failing(trials)
+    left = [trial for trial in trials if not trial.done]
+    if left:
+        run(day, sorted(left, key=lambda trial: trial in failed), most)
+
+
+def failing(trials: Sequence[TrialFolder]) -> set[TrialFolder]:
+    """Those whose last attempt failed; to be broken off again and again is no failure here."""
+    failures = {trial: trial.failure() for trial in trials}
+    return {trial for trial, why in failures.items() if why and why.kind != "stopped"}
 
 
 def planned(day: Day, table: Table, out: Path) -> list[TrialFolder]:
@@ -161,7 +190,10 @@ def task_of(day: Day, table: Table) -> str:
 
 
 def rates(day: Day, trials: Sequence[TrialFolder], counts: Sequence[int], how: str = "") -> bool:
-    """Trials per hour of each network, by how many share the GPU; whether all are measured."""
+    """Trials per hour of each network, by how many share the GPU; whether the time sufficed.
+
+    Trials that failed are taken no more, so that the figure comes of others.
+    """
     networks: dict[str, list[TrialFolder]] = {}
     for trial in trials:
         if trial.spec.arm.kind != "2d":  # whose steps take longer
@@ -170,14 +202,18 @@ def rates(day: Day, trials: Sequence[TrialFolder], counts: Sequence[int], how: s
     for count in counts:
         for network, alike in networks.items():
             what = f"{count} trials at once, {network}{how}"
+            failed = failing(alike)
             # One that goes on takes less than its share of the time.
-            left = [t for t in alike if not t.done and not (t.folder / CHECKPOINT).exists()]
+            begun = {t for t in alike if t.done or (t.folder / CHECKPOINT).exists()}
+            left = [trial for trial in alike if trial not in begun | failed]
             if what in known or len(left) < count:
                 continue
             if day.left < 60:
                 return False
             spent = run(day, left[:count], count)
             if spent is None:
+                if failing(left[:count]):
+                    continue  # others are measured in the next piece
                 return False
             taken = [trial.believed().run for trial in left[:count]]
             training = statistics.mean(one.seconds["training"] or 0.0 for one in taken)
@@ -191,6 +227,8 @@ def rates(day: Day, trials: Sequence[TrialFolder], counts: Sequence[int], how: s
 
 def run(day: Day, trials: Sequence[TrialFolder], at_once: int) -> float | None:
     """Train so many at a time, as `bench` does; the seconds, or `None` if not all were done."""
+    if day.left < ENDING:
+        return None
     on_gpu = day.device == "cuda"
     per_gpu, others = (at_once, None) if on_gpu else (None, at_once)
     all_ = crew(Resources(day.device), len(trials), NEED, others, per_gpu)

@@ -43,8 +43,9 @@ def crew(
     """Divide this machine among trials.
 
     Args:
-        resources: What was asked for; without threads, `OMP_NUM_THREADS` counts, as it does for
-            torch, and else the cores are divided.
+        resources: What was asked for. Without threads, `OMP_NUM_THREADS` counts on a CPU, as it
+            does for torch; else the cores are divided. On GPUs threads decide how many processes
+            cut windows, and the variable says nothing of that: `torchrun` sets it to 1.
         trials: How many there are, those that are done included: a run that goes on is to round as
             it began.
         need: Bytes of a trial.
@@ -55,12 +56,13 @@ def crew(
         UsageError: There is no such device, or it is no GPU.
     """
     kind = device_kind(resources)
-    threads = resources.threads or _threads_of_environment()
+    threads = resources.threads
     devices: tuple[str | None, ...]
     memory = None
     if kind == "cuda":
         devices = on_gpus(_gpus(resources.device), trials, at_once, per_gpu)
-        threads = threads or max(1, usable_cores() // len(devices))
+        sharing = len(devices) * (_of_environment("LOCAL_WORLD_SIZE") or 1)  # set by torchrun
+        threads = threads or max(1, usable_cores() // sharing)
         count = len(devices)
     else:
         if per_gpu is not None:
@@ -70,6 +72,8 @@ def crew(
             )  # fmt: skip
         if kind == "mps":
             at_once = at_once or 1
+        else:
+            threads = threads or _of_environment("OMP_NUM_THREADS")
         cores, free = usable_cores(), free_memory()
         memory = None if at_once else free
         limits = memory_limit(), free
@@ -113,8 +117,9 @@ def on_gpus(
     return tuple(islice(cycle(gpus), max(1, min(most, at_once or most, trials))))
 
 
-def _threads_of_environment() -> int | None:
-    text = os.environ.get("OMP_NUM_THREADS", "")
+def _of_environment(name: str) -> int | None:
+    """A number above 0; `None` where there is none."""
+    text = os.environ.get(name, "")
     return int(text) if text.isdecimal() and int(text) else None
 
 

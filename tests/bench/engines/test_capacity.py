@@ -58,7 +58,8 @@ def machine(monkeypatch):
     monkeypatch.setattr(capacity, "usable_cores", lambda: 8)
     monkeypatch.setattr(capacity, "memory_limit", lambda: 16 * GB)
     monkeypatch.setattr(capacity, "free_memory", lambda: 16 * GB)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
 
@@ -106,3 +107,34 @@ def test_a_crew_of_gpus(machine):
     assert named.devices == ("cuda:1",) * 2
     alone = crew(Resources(), 30, GB, 1, None)
     assert (alone.devices, alone.named()) == ((None,), "cuda")
+    assert alone.demands.threads == 8
+
+
+@pytest.mark.parametrize(
+    "processes, at_once, threads, found",
+    [
+        ("2", 1, None, 4),  # of one trial
+        ("3", 1, None, 2),
+        ("16", 1, None, 1),
+        ("2", None, None, 2),
+        ("2", 1, 3, 3),
+        ("", 1, None, 8),
+        ("no number", 1, None, 8),
+        ("0", 1, None, 8),
+    ],
+)
+def test_processes_that_share_gpus_divide_the_cores(machine, processes, at_once, threads, found):
+    machine.setattr(torch.cuda, "is_available", lambda: True)
+    machine.setattr(torch.cuda, "device_count", lambda: 2)
+    machine.setenv("LOCAL_WORLD_SIZE", processes)
+    machine.setenv("OMP_NUM_THREADS", "1")  # as torchrun does
+    assert crew(Resources("cuda", threads=threads), 30, GB, at_once, None).demands.threads == found
+
+
+def test_the_environments_threads_count_on_a_cpu_alone(machine):
+    machine.setattr(torch.backends.mps, "is_available", lambda: True)
+    machine.setenv("OMP_NUM_THREADS", "1")
+    found = crew(Resources("mps"), 30, GB, None, None)
+    assert (found.devices, found.demands.threads) == (("mps",), 8)
+    machine.setenv("LOCAL_WORLD_SIZE", "2")
+    assert crew(Resources("cpu"), 30, GB, 1, None).demands.threads == 1
