@@ -174,7 +174,8 @@ def _worth(paired: Floats) -> Floats:
     gram = np.swapaxes(apart, -1, -2) @ apart  # of seeds, fewer than pairs; the traces are equal
     total = np.trace(gram, axis1=-2, axis2=-1) ** 2
     squares = (gram**2).sum(axis=(-2, -1))
-    return np.divide(total, squares, out=np.ones_like(total), where=squares > 0)
+    worth: Floats = np.divide(total, squares, out=np.ones_like(total), where=squares > 0)
+    return worth
 
 
 def pool_contrasts(pool: Places) -> float:

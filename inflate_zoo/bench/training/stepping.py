@@ -92,7 +92,9 @@ class Drops:
         if held is None or held.shape != drawn.shape:
             device = next(self._network.parameters()).device
             self._held[what] = held = torch.empty_like(drawn, device=device)
-        return held.copy_(drawn)  # one copy, and not one in every block
+        # One copy, and not one in every block; from pinned memory nobody waits for it.
+        on_gpu = held.device.type == "cuda"
+        return held.copy_(drawn.pin_memory() if on_gpu else drawn, non_blocking=on_gpu)
 
 
 class TrainingModule(nn.Module):

@@ -119,10 +119,11 @@ class Trainer:
         )
         device = accelerator.device
         self._graphed = can_be_graphed(device, processes)
-        self._peaks = [group["lr"] for group in groups]
-        # A graph would hold a number as it is now.
-        self._rates = torch.tensor(self._peaks, device=device) if self._graphed else None
-        if self._rates is not None:
+        self._peaks = torch.tensor([group["lr"] for group in groups], dtype=torch.float64)
+        self._rates: Tensor | None = None
+        if self._graphed:  # a graph would hold a number as it is now
+            self._peaks = self._peaks.to(device)
+            self._rates = self._peaks.float()
             groups = [{**g, "lr": r} for g, r in zip(groups, self._rates.unbind(), strict=True)]
         self._optimizer = torch.optim.AdamW(
             groups, fused=device.type == "cuda", capturable=self._graphed
@@ -342,12 +343,11 @@ class Trainer:
 
     def _set_learning_rates(self) -> None:
         factor = learning_rate_factor(self.state.step, self._settings)
-        rates = [peak * factor for peak in self._peaks]
-        if self._rates is not None:
-            self._rates.copy_(torch.tensor(rates))
+        if self._rates is not None:  # nothing from the host, which would wait
+            self._rates.copy_(self._peaks * factor)
             return
-        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+        for group, peak in zip(self._optimizer.param_groups, self._peaks.tolist(), strict=True):
+            group["lr"] = peak * factor
 
     def _attempt(self, batch: list[Any], numbers: list[list[int]]) -> Tensor | None:
         """Loss and size of the gradients, or `None` where memory does not hold so many groups."""
