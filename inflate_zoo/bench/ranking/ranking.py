@@ -27,6 +27,7 @@ from inflate_zoo.bench.ranking.types import (
     Standing,
     TaskRanking,
 )
+from inflate_zoo.texts import plural
 
 _ENOUGH_CASES = 10
 
@@ -204,7 +205,7 @@ def _standings(study: Study, tables: Tables, found: Sequence[Comparison]) -> tup
     standings.sort(
         key=lambda one: (
             one.missing > 0,
-            one.rank is None,
+            not one.contestant.inside,
             one.rank or 0.0,
             -one.mean.get("dice", 0.0),
             one.arm,
@@ -238,35 +239,28 @@ def _spread(values: Floats) -> float | None:
 
 
 def _ranks(study: Study, found: Sequence[Comparison]) -> Mapping[str, float]:
-    """Of inflated arms and `random` inside the ranking, by wins less losses against each other."""
-    inside = [
-        arm
-        for arm, contestant in study.contestants.items()
-        if contestant.kind != "2d" and contestant.outside is None
-    ]
-    complete = [arm for arm in inside if not study.missing[arm]]
-    score = dict.fromkeys(complete, 0)
+    """Of complete arms inside the ranking, by wins less losses against each other."""
+    score = {arm: 0 for arm in study.complete if study.contestants[arm].inside}
     for one in found:
         if one.question != "depth" and (winner := one.better) is not None:
             score[winner] += 1
             score[one.second if winner == one.first else one.first] -= 1
     values = np.array(list(score.values()), dtype=np.float64)
-    last = (len(complete) + 1 + len(inside)) / 2
-    ranks = dict.fromkeys(inside, last)
-    return ranks | dict(zip(complete, statistics.tied_ranks(values).tolist(), strict=True))
+    return dict(zip(score, statistics.tied_ranks(values).tolist(), strict=True))
 
 
 def _caveats(study: Study, cases: int) -> tuple[Caveat, ...]:
-    seeds, complete = len(study.seeds), len(study.complete)
+    seeds, complete, arms = len(study.seeds), len(study.complete), len(study.missing)
     caveats = []
     if complete < 2:
-        text = f"{complete} of {len(study.missing)} arms are complete"
-        caveats.append(Caveat("not a ranking", text))
+        text = f"{complete} of {arms} arms {'is' if complete == 1 else 'are'} complete"
+        caveats.append(Caveat("not a ranking", text if arms > 1 else "there is only one arm"))
     if seeds == 1:
         text = "with one seed the spread between trainings is unknown; it takes 2"
         caveats.append(Caveat("not a ranking", text))
     if cases < _ENOUGH_CASES:
-        text = f"{cases} test cases are too few; it takes {_ENOUGH_CASES}"
+        few = f"{plural(cases, 'test case')} {'is' if cases == 1 else 'are'} too few"
+        text = f"{few}; it takes {_ENOUGH_CASES}"
         caveats.append(Caveat("not a ranking", text))
     if 1 < seeds < statistics.ENOUGH_SEEDS:
         caveats.append(Caveat("provisional", f"{statistics.ENOUGH_SEEDS} seeds tell more"))

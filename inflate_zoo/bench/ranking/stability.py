@@ -7,7 +7,6 @@ interpreted with care").
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,17 +24,18 @@ def mean_ranks(
     tasks: Sequence[TaskRanking],
 ) -> tuple[tuple[tuple[str, float], ...], tuple[Caveat, ...]]:
     """(arm, mean of its ranks over tasks), best first, and sentences on what it leaves out."""
-    ranks: dict[str, list[float]] = defaultdict(list)
+    ranks: dict[str, list[float]] = {}
     for task in tasks:
         for standing in task.standings:
-            if standing.rank is not None:
-                ranks[standing.arm].append(standing.rank)
+            if standing.contestant.inside:
+                found = ranks.setdefault(standing.arm, [])
+                found += [] if standing.rank is None else [standing.rank]
     mean = {arm: sum(each) / len(tasks) for arm, each in ranks.items() if len(each) == len(tasks)}
     absent = [
         Caveat(
             "note",
-            f"'{arm}' stands in {len(each)} of {len(tasks)} tasks and is left out of the overall "
-            "ranks",
+            f"'{arm}' is ranked in {len(each)} of {len(tasks)} tasks and is left out of the "
+            "overall ranks",
         )
         for arm, each in sorted(ranks.items())
         if arm not in mean
@@ -131,7 +131,7 @@ def unstable(stability: Sequence[Agreement]) -> tuple[Caveat, ...]:
     return tuple(
         Caveat(
             "unstable",
-            f"Kendall's tau is {each.tau:.2f} against '{each.against}'"
+            f"Kendall's tau is {each.tau:z.2f} against '{each.against}'"
             + (f" ({each.left_out})" if each.left_out else ""),
         )
         for each in stability

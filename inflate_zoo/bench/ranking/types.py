@@ -56,6 +56,11 @@ class Contestant:
     flat: str | None = None
     outside: str | None = None
 
+    @property
+    def inside(self) -> bool:
+        """Whether it is ranked where it lacks no trial: inflated arms and `random`."""
+        return self.kind != "2d" and self.outside is None
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -117,8 +122,7 @@ class Comparison:
             test is possible.
         seeds_needed: About how many seeds an unclaimed pair would take to be told apart if its true
             difference were the one found; None where it is claimed, where no test is
-            possible, or where no number of seeds up to 99 would do, as the spread between cases
-            alone hides it.
+            possible, or where not even 99 seeds would do on these cases.
         low: Lower end of the 95 % percentile bootstrap interval of the difference over cases, for
             these trained models; None below two cases.
         high: Upper end.
@@ -164,9 +168,8 @@ class Standing:
     Attributes:
         contestant: The arm.
         rank: Mean rank by wins less losses over the claimed Dice comparisons of `transfer` and
-            `sources`; ties share the mean rank. Inflated arms and `random` are ranked; arms with a
-            missing trial share the mean of the last ranks. None for arms that are not ranked:
-            `2d`, and those outside the ranking.
+            `sources`; ties share the mean rank. Inflated arms and `random` are ranked. None for
+            arms that are not: `2d`, those outside the ranking, and those with a missing trial.
         letters: Compact letter display of question `sources` by Dice: two inflated arms that share
             a letter are not told apart. "" for other arms.
         mean: Metric to the mean over cases, seeds and regions; empty if `missing`.

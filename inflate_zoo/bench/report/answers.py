@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from inflate_zoo.bench.ranking.statistics import MOST_SEEDS
 from inflate_zoo.bench.ranking.types import Comparison, Standing, TaskRanking
 from inflate_zoo.bench.report.output.text import number
 from inflate_zoo.bench.report.output.wording import (
@@ -185,33 +186,37 @@ def _sources(task: TaskRanking, inflated: Sequence[Standing], noun: str) -> str:
         of = _OTHERS.get(len(rest), f"all {in_words(len(rest))} others")
         return f"{name_of(top)} leads: it is ahead of {of} ({span_text(gaps)})."
     among = [pairs[frozenset((a, b))] for a in tied for b in tied if a < b]
-    told = _reach(pairs[frozenset((top, tied[-1]))], several=len(tied) > 1)
-    reach = f" ({told})" if told else ""
+    told = reach(pairs[frozenset((top, tied[-1]))], several=len(tied) > 1)
+    effort = f" ({told})" if told else ""
     if any(one.claimed for one in among):
         lead = f"{name_of(top)} has the highest mean, not told apart from {names_of(tied)}"
     else:
         lead = f"{names_of([top, *tied])} lead, not told apart"
-    return f"{lead}{reach}; {ahead}." if ahead else f"{lead}{reach}."
+    return f"{lead}{effort}; {ahead}." if ahead else f"{lead}{effort}."
 
 
 def _none_better(widest: Comparison, ordered: Sequence[str], noun: str) -> str:
     """No pair is told apart; the ends by mean Dice are the pair that is widest apart."""
     if len(ordered) == 2:
-        gap = "; ".join(filter(None, (width_text(widest), _reach(widest))))
+        gap = "; ".join(filter(None, (width_text(widest), reach(widest))))
         return f"{names_of(ordered)} are not told apart ({gap})."
-    reach = _reach(widest, several=True) or span_text([widest])
-    return f"None of the {in_words(len(ordered))} {noun}s is told apart from another ({reach})."
+    told = reach(widest, several=True) or span_text([widest])
+    return f"None of the {in_words(len(ordered))} {noun}s is told apart from another ({told})."
 
 
-def _reach(one: Comparison, *, several: bool = False) -> str:
-    """What telling a pair apart would take."""
-    if one.half_width is None:
-        return ""
+def reach(one: Comparison, *, several: bool = False) -> str:
+    """What telling a pair apart would take, of several that with the largest difference.
+
+    "" where nothing is known of it: for a difference that is shown as zero, without a test, and
+    where so many seeds were run already.
+    """
     gap = gap_text([abs(one.difference)])
+    if one.half_width is None or not float(gap) or one.seeds >= MOST_SEEDS:
+        return ""
     what = f"the largest difference, {gap}," if several else f"a difference of {gap}"
     if one.seeds_needed is not None:
         return f"{what} would need about {plural(one.seeds_needed, 'seed')}"
-    return f"{what} would need more test cases, not seeds"
+    return f"for {what} not even {MOST_SEEDS} seeds would do on these cases"
 
 
 def _ahead(
@@ -254,20 +259,28 @@ def _beside(task: TaskRanking) -> str:
     other = [one for one in task.comparisons if one.metric == "surface_dice"]
     if not other:
         return ""
+    tested = sum(one.half_width is not None for one in other)
+    if not tested:
+        return "Surface Dice was not tested."
+    where = " where it was tested" if tested < len(other) else ""
     unlike = disagreements(task)
     if not unlike:
-        return "Surface Dice claims the same."
+        return f"Surface Dice claims the same{where}."
     told = "; ".join(sentence for _, sentence in unlike[:3])
     more = f"; and {len(unlike) - 3} more" if len(unlike) > 3 else ""
-    return f"Surface Dice differs in {len(unlike)} of {plural(len(other), 'pair')}: {told}{more}."
+    pairs = f"{len(unlike)} of {plural(tested, 'pair')}{where}"
+    return f"Surface Dice differs in {pairs}: {told}{more}."
 
 
 def disagreements(task: TaskRanking) -> list[tuple[Comparison, str]]:
-    """Pairs of which Dice and surface Dice do not claim the same, with what each says."""
+    """Pairs of which Dice and surface Dice do not claim the same, with what each says.
+
+    Pairs that were not tested by surface Dice are left out: it claims nothing of them.
+    """
     beside = {
         (one.question, frozenset((one.first, one.second))): one
         for one in task.comparisons
-        if one.metric == "surface_dice"
+        if one.metric == "surface_dice" and one.half_width is not None
     }
     found = []
     for one in task.comparisons:

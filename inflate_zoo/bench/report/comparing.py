@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from inflate_zoo.bench.ranking.types import Caveat, Comparison, Standing, TaskRanking
+from inflate_zoo.bench.report.answers import reach
 from inflate_zoo.bench.report.output.text import number, signed, with_width
 from inflate_zoo.bench.report.output.wording import name_of, width_text
 from inflate_zoo.bench.report.results import Results
@@ -127,6 +128,8 @@ def _unasked(first: Standing, second: Standing) -> str:
             return f"{lacks}, so it is not compared."
         if one.contestant.outside:
             return f"{name_of(one.arm)} stands outside the ranking: {one.contestant.outside}."
+    if "dice" not in first.mean:
+        return "No test case has a region to score, so this pair is not compared."
     means = " and ".join(number(one.mean.get("dice")) for one in (first, second))
     return f"No question asks for this pair, so it is not tested: mean Dice {means}."
 
@@ -139,14 +142,13 @@ def _verdict(one: Comparison) -> str:
     told = f"{names[0]} and {names[1]} are not told apart: {width_text(one)}"
     if one.half_width is None:
         return f"{told}, not tested."
-    if one.seeds_needed is None:
-        return f"{told}."
-    gap = number(abs(one.difference))
-    return f"{told}; a difference of {gap} would need about {plural(one.seeds_needed, 'seed')}."
+    return f"{'; '.join(filter(None, (told, reach(one))))}."
 
 
 def _beside(surface: Comparison, dice: Comparison) -> str:
     flipped = -1 if surface.first != dice.first else 1
-    same = "claims the same" if surface.better == dice.better else "does not claim the same"
+    says = "claims the same" if surface.better == dice.better else "does not claim the same"
+    if surface.half_width is None:
+        says = "was not tested"
     told = with_width(flipped * surface.difference, surface.half_width)
-    return f"Surface Dice {same}: {told}."
+    return f"Surface Dice {says}: {told}."

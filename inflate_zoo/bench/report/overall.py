@@ -23,7 +23,7 @@ def answer_overall(results: Results) -> Answer | None:
         _transfer_overall(ranking, noun),
         _order(inflated),
         "",
-        _stable(ranking),
+        _stable(ranking) if len(ranking.overall) > 1 else "",
     )
 
 
@@ -40,16 +40,25 @@ def _transfer_overall(ranking: Ranking, noun: str) -> str:
     if not groups:
         return ""
     everything = [one for found in asked.values() for one in found]
+    ours = {one.arm for task in ranking.tasks for one in task.standings if competes(one)}
+    everyone = f"all {noun}s" + (" that can be compared" if ours - asked.keys() else "")
     parts: list[str] = []
     for (won, of), arms in sorted(groups.items(), key=lambda each: -each[0][0] / each[0][1]):
-        every, never = f"all {in_words(of)}", f"none of {in_words(of)}"
-        every, never = ("both", "neither") if of == 2 else (every, never)
-        where = {of: every, 0: never}.get(won, f"{in_words(won)} of {in_words(of)}")
-        who = f"all {noun}s" if len(groups) == 1 and len(arms) > 1 else names_of(arms)
+        who = everyone if len(groups) == 1 and len(arms) > 1 else names_of(arms)
         verb = ("beat " if len(arms) > 1 else "beats ") + "random weights " if not parts else ""
-        parts.append(f"{who} {verb}in {where}")
+        whom = "" if of == len(ranking.tasks) else "them" if len(arms) > 1 else "it"
+        parts.append(f"{who} {verb}in {_where(won, of, whom)}")
     told = ", ".join(parts)
     return f"Over {in_words(len(ranking.tasks))} tasks {told} ({span_text(everything)})."
+
+
+def _where(won: int, of: int, whom: str) -> str:
+    """In which of the tasks that compare an arm; `whom` where others do not."""
+    every = {1: "the one", 2: "both"}.get(of, f"all {in_words(of)}")
+    never = {1: "none", 2: "neither"}.get(of, f"none of {in_words(of)}")
+    told = {of: every, 0: never}.get(won, f"{in_words(won)} of {in_words(of)}")
+    compare = "compares" if of == 1 or told == "neither" else "compare"
+    return f"{told} that {compare} {whom}" if whom else told
 
 
 def _order(ranked: Sequence[tuple[str, float]]) -> str:
@@ -78,5 +87,5 @@ def _stable(ranking: Ranking) -> str:
         return f"{told}."
     return (
         f"{told}; other ways to take the tasks together agree with it to a Kendall's tau of "
-        f"{min(known):.2f} or more."
+        f"{min(known):z.2f} or more."
     )

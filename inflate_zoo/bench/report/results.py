@@ -336,26 +336,26 @@ def best_trial(study: Study) -> tuple[CollectedTrial, float] | None:
 def rank_shares(study: Study) -> tuple[list[str], Floats] | None:
     """How often each complete arm has each rank by mean Dice when the cases are drawn anew.
 
+    A case's value is the one that decides: the mean over the regions that all have a value of.
+
     Returns:
-        Arms and shares, shape (arms, ranks); None without two complete arms and two cases. Equal
-        means share their ranks evenly in the order of the arms' names.
+        Arms and shares, shape (arms, ranks); None without two complete arms and two cases. Of
+        equal means that of the arm that stands first counts as the higher.
     """
     arms = study.complete
     tables = {
         region: [case_means(study, arm, region, "dice") for arm in arms] for region in study.regions
     }
-    names = sorted(set().union(*(table.keys() for rows in tables.values() for table in rows)))
-    if len(arms) < 2 or len(names) < 2:
+    values: list[list[float]] = []
+    for case in sorted(set().union(*(table for rows in tables.values() for table in rows))):
+        known = [rows for rows in tables.values() if all(case in table for table in rows)]
+        if known:
+            values.append([fmean(rows[at][case] for rows in known) for at in range(len(arms))])
+    if len(arms) < 2 or len(values) < 2:
         return None
-    values = np.array(
-        [[[table.get(n, np.nan) for n in names] for table in rows] for rows in tables.values()]
-    )
-    values[np.broadcast_to(np.isnan(values).any(axis=1, keepdims=True), values.shape)] = np.nan
-    draws = np.random.default_rng(0).integers(len(names), size=(_RESAMPLES, len(names)))
-    weights = np.stack([np.bincount(draw, minlength=len(names)) for draw in draws]).astype(float)
-    sums = np.nan_to_num(values) @ weights.T
-    counts = (~np.isnan(values)).astype(float) @ weights.T
-    means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0).mean(axis=0)
+    draws = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
+    weights = np.stack([np.bincount(draw, minlength=len(values)) for draw in draws])
+    means = np.array(values).T @ weights.T / len(values)
     places = np.argsort(np.argsort(-means, axis=0, kind="stable"), axis=0, kind="stable")
     shares = np.stack([(places == place).mean(axis=1) for place in range(len(arms))], axis=1)
     return arms, shares

@@ -162,7 +162,7 @@ def stability(ranking: Ranking) -> Table | None:
     rows = tuple(
         (
             f"{each.against} ({each.left_out})" if each.left_out else each.against,
-            NONE if each.tau is None else f"{each.tau:.2f}",
+            number(each.tau, 2),
         )
         for each in ranking.stability
     )
@@ -317,4 +317,4 @@ def missing(results: Results) -> str | None:
     doubted = sum(trial.doubt is not None for trial in absent)
     states = f"{failed} failed, {len(absent) - failed - doubted} not run"
     states += f", {doubted} left out" if doubted else ""
-    return f"{len(absent)} of {total} have no record: {states}"
+    return f"{len(absent)} of {total} {'has' if len(absent) == 1 else 'have'} no record: {states}"

@@ -356,8 +356,8 @@ def test_an_arm_with_a_missing_trial_stands_last_and_is_in_no_question(how):
     assert arms_of(ranking) == ["a", "b", "random", "best", "gone", "a 2d"]
     missing = {arm: each.missing for arm, each in by_arm.items() if each.missing}
     assert missing == {"best": 1, "gone": 2, "a 2d": 1}
-    assert by_arm["best"].rank == by_arm["gone"].rank == 4.5
-    assert by_arm["a 2d"].rank is None
+    ranks = {arm: each.rank for arm, each in by_arm.items()}
+    assert ranks == {"a": 1, "b": 2, "random": 3} | dict.fromkeys(["best", "gone", "a 2d"])
     best = by_arm["best"]
     assert best.mean == best.cells == best.seed_spread == {}
     assert best.letters == ""
@@ -388,16 +388,21 @@ def test_a_training_that_no_arm_has_is_missing_in_all():
 def test_nothing_complete_is_no_ranking():
     ranking = rank([Outcome("t", "p", Contestant(arm, "inflated"), 0, 0, None) for arm in "ba"])
     told = [(each.arm, each.rank, each.letters) for each in only(ranking).standings]
-    assert told == [("a", 1.5, ""), ("b", 1.5, "")]
+    assert told == [("a", None, ""), ("b", None, "")]
     assert any("0 of 2 arms are complete" in each.text for each in only(ranking).caveats)
-    assert rank([]).tasks == rank([]).overall == ()
+    assert ranking.overall == rank([]).tasks == rank([]).overall == ()
 
 
 def test_a_single_arm_has_no_question_and_no_letter():
     ranking = rank(study({"a": 0.0}))
     assert only(ranking).comparisons == ()
     assert [(each.rank, each.letters) for each in only(ranking).standings] == [(1, "")]
-    assert [each.text for each in only(ranking).caveats] == ["1 of 1 arms are complete"]
+    assert [each.text for each in only(ranking).caveats] == ["there is only one arm"]
+
+
+def test_one_complete_arm_of_several_is_no_ranking():
+    ranking = rank([*study({"a": 0.0}), Outcome("t", "p", Contestant("b", "inflated"), 0, 0, None)])
+    assert [each.text for each in only(ranking).caveats] == ["1 of 2 arms is complete"]
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3, 4, 5])
@@ -426,7 +431,8 @@ def test_few_seeds_are_a_caveat_and_one_allows_no_test(seeds):
 def test_few_cases_are_a_caveat(cases, caveats):
     task = only(rank(study({"a": 0.1, "b": 0.0}, cases=cases)))
     assert len(task.caveats) == caveats
-    assert all("test cases are too few" in each.text for each in task.caveats)
+    few = "1 test case is" if cases == 1 else f"{cases} test cases are"
+    assert [each.text for each in task.caveats] == [f"{few} too few; it takes 10"] * caveats
     one = task.comparisons[0]
     assert (one.low is None) == (one.degrees is None) == (cases == 1)
 
@@ -468,7 +474,22 @@ def test_an_arm_that_a_task_lacks_is_left_out_overall():
     )
     assert sorted(arm for arm, _ in ranking.overall) == ["a", "b"]
     assert [each.sentence for each in ranking.caveats] == [
-        "'c' stands in 1 of 2 tasks and is left out of the overall ranks"
+        "'c' is ranked in 1 of 2 tasks and is left out of the overall ranks"
+    ]
+
+
+@pytest.mark.parametrize("lost", [("one",), ("one", "two")], ids=["in one task", "in both"])
+def test_an_arm_that_lacks_a_trial_in_any_task_is_left_out_overall(lost):
+    made = [
+        each
+        for task in ("one", "two")
+        for each in study({"a": 0.1, "b": 0.05, "c": 0, "random": -0.1, "c 2d": 0}, task=task)
+        if (each.task, each.contestant.arm, each.seed) not in {(t, "c", 4) for t in lost}
+    ]
+    ranking = rank(made)
+    assert ranking.overall == (("a", 1), ("b", 2), ("random", 3 + 0.5 * (2 - len(lost))))
+    assert [each.sentence for each in ranking.caveats] == [
+        f"'c' is ranked in {2 - len(lost)} of 2 tasks and is left out of the overall ranks"
     ]
 
 

@@ -57,9 +57,25 @@ def test_where_no_pair_is_told_apart_none_leads():
     two = {"mae": 0.72, "clip": 0.719}
     told = answer(ranking(two, between(two, [("mae", "clip")], seeds=None))).sources
     assert told == (
-        "mae and clip are not told apart (+0.001 ± 0.020 Dice; a difference of 0.001 would need "
-        "more test cases, not seeds)."
+        "mae and clip are not told apart (+0.001 ± 0.020 Dice; for a difference of 0.001 not even "
+        "99 seeds would do on these cases)."
     )
+    told = answer(ranking(means, between(means, tied, seeds=None)), "source").sources
+    assert told == (
+        "None of the three sources is told apart from another (for the largest difference, 0.06, "
+        "not even 99 seeds would do on these cases)."
+    )
+
+
+@pytest.mark.parametrize("gap, run, seeds", [
+    (0.0, 5, None), (0.0004, 5, None), (0.0004, 5, 60), (0.02, 99, None), (0.02, 120, None),
+], ids=["none", "as good as none", "and a number", "as many seeds", "more seeds"])  # fmt: skip
+def test_what_is_not_known_of_more_seeds_is_not_told(gap, run, seeds):
+    means = {"clip": 0.7 + gap, "mae": 0.7}
+    pairs = [dataclasses.replace(one, seeds=run)
+             for one in between(means, [("clip", "mae")], seeds=seeds)]  # fmt: skip
+    told = answer(ranking(means, pairs)).sources
+    assert told == f"clip and mae are not told apart (+{gap:.3f} ± 0.020 Dice)."
 
 
 def test_arms_that_tie_with_the_first_but_not_with_each_other_do_not_lead_together():
@@ -184,6 +200,34 @@ def test_surface_dice_that_says_otherwise_is_told_pair_by_pair():
     assert found.certainty.endswith(
         "Surface Dice differs in 3 of 10 pairs: mae ahead of random by Dice alone; supervised "
         "ahead of mae by surface Dice alone; clip ahead of dino by Dice, behind it by surface Dice."
+    )
+
+
+def test_surface_dice_that_was_not_tested_claims_nothing():
+    dice = [*ABOVE, *between(MEANS, TIED)]
+
+    def beside(*pairs):
+        blank = {"metric": "surface_dice", "claimed": False, "half_width": None}
+        return ranking(ALL, [*dice, *(
+            dataclasses.replace(one, **(blank if (one.first, one.second) in pairs else
+                                        {"metric": "surface_dice"})) for one in dice
+        )])  # fmt: skip
+
+    none = beside(*((one.first, one.second) for one in dice))
+    assert answer(none).certainty.endswith("claim. Surface Dice was not tested.")
+    some = beside(("mae", "random"), ("clip", "dino"))
+    assert answer(some).certainty.endswith(". Surface Dice claims the same where it was tested.")
+    assert disagreements(none) == disagreements(some) == []
+    turned = [
+        dataclasses.replace(one, claimed=True)
+        if one.metric == "surface_dice" and (one.first, one.second) in TIED
+        else one
+        for one in some.comparisons
+    ]
+    told = answer(dataclasses.replace(some, comparisons=tuple(turned))).certainty
+    assert told.endswith(
+        "Surface Dice differs in 1 of 8 pairs where it was tested: mae ahead of supervised by "
+        "surface Dice alone."
     )
 
 

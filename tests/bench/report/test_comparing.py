@@ -1,5 +1,7 @@
 """Two arms, as the whole ranking sees them."""
 
+import dataclasses
+
 import pytest
 
 from inflate_zoo.bench.report.collect import collect
@@ -52,6 +54,54 @@ def test_a_pair_that_is_not_told_apart_says_what_it_would_take(tmp_path):
     assert found.sentences[0].startswith(f"{dice.first} and {dice.second} are not told apart: ")
     assert ("would need about" in found.sentences[0]) == (dice.seeds_needed is not None)
     assert "provisional: 5 seeds tell more" in found.sentences
+
+
+def changed(results, change):
+    (study,) = results.studies
+    own = tuple(dataclasses.replace(one, **change(one)) for one in study.ranking.comparisons)
+    ranking = dataclasses.replace(study.ranking, comparisons=own)
+    return dataclasses.replace(results, studies=(dataclasses.replace(study, ranking=ranking),))
+
+
+@pytest.mark.parametrize("difference, told", [
+    (0.004, "; for a difference of 0.004 not even 99 seeds would do on these cases."),
+    (0.0, "."),
+    (-0.0002, "."),
+])  # fmt: skip
+def test_that_no_number_of_seeds_would_do_is_told_of_a_difference(run, difference, told):
+    def change(one):
+        return {"difference": difference, "claimed": False, "half_width": 0.02}
+
+    (found,) = compare(changed(rank_trials(collect([run])), change), ONE, "random")
+    gap = f"+{abs(difference):.3f}"
+    assert found.sentences[0] == f"{ONE} and random are not told apart: {gap} ± 0.020 Dice{told}"
+
+
+def test_surface_dice_that_was_not_tested_claims_nothing(run):
+    def change(one):
+        if one.metric == "dice":
+            return {}
+        turned = {"first": one.second, "second": one.first}  # ordered by its own mean
+        return turned | {"difference": 0.0, "claimed": False, "half_width": None}
+
+    (found,) = compare(changed(rank_trials(collect([run])), change), ONE, TWO)
+    assert found.sentences[-1] == "Surface Dice was not tested: +0.000."
+
+
+def test_where_no_case_has_a_region_it_is_said(tmp_path):
+    for arm in ARMS:
+        made = records.record(arm, cases=2)
+        for case in made["result"]["cases"]:
+            case["mean_dice"] = None
+            for scores in case["regions"].values():
+                for metric in scores:
+                    scores[metric] = scores[metric] if metric.startswith("vol") else None
+        records.save(tmp_path, made, overlays=False)
+    for second in ("random", TWO):
+        (found,) = compare(rank_trials(collect([tmp_path])), ONE, second)
+        told = "No test case has a region to score, so this pair is not compared."
+        assert told in found.sentences
+        assert not any("No question asks" in each for each in found.sentences)
 
 
 def test_a_pair_that_no_question_asks_for_is_not_tested(run):

@@ -56,6 +56,46 @@ def test_where_all_beat_random_weights_everywhere_it_is_said_once():
     assert made.certainty == "The order over tasks is descriptive, no test of its own."
 
 
+@pytest.mark.parametrize("more", [{}, {"dino": 0.62}], ids=["incomplete", "other network"])
+def test_sources_that_are_not_compared_are_not_among_all(more):
+    gaps = {"mae": 0.13, "clip": 0.06}
+    means = {arm: 0.6 + gap for arm, gap in gaps.items()} | {"random": 0.6, "dino": None} | more
+    tasks = [ranking(means, against_random(gaps), task=name) for name in "ab"]
+    assert told(tasks, {"mae": 1.0, "clip": 2.0}).transfer == (
+        "Over two tasks all sources that can be compared beat random weights in both (+0.13 to "
+        "+0.06 Dice)."
+    )
+    outside = [ranking(means, against_random(gaps), task=name, outside={"dino": "it sees more"})
+               for name in "ab"]  # fmt: skip
+    assert "all sources beat" in told(outside, {"mae": 1.0, "clip": 2.0}).transfer
+
+
+@pytest.mark.parametrize("comparing, lost, where", [
+    (1, 0, "in the one that compares them"), (1, 1, "in none that compares them"),
+    (2, 0, "in both that compare them"), (2, 1, "in one of two that compare them"),
+    (2, 2, "in neither that compares them"),
+    (3, 0, "in all three that compare them"), (3, 1, "in two of three that compare them"),
+    (3, 3, "in none of three that compare them"),
+])  # fmt: skip
+def test_that_not_all_tasks_compare_is_told(comparing, lost, where):
+    gaps = {"mae": 0.13, "clip": 0.06}
+    tasks = [task(f"with {n}", gaps, gaps if n < lost else ()) for n in range(comparing)]
+    tasks += [ranking({"mae": 0.7, "clip": 0.6}, task=f"without {n}") for n in range(4 - comparing)]
+    made = told(tasks, {"mae": 1.0, "clip": 2.0})
+    assert made.transfer == (
+        f"Over four tasks all sources beat random weights {where} (+0.13 to +0.06 Dice)."
+    )
+
+
+def test_a_source_that_one_task_lacks_is_told_by_itself():
+    gaps = {"mae": 0.13, "clip": 0.06}
+    made = told([task("a", gaps), task("b", {"mae": 0.1})], {"mae": 1.0})
+    assert made.transfer == (
+        "Over two tasks mae beats random weights in both, clip in the one that compares it (+0.13 "
+        "to +0.06 Dice)."
+    )
+
+
 def test_provisional_tasks_are_counted():
     gaps, early = {"mae": 0.13, "clip": 0.06}, Caveat("provisional", "a task of few seeds")
     made = told([task("a", gaps), task("b", gaps)], {"mae": 1.0, "clip": 2.0}, (), [early])
@@ -72,3 +112,4 @@ def test_without_random_weights_only_the_order_is_told():
     assert made.sources == "By mean rank mae leads (1.00), before clip (2.00)."
     alone = told([ranking({"mae": 0.7}, task=name) for name in "ab"], {"mae": 1.0})
     assert alone.sources == ""
+    assert alone.certainty == ""

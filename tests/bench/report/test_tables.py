@@ -84,6 +84,13 @@ def test_without_a_doubtful_arm_there_is_no_such_column(tmp_path):
     assert not any("normalisation" in caveat.text for caveat in study.caveats)
 
 
+def test_one_trial_without_a_record_is_told_as_one(tmp_path):
+    made = records.record(records.arms_of()[0])
+    records.save_failed(tmp_path, made)
+    told = tables.missing(results.rank_trials(collect([tmp_path])))
+    assert told == "1 of 1 trial has no record: 1 failed, 0 not run"
+
+
 def test_settings_that_differ_come_first():
     table = tables.settings({"one": {"a": 1, "b": {"c": 2}}, "two": {"a": 1, "b": {"c": 3}}})
     assert table.rows == (("b.c", "2", "3"), ("a", "1", "1"))

@@ -57,17 +57,17 @@ def for_csv(text: object) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with fixed digits."""
+    """A number with fixed digits; none is a zero with a minus."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:.{digits}f}"
+    return f"{value:z.{digits}f}"
 
 
 def signed(value: float | None) -> str:
-    """A number with its sign."""
+    """A number with its sign, a plus where it is shown as zero."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:+.3f}"
+    return f"{value:+z.3f}"
 
 
 def with_width(difference: float, half_width: float | None) -> str:

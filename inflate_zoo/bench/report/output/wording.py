@@ -33,7 +33,7 @@ def in_words(count: int) -> str:
 def gap_text(values: Sequence[float], sign: str = "") -> str:
     """Two decimals, three where two would show a zero; the ends of a range, highest first."""
     digits = 2 if all(abs(value) >= 0.0095 for value in values) else 3
-    told = [f"{value:{sign}.{digits}f}" for value in sorted(values, reverse=True)]
+    told = [f"{value:{sign}z.{digits}f}" for value in sorted(values, reverse=True)]
     return told[0] if told[0] == told[-1] else f"{told[0]} to {told[-1]}"
 
 

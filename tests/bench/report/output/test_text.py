@@ -51,6 +51,10 @@ def test_numbers_are_told_or_absent():
     assert text.number(None) == text.signed(float("nan")) == text.probability(None) == text.NONE
     assert text.with_width(0.5, None) == "+0.500"
     assert text.with_width(-0.5, 0.01) == "-0.500 ± 0.010"
+    assert text.signed(-0.0002) == text.signed(-0.0) == "+0.000"
+    assert text.number(-0.0002) == "0.000"
+    assert text.number(-0.004, 2) == "0.00"
+    assert text.signed(-0.0006) == "-0.001"
     assert text.probability(1e-9) == "< 0.0001"
     assert text.amount(22_000_000) == "22.0 M"
     assert text.memory(1 << 31) == "2.0 GiB"

@@ -39,6 +39,7 @@ def test_small_numbers_are_words():
         ((0.021, 0.018), "+0.02"),  # alike as they are shown
         ((0.1, 0.004), "+0.100 to +0.004"),  # two decimals would show a zero
         ((-0.1, 0.05), "+0.05 to -0.10"),
+        ((0.0002, -0.0003), "+0.000"),  # no zero has a minus
     ],
 )
 def test_differences_go_from_the_greatest_to_the_smallest(values, told):
