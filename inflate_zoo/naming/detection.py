@@ -28,7 +28,8 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
     model_type = config.get("model_type")
     key = family.sections.get(model_type) if isinstance(model_type, str) else None
     if key is None and model_type not in family.model_types:  # stated by --family, or by names
-        key = next((part for part in family.sections.values() if part in config), None)
+        own = "vision_config" if _image_tower(config) in family.model_types else None
+        key = own or next((part for part in family.sections.values() if part in config), None)
     if key is None:
         return config, ""
     # A rule of CLIP's and its heir's: a vision_config_dict, where given, replaces the section.
@@ -43,6 +44,13 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
             hint="correct config.json, or take it from the repo the weights came from",
         )
     return part, f"{key}."
+
+
+def _image_tower(config: Mapping[str, Any]) -> str | None:
+    """The type of the image tower that a larger model's config states."""
+    part = config.get("vision_config")
+    inner = part.get("model_type") if isinstance(part, Mapping) else None
+    return inner if isinstance(inner, str) else None
 
 
 def known_by_wrapper(families: Mapping[str, Family], prefix: str) -> list[Family]:
@@ -134,10 +142,9 @@ def _of_larger(
     families: Mapping[str, Family], model_type: str, config: Mapping[str, Any]
 ) -> UnsupportedModelError | None:
     """The error for a larger model whose image tower is of a family, if it states one."""
-    part = config.get("vision_config")
-    inner = part.get("model_type") if isinstance(part, Mapping) else None
+    inner = _image_tower(config)
     for family in families.values():
-        if isinstance(inner, str) and inner in family.model_types:
+        if inner in family.model_types:
             return UnsupportedModelError(
                 f"the source is a model of type '{model_type}', with an image tower of type "
                 f"'{inner}'",

@@ -179,6 +179,16 @@ def test_the_section_of_a_two_tower_model():
     )
 
 
+def test_the_section_of_a_larger_model_is_the_one_of_that_kind():
+    part = {"model_type": "dinov2", "hidden_size": 5}
+    larger = {"model_type": "llava", "hidden_size": 9, "vision_config": part}
+    assert section_of(SCHEMES["hf_dinov2"], larger) == (part, "vision_config.")
+    assert section_of(SCHEMES["hf_vit"], larger) == (larger, "")
+    assert section_of(SCHEMES["hf_dinov2"], part) == (part, "")
+    own = {"model_type": "dinov2", "vision_config": part}
+    assert section_of(SCHEMES["hf_dinov2"], own) == (own, "")
+
+
 @pytest.mark.parametrize("value", ["abc", 3, [1], [["hidden_size", 4]], True])
 @pytest.mark.parametrize("key", ["vision_config", "vision_config_dict"])
 def test_a_section_that_is_no_object_is_named(key, value):
