@@ -3,7 +3,7 @@
 Facts come from the header, claims from the config; where they disagree it is an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
@@ -20,7 +20,7 @@ from inflate_zoo.naming.patterns import Matching, bare_name, role_of, sources_of
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.pieces import disagreement
 from inflate_zoo.naming.readers.reader import Reader
-from inflate_zoo.naming.towers import best_matching
+from inflate_zoo.naming.towers import best_matching, refuse_scattered
 from inflate_zoo.networks.base import Form2D
 
 
@@ -96,6 +96,7 @@ def make_plan(
     Raises:
         AccountingError: Tensors are left over, missing, of an unexpected shape or type.
         ConfigError: The config is malformed, or disagrees with the tensors.
+        UnsupportedModelError: See `refuse_scattered`.
     """
     reader = READERS[family.network]
     width = family.config.get(reader.width)
@@ -103,7 +104,9 @@ def make_plan(
     matching = best_matching(family, header, weights, stated)
     facts = reader.gather(family, matching, header)
     claims = read_claims(family, raw, section, facts.values[reader.width], statement)
-    _compare(reader, facts, claims, statement)
+    if details := _differences(reader, facts, claims):
+        refuse_scattered(family, header, matching)
+        raise disagreement(statement, *details)
     architecture = reader.make_form(facts, claims, statement)
     kept = _account(family, matching, header, architecture)
     note = _pooling_note(family, matching, architecture, raw)
@@ -119,12 +122,8 @@ def make_plan(
     )
 
 
-def _compare(reader: Reader, facts: FromHeader, claims: FromConfig, statement: Statement) -> None:
-    """Claims against facts.
-
-    Raises:
-        ConfigError: All disagreements, with both values and the tensor.
-    """
+def _differences(reader: Reader, facts: FromHeader, claims: FromConfig) -> list[str]:
+    """Where claims and facts disagree: both values, and the tensor."""
     known = reader.settled(facts, claims)
     details = []
     for field, claimed in claims.values.items():
@@ -133,8 +132,7 @@ def _compare(reader: Reader, facts: FromHeader, claims: FromConfig, statement: S
             details.append(
                 f"{claims.labels[field]} is {plain(claimed)}, {by} {plain(known[field])}"
             )
-    if details:
-        raise disagreement(statement, *details)
+    return details
 
 
 def _canonical(
@@ -197,13 +195,28 @@ def _account(
         *problems,
     ]
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise AccountingError(
-            f"not every tensor is accounted for under {family.name}: {count}",
-            details=problems,
-            hint=_next_step(matching, header),
-        )
+        refuse_scattered(family, header, matching)
+        raise _unaccounted(family, matching, header, problems)
     return tuple(kept)
+
+
+def _unaccounted(
+    family: Family, matching: Matching, header: Header, problems: Sequence[str]
+) -> AccountingError:
+    """The error for tensors left over, missing, misshapen or of a foreign type."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    norm = {"norm.weight", "norm.bias"}
+    unnormed = len(problems) == len(norm) and norm.isdisjoint(matching.kept)
+    return AccountingError(
+        f"not every tensor is accounted for under {family.name}: {count}",
+        details=problems,
+        hint=(
+            "a backbone class may save no last norm, as transformers' Swinv2Backbone: take the "
+            f"weights as {family.reference}, or a class around it, saves them"
+            if unnormed and family.library == "transformers"
+            else _next_step(matching, header)
+        ),
+    )
 
 
 def _next_step(matching: Matching, header: Header) -> str:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from inflate_zoo.errors import AccountingError, ConfigError
@@ -55,6 +57,22 @@ def test_types_are_kept_and_mixed_parts_become_float32():
 def test_a_dropped_pooling_head_is_noted():
     assert "pools its tokens with a head" in plan_of(case("siglip")).notes[0]
     assert plan_of(case("clip")).notes == ()
+
+
+def test_a_tower_that_lacks_its_last_norm_alone_may_be_a_backbone_class():
+    recorded = case("swinv2")  # as transformers 5 saves Swinv2Backbone
+    bare = {n: info for n, info in recorded.header.items() if not n.startswith("layernorm.")}
+    with pytest.raises(AccountingError) as caught:
+        plan_of(replace(recorded, header=bare))
+    assert [line.split(" [")[0] for line in caught.value.details] == [
+        "missing: 'layernorm.weight'",
+        "missing: 'layernorm.bias'",
+    ]
+    assert "take the weights as Swinv2Model" in caught.value.hint
+    del bare["encoder.layers.0.blocks.0.layernorm_after.bias"]
+    with pytest.raises(AccountingError) as caught:
+        plan_of(replace(recorded, header=bare))
+    assert "Swinv2Model" not in caught.value.hint
 
 
 # What is left over, missing, misshapen
