@@ -109,13 +109,14 @@ def make_plan(
         raise disagreement(statement, *details)
     architecture = reader.make_form(facts, claims, statement)
     kept = _account(family, matching, header, architecture)
+    empty = _empty(matching, header, architecture)
     note = _pooling_note(family, matching, architecture, raw)
     return Plan(
         family,
         matching.prefix,
         architecture,
         kept,
-        tuple(sorted([*matching.dropped, *matching.beside])),
+        tuple(sorted([*matching.dropped, *matching.beside, *empty])),
         (note,) if note else (),
         matching.copies,
         repooled=bool(note),
@@ -158,6 +159,17 @@ def _is_matrix(family: Family, role: str) -> bool:
     return role == "stem_kernel" and family.linear_stem is not None
 
 
+def _unused(matching: Matching, architecture: Form2D) -> list[str]:
+    """Known names of the tower that its network has no use for."""
+    unused = matching.kept.keys() - architecture.shapes()
+    return [source for name in unused for source in matching.kept[name]]
+
+
+def _empty(matching: Matching, header: Header, architecture: Form2D) -> list[str]:
+    """Those of them that hold no value: tables of no registers, which transformers saves."""
+    return [source for source in _unused(matching, architecture) if 0 in header[source].shape]
+
+
 def _account(
     family: Family, matching: Matching, header: Header, architecture: Form2D
 ) -> tuple[TensorPlan, ...]:
@@ -187,7 +199,7 @@ def _account(
             dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
             last = _is_matrix(family, role) and family.linear_stem == "channels_last"
             kept.append(TensorPlan(name, role, sources, shape, dtype, channels_last=last))
-    extra = [source for name in matching.kept.keys() - expected for source in matching.kept[name]]
+    extra = set(_unused(matching, architecture)).difference(_empty(matching, header, architecture))
     names = tuple(n for name in expected for n in sources_of(family, matching.prefix, name))
     absent = tuple(n for n in names if n not in header)
     problems = [

@@ -75,6 +75,18 @@ def test_a_tower_that_lacks_its_last_norm_alone_may_be_a_backbone_class():
     assert "Swinv2Model" not in caught.value.hint
 
 
+def test_a_table_of_no_registers_is_dropped():
+    recorded = case("dinov2_with_registers")
+    name = "embeddings.register_tokens"
+    recorded.config["num_register_tokens"] = 0
+    recorded.header[name] = TensorInfo("F32", (1, 0, 48))
+    plan = plan_of(recorded)
+    assert name in plan.dropped
+    assert plan.architecture.reg_tokens == 0
+    recorded.config["num_register_tokens"] = 4
+    assert f"'{name}' says 0" in refused(recorded, ConfigError)
+
+
 # What is left over, missing, misshapen
 
 
