@@ -117,7 +117,7 @@ def make_plan(
         architecture,
         kept,
         tuple(sorted([*matching.dropped, *matching.beside, *empty])),
-        (note,) if note else (),
+        tuple(filter(None, (note, _outer_norm_note(family, matching)))),
         matching.copies,
         repooled=bool(note),
     )
@@ -280,6 +280,21 @@ def _pooling_note(
             "dropped; forward() returns the mean of the patch tokens."
         )
     return READERS[family.network].note(family, architecture)
+
+
+def _outer_norm_note(family: Family, matching: Matching) -> str:
+    """What to say of a norm that stands outside a network which has its own; empty without one."""
+    wrappers = matching.prefix.split(".")[:-1]
+    outer = {"".join(f"{part}." for part in wrappers[:n]) for n in range(len(wrappers))}
+    bare = sources_of(family, "", "norm.weight") if family.library == "transformers" else []
+    names = {prefix + name for prefix in outer.difference(matching.copies) for name in bare}
+    found = sorted(names.intersection(matching.beside))
+    if not found or "norm.weight" not in matching.kept:
+        return ""
+    return (
+        f"Beside the network stands another norm, {found[0]}, which was dropped: a backbone class "
+        "(PixioBackbone) puts it on its maps; forward_features() ends with the network's own."
+    )
 
 
 def _pools(family: Family, prefix: str, name: str) -> bool:

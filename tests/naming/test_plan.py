@@ -87,6 +87,20 @@ def test_a_table_of_no_registers_is_dropped():
     assert f"'{name}' says 0" in refused(recorded, ConfigError)
 
 
+@pytest.mark.parametrize("outer", ["", "model."])
+def test_a_norm_outside_the_network_is_noted(outer):
+    recorded = case("pixio")  # as transformers 5 saves PixioBackbone
+    inside = {f"{outer}encoder.{name}": info for name, info in recorded.header.items()}
+    assert plan_of(replace(recorded, header=inside)).notes == ()
+    norms = {f"{outer}layernorm.{part}": TensorInfo("F32", (48,)) for part in ("weight", "bias")}
+    plan = plan_of(replace(recorded, header={**inside, **norms}))
+    assert plan.dropped == tuple(sorted(norms))
+    (note,) = plan.notes
+    assert f"another norm, {outer}layernorm.weight, which was dropped" in note
+    copy = {**inside, **{f"ema.{name}": info for name, info in inside.items()}}
+    assert plan_of(replace(recorded, header=copy)).notes == ()
+
+
 # What is left over, missing, misshapen
 
 
