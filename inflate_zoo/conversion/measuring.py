@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from inflate_zoo.errors import VerificationError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.inflation.recipe import Recipe
     from inflate_zoo.networks.backbone import Backbone
 
+INSPECT = "'inflate-zoo inspect' shows how the source was understood"
 Build = Callable[[tuple[int, int, int]], "Backbone"]
 """From a volume (depth, height, width) in voxels to the network for it."""
 
@@ -55,3 +58,18 @@ def error(got: Tensor, expected: Tensor, scale: Tensor) -> float:
     """Greatest absolute difference, over a scale."""
     worst = ((got - expected).abs().max() / scale).item()
     return worst if worst == worst else float("inf")  # NaN must not pass
+
+
+def error_to_original(got: Tensor, expected: Tensor, scale: Tensor) -> float:
+    """The error of what the 3D network gives, where the original gives values like it.
+
+    Raises:
+        VerificationError: Theirs have another shape, which torch would spread or say no more of.
+    """
+    if got.shape != expected.shape:
+        raise VerificationError(
+            f"the 3D network gives values of shape {list(got.shape)}, the original of "
+            f"{list(expected.shape)}",
+            hint=INSPECT,
+        )
+    return error(got, expected, scale)

@@ -7,7 +7,8 @@ equal slices every depth token equals the 2D network's, on the slice times the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ import torch
 
 from inflate_zoo.conversion.feeders import Feeder, feeder_of
 from inflate_zoo.conversion.measuring import (
+    INSPECT,
     Build,
     Compared,
-    error,
+    error_to_original,
     for_network,
     random_values,
     rms,
@@ -27,9 +29,10 @@ from inflate_zoo.conversion.originals.patched import original_with_patch
 from inflate_zoo.conversion.originals.references import Reference
 from inflate_zoo.conversion.record import Verification
 from inflate_zoo.conversion.volumes import on_volumes
-from inflate_zoo.errors import VerificationError
+from inflate_zoo.errors import VerificationError, out_of_memory
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.files.dtypes import torch_dtype
+from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.inflation.recipe import Recipe, backbone_config, form_with_patch
 from inflate_zoo.inflation.schemes import SCHEMES, Scheme
 from inflate_zoo.inflation.tensors import compute, network_in_memory, outputs, stacked
@@ -90,9 +93,10 @@ def prove(
         fed: How the original is fed; `None` where nothing is folded.
 
     Returns:
-        What was measured; nothing is raised for a failed proof.
+        What was measured; nothing is raised for values that are too far apart.
 
     Raises:
+        VerificationError: The original cannot be run, or gives values of another shape.
         UsageError: What builds the original of a source that is 3D already is missing.
     """
     form = form_with_patch(understood.plan, recipe.patch_size)
@@ -183,9 +187,50 @@ def _feeder(
 def _original(
     understood: Understood, checkpoint: Checkpoint, recipe: Recipe, grid: tuple[int, int]
 ) -> Reference:
-    if recipe.patch_size is None:
-        return original_of(understood, checkpoint, grid)
-    return original_with_patch(understood, checkpoint, recipe.patch_size, grid)
+    with _running(understood.plan.family.reference):
+        if recipe.patch_size is None:
+            return _guarded(original_of(understood, checkpoint, grid))
+        return _guarded(original_with_patch(understood, checkpoint, recipe.patch_size, grid))
+
+
+def _guarded(original: Reference) -> Reference:
+    """An original of which whatever it raises is told as a proof that failed."""
+
+    def guarded(call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def called(values: Tensor) -> Tensor:
+            with _running(original.built_by):
+                return call(values)
+
+        return called
+
+    return replace(
+        original,
+        tokens=guarded(original.tokens),
+        pooled=original.pooled and guarded(original.pooled),
+        conditioner=original.conditioner and guarded(original.conditioner),
+    )
+
+
+def _running(original: str) -> AbstractContextManager[None]:
+    """Where a library's own network is built or run; what takes all memory is no word on it.
+
+    Args:
+        original: What it is called.
+
+    Raises:
+        VerificationError: With the reason that the library gives.
+    """
+
+    def refused(error: Exception) -> Exception:
+        if out_of_memory(error):
+            return error
+        return VerificationError(
+            f"the original, which the 3D network is proved with, cannot be run: {reason_of(error)}",
+            details=[f"it is {original}"],
+            hint=INSPECT,
+        )
+
+    return parsing(refused)
 
 
 def _tables_equal(
@@ -264,13 +309,16 @@ def _equal_slices(
     got = network.forward_features(volume)
     scale = rms(expected)
     layers = got[:, prefix:].reshape(got.shape[0], network.grid_size[0], -1, got.shape[-1])
-    errors = {"equal slices": error(layers, expected[:, None, prefix:], scale)}
+    alike = expected[:, None, prefix:].expand(-1, layers.shape[1], -1, -1)
+    errors = {"equal slices": error_to_original(layers, alike, scale)}
     if prefix:
-        errors["equal slices, prefix"] = error(got[:, :prefix], expected[:, :prefix], scale)
+        errors["equal slices, prefix"] = error_to_original(
+            got[:, :prefix], expected[:, :prefix], scale
+        )
     if original.pooled is not None:
         pooled = original.pooled(expected)
         scale = rms(pooled)
-        errors["equal slices, pooled"] = error(network(volume), pooled, scale)
+        errors["equal slices, pooled"] = error_to_original(network(volume), pooled, scale)
     return errors
 
 
@@ -290,7 +338,7 @@ def _any_volume(
     repeated = for_network(volume, recipe).repeat(1, 1, depth // recipe.patch_depth, 1, 1)
     got = network.forward_features(repeated)
     scale = rms(expected)
-    return {scheme.slice_name: error(got, expected, scale)}
+    return {scheme.slice_name: error_to_original(got, expected, scale)}
 
 
 def require_passed(verification: Verification) -> None:
@@ -311,5 +359,5 @@ def require_passed(verification: Verification) -> None:
         "the 3D network does not reproduce the 2D one: error "
         f"{verification.max_error_over_rms:.1e} of the RMS, tolerance {verification.tolerance:.0e}",
         details=[*details, f"compared with {verification.reference}{fed}"],
-        hint="nothing was left behind; 'inflate-zoo inspect' shows how the source was understood",
+        hint=f"nothing was left behind; {INSPECT}",
     )

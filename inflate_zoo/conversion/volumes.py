@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from inflate_zoo.conversion.measuring import (
     Build,
     Compared,
-    error,
+    error_to_original,
     for_network,
     random_values,
     rms,
@@ -68,10 +68,10 @@ def _any_volume(
     values = random_values((1, recipe.channels, *network.config.volume), recipe)
     expected = original.tokens(_for_original(values, feeder))
     volume = for_network(values, recipe)
-    errors = {case: error(network.forward_features(volume), expected, rms(expected))}
+    errors = {case: error_to_original(network.forward_features(volume), expected, rms(expected))}
     if original.pooled is not None:
         pooled = original.pooled(expected)
-        errors[f"{case}, pooled"] = error(network(volume), pooled, rms(pooled))
+        errors[f"{case}, pooled"] = error_to_original(network(volume), pooled, rms(pooled))
     return errors
 
 

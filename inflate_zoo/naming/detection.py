@@ -13,6 +13,8 @@ from inflate_zoo.errors import (
 )
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.claims import read_claims
+from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
+from inflate_zoo.naming.configs.timm_models import is_converted, of_architecture
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.patterns import match_header, sources_of
 from inflate_zoo.naming.towers import complete_towers, width_of
@@ -28,7 +30,8 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
     model_type = config.get("model_type")
     key = family.sections.get(model_type) if isinstance(model_type, str) else None
     if key is None and model_type not in family.model_types:  # stated by --family, or by names
-        key = next((part for part in family.sections.values() if part in config), None)
+        own = "vision_config" if _image_tower(config) in family.model_types else None
+        key = own or next((part for part in family.sections.values() if part in config), None)
     if key is None:
         return config, ""
     # A rule of CLIP's and its heir's: a vision_config_dict, where given, replaces the section.
@@ -43,6 +46,13 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
             hint="correct config.json, or take it from the repo the weights came from",
         )
     return part, f"{key}."
+
+
+def _image_tower(config: Mapping[str, Any]) -> str | None:
+    """The type of the image tower that a larger model's config states."""
+    part = config.get("vision_config")
+    inner = part.get("model_type") if isinstance(part, Mapping) else None
+    return inner if isinstance(inner, str) else None
 
 
 def known_by_wrapper(families: Mapping[str, Family], prefix: str) -> list[Family]:
@@ -87,7 +97,7 @@ def choose_family(
     *,
     family: str | None = None,
     arch: str | None = None,
-    stated_by: str | None = None,
+    stated: str | None = None,
 ) -> Family:
     """Choose the family of a source.
 
@@ -97,14 +107,14 @@ def choose_family(
         config: config.json, or `None` where the source has none.
         family: A family's name, to decide it by hand.
         arch: A timm architecture's name, for a bare file.
-        stated_by: What else names a timm architecture: a file of OpenCLIP's.
+        stated: The timm architecture that a file of OpenCLIP's names.
 
     Returns:
         The family.
 
     Raises:
         UnknownNameError: No such family.
-        UnsupportedModelError: No family covers the source.
+        UnsupportedModelError: No family covers the source, or the architecture's network.
         AmbiguousSourceError: Several do.
         ConfigError: The file needs its config.json.
     """
@@ -112,10 +122,11 @@ def choose_family(
         if family not in families:
             raise UnknownNameError("family", family, families)
         return _with_config(families[family], config)
-    stated = config or {}
-    named_by = "--arch" if arch is not None else stated_by
-    if "architecture" in stated or (named_by is not None and "model_type" not in stated):
-        return _of_timm(families, header, named_by)
+    fields = config or {}
+    named_by = "--arch" if arch is not None else OPEN_CLIP_CONFIG if stated is not None else None
+    if "architecture" in fields or (named_by is not None and "model_type" not in fields):
+        name = arch or stated or fields.get("architecture")
+        return _of_timm(families, header, named_by, name if isinstance(name, str) else "")
     model_type = config.get("model_type") if config is not None else None
     if model_type is not None:
         if not isinstance(model_type, str):
@@ -134,10 +145,9 @@ def _of_larger(
     families: Mapping[str, Family], model_type: str, config: Mapping[str, Any]
 ) -> UnsupportedModelError | None:
     """The error for a larger model whose image tower is of a family, if it states one."""
-    part = config.get("vision_config")
-    inner = part.get("model_type") if isinstance(part, Mapping) else None
+    inner = _image_tower(config)
     for family in families.values():
-        if isinstance(inner, str) and inner in family.model_types:
+        if inner in family.model_types:
             return UnsupportedModelError(
                 f"the source is a model of type '{model_type}', with an image tower of type "
                 f"'{inner}'",
@@ -146,19 +156,29 @@ def _of_larger(
     return None
 
 
-def _of_timm(families: Mapping[str, Family], header: Header, named_by: str | None) -> Family:
+def _of_timm(
+    families: Mapping[str, Family], header: Header, named_by: str | None, name: str
+) -> Family:
     """The family of a timm model; where none covers the file, the one it lacks least of.
+
+    Where timm knows the architecture, it is one of those of its module: names alone would make a
+    network of another module, which none covers, the one that it resembles.
 
     Raises:
         UsageError: `named_by` something, though the file's names are not timm's.
         AmbiguousSourceError: Several cover it equally well.
+        UnsupportedModelError: No family has networks of the architecture's module.
     """
-    timm = {name: family for name, family in families.items() if family.library == "timm"}
-    fitting = _fitting(timm, header)
+    timm = {each: family for each, family in families.items() if family.library == "timm"}
+    of_its_kind = of_architecture(timm, name)
+    fitting = _fitting(of_its_kind, header)
     if not fitting:
-        if named_by is not None:
+        if named_by is not None and not _fitting(timm, header):
             _refuse_others(families, header, named_by)
-        return min(timm.values(), key=lambda family: _unknown(family, "", header, ()))
+        return min(
+            of_its_kind.values(),
+            key=lambda each: (not is_converted(each, name), _unknown(each, "", header, ())),
+        )
     if len(fitting) > 1:
         names = [family.name for family in fitting]
         raise AmbiguousSourceError(
@@ -166,6 +186,30 @@ def _of_timm(families: Mapping[str, Family], header: Header, named_by: str | Non
             hint="say which: " + ", or ".join(f"--family {name}" for name in names),
         )
     return fitting[0]
+
+
+def require_names(
+    families: Mapping[str, Family], family: Family, header: Header, arch: str
+) -> None:
+    """Say whose a file is that has none of the names of its architecture, which is converted.
+
+    Args:
+        families: All families by name.
+        family: The architecture's.
+        header: Names of all tensors of the file.
+        arch: Architecture name.
+
+    Raises:
+        UsageError: The names are those of other networks of timm's.
+    """
+    if complete_towers(family, header):
+        return
+    timm = {name: each for name, each in families.items() if each.library == "timm"}
+    if others := [other.name for other in _fitting(timm, header)]:
+        raise UsageError(
+            f"'{arch}' is of {family.name}, the tensors are those of {', '.join(others)}",
+            hint="name the architecture that the file was saved from, e.g. with --arch",
+        )
 
 
 def _refuse_others(families: Mapping[str, Family], header: Header, named_by: str) -> None:

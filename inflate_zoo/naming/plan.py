@@ -3,7 +3,7 @@
 Facts come from the header, claims from the config; where they disagree it is an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
@@ -20,7 +20,7 @@ from inflate_zoo.naming.patterns import Matching, bare_name, role_of, sources_of
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.pieces import disagreement
 from inflate_zoo.naming.readers.reader import Reader
-from inflate_zoo.naming.towers import best_matching
+from inflate_zoo.naming.towers import best_matching, refuse_scattered
 from inflate_zoo.networks.base import Form2D
 
 
@@ -96,6 +96,7 @@ def make_plan(
     Raises:
         AccountingError: Tensors are left over, missing, of an unexpected shape or type.
         ConfigError: The config is malformed, or disagrees with the tensors.
+        UnsupportedModelError: See `refuse_scattered`.
     """
     reader = READERS[family.network]
     width = family.config.get(reader.width)
@@ -103,28 +104,27 @@ def make_plan(
     matching = best_matching(family, header, weights, stated)
     facts = reader.gather(family, matching, header)
     claims = read_claims(family, raw, section, facts.values[reader.width], statement)
-    _compare(reader, facts, claims, statement)
+    if details := _differences(reader, facts, claims):
+        refuse_scattered(family, header, matching)
+        raise disagreement(statement, *details)
     architecture = reader.make_form(facts, claims, statement)
     kept = _account(family, matching, header, architecture)
+    empty = _empty(matching, header, architecture)
     note = _pooling_note(family, matching, architecture, raw)
     return Plan(
         family,
         matching.prefix,
         architecture,
         kept,
-        tuple(sorted([*matching.dropped, *matching.beside])),
-        (note,) if note else (),
+        tuple(sorted([*matching.dropped, *matching.beside, *empty])),
+        tuple(filter(None, (note, _outer_norm_note(family, matching)))),
         matching.copies,
         repooled=bool(note),
     )
 
 
-def _compare(reader: Reader, facts: FromHeader, claims: FromConfig, statement: Statement) -> None:
-    """Claims against facts.
-
-    Raises:
-        ConfigError: All disagreements, with both values and the tensor.
-    """
+def _differences(reader: Reader, facts: FromHeader, claims: FromConfig) -> list[str]:
+    """Where claims and facts disagree: both values, and the tensor."""
     known = reader.settled(facts, claims)
     details = []
     for field, claimed in claims.values.items():
@@ -133,8 +133,7 @@ def _compare(reader: Reader, facts: FromHeader, claims: FromConfig, statement: S
             details.append(
                 f"{claims.labels[field]} is {plain(claimed)}, {by} {plain(known[field])}"
             )
-    if details:
-        raise disagreement(statement, *details)
+    return details
 
 
 def _canonical(
@@ -158,6 +157,17 @@ def _canonical(
 def _is_matrix(family: Family, role: str) -> bool:
     """Whether it is a stem that stands in the source as a matrix over patches."""
     return role == "stem_kernel" and family.linear_stem is not None
+
+
+def _unused(matching: Matching, architecture: Form2D) -> list[str]:
+    """Known names of the tower that its network has no use for."""
+    unused = matching.kept.keys() - architecture.shapes()
+    return [source for name in unused for source in matching.kept[name]]
+
+
+def _empty(matching: Matching, header: Header, architecture: Form2D) -> list[str]:
+    """Those of them that hold no value: tables of no registers, which transformers saves."""
+    return [source for source in _unused(matching, architecture) if 0 in header[source].shape]
 
 
 def _account(
@@ -189,7 +199,7 @@ def _account(
             dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
             last = _is_matrix(family, role) and family.linear_stem == "channels_last"
             kept.append(TensorPlan(name, role, sources, shape, dtype, channels_last=last))
-    extra = [source for name in matching.kept.keys() - expected for source in matching.kept[name]]
+    extra = set(_unused(matching, architecture)).difference(_empty(matching, header, architecture))
     names = tuple(n for name in expected for n in sources_of(family, matching.prefix, name))
     absent = tuple(n for n in names if n not in header)
     problems = [
@@ -197,13 +207,28 @@ def _account(
         *problems,
     ]
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise AccountingError(
-            f"not every tensor is accounted for under {family.name}: {count}",
-            details=problems,
-            hint=_next_step(matching, header),
-        )
+        refuse_scattered(family, header, matching)
+        raise _unaccounted(family, matching, header, problems)
     return tuple(kept)
+
+
+def _unaccounted(
+    family: Family, matching: Matching, header: Header, problems: Sequence[str]
+) -> AccountingError:
+    """The error for tensors left over, missing, misshapen or of a foreign type."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    norm = {"norm.weight", "norm.bias"}
+    unnormed = len(problems) == len(norm) and norm.isdisjoint(matching.kept)
+    return AccountingError(
+        f"not every tensor is accounted for under {family.name}: {count}",
+        details=problems,
+        hint=(
+            "a backbone class may save no last norm, as transformers' Swinv2Backbone: take the "
+            f"weights as {family.reference}, or a class around it, saves them"
+            if unnormed and family.library == "transformers"
+            else _next_step(matching, header)
+        ),
+    )
 
 
 def _next_step(matching: Matching, header: Header) -> str:
@@ -255,6 +280,21 @@ def _pooling_note(
             "dropped; forward() returns the mean of the patch tokens."
         )
     return READERS[family.network].note(family, architecture)
+
+
+def _outer_norm_note(family: Family, matching: Matching) -> str:
+    """What to say of a norm that stands outside a network which has its own; empty without one."""
+    wrappers = matching.prefix.split(".")[:-1]
+    outer = {"".join(f"{part}." for part in wrappers[:n]) for n in range(len(wrappers))}
+    bare = sources_of(family, "", "norm.weight") if family.library == "transformers" else []
+    names = {prefix + name for prefix in outer.difference(matching.copies) for name in bare}
+    found = sorted(names.intersection(matching.beside))
+    if not found or "norm.weight" not in matching.kept:
+        return ""
+    return (
+        f"Beside the network stands another norm, {found[0]}, which was dropped: a backbone class "
+        "(PixioBackbone) puts it on its maps; forward_features() ends with the network's own."
+    )
 
 
 def _pools(family: Family, prefix: str, name: str) -> bool:

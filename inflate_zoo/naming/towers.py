@@ -78,12 +78,33 @@ def likeliest_tower(family: Family, header: Header) -> str:
     for inner, targets in found.items():
         outer = "".join(f"{part}." for part in inner.split(".")[:-2])
         if inner and needed <= {*targets, *found.get(outer, ())}:
-            raise UnsupportedModelError(
-                f"parts of the network stand under '{inner}*', others under '{outer}*'",
-                hint="load it with its library, save the encoder alone, e.g. "
-                "model.base_model.save_pretrained('saved'), and convert that folder",
-            )
+            raise _scattered(inner, outer)
     return max(found, key=lambda prefix: len(found[prefix]))
+
+
+def refuse_scattered(family: Family, header: Header, matching: Matching) -> None:
+    """Say of a tower that lacks something whether that stands where nothing else of it stands.
+
+    Args:
+        family: The family.
+        header: Names of all tensors of the file.
+        matching: Its names under the prefix of the tower.
+
+    Raises:
+        UnsupportedModelError: It does, as transformers saves some models.
+    """
+    others = {name: header[name] for name in (*matching.leftover, *matching.beside)}
+    for prefix, targets in _by_prefix(family, others).items():
+        if targets and matching.kept.keys().isdisjoint(targets):
+            raise _scattered(prefix, matching.prefix)
+
+
+def _scattered(some: str, others: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"parts of the network stand under '{some}*', others under '{others}*'",
+        hint="load it with its library, save the encoder alone, e.g. "
+        "model.base_model.save_pretrained('saved'), and convert that folder",
+    )
 
 
 def _by_prefix(family: Family, header: Header) -> dict[str, list[str]]:

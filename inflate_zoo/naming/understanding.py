@@ -33,7 +33,12 @@ from inflate_zoo.naming.configs.timm_models import (
     timm_arguments,
 )
 from inflate_zoo.naming.definition import Family
-from inflate_zoo.naming.detection import choose_family, known_by_wrapper, section_of
+from inflate_zoo.naming.detection import (
+    choose_family,
+    known_by_wrapper,
+    require_names,
+    section_of,
+)
 from inflate_zoo.naming.plan import Plan, make_plan
 from inflate_zoo.naming.towers import best_matching
 from inflate_zoo.networks.vit.config import VitForm
@@ -74,10 +79,9 @@ def understand(
     Raises:
         UsageError: See `choose_family`, `best_matching` and `make_plan`.
     """
-    stated_by = OPEN_CLIP_CONFIG if isinstance(open_clip, TimmTower) else None
-    chosen = choose_family(
-        families_by_name(), header, config, family=family, arch=arch, stated_by=stated_by
-    )
+    families = families_by_name()
+    stated = open_clip.architecture if isinstance(open_clip, TimmTower) else None
+    chosen = choose_family(families, header, config, family=family, arch=arch, stated=stated)
     if chosen.library != "timm":
         if arch is not None:
             raise UsageError(
@@ -105,6 +109,7 @@ def understand(
         )
     base, arguments = timm_arguments(chosen, name, {} if arch else config or {})
     raw = describe_timm(chosen, base, arguments)
+    require_names(families, chosen, header, base)
     if arch:
         matching = best_matching(chosen, header, weights, raw["embed_dim"])
         if changed := finetuned(chosen, matching):

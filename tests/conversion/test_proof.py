@@ -39,6 +39,50 @@ def test_what_a_note_says_decides_nothing(tmp_path, monkeypatch):
     assert "equal slices, pooled" not in found.verification.errors
 
 
+def raising(error):
+    def tokens(images):
+        raise error
+
+    return tokens
+
+
+@pytest.mark.parametrize("error, told", [(RuntimeError("no such size"), "no such size"),
+                                         (KeyError("x"), "KeyError")])  # fmt: skip
+@pytest.mark.parametrize("when", ["built", "run"])
+def test_an_original_that_raises_fails_the_proof(source, tmp_path, monkeypatch, when, error, told):
+    broken = proof.Reference("a library 1.0 Class", raising(error), None)
+    original_of = raising(error) if when == "built" else lambda _: broken
+    monkeypatch.setattr(proof, "original_of", lambda *asked: original_of(asked))
+    with pytest.raises(VerificationError, match="cannot be run") as caught:
+        convert(source, tmp_path / "out")
+    assert told in caught.value.message
+    name = "Dinov2WithRegistersModel" if when == "built" else "a library 1.0 Class"
+    assert caught.value.details == (f"it is {name}",)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: no memory"), KeyboardInterrupt()]
+)
+def test_what_says_nothing_of_the_original_stays_what_it_is(source, tmp_path, monkeypatch, error):
+    broken = proof.Reference("a library 1.0 Class", raising(error), None)
+    monkeypatch.setattr(proof, "original_of", lambda *_: broken)
+    with pytest.raises(type(error)) as caught:
+        convert(source, tmp_path / "out")
+    assert caught.value is error
+
+
+def test_an_original_of_another_grid_fails_the_proof(source, tmp_path, monkeypatch):
+    def fewer(*asked):
+        built = original_of(*asked)
+        return replace(built, tokens=lambda images: built.tokens(images)[:, :-1])
+
+    original_of = proof.original_of
+    monkeypatch.setattr(proof, "original_of", fewer)
+    with pytest.raises(VerificationError, match="values of shape"):
+        convert(source, tmp_path / "out")
+
+
 def test_without_the_prefix_correction_it_fails_and_leaves_nothing(source, tmp_path, monkeypatch):
     def plain(query, key, value, prefix, copies):
         return torch.nn.functional.scaled_dot_product_attention(query, key, value)

@@ -72,12 +72,61 @@ def test_a_family_is_not_proposed_at_a_width_at_which_its_heads_are_unknown():
 
 def test_of_several_kinds_of_timm_the_tensors_tell_which_it_is():
     other = SCHEMES["hf_vit"].model_copy(update={"name": "timm_other", "library": "timm"})
+    other = other.model_copy(update={"modules": ("vision_transformer",)})
     both = {"timm_other": other, "timm_vit": SCHEMES["timm_vit"]}
     stated = {"architecture": "vit_base_patch16_224"}
     for kind, name in (("augreg", "timm_vit"), ("vit", "timm_other")):
         header = case(kind).header
         assert choose_family(both, header, stated).name == name
         assert choose_family(both, header, None, arch="vit_base_patch16_224").name == name
+
+
+@pytest.mark.parametrize("stated", ["arch", "config", "open_clip"])
+@pytest.mark.parametrize(
+    "kind, arch, family",
+    [
+        ("swin_timm", "vit_tiny_patch16_224", "timm_vit"),  # not AIMv2, which is of its module
+        ("swin_timm", "timm/aimv2_large_patch14_224.apple_pt", "timm_aimv2"),
+        ("augreg", "vit_small_patch16_rope_ape_224", "timm_eva02"),
+        ("augreg", "swinv2_tiny_window8_256", "timm_swinv2"),
+    ],
+)
+def test_an_architecture_that_timm_knows_is_of_its_module_whatever_the_names(
+    stated, kind, arch, family
+):
+    config = {"architecture": arch} if stated == "config" else None
+    options = {"arch": {"arch": arch}, "open_clip": {"stated": arch}}.get(stated, {})
+    assert choose(case(kind).header, config, **options).name == family
+
+
+@pytest.mark.parametrize(
+    "arch, module, nearest",
+    [
+        ("swinv2_cr_tiny_224", "swin_transformer_v2_cr", "timm_swinv2"),
+        ("vit_relpos_small_patch16_224", "vision_transformer_relpos", "timm_vit"),
+        ("resnet50", "resnet", "timm_vit"),
+    ],
+)
+def test_an_architecture_of_a_module_that_no_family_has_is_refused_by_it(arch, module, nearest):
+    for names in ("blocks.0.x", "layer1.0.conv1.weight", "stages.0.x"):
+        with pytest.raises(UnsupportedModelError, match=f"is of timm's {module}, which") as caught:
+            choose(header_of(names), arch=arch)
+        assert f"nearest supported: {nearest};" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "kind, arch, told",
+    [
+        ("swin_timm", "vit_tiny_patch16_224", "is of timm_vit, the tensors are those of timm_swin"),
+        ("augreg", "swin_tiny_patch4_window7_224", "the tensors are those of timm_vit"),
+    ],
+)
+def test_the_names_of_another_network_of_timms_are_told(kind, arch, told):
+    header = case(kind).header
+    for config, named in (({"architecture": arch}, None), (None, arch)):
+        with pytest.raises(UsageError, match=told) as caught:
+            understand(header, config, None, named)
+        assert "--arch" in caught.value.hint
 
 
 def test_bare_timm_names_are_settled_by_hand():
@@ -177,6 +226,16 @@ def test_the_section_of_a_two_tower_model():
         {},
         "vision_config.",
     )
+
+
+def test_the_section_of_a_larger_model_is_the_one_of_that_kind():
+    part = {"model_type": "dinov2", "hidden_size": 5}
+    larger = {"model_type": "llava", "hidden_size": 9, "vision_config": part}
+    assert section_of(SCHEMES["hf_dinov2"], larger) == (part, "vision_config.")
+    assert section_of(SCHEMES["hf_vit"], larger) == (larger, "")
+    assert section_of(SCHEMES["hf_dinov2"], part) == (part, "")
+    own = {"model_type": "dinov2", "vision_config": part}
+    assert section_of(SCHEMES["hf_dinov2"], own) == (own, "")
 
 
 @pytest.mark.parametrize("value", ["abc", 3, [1], [["hidden_size", 4]], True])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from inflate_zoo.errors import AccountingError, ConfigError
@@ -55,6 +57,48 @@ def test_types_are_kept_and_mixed_parts_become_float32():
 def test_a_dropped_pooling_head_is_noted():
     assert "pools its tokens with a head" in plan_of(case("siglip")).notes[0]
     assert plan_of(case("clip")).notes == ()
+
+
+def test_a_tower_that_lacks_its_last_norm_alone_may_be_a_backbone_class():
+    recorded = case("swinv2")  # as transformers 5 saves Swinv2Backbone
+    bare = {n: info for n, info in recorded.header.items() if not n.startswith("layernorm.")}
+    with pytest.raises(AccountingError) as caught:
+        plan_of(replace(recorded, header=bare))
+    assert [line.split(" [")[0] for line in caught.value.details] == [
+        "missing: 'layernorm.weight'",
+        "missing: 'layernorm.bias'",
+    ]
+    assert "take the weights as Swinv2Model" in caught.value.hint
+    del bare["encoder.layers.0.blocks.0.layernorm_after.bias"]
+    with pytest.raises(AccountingError) as caught:
+        plan_of(replace(recorded, header=bare))
+    assert "Swinv2Model" not in caught.value.hint
+
+
+def test_a_table_of_no_registers_is_dropped():
+    recorded = case("dinov2_with_registers")
+    name = "embeddings.register_tokens"
+    recorded.config["num_register_tokens"] = 0
+    recorded.header[name] = TensorInfo("F32", (1, 0, 48))
+    plan = plan_of(recorded)
+    assert name in plan.dropped
+    assert plan.architecture.reg_tokens == 0
+    recorded.config["num_register_tokens"] = 4
+    assert f"'{name}' says 0" in refused(recorded, ConfigError)
+
+
+@pytest.mark.parametrize("outer", ["", "model."])
+def test_a_norm_outside_the_network_is_noted(outer):
+    recorded = case("pixio")  # as transformers 5 saves PixioBackbone
+    inside = {f"{outer}encoder.{name}": info for name, info in recorded.header.items()}
+    assert plan_of(replace(recorded, header=inside)).notes == ()
+    norms = {f"{outer}layernorm.{part}": TensorInfo("F32", (48,)) for part in ("weight", "bias")}
+    plan = plan_of(replace(recorded, header={**inside, **norms}))
+    assert plan.dropped == tuple(sorted(norms))
+    (note,) = plan.notes
+    assert f"another norm, {outer}layernorm.weight, which was dropped" in note
+    copy = {**inside, **{f"ema.{name}": info for name, info in inside.items()}}
+    assert plan_of(replace(recorded, header=copy)).notes == ()
 
 
 # What is left over, missing, misshapen

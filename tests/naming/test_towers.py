@@ -2,7 +2,13 @@
 
 import pytest
 
-from inflate_zoo.errors import AmbiguousSourceError, UnsupportedModelError, UsageError
+from inflate_zoo.errors import (
+    AccountingError,
+    AmbiguousSourceError,
+    ConfigError,
+    UnsupportedModelError,
+    UsageError,
+)
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.detection import choose_family
@@ -235,3 +241,27 @@ def test_parts_under_another_wrapper_than_the_rest_are_told(kind, inside, wrappe
         best_matching(SCHEMES[source.definition], header)
     assert f"under '{outer}{wrapper}*', others under '{outer}*'" in caught.value.message
     assert "save_pretrained" in caught.value.hint
+
+
+@pytest.mark.parametrize("outer", ["", "model."])
+def test_an_optional_piece_under_another_wrapper_is_told_before_a_disagreement(outer):
+    source = case("beit_pretrained")  # as transformers 5 saves BeitBackbone
+    piece = "encoder.relative_position_bias.relative_position_bias_table"
+    header = {outer + name.removeprefix("beit."): info for name, info in source.header.items()}
+    header[f"{outer}beit.{piece}"] = header.pop(outer + piece)
+    family = SCHEMES["hf_beit"]
+    with pytest.raises(UnsupportedModelError, match=rf"under '{outer}beit\.\*', others under"):
+        make_plan(family, header, source.config)
+    del header[f"{outer}beit.{piece}"]
+    with pytest.raises(ConfigError, match="disagree"):
+        make_plan(family, header, source.config)
+
+
+def test_what_a_text_tower_has_besides_is_no_part_of_the_image_tower():
+    source = case("vit")
+    name = "encoder.layer.{}.attention.attention.query.bias"
+    found = {n: info for n, info in source.header.items() if not n.endswith("query.bias")}
+    found |= {f"text.{n}": info for n, info in found.items() if n.startswith("encoder")}
+    found["text." + name.format(0)] = source.header[name.format(0)]
+    with pytest.raises(AccountingError, match="not every tensor"):
+        make_plan(SCHEMES["hf_vit"], found, source.config)

@@ -55,10 +55,10 @@ def timm_arguments(
     """
     from timm.models import is_model, is_model_in_modules, model_entrypoint
 
-    arch = arch.removeprefix("timm/")
-    base = arch.split(".")[0]
+    base = _base(arch)
     if len(base) > _LONGEST_NAME or not is_model(base):
-        raise UnknownNameError("timm architecture", arch[:_LONGEST_NAME], _known(family))
+        told = arch.removeprefix("timm/")[:_LONGEST_NAME]
+        raise UnknownNameError("timm architecture", told, _known(family))
     if not is_model_in_modules(base, family.modules):
         raise UnsupportedModelError(
             f"'{base}' is of timm's {model_entrypoint(base).__module__.rpartition('.')[2]}, "
@@ -66,6 +66,47 @@ def timm_arguments(
             hint=network_of(family).nearest,
         )
     return base, gate.timm_arguments(config)
+
+
+def of_architecture(families: Mapping[str, Family], arch: str) -> Mapping[str, Family]:
+    """Those of timm's families whose kind an architecture is, by the module that timm has it in.
+
+    Args:
+        families: Of timm's networks, by name.
+        arch: Architecture name; one that timm does not know may be of any of them.
+
+    Raises:
+        UnsupportedModelError: It is of none; names the module.
+    """
+    from timm.models import is_model, is_model_in_modules, model_entrypoint
+
+    base = _base(arch)
+    if len(base) > _LONGEST_NAME or not is_model(base):
+        return families
+    found = {n: each for n, each in families.items() if is_model_in_modules(base, each.modules)}
+    if not found:
+        module = model_entrypoint(base).__module__.rpartition(".")[2]
+        modules = {known: each.name for each in families.values() for known in each.modules}
+        near = max((known for known in modules if module.startswith(known)), key=len, default="")
+        raise UnsupportedModelError(
+            f"'{base}' is of timm's {module}, which no family converts",
+            hint=f"nearest supported: {modules.get(near, 'timm_vit')}; "
+            "'inflate-zoo families' lists all with examples",
+        )
+    return found
+
+
+def is_converted(family: Family, arch: str) -> bool:
+    """Whether a family has an architecture as timm defines it, without arguments of its own."""
+    with suppress(UnknownNameError, UnsupportedModelError):
+        describe_timm(family, *timm_arguments(family, arch, {}))
+        return True
+    return False
+
+
+def _base(arch: str) -> str:
+    """An architecture's name without its owner and its tag."""
+    return arch.removeprefix("timm/").split(".")[0]
 
 
 def create_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> Any:

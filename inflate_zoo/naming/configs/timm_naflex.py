@@ -29,7 +29,7 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
     from torch import nn
 
     require_class(arch, model, (NaFlexVit,), "a NaFlexVit", NEAREST)
-    refuse_special(arch, "NaFlexVit with a table of positions", _odd(model), NEAREST)
+    refuse_special(arch, "NaFlexVit that is converted", _odd(model), _nearest(arch))
     embeds, block = model.embeds, model.blocks[0]
     pools = {"token": "cls", "avg": "mean"}
     return {
@@ -55,6 +55,17 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
     }
 
 
+def _nearest(arch: str) -> str:
+    """What to do instead: of RADIO, timm has the same weights with the table of one grid."""
+    from timm.models import get_pretrained_cfg
+
+    plain = arch.removeprefix("naflex")
+    published = get_pretrained_cfg(plain) if "radio" in arch and plain != arch else None
+    if published is None or not published.hf_hub_id:
+        return NEAREST
+    return f"take the same weights with positions of one grid: {published.hf_hub_id}"
+
+
 def _resizing(embeds: Any) -> str | None:
     """Our name of how it resizes its table; `None` where we have none."""
     # What early releases do not tell they do not do otherwise.
@@ -64,6 +75,13 @@ def _resizing(embeds: Any) -> str | None:
     told = (embeds.pos_embed_interp_mode, smooth, embeds.pos_embed_ar_preserving)
     known = {("bicubic", True, False): "bicubic", ("bilinear", True, False): "bilinear"}
     return {**known, ("bilinear", False, True): "cropped"}.get(told)
+
+
+def _resized(embeds: Any) -> str:
+    """How it resizes its table, as timm calls it."""
+    told = ("ar_preserving", "antialias", "align_corners")
+    flags = [name for name in told if getattr(embeds, f"pos_embed_{name}", False)]
+    return ", ".join([embeds.pos_embed_interp_mode, *(f"{name}=True" for name in flags)])
 
 
 def _odd(model: Any) -> list[str]:
@@ -84,7 +102,8 @@ def _odd(model: Any) -> list[str]:
         and embeds.norm_input is None,
         "norm in the stem": isinstance(embeds.norm, nn.Identity),
         "position table": embeds.pos_embed is not None and model.rope is None,
-        "resizing of positions": embeds.pos_embed is None or _resizing(embeds) is not None,
+        f"resizing of its table of positions ({_resized(embeds)})": embeds.pos_embed is None
+        or _resizing(embeds) is not None,
         "blocks": all(type(block) is Block for block in model.blocks),
         "attention": type(attention) is Attention,
         "norm inside attention or MLP": all(

@@ -54,7 +54,7 @@ def require_class(
     """
     if type(model) not in classes:
         raise UnsupportedModelError(
-            f"'{arch}' is timm's {type(model).__name__}, not {wanted}", hint=nearest
+            f"'{arch}' is timm's {type(model).__name__}, not {wanted}", hint=_step(arch, nearest)
         )
 
 
@@ -81,8 +81,14 @@ def refuse_special(arch: str, kind: str, odd: Sequence[str], nearest: str) -> No
     """
     if odd:
         raise UnsupportedModelError(
-            f"'{arch}' is no {kind}: special {', '.join(odd)}", hint=nearest
+            f"'{arch}' is no {kind}: special {', '.join(odd)}", hint=_step(arch, nearest)
         )
+
+
+def _step(arch: str, nearest: str) -> str:
+    """What to do instead; where that names the very architecture, its arguments are to blame."""
+    refused = arch in nearest.split()
+    return f"{nearest} as timm defines it, without model_args of its own" if refused else nearest
 
 
 def activation_of(arch: str, act: nn.Module) -> str:

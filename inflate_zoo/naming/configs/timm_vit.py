@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inflate_zoo.naming.patterns import Matching
 
 NEAREST = "nearest supported: timm_vit, e.g. --arch vit_base_patch16_224"
+DISTILLED = "nearest supported: timm_vit, e.g. --arch deit_base_distilled_patch16_224"
 
 
 def _describe(arch: str, model: Any) -> dict[str, Any]:
@@ -32,6 +33,8 @@ def _describe(arch: str, model: Any) -> dict[str, Any]:
     require_class(arch, model, kinds, "a plain VisionTransformer", NEAREST)
     _require_plain(arch, model)
     distilled = type(model) is VisionTransformerDistilled
+    if distilled:
+        _require_two_tokens(arch, model)
     block = model.blocks[0]
     gated = type(block.mlp).__name__ == "GluMlp"
     pools = {"token": "cls", "avg": "mean"}
@@ -96,6 +99,23 @@ def _require_plain(arch: str, model: Any) -> None:
         if type(first.mlp).__name__ not in ("Mlp", "GluMlp") or gate_last:
             odd.append("MLP")
     refuse_special(arch, "plain vision transformer", odd, NEAREST)
+
+
+def _require_two_tokens(arch: str, model: Any) -> None:
+    """Refuse what timm's distilled one is built with, but not made for.
+
+    It holds registers without ever reading them, and adds positions to cls and distillation token
+    also where its table has none for them, which it cannot.
+
+    Raises:
+        UnsupportedModelError: Names the part.
+    """
+    plain = {
+        "registers, which timm never reads": model.reg_token is None,
+        "positions of patches alone, which timm cannot run": not model.no_embed_class,
+    }
+    odd = [what for what, is_plain in plain.items() if not is_plain]
+    refuse_special(arch, "distilled vision transformer that is converted", odd, DISTILLED)
 
 
 def _finetuned(matching: Matching) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Any
 
+from inflate_zoo.errors import UnsupportedModelError
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.configs.from_config import (
     ConfigRule,
@@ -23,7 +24,7 @@ from inflate_zoo.naming.configs.from_config import (
 )
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader
-from inflate_zoo.naming.patterns import Matching
+from inflate_zoo.naming.patterns import Matching, sources_of
 from inflate_zoo.naming.readers.pieces import (
     block_numbers,
     building,
@@ -40,6 +41,7 @@ from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.networks.aimv2.config import Aimv2Form
 
 _CORE = {"patch_embed.weight": 4, "blocks.0.mlp.fc2.weight": 2}
+_PRODUCTS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
 def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
@@ -48,10 +50,12 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
     Raises:
         AccountingError: A tensor without which nothing can be said is missing or misshapen, or a
             whole block is missing.
+        UnsupportedModelError: Its blocks have biases.
     """
     stem, fc2 = require_core(family, matching, header, _CORE)
     dim, in_channels, *patch = header[stem].shape
     numbers = block_numbers(family, matching)
+    _refuse_biases(family, matching, numbers)
     learned = is_there(family, matching, numbers, "pos_embed")
     table = matching.kept["pos_embed"][0] if "pos_embed" in matching.kept else ""
     values: dict[str, Any] = {
@@ -61,7 +65,7 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
         "depth": len(numbers),
         "mlp_dim": header[fc2].shape[1],
         "positions": "learned" if learned else "sincos",
-        "qkv_bias": False,  # those of a file would be left over
+        "qkv_bias": False,  # those of a file are refused
         "mlp_bias": False,
     }
     told_by = dict.fromkeys(("embed_dim", "in_channels", "patch_size"), f"'{stem}' says")
@@ -70,6 +74,24 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
     told_by["positions"] = teller(family, matching, "pos_embed")
     rows = prod(header[table].shape[:-1]) if table else 0
     return FromHeader(values, told_by, table, rows)
+
+
+def _refuse_biases(family: Family, matching: Matching, numbers: range) -> None:
+    """Refuse blocks with biases, which transformers builds but nobody has published.
+
+    Raises:
+        UnsupportedModelError: Names the first.
+    """
+    products = [f"blocks.{n}.{part}.weight" for n in numbers for part in _PRODUCTS]
+    names = [name for each in products for name in sources_of(family, matching.prefix, each)]
+    left = set(matching.leftover)
+    biases = [bias for name in names if (bias := f"{name.removesuffix('weight')}bias") in left]
+    if biases:
+        raise UnsupportedModelError(
+            f"an AIMv2 whose blocks have biases is not converted: '{biases[0]}' and "
+            f"{len(biases) - 1} more",
+            hint=f"published ones have none, e.g. {family.examples[0]}",
+        )
 
 
 def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Aimv2Form:

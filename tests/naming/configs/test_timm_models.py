@@ -46,8 +46,8 @@ def test_what_the_gate_admits_is_what_the_library_gets(monkeypatch):
 @pytest.mark.parametrize(
     ("arch", "error", "told"),
     [
-        ("resnet50", UnsupportedModelError, "'resnet50' is of timm's resnet, not a plain"),
-        ("swin_base_patch4_window7_224", UnsupportedModelError, "swin_transformer"),
+        ("resnet50", UnsupportedModelError, "'resnet50' is of timm's resnet, which no family"),
+        ("pvt_v2_b0", UnsupportedModelError, "'pvt_v2_b0' is of timm's pvt_v2, which no family"),
         ("hf-hub:timm/vit_base_patch16_224", UnknownNameError, "no timm architecture named"),
         ("local-dir:/etc", UnknownNameError, "no timm architecture named"),
         ("x" * 1_000_000, UnknownNameError, "no timm architecture named"),
@@ -57,6 +57,16 @@ def test_an_architecture_that_is_no_plain_one_is_not_built(arch, error, told, no
     with pytest.raises(error, match=told) as raised:
         understand(case("augreg").header, {}, None, arch)
     assert len(raised.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    "arch, converted",
+    [("vit_tiny_patch16_224", True), ("timm/vit_tiny_patch16_224.augreg_in21k", True),
+     ("vit_small_patch16_18x2_224", False), ("aimv2_large_patch14_224", False),
+     ("beit_base_patch16_224", False), ("x", False)],
+)  # fmt: skip
+def test_what_a_family_has_of_timms_architectures(arch, converted):
+    assert timm_models.is_converted(VIT, arch) is converted
 
 
 @pytest.mark.parametrize("arch", ["timm/vit_tiny_patch16_224.augreg_in21k", "vit_tiny_patch16_224"])

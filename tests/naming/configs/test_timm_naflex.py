@@ -9,6 +9,7 @@ from inflate_zoo.naming.configs.timm_models import (
     create_timm,
     describe_timm,
     finetuned,
+    is_converted,
     timm_arguments,
 )
 from inflate_zoo.naming.towers import best_matching
@@ -38,7 +39,7 @@ def test_published_architectures_are_described(arch, expected):
     [
         ({"pos_embed": "factorized"}, "position table"),
         ({"pos_embed": "none"}, "position table"),
-        ({"pos_embed_ar_preserving": True}, "resizing of positions"),
+        ({"pos_embed_ar_preserving": True}, "bilinear, ar_preserving=True, antialias=True"),
         ({"rope_type": "axial"}, "position table"),
         ({"embed_proj_type": "conv"}, "stem"),
         ({"qk_norm": True}, "norm inside"),
@@ -53,9 +54,9 @@ def test_what_is_special_is_refused_by_its_part(arguments, part):
 @pytest.mark.parametrize(
     "attribute, value, part",
     [
-        ("pos_embed_antialias", False, "resizing of positions"),
-        ("pos_embed_align_corners", True, "resizing of positions"),
-        ("pos_embed_interp_mode", "nearest", "resizing of positions"),
+        ("pos_embed_antialias", False, "resizing of its table of positions"),
+        ("pos_embed_align_corners", True, "resizing of its table of positions"),
+        ("pos_embed_interp_mode", "nearest", "resizing of its table of positions"),
         ("channels_last", False, "stem"),
     ],
 )
@@ -64,6 +65,17 @@ def test_what_only_later_releases_of_timm_can_be_told_is_refused_too(attribute, 
     setattr(model.embeds, attribute, value)
     with pytest.raises(UnsupportedModelError, match=part):
         timm_naflex.NAFLEX.describe("naflexvit_base_patch16_siglip", model)
+
+
+@pytest.mark.parametrize("size", ["base", "huge"])
+def test_radios_that_resize_otherwise_have_a_twin_of_one_grid(size):
+    arch = f"naflexvit_{size}_patch16_radio_v3"
+    with pytest.raises(UnsupportedModelError) as caught:
+        describe_timm(NAFLEX, arch, {"depth": 1})
+    assert "resizing of its table of positions (" in caught.value.message
+    assert "align_corners=True" in caught.value.message
+    assert caught.value.hint.endswith(f"timm/vit_{size}_patch16_radio_v3.c_radio")
+    assert is_converted(families_by_name()["timm_vit"], f"vit_{size}_patch16_radio_v3")
 
 
 def test_another_class_is_refused():

@@ -10,6 +10,7 @@ from inflate_zoo.errors import UnsupportedModelError
 from inflate_zoo.naming.configs.timm_network import (
     activation_of,
     final_norm_of,
+    refuse_special,
     require_class,
 )
 
@@ -39,6 +40,15 @@ def test_a_derived_class_is_another():
     with pytest.raises(UnsupportedModelError, match="'x' is timm's Derived, not a Linear") as found:
         require_class("x", Derived(1, 1), (nn.Linear,), "a Linear", "take another")
     assert found.value.hint == "take another"
+
+
+def test_an_architecture_is_not_told_to_be_named_again():
+    nearest = "nearest supported: timm_vit, e.g. --arch vit_base_patch16_224"
+    for arch, more in (("vit_base_patch16_224", " as timm defines it"), ("vit_base_patch16", "")):
+        with pytest.raises(UnsupportedModelError, match="special norm") as caught:
+            refuse_special(arch, "plain vision transformer", ["norm"], nearest)
+        assert caught.value.hint.startswith(nearest + more)
+        assert ("model_args" in caught.value.hint) is bool(more)
 
 
 @pytest.mark.parametrize(

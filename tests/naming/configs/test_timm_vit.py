@@ -74,6 +74,16 @@ def test_other_arithmetic_under_the_names_of_a_plain_one_is_refused(arguments, o
         describe_timm(VIT, "vit_tiny_patch16_224", arguments)
 
 
+@pytest.mark.parametrize(
+    "arguments, odd",
+    [({"reg_tokens": 4}, "registers"), ({"no_embed_class": True}, "positions of patches alone")],
+)
+def test_a_distilled_one_that_timm_does_not_run_as_it_stands_is_refused(arguments, odd):
+    with pytest.raises(UnsupportedModelError, match=f"no distilled .* special {odd}") as caught:
+        describe_timm(VIT, "deit_tiny_distilled_patch16_224", {"depth": 1, **arguments})
+    assert "deit_base_distilled_patch16_224" in caught.value.hint
+
+
 def test_another_class_is_named():
     model = create_timm(FAMILIES["timm_beit"], "beit_base_patch16_224", {"depth": 1})
     with pytest.raises(UnsupportedModelError, match="is timm's Beit, not a plain") as caught:

@@ -78,11 +78,23 @@ def test_biases_that_no_tensor_has_are_named(field):
     assert f"{field} is true, the tensors say false" in refused(recorded)
 
 
-def test_biases_that_a_file_has_are_left_over():
+@pytest.mark.parametrize("stated", [False, True])
+@pytest.mark.parametrize(
+    "part, field",
+    [
+        ("attention.q_proj", "qkv_bias"),
+        ("attention.out_proj", "qkv_bias"),
+        ("ffn.gate_proj", "mlp_bias"),
+        ("ffn.down_proj", "mlp_bias"),
+    ],
+)
+def test_biases_that_a_file_has_are_refused_as_such(part, field, stated):
     recorded = case("aimv2_vision")
-    name = "encoder.layers.0.attention.q_proj.bias"
-    recorded.header[name] = TensorInfo("F32", (48,))
-    assert f"left over: '{name}' F32 [48]" in refused(recorded, AccountingError)
+    recorded.config[field] = stated
+    names = [f"encoder.layers.{block}.{part}.bias" for block in (0, 1)]
+    recorded.header.update(dict.fromkeys(names, TensorInfo("F32", (48,))))
+    told = refused(recorded, UnsupportedModelError)
+    assert f"whose blocks have biases is not converted: '{names[0]}' and 1 more" in told
 
 
 def test_a_table_of_another_size_is_refused():
