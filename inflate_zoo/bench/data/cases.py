@@ -78,7 +78,7 @@ class CachedCase:
         label: Class indices, uint8 [depth, height, width], on the same grid.
         reference: Class indices, uint8, on the file's own grid in (depth, height, width) order.
         spacing: Of the file's own grid, (depth, height, width) in mm; where headers of image and
-            label differ, the image's.
+            label differ, the image's. Its product is the volume of a voxel, also of a sheared one.
         foreground: int32 [n, 4], rows (class, z, y, x) on the grid of `image`, sorted by class;
             of each class besides the background all voxels, or 20,000 drawn with a fixed seed.
     """
@@ -217,7 +217,7 @@ def _key(task: Task, case: Case, digests: DigestMemory) -> str:
     # Until the image alone decided what is seen of it, its label's spacing did: headers round.
     if (seen := seen_shape(task, image)) != seen_shape(task, label):
         parts["seen"] = seen
-    # Until then distances were measured with the label's, too.
+    # Until then distances were measured with the label's, too, and volumes with its product.
     if (spacing := _own_spacing(label, image, task.slices)) != label.spacing(task.slices):
         parts["own_spacing"] = spacing
     if task.whole_slices:
@@ -226,8 +226,14 @@ def _key(task: Task, case: Case, digests: DigestMemory) -> str:
 
 
 def _own_spacing(label: Grid, image: Grid, slices: Slices) -> Millimetres:
-    """Spacing of a case's own grid in mm: the image's; the label's where that is but rounded."""
-    rounded, own = label.spacing(slices), image.spacing(slices)
+    """Spacing of a case's own grid in mm: the image's; the label's where that is but rounded.
+
+    Its product is the volume of a voxel: in depth it is how far apart the slices are, which is less
+    than the edge of a voxel where the affine shears, as of a tilted gantry.
+    """
+    rounded = label.spacing(slices)
+    _, height, width = image.spacing(slices)
+    own = image.voxel_mm3 / (height * width), height, width
     return rounded if np.allclose(rounded, own, rtol=_ROUNDING, atol=0) else own
 
 

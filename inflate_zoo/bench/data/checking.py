@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from inflate_zoo.bench.data.grids import Grid, form_difference, grid_difference, short_name
+from inflate_zoo.bench.data.grids import (
+    Grid,
+    form_difference,
+    grid_difference,
+    shear,
+    short_name,
+)
 from inflate_zoo.bench.data.remembered import Remembered
 from inflate_zoo.bench.data.splits import FEWEST
 from inflate_zoo.bench.data.threads import in_threads, threads_for
@@ -34,6 +40,7 @@ _MEMORY = "close other programs, or take the case out"
 _FAR = 100  # times wider voxels than those of the other cases: another unit, not another scanner
 _USUAL = (0.005, 50.0)  # mm, width of a voxel in any scan of a body
 _CORRECT_FORM = "correct whichever is wrong"
+_RESAMPLE = "resample image and label onto a grid with right angles if that matters"
 _WARNINGS = TypeAdapter(list[tuple[str, str]])  # what was found and what to do, as kept
 _STATE_UNIT = "state the unit in the headers' xyzt_units, or correct their spacing"
 
@@ -91,6 +98,11 @@ def check(
         progress(done, total)
     bad += _far_spacings(grids)
     warnings += _unusual_spacing(grids)
+    warnings += [
+        Finding(case, f"'{grid.name}' {sheared}", _RESAMPLE)
+        for case, grid in grids.items()
+        if (sheared := shear(grid))
+    ]
     warnings.sort(key=lambda finding: bool(finding.case))  # of the whole data set first
     return Report(total, tuple(bad), tuple(warnings))
 

@@ -25,6 +25,7 @@ from inflate_zoo.files.foreign import parsing, reason_of
 MOST_VOXELS = 2**33
 _SPACINGS = (1e-6, 1e3)  # mm
 _SAME_PLACE = 0.1  # voxels
+_UPRIGHT = 0.99  # of the product of its edges: a voxel with nearly right angles
 # NIfTI's codes of units of length (bits 0 to 2 of xyzt_units): name, mm in one.
 _UNITS = MappingProxyType({1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)})
 _NO_UNIT = ("no unit", 1.0)
@@ -70,6 +71,11 @@ class Grid:
         sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
         x, y, z = (float(sizes[axis]) for axis in np.argsort(io_orientation(self.affine)[:, 0]))
         return x, y, z
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel: less than the product of its edges where the affine shears."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def spacing(self, slices: Slices) -> Millimetres:
         """Voxel size in mm in (depth, height, width) order."""
@@ -233,6 +239,20 @@ def form_difference(grid: Grid) -> str | None:
             spacing = f": a spacing of {sizes}" if differs else f": {apart:.3g} mm apart"
             return f"has a qform unlike its sform{spacing}; the sform counts, as in nibabel"
     return f"has a spacing of {sizes}; the affine counts" if differs else None
+
+
+def shear(grid: Grid) -> str | None:
+    """What a grid without right angles is taken for, such as of a tilted gantry; `None` of others.
+
+    Tools keep a shear in the sform, a quaternion has none.
+    """
+    share = grid.voxel_mm3 / prod(grid.spacing_ras)
+    if share >= _UPRIGHT:
+        return None
+    return (
+        f"is sheared by its affine: a voxel is {share:.1%} of what its edges span; networks and "
+        "surface distances take its axes for perpendicular, volumes are right"
+    )
 
 
 def require_same_grid(label: Grid, image: Grid) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.data.dicom import holds_dicom, is_dicom, read_series
-from inflate_zoo.bench.data.grids import Grid, grid_difference, require_same_grid, short_name
+from inflate_zoo.bench.data.grids import (
+    Grid,
+    grid_difference,
+    require_same_grid,
+    shear,
+    short_name,
+)
 from inflate_zoo.bench.data.preprocessing import class_indices, seen_shape
 from inflate_zoo.bench.data.volumes import (
     SUPPORTED,
@@ -180,22 +187,27 @@ def _refuse(problems: Sequence[str], hint: str) -> None:
 
 
 def check_jobs(jobs: Sequence[CaseImages], task: Task, progress: StageProgress) -> None:
-    """Read every file whole once.
+    """Read every file whole once; warn of grids without right angles.
 
     Raises:
         UsageError: Lists all cases that cannot be used.
     """
-    problems = []
+    problems, odd = [], []
     for index, job in enumerate(jobs):
         progress("cases checked", index, len(jobs))
         try:
             grid = check_images(job, task)
+            if sheared := shear(grid):
+                odd.append(f"{job.case}: {sheared}")
             if job.reference is not None:
                 require_same_grid(read_reference(job.reference, task)[1], grid)
         except UsageError as error:
             problems.append(f"{job.case}: {error.message}")
     progress("cases checked", len(jobs), len(jobs))
     _refuse(problems, "correct the files, or leave these cases out")
+    if odd:
+        more = f" (and {len(odd) - 1} case(s) more)" if len(odd) > 1 else ""
+        warnings.warn(f"{odd[0]}{more}", stacklevel=2)
 
 
 def check_images(job: CaseImages, task: Task) -> Grid:

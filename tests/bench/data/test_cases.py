@@ -139,6 +139,24 @@ def test_distances_are_measured_on_the_grid_of_the_image(dataset, store):
     assert scores[0] == scores[1]
 
 
+def test_of_a_sheared_grid_the_spacing_multiplies_to_a_voxel(dataset, store):
+    """As of a tilted gantry: its slices are nearer to one another than a voxel's edge is long."""
+    task, case, keys = task_of(dataset), dataset.cases[1], set()
+    lean, edge = 2 * np.tan(np.radians(20)), 2 / np.cos(np.radians(20))
+    for column in ((0, 0, edge), (0, lean, 2)):  # edges of one length
+        affine = np.diag([0.5, 0.5, 1, 1])
+        affine[:3, 2] = column
+        for path in (case.images[0], case.label):
+            write_nifti(path, np.asarray(nib.load(path).dataobj), affine)
+        keys.add(module._key(task, case, SimpleNamespace(of=lambda path: "the same")))
+    assert len(keys) == 2  # entries with a wrong volume are not found again
+    (key,) = prepare(task, dataset, ["case_01"], store).values()
+    found = open_case(store, key)
+    assert found.spacing == pytest.approx((2, 0.5, 0.5))
+    scores = case_scores(found.reference, found.reference, found.spacing, {"one": (1,)}, 1.0)
+    assert scores["one"]["volume_mm3"] == pytest.approx(scores["one"]["reference_voxels"] / 2)
+
+
 def test_two_channels_and_thick_slices_in_both_layouts(tmp_path, store):
     affine = np.diag([-1.0, 5.0, 1.0, 1.0])  # flipped, thick along the second axis
     found = []

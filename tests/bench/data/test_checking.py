@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from inflate_zoo.bench.data import checking, volumes
 from inflate_zoo.bench.data.checking import check
 from inflate_zoo.bench.data.layouts import read_dataset
+from inflate_zoo.bench.data.remembered import Remembered
 from inflate_zoo.cli.bench.data import app
 from tests.support.datasets import (
     ABSENT,
@@ -232,6 +233,19 @@ def test_a_qform_unlike_its_sform_is_a_warning(tmp_path):
     assert line.startswith("warning: case_02: ")
     assert line.count("has a qform unlike its sform: 1 mm apart; the sform counts") == 2
     assert result.exit_code == 0
+
+
+def test_a_sheared_image_is_a_warning_also_once_it_was_found_good(tmp_path):
+    folder, affine = write_decathlon(tmp_path / "data", 10, SHAPE), np.eye(4)
+    affine[1, 2] = np.tan(np.radians(20))
+    for kind in ("images", "labels"):
+        path = folder / f"{kind}Tr" / "case_02.nii.gz"
+        write_nifti(path, np.asarray(nib.load(path).dataobj), affine)
+    line, _ = run(folder).stdout.splitlines()
+    assert line.startswith("warning: case_02: 'imagesTr/case_02.nii.gz' is sheared by its affine")
+    for _ in range(2):
+        (found,) = check(read_dataset(folder), remembered=Remembered(tmp_path / "cache")).warnings
+        assert "a voxel is 94.0% of what its edges span" in found.what
 
 
 @pytest.mark.parametrize(

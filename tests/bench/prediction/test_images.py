@@ -1,6 +1,7 @@
 """Images that are to be segmented: found, grouped, and refused before the first is."""
 
 import gzip
+import json
 import shutil
 
 import nibabel as nib
@@ -56,6 +57,22 @@ def test_an_image_that_lost_its_unit_is_told_before_the_first_is_segmented(run, 
     assert result.exit_code == 2
     assert "case_01: at 1.4 x 0.8 x 1.1 mm a volume with voxels of" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_sheared_image_the_volumes_are_right_and_it_is_told(run, tmp_path):
+    image = run.data / "imagesTr" / "case_00.nii.gz"
+    affine = nib.load(image).affine
+    affine[:3, 2] += affine[:3, 1] * 0.7
+    path = write_nifti(tmp_path / "case_00.nii.gz", voxels(image), affine)
+    result = predict(run.trial().folder, path, "--out", tmp_path / "out", "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert "warning: case_00: is sheared by its affine: a voxel is " in result.stderr
+    (told,) = json.loads(result.stdout)["predictions"]
+    found, voxel_ml = voxels(tmp_path / "out" / "case_00.nii.gz"), abs(np.linalg.det(affine)) / 1000
+    assert told["volumes_ml"] == pytest.approx(
+        {"front": (found == 2).sum() * voxel_ml, "back": (found == 5).sum() * voxel_ml}
+    )
+    assert found.any()
 
 
 def test_every_bad_image_is_told_before_the_first_is_segmented(run, tmp_path):
