@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -39,14 +40,34 @@ def test_channels_of_a_case_are_grouped(pair, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_numbers_belong_to_names_where_there_is_one_channel(run, tmp_path):
+@pytest.mark.parametrize("names, cases", [
+    (["scan_0001", "scan_0002", "b_0000"], ["b", "scan_0001", "scan_0002"]),
+    (["pat_0000", "pat_0001", "pat_0002"], ["pat_0000", "pat_0001", "pat_0002"]),
+    (["pat_0000_0000", "pat_0001_0000"], ["pat_0000", "pat_0001"]),
+    (["pat", "pat_0000", "pat_0001"], ["pat", "pat_0000", "pat_0001"]),
+])  # fmt: skip
+def test_numbers_belong_to_names_where_there_is_one_channel(run, names, cases):
+    """`data check` and `bench` take such names, too."""
     task = run.trial().spec.task
-    files = [tmp_path / f"{name}.nii.gz" for name in ("scan_0001", "scan_0002", "b_0000")]
-    jobs = find_jobs(files, None, task)
-    assert [job.case for job in jobs] == ["b", "scan_0001", "scan_0002"]
-    with pytest.raises(UsageError) as caught:
-        find_jobs([tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz"], None, task)
-    assert "b: has the channels 0000, 0001, the task has 1" in str(caught.value)
+    jobs = find_jobs([Path(f"{name}.nii.gz") for name in names], None, task)
+    assert [job.case for job in jobs] == cases
+    with pytest.raises(UsageError, match="b: is named more than once"):
+        find_jobs([Path("b.nii.gz"), Path("b_0000.nii.gz")], None, task)
+
+
+def test_numbers_belong_to_names_of_files_that_have_all_channels(pair, tmp_path):
+    task = pair.trial().spec.task
+    whole = sorted((pair.data / "imagesTr").iterdir())[:3]
+    for number, path in enumerate(whole):
+        shutil.copy(path, tmp_path / f"pat_{number:04d}.nii.gz")
+    for channel in range(2):
+        write_nifti(tmp_path / f"pat_0009_{channel:04d}.nii.gz", voxels(whole[0])[..., channel])
+    jobs = find_jobs([tmp_path], None, task)
+    assert [job.case for job in jobs] == ["pat_0000", "pat_0001", "pat_0002", "pat_0009"]
+    assert [len(job.images) for job in jobs] == [1, 1, 1, 2]
+    (tmp_path / "pat_0001.nii.gz").write_bytes(b"broken")
+    with pytest.raises(UsageError, match="pat: has the channels 0001, the task has 2"):
+        find_jobs([tmp_path], None, task)
 
 
 def test_an_image_that_lost_its_unit_is_told_before_the_first_is_segmented(run, tmp_path):
