@@ -17,6 +17,7 @@ from inflate_zoo.bench.data.grids import (
     Grid,
     form_difference,
     grid_difference,
+    mixed_planes,
     shear,
     short_name,
 )
@@ -41,6 +42,7 @@ _FAR = 100  # times wider voxels than those of the other cases: another unit, no
 _USUAL = (0.005, 50.0)  # mm, width of a voxel in any scan of a body
 _CORRECT_FORM = "correct whichever is wrong"
 _RESAMPLE = "resample image and label onto a grid with right angles if that matters"
+_ALIGN = "a derived task mixes their axes: resample some cases, or make two data sets"
 _WARNINGS = TypeAdapter(list[tuple[str, str]])  # what was found and what to do, as kept
 _STATE_UNIT = "state the unit in the headers' xyzt_units, or correct their spacing"
 
@@ -98,6 +100,8 @@ def check(
         progress(done, total)
     bad += _far_spacings(grids)
     warnings += _unusual_spacing(grids)
+    if mixed := mixed_planes(grids):
+        warnings.append(Finding("", mixed, _ALIGN))
     warnings += [
         Finding(case, f"'{grid.name}' {sheared}", _RESAMPLE)
         for case, grid in grids.items()

@@ -248,6 +248,31 @@ def test_a_sheared_image_is_a_warning_also_once_it_was_found_good(tmp_path):
         assert "a voxel is 94.0% of what its edges span" in found.what
 
 
+def test_slices_that_lie_otherwise_in_some_cases_are_a_warning(tmp_path):
+    """As oblique ones near 45 degrees, which differ between patients by little."""
+    folder = write_decathlon(tmp_path, 10, SHAPE, affine=turned(44))
+    assert check(read_dataset(folder)).warnings == ()
+    for name in ("case_03", "case_07"):
+        for kind in ("images", "labels"):
+            path = folder / f"{kind}Tr" / f"{name}.nii.gz"
+            write_nifti(path, np.asarray(nib.load(path).dataobj), turned(46))
+    result = run(folder)
+    line, _ = result.stdout.splitlines()
+    assert line.startswith(
+        "warning: data set: voxels are thickest along superior (axial slices) in 8 case(s), e.g. "
+        "'case_00', 'case_01', 'case_02'; along anterior (coronal slices) in 2 case(s), "
+        "'case_03', 'case_07' (a derived task mixes their axes"
+    )
+    assert result.exit_code == 0
+
+
+def turned(degrees):
+    """Of slices 8 mm thick, turned about the first axis."""
+    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    turn = np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
+    return turn @ np.diag([1.4, 1.4, 8, 1])
+
+
 @pytest.mark.parametrize(
     "changes",
     [
