@@ -30,12 +30,15 @@ from inflate_zoo.bench.data.volumes import (
     read_channels,
     read_grid,
     read_volume,
+    value_text,
 )
 from inflate_zoo.bench.definitions.datasets import Case, Dataset, Finding
 from inflate_zoo.bench.definitions.tasks import Split
 from inflate_zoo.errors import UsageError
 
 _SHOWN = 5  # odd values of a label
+_ROUNDED = 0.01  # from a whole number: arithmetic, not a share of a class
+_ROUND = "write np.rint(label).astype(np.uint8), without scl_slope and scl_inter"
 _TAKE_OUT = "repair the file or take the case out"
 _MEMORY = "close other programs, or take the case out"
 _FAR = 100  # times wider voxels than those of the other cases: another unit, not another scanner
@@ -263,14 +266,16 @@ def _check_label(
     known = set(dataset.labels.values())
     fractions = sorted(value for value in values if value != int(value))
     unknown = sorted(value for value in values if value == int(value) and value not in known)
-    for kind, odd in (
-        ("fractions", fractions),
-        (f"values that {dataset.stated_by} does not name", unknown if known else []),
+    rounded = all(abs(value - round(value)) < _ROUNDED for value in fractions)
+    correct = f"correct the label{dataset.or_table}"
+    for kind, odd, hint in (
+        ("fractions", fractions, _ROUND if rounded else correct),
+        (f"values that {dataset.stated_by} does not name", unknown if known else [], correct),
     ):
         if odd:
-            shown = ", ".join(f"{value:g}" for value in odd[:_SHOWN])
+            shown = ", ".join(value_text(value) for value in odd[:_SHOWN])
             more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
-            complain(f"{where} holds {kind}: {shown}{more}", f"correct the label{dataset.or_table}")
+            complain(f"{where} holds {kind}: {shown}{more}", hint)
     if values == {0}:
         warn(f"{where} is all background", "fine for a healthy control")
 

@@ -248,6 +248,21 @@ def test_a_sheared_image_is_a_warning_also_once_it_was_found_good(tmp_path):
         assert "a voxel is 94.0% of what its edges span" in found.what
 
 
+def test_whole_numbers_up_to_rounding_are_told_as_such(tmp_path):
+    folder = write_decathlon(tmp_path, 10, SHAPE)
+    write_nifti(folder / "labelsTr" / "case_01.nii.gz", FLOAT + np.float32(1e-6) * (FLOAT == 2))
+    scaled = nib.Nifti1Image(LABEL.astype(np.int16) * 1000, np.eye(4))
+    scaled.header.set_slope_inter(0.001, 1e-3)
+    nib.save(scaled, folder / "labelsTr" / "case_02.nii.gz")
+    write_nifti(folder / "labelsTr" / "case_03.nii.gz", put(FLOAT + np.float32(1e-6), 0.5))
+    first, second, third, _ = run(folder).stdout.splitlines()
+    assert "'labelsTr/case_01.nii.gz' holds fractions: 2.00000095367" in first
+    assert "holds fractions: 0.001, 1.001, 2.001" in second
+    for line in (first, second):
+        assert "(write np.rint(label).astype(np.uint8), without scl_slope and scl_inter)" in line
+    assert "np.rint" not in third
+
+
 def test_slices_that_lie_otherwise_in_some_cases_are_a_warning(tmp_path):
     """As oblique ones near 45 degrees, which differ between patients by little."""
     folder = write_decathlon(tmp_path, 10, SHAPE, affine=turned(44))
