@@ -25,7 +25,7 @@ from inflate_zoo.bench.data.resampling import resample_labels
 from inflate_zoo.bench.data.threads import in_threads, threads_for
 from inflate_zoo.bench.data.volumes import Volume, read_channels, read_grid, read_volume
 from inflate_zoo.bench.definitions.datasets import Case, Dataset, refuse_problems
-from inflate_zoo.bench.definitions.tasks import Millimetres, Task
+from inflate_zoo.bench.definitions.tasks import Millimetres, Slices, Task
 from inflate_zoo.errors import OutputExistsError, UsageError, WriteError
 from inflate_zoo.files.budgets import JSON_BYTES, LEAST_MM, MOST_MM
 from inflate_zoo.files.foreign import json_form, mapped_array
@@ -45,6 +45,7 @@ _ARRAYS: Mapping[str, tuple[str, int]] = MappingProxyType(
 )
 _FILES = (*(f"{name}.npy" for name in _ARRAYS), "case.json")
 _MOST_FOREGROUND = 20_000  # voxels per class
+_ROUNDING = 1e-6  # of a length: headers are in single precision
 _CHECK = "run 'inflate-zoo data check' on the data set's folder"
 
 
@@ -76,7 +77,8 @@ class CachedCase:
         image: float16 [channels, depth, height, width] in [0, 1], at the task's spacing.
         label: Class indices, uint8 [depth, height, width], on the same grid.
         reference: Class indices, uint8, on the file's own grid in (depth, height, width) order.
-        spacing: Of the file's own grid, (depth, height, width) in mm.
+        spacing: Of the file's own grid, (depth, height, width) in mm; where headers of image and
+            label differ, the image's. Its product is the volume of a voxel, also of a sheared one.
         foreground: int32 [n, 4], rows (class, z, y, x) on the grid of `image`, sorted by class;
             of each class besides the background all voxels, or 20,000 drawn with a fixed seed.
     """
@@ -215,9 +217,24 @@ def _key(task: Task, case: Case, digests: DigestMemory) -> str:
     # Until the image alone decided what is seen of it, its label's spacing did: headers round.
     if (seen := seen_shape(task, image)) != seen_shape(task, label):
         parts["seen"] = seen
+    # Until then distances were measured with the label's, too, and volumes with its product.
+    if (spacing := _own_spacing(label, image, task.slices)) != label.spacing(task.slices):
+        parts["own_spacing"] = spacing
     if task.whole_slices:
         parts |= {"spacing": None, "slice_size": task.slice_size}
     return hashlib.sha256(json_text(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _own_spacing(label: Grid, image: Grid, slices: Slices) -> Millimetres:
+    """Spacing of a case's own grid in mm: the image's; the label's where that is but rounded.
+
+    Its product is the volume of a voxel: in depth it is how far apart the slices are, which is less
+    than the edge of a voxel where the affine shears, as of a tilted gantry.
+    """
+    rounded = label.spacing(slices)
+    _, height, width = image.spacing(slices)
+    own = image.voxel_mm3 / (height * width), height, width
+    return rounded if np.allclose(rounded, own, rtol=_ROUNDING, atol=0) else own
 
 
 def _store(task: Task, case: Case, key: str, cache: Path) -> None:
@@ -254,16 +271,16 @@ def preprocess(task: Task, case: Case) -> tuple[dict[str, NDArray[Any]], Millime
         raise _unfit(case, f"its label '{label.grid.name}' has {label.grid.channels} channels")
     reference = class_indices(label.array[0], task.values, label.grid.name)
     channels = _on_grid(label.grid, read_channels(case.images, task.slices))
-    image = network_input(task, channels, case.name).image
-    depth, height, width = image.shape[1:]
+    seen = network_input(task, channels, case.name)
+    depth, height, width = seen.image.shape[1:]
     indices = resample_labels(reference, (depth, height, width))
     arrays: dict[str, NDArray[Any]] = {
-        "image": image,
+        "image": seen.image,
         "label": indices,
         "reference": reference,
         "foreground": _foreground(indices, len(task.values)),
     }
-    return arrays, label.spacing
+    return arrays, _own_spacing(label.grid, seen.grid, task.slices)
 
 
 def _on_grid(label: Grid, channels: Iterator[Volume]) -> Iterator[Volume]:

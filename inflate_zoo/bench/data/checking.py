@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from inflate_zoo.bench.data.grids import Grid, form_difference, grid_difference, short_name
+from inflate_zoo.bench.data.grids import (
+    Grid,
+    form_difference,
+    grid_difference,
+    mixed_planes,
+    shear,
+    short_name,
+)
 from inflate_zoo.bench.data.remembered import Remembered
 from inflate_zoo.bench.data.splits import FEWEST
 from inflate_zoo.bench.data.threads import in_threads, threads_for
@@ -23,17 +30,22 @@ from inflate_zoo.bench.data.volumes import (
     read_channels,
     read_grid,
     read_volume,
+    value_text,
 )
 from inflate_zoo.bench.definitions.datasets import Case, Dataset, Finding
 from inflate_zoo.bench.definitions.tasks import Split
 from inflate_zoo.errors import UsageError
 
 _SHOWN = 5  # odd values of a label
+_ROUNDED = 0.01  # from a whole number: arithmetic, not a share of a class
+_ROUND = "write np.rint(label).astype(np.uint8), without scl_slope and scl_inter"
 _TAKE_OUT = "repair the file or take the case out"
 _MEMORY = "close other programs, or take the case out"
 _FAR = 100  # times wider voxels than those of the other cases: another unit, not another scanner
 _USUAL = (0.005, 50.0)  # mm, width of a voxel in any scan of a body
 _CORRECT_FORM = "correct whichever is wrong"
+_RESAMPLE = "resample image and label onto a grid with right angles if that matters"
+_ALIGN = "a derived task mixes their axes: resample some cases, or make two data sets"
 _WARNINGS = TypeAdapter(list[tuple[str, str]])  # what was found and what to do, as kept
 _STATE_UNIT = "state the unit in the headers' xyzt_units, or correct their spacing"
 
@@ -91,6 +103,13 @@ def check(
         progress(done, total)
     bad += _far_spacings(grids)
     warnings += _unusual_spacing(grids)
+    if mixed := mixed_planes(grids):
+        warnings.append(Finding("", mixed, _ALIGN))
+    warnings += [
+        Finding(case, f"'{grid.name}' {sheared}", _RESAMPLE)
+        for case, grid in grids.items()
+        if (sheared := shear(grid))
+    ]
     warnings.sort(key=lambda finding: bool(finding.case))  # of the whole data set first
     return Report(total, tuple(bad), tuple(warnings))
 
@@ -247,14 +266,16 @@ def _check_label(
     known = set(dataset.labels.values())
     fractions = sorted(value for value in values if value != int(value))
     unknown = sorted(value for value in values if value == int(value) and value not in known)
-    for kind, odd in (
-        ("fractions", fractions),
-        (f"values that {dataset.stated_by} does not name", unknown if known else []),
+    rounded = all(abs(value - round(value)) < _ROUNDED for value in fractions)
+    correct = f"correct the label{dataset.or_table}"
+    for kind, odd, hint in (
+        ("fractions", fractions, _ROUND if rounded else correct),
+        (f"values that {dataset.stated_by} does not name", unknown if known else [], correct),
     ):
         if odd:
-            shown = ", ".join(f"{value:g}" for value in odd[:_SHOWN])
+            shown = ", ".join(value_text(value) for value in odd[:_SHOWN])
             more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
-            complain(f"{where} holds {kind}: {shown}{more}", f"correct the label{dataset.or_table}")
+            complain(f"{where} holds {kind}: {shown}{more}", hint)
     if values == {0}:
         warn(f"{where} is all background", "fine for a healthy control")
 

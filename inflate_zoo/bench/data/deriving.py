@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from math import floor, log10
@@ -11,15 +12,14 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from inflate_zoo.bench.data.grids import PLANES, require_same_grid
+from inflate_zoo.bench.data.grids import PLANES, mixed_planes, plane_of, require_same_grid, times
 from inflate_zoo.bench.data.remembered import Remembered, Tally
 from inflate_zoo.bench.data.volumes import read_channels, read_grid, read_volume
 from inflate_zoo.bench.definitions.datasets import Case, Dataset, refuse_problems
 from inflate_zoo.bench.definitions.protocols import Data
-from inflate_zoo.bench.definitions.tasks import Intensity, Millimetres, Slices, Task
+from inflate_zoo.bench.definitions.tasks import Intensity, Task
 from inflate_zoo.errors import UsageError
 
-_ANISOTROPIC = 1.5
 _PERCENTILES = (0.5, 99.5)
 _LEAST_HU, _MOST_HU = -(2**15), 2**15
 _BOUNDS = TypeAdapter(tuple[int, int])
@@ -48,7 +48,8 @@ def derive_task(
     Slices are perpendicular to the axis with by far the largest median spacing, else axial. The
     spacing is the median per axis. CT gets a window from the 0.5 to the 99.5 percentile of all
     labelled voxels, rounded to 1 HU; everything else percentiles of each volume. The surface Dice
-    tolerates 1 mm, or two voxels where none is 0.1 mm wide.
+    tolerates 1 mm, or two voxels where none is 0.1 mm wide. Where cases differ in their thick axis,
+    which medians mix, it warns.
 
     Args:
         dataset: The data set.
@@ -64,9 +65,14 @@ def derive_task(
     cases = [case for case in dataset.cases if case.name in chosen]
     if not cases:
         raise UsageError("no training cases to derive a task from", hint="name some")
-    sizes = [read_grid(case.images[0]).spacing_ras for case in cases]
+    grids = {case.name: read_grid(case.images[0]) for case in cases}
+    sizes = [grid.spacing_ras for grid in grids.values()]
     x, y, z = (_rounded(float(median(axis))) for axis in zip(*sizes, strict=True))
-    slices = _plane((x, y, z))
+    slices = plane_of((x, y, z)) or "axial"
+    if mixed := mixed_planes(grids):
+        medians = f"{times((x, y, z))} mm along right, anterior, superior"
+        what = f"the derived task takes {slices} slices and the medians, {medians}"
+        warnings.warn(f"{mixed}; {what}", stacklevel=2)
     depth, height, width = PLANES[slices]
     low, high = _PERCENTILES
     rule = Intensity(rule="percentiles", low=low, high=high)
@@ -89,14 +95,6 @@ def derive_task(
 def _rounded(millimetres: float) -> float:
     """To 4 decimals, or to 3 digits where that would leave fewer: microscopes see microns."""
     return round(millimetres, max(4, 2 - floor(log10(millimetres))))
-
-
-def _plane(spacing_ras: Millimetres) -> Slices:
-    order = sorted(range(3), key=lambda axis: spacing_ras[axis])
-    thick = order[2]
-    if spacing_ras[thick] <= _ANISOTROPIC * spacing_ras[order[1]]:
-        return "axial"
-    return next(plane for plane, axes in PLANES.items() if axes[0] == thick)
 
 
 def _window(cases: Sequence[Case], remembered: Remembered | None) -> Intensity:
@@ -138,8 +136,8 @@ def _tally(case: Case) -> Tally:
 
 def _pooled(tallies: Iterable[Tally]) -> Intensity:
     counts = np.zeros(_MOST_HU - _LEAST_HU, np.int64)
-    for places, times in tallies:
-        counts[places] += times
+    for places, found in tallies:
+        counts[places] += found
     if not counts.any():
         raise UsageError(
             "no voxel of the training cases is labelled", hint="check the data set's labels"

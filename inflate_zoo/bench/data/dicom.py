@@ -68,13 +68,17 @@ class _Slice:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM files do; the list of a disc's files is none."""
-    if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+    if _is_beside(path):
         return False
     with suppress(OSError):  # what cannot be read is told where it is needed
         if stat.S_ISREG(path.stat().st_mode):
             with path.open("rb") as file:
                 return file.read(132)[128:] == b"DICM"
     return False
+
+
+def _is_beside(path: Path) -> bool:
+    return path.name.startswith(".") or path.name.upper() == "DICOMDIR"
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -101,12 +105,14 @@ def read_series(folder: Path, slices: Slices) -> Volume:
         direction that is perpendicular to both.
 
     Raises:
-        UsageError: SimpleITK is missing; there is no series, or several; a file cannot be read;
-            slices are missing, doubled, unlike or not above one another; colours, or several
-            slices in a file.
+        UsageError: SimpleITK is missing; there is no series, or several; a file cannot be read, or
+            is called as the others and is no DICOM file; slices are missing, doubled, unlike or not
+            above one another; colours, or several slices in a file.
     """
     _require_library()
-    found = [_header(path) for path in dicom_files(folder)]
+    files = dicom_files(folder)
+    _require_whole(folder, files)
+    found = [_header(path) for path in files]
     ordered = _in_order(folder, found)
     affine = _affine(ordered)
     columns, rows = ordered[0].size
@@ -134,6 +140,31 @@ def _require_library() -> None:
             "DICOM is read with SimpleITK, which is not installed: it comes with the extra 'dicom'",
             hint=install_hint(["SimpleITK"]),
         )
+
+
+def _require_whole(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse what is called as the slices and is none: a copy that broke off leaves empty files.
+
+    At the end of the stack nothing else tells that they are missing.
+    """
+    endings = {".dcm", *map(_ending, files)}
+    with reading(folder):
+        odd = [
+            path
+            for path in sorted(folder.iterdir())
+            if _ending(path) in endings
+            and not (_is_beside(path) or path.is_dir() or is_dicom(path))
+        ]
+    if odd:
+        more = f", and {len(odd) - 1} more like it" if len(odd) > 1 else ""
+        hint = "copy the series again, or take out what is none of it"
+        raise damaged(odd[0], f"is called as a DICOM file and is none, or empty{more}", hint)
+
+
+def _ending(path: Path) -> str:
+    """What a file's name ends in; nothing where that is a number, as in a UID."""
+    ending = path.suffix.lower()
+    return "" if ending[1:].isdigit() else ending
 
 
 def _reader(path: Path) -> Any:

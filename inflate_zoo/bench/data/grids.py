@@ -7,7 +7,7 @@ Lengths are in mm from here on, whatever unit a header states; where it states n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -25,15 +25,19 @@ from inflate_zoo.files.foreign import parsing, reason_of
 MOST_VOXELS = 2**33
 _SPACINGS = (1e-6, 1e3)  # mm
 _SAME_PLACE = 0.1  # voxels
+_UPRIGHT = 0.99  # of the product of its edges: a voxel with nearly right angles
 # NIfTI's codes of units of length (bits 0 to 2 of xyzt_units): name, mm in one.
 _UNITS = MappingProxyType({1: ("metre", 1e3), 2: ("mm", 1.0), 3: ("micron", 1e-3)})
 _NO_UNIT = ("no unit", 1.0)
+_THICK = 1.5  # times the next wider edge of a voxel: slices lie across that axis
+_NAMED = 3  # cases of each plane
 # RAS axes in (depth, height, width) order.
 PLANES: dict[Slices, tuple[int, int, int]] = {
     "axial": (2, 1, 0),
     "coronal": (1, 2, 0),
     "sagittal": (0, 2, 1),
 }
+_AXES = ("right", "anterior", "superior")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +74,11 @@ class Grid:
         sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
         x, y, z = (float(sizes[axis]) for axis in np.argsort(io_orientation(self.affine)[:, 0]))
         return x, y, z
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel: less than the product of its edges where the affine shears."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def spacing(self, slices: Slices) -> Millimetres:
         """Voxel size in mm in (depth, height, width) order."""
@@ -233,6 +242,51 @@ def form_difference(grid: Grid) -> str | None:
             spacing = f": a spacing of {sizes}" if differs else f": {apart:.3g} mm apart"
             return f"has a qform unlike its sform{spacing}; the sform counts, as in nibabel"
     return f"has a spacing of {sizes}; the affine counts" if differs else None
+
+
+def shear(grid: Grid) -> str | None:
+    """What a grid without right angles is taken for, such as of a tilted gantry; `None` of others.
+
+    Tools keep a shear in the sform, a quaternion has none.
+    """
+    share = grid.voxel_mm3 / prod(grid.spacing_ras)
+    if share >= _UPRIGHT:
+        return None
+    return (
+        f"is sheared by its affine: a voxel is {share:.1%} of what its edges span; networks and "
+        "surface distances take its axes for perpendicular, volumes are right"
+    )
+
+
+def plane_of(spacing_ras: Millimetres) -> Slices | None:
+    """The plane of the slices, across the axis of far thicker voxels; `None` if there is none."""
+    _, second, thick = sorted(range(3), key=lambda axis: spacing_ras[axis])
+    if spacing_ras[thick] <= _THICK * spacing_ras[second]:
+        return None
+    return next(plane for plane, axes in PLANES.items() if axes[0] == thick)
+
+
+def mixed_planes(grids: Mapping[str, Grid]) -> str | None:
+    """How the thick axes of cases differ, most frequent first; `None` where they do not.
+
+    Oblique slices at 45 degrees are near to two axes: some patients' slices lie across the other.
+
+    Args:
+        grids: Of the images, by case.
+    """
+    cases: dict[Slices, list[str]] = {}
+    for case, grid in grids.items():
+        if plane := plane_of(grid.spacing_ras):
+            cases.setdefault(plane, []).append(case)
+    if len(cases) < 2:
+        return None
+    told = []
+    for plane, names in sorted(cases.items(), key=lambda item: -len(item[1])):
+        some = ", ".join(f"'{name}'" for name in names[:_NAMED])
+        some = f"e.g. {some}" if len(names) > _NAMED else some
+        axis = _AXES[PLANES[plane][0]]
+        told.append(f"along {axis} ({plane} slices) in {len(names)} case(s), {some}")
+    return f"voxels are thickest {'; '.join(told)}"
 
 
 def require_same_grid(label: Grid, image: Grid) -> None:

@@ -9,7 +9,7 @@ What is wrong with single cases or fields is collected, not raised: people want 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
@@ -178,8 +178,10 @@ def _read_decathlon(reader: _Reader) -> None:
     listed = _listed(reader.folder, named, "image")
     labels = {label for _, label in listed.values()}
     alike = len({label.name for label in labels}) < len(labels)  # as in `case_1/segmentation.nii`
+    singles = {images[0] for images, _ in listed.values() if len(images) == 1}
     for images, label in listed.values():
-        files = _channel_files(images[0], len(reader.channels)) if len(images) == 1 else images
+        alone = len(images) == 1
+        files = _channel_files(images[0], len(reader.channels), singles) if alone else images
         name = _stem(label.name)
         reader.add(Case(f"{label.parent.name}_{name}" if alike else name, files, label))
     example = '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}'
@@ -230,13 +232,17 @@ def _inside(folder: Path, text: object) -> Path | None:
     return as_it_stands if _is_there(as_it_stands) else folder / path.as_posix()
 
 
-def _channel_files(image: Path, channels: int) -> tuple[Path, ...]:
-    """The file itself, or those that nnU-Net's first version makes of it, one per channel."""
+def _channel_files(image: Path, channels: int, singles: Set[Path]) -> tuple[Path, ...]:
+    """The file itself, or those that nnU-Net's first version makes of it, one per channel.
+
+    Among `singles`, which are listed as images by themselves, none is a channel of another.
+    """
     stem = _stem(image.name)
     ending = image.name.removeprefix(stem)
     if _is_there(image):
         stem = stem.removesuffix("_0000")
-        alone = not _is_there(image.with_name(f"{stem}_0001{ending}"))
+        second = image.with_name(f"{stem}_0001{ending}")
+        alone = not _is_there(second) or second in singles
         if alone or stem + ending == image.name:
             return (image,)
     elif not _is_there(image.with_name(f"{stem}_0000{ending}")):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inflate_zoo.bench.data.grids import Grid
 from inflate_zoo.bench.data.resampling import Shape, resample_image, resampled_shape
-from inflate_zoo.bench.data.volumes import Volume
+from inflate_zoo.bench.data.volumes import Volume, value_text
 from inflate_zoo.bench.definitions.tasks import Intensity, Millimetres, Task
 from inflate_zoo.errors import UsageError
 
@@ -105,9 +105,9 @@ def class_indices(labels: NDArray[Any], values: Sequence[int], where: str) -> ND
         with np.errstate(invalid="ignore"):
             small = plane.astype(np.uint8)
         if not ((small == plane) & known[small]).all():
-            odd = next(v for v in np.unique(plane) if v not in set(values))
+            odd = next(v for v in np.unique(plane).tolist() if v not in set(values))
             raise UsageError(
-                f"'{where}' holds the value {odd:g}, which is no label of the task",
+                f"'{where}' holds the value {value_text(odd)}, which is no label of the task",
                 hint=_CHECK,
             )
         out[...] = table[small]

@@ -226,6 +226,13 @@ def read_channels(
             yield Volume(volume.array[channel : channel + 1], volume.spacing, volume.grid)
 
 
+def value_text(value: float) -> str:
+    """A label's value in few digits, unless they hide that it is no whole number."""
+    short = f"{value:g}"
+    hidden = float(short).is_integer() and float(short) != value
+    return repr(value).removesuffix(".0") if hidden else short
+
+
 def describe_channels(label: Volume) -> tuple[str, str]:
     """What a label of several channels is, and what to write in its place."""
     count, array = label.grid.channels, label.array

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.data.dicom import holds_dicom, is_dicom, read_series
-from inflate_zoo.bench.data.grids import Grid, grid_difference, require_same_grid, short_name
+from inflate_zoo.bench.data.grids import (
+    Grid,
+    grid_difference,
+    require_same_grid,
+    shear,
+    short_name,
+)
 from inflate_zoo.bench.data.preprocessing import class_indices, seen_shape
 from inflate_zoo.bench.data.volumes import (
     SUPPORTED,
     Volume,
     describe_channels,
     read_channels,
+    read_grid,
     read_volume,
 )
 from inflate_zoo.bench.definitions.progress import StageProgress
@@ -71,10 +80,11 @@ def _read(path: Path, slices: Slices) -> Volume:
 
 
 def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> list[CaseImages]:
-    """Group files into cases, sorted by name; no volume is opened.
+    """Group files into cases, sorted by name; of volumes headers alone are read.
 
-    Files that end in `_0000`, `_0001`, ... are channels of one case. Where the task has one channel
-    and no `_0000` is there, such a number belongs to the name. A folder that holds DICOM files is
+    Files that end in `_0000`, `_0001`, ... are channels of one case. Such a number belongs to the
+    name where a file has all channels of the task by itself, and, where the task has but one, where
+    another number than `_0000` is there. A folder that holds DICOM files is
     as one file of that name.
 
     Args:
@@ -90,13 +100,13 @@ def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> lis
         require_folder(references, "name a folder of labels that are called as the cases")
     named: dict[str, dict[int | None, list[Path]]] = {}
     stems = [(path, _stem(path)) for path in _files(paths)]
-    firsts = {stem[:-5] for _, stem in stems if stem.endswith("_0000")}
+    numbers: dict[str, set[int]] = {}
+    for _, stem in stems:
+        if match := _CHANNEL.fullmatch(stem):
+            numbers.setdefault(match[1], set()).add(int(match[2]))
     for path, stem in stems:
-        match = _CHANNEL.fullmatch(stem)
-        if match and (len(task.channels) > 1 or match[1] in firsts):
-            named.setdefault(match[1], {}).setdefault(int(match[2]), []).append(path)
-        else:
-            named.setdefault(stem, {}).setdefault(None, []).append(path)
+        case, place = _case_and_channel(path, stem, numbers, len(task.channels))
+        named.setdefault(case, {}).setdefault(place, []).append(path)
     problems, jobs = [], []
     for case, channels in sorted(named.items()):
         if problem := _odd_channels(channels, len(task.channels)):
@@ -109,6 +119,20 @@ def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> lis
         jobs.append(CaseImages(case, images, reference))
     _refuse(problems, "give each case once, with all its channels, and its reference if any")
     return jobs
+
+
+def _case_and_channel(
+    path: Path, stem: str, numbers: Mapping[str, set[int]], channels: int
+) -> tuple[str, int | None]:
+    """The name of a file's case, and the number of its channel; `None` where it has all of them."""
+    if not (match := _CHANNEL.fullmatch(stem)):
+        return stem, None
+    whole = numbers[match[1]] != {0}
+    if channels > 1:
+        whole = False
+        with suppress(UsageError):  # what cannot be read is told once it is needed
+            whole = not path.is_dir() and read_grid(path).channels == channels
+    return (stem, None) if whole else (match[1], int(match[2]))
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -180,22 +204,27 @@ def _refuse(problems: Sequence[str], hint: str) -> None:
 
 
 def check_jobs(jobs: Sequence[CaseImages], task: Task, progress: StageProgress) -> None:
-    """Read every file whole once.
+    """Read every file whole once; warn of grids without right angles.
 
     Raises:
         UsageError: Lists all cases that cannot be used.
     """
-    problems = []
+    problems, odd = [], []
     for index, job in enumerate(jobs):
         progress("cases checked", index, len(jobs))
         try:
             grid = check_images(job, task)
+            if sheared := shear(grid):
+                odd.append(f"{job.case}: {sheared}")
             if job.reference is not None:
                 require_same_grid(read_reference(job.reference, task)[1], grid)
         except UsageError as error:
             problems.append(f"{job.case}: {error.message}")
     progress("cases checked", len(jobs), len(jobs))
     _refuse(problems, "correct the files, or leave these cases out")
+    if odd:
+        more = f" (and {len(odd) - 1} case(s) more)" if len(odd) > 1 else ""
+        warnings.warn(f"{odd[0]}{more}", stacklevel=2)
 
 
 def check_images(job: CaseImages, task: Task) -> Grid:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,7 @@ def _segment(ensemble: Ensemble, job: CaseImages, task: Task, folder: Folder) ->
     shape = grid.voxels(task.slices)
     classes = restore(probabilities, shape)
     content = label_file(job.file, np.asarray(task.values, np.uint8)[classes], grid, task.slices)
-    voxel_ml = prod(grid.spacing_ras) / 1000
+    voxel_ml = grid.voxel_mm3 / 1000
     with ExitStack() as files:
         files.enter_context(replacing(folder.out / job.file)).write_bytes(content)
         digest = None

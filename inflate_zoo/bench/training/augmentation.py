@@ -112,11 +112,18 @@ def _nearest(
 
 
 def flipped(
-    image: np.ndarray, label: np.ndarray, probability: float, rng: np.random.Generator
+    image: np.ndarray,
+    label: np.ndarray,
+    probability: float,
+    rng: np.random.Generator,
+    *,
+    depth: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror image and label, each axis with a probability."""
-    axes = [axis for axis in (-3, -2, -1) if rng.random() < probability]
-    return np.flip(image, tuple(axes)), np.flip(label, tuple(axes))
+    """Mirror image and label, each axis with a probability, but depth only where it may be."""
+    # Drawn for depth, too, where it may not: what is drawn after it stays the same.
+    drawn = [axis for axis in (-3, -2, -1) if rng.random() < probability]
+    axes = tuple(axis for axis in drawn if depth or axis != -3)
+    return np.flip(image, axes), np.flip(label, axes)
 
 
 def quarter_turned(

@@ -112,7 +112,9 @@ def draw(case: CachedCase, rule: WindowRule, seed: int) -> Window:
     else:
         image, label = _turned(case, corner, rule, draw_turn(change, rng), rng)
     if change is not None:
-        image, label = flipped(image, label, change.flip, rng)
+        # The centre of an even number of slices lies behind their middle: mirrored, before it.
+        deep = not rule.centre or rule.size[0] % 2 == 1
+        image, label = flipped(image, label, change.flip, rng, depth=deep)
         if change.quarter_turn and rng.random() < change.quarter_turn:
             image, label = quarter_turned(image, label, rng)
     # Copies: a single flipped slice counts as contiguous, and torch takes no negative strides.

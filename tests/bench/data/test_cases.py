@@ -17,6 +17,7 @@ from inflate_zoo.bench.data.deriving import derive_task
 from inflate_zoo.bench.data.layouts import read_dataset
 from inflate_zoo.bench.definitions.catalog import load_task
 from inflate_zoo.bench.definitions.tasks import Intensity
+from inflate_zoo.bench.scoring.metrics import case_scores
 from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.files.writing import store as stores
 from tests.support.datasets import (
@@ -102,17 +103,58 @@ def test_the_unit_belongs_to_the_key(dataset, store, monkeypatch):
     assert len(keys) == 2
 
 
-def test_only_where_the_label_would_give_another_shape_the_shape_belongs_to_the_key(dataset):
+@pytest.mark.parametrize("spacing, keys", [
+    ((1.0, 0.8, 1.0), [[1.0], [1 + 1e-7], [0.999], [1.001]]),  # 10 voxels become 12.5
+    ((1.0, 1.0, 1.0), [[1.0, 1 + 1e-7], [0.999, 1.001]]),
+])  # fmt: skip
+def test_only_where_the_label_would_give_another_shape_or_spacing_it_belongs_to_the_key(
+    dataset, spacing, keys
+):
     """All others are found again under the keys they have; so are the trials made of them."""
     case = dataset.cases[1]
-    task = task_of(dataset, spacing=(1.0, 0.8, 1.0))  # 10 voxels become 12.5
+    task = task_of(dataset, spacing=spacing)
     label = nib.load(case.label)
-    keys = {}
-    for factor in (1.0, 0.999, 1.001):
+    found = {}
+    for factor in (1.0, 1 + 1e-7, 0.999, 1.001):
         write_nifti(case.label, np.asarray(label.dataobj), np.diag([factor, factor, factor, 1]))
         key = module._key(task, case, SimpleNamespace(of=lambda path: "the same"))
-        keys.setdefault(key, []).append(factor)
-    assert sorted(keys.values()) == [[1.0, 0.999], [1.001]]
+        found.setdefault(key, []).append(factor)
+    assert list(found.values()) == keys
+
+
+def test_distances_are_measured_on_the_grid_of_the_image(dataset, store):
+    """A label's header may round by a hundredth, which decides what lies within a tolerance."""
+    task, case = task_of(dataset, slices="coronal"), dataset.cases[1]
+    image, label = (nib.load(path) for path in (case.images[0], case.label))
+    write_nifti(case.images[0], np.asarray(image.dataobj), np.diag([1.0, 2.0, 3.0, 1]))
+    scores = []
+    for factor in (1.0, 1.0005):
+        affine = np.diag([1.0 * factor, 2.0 * factor, 3.0 * factor, 1])
+        write_nifti(case.label, np.asarray(label.dataobj), affine)
+        (key,) = prepare(task, dataset, ["case_01"], store).values()
+        found = open_case(store, key)
+        assert found.spacing == (2.0, 3.0, 1.0)
+        moved = np.roll(found.reference, 1, 2)
+        scores.append(case_scores(moved, found.reference, found.spacing, {"one": (1,)}, 1.0))
+    assert scores[0] == scores[1]
+
+
+def test_of_a_sheared_grid_the_spacing_multiplies_to_a_voxel(dataset, store):
+    """As of a tilted gantry: its slices are nearer to one another than a voxel's edge is long."""
+    task, case, keys = task_of(dataset), dataset.cases[1], set()
+    lean, edge = 2 * np.tan(np.radians(20)), 2 / np.cos(np.radians(20))
+    for column in ((0, 0, edge), (0, lean, 2)):  # edges of one length
+        affine = np.diag([0.5, 0.5, 1, 1])
+        affine[:3, 2] = column
+        for path in (case.images[0], case.label):
+            write_nifti(path, np.asarray(nib.load(path).dataobj), affine)
+        keys.add(module._key(task, case, SimpleNamespace(of=lambda path: "the same")))
+    assert len(keys) == 2  # entries with a wrong volume are not found again
+    (key,) = prepare(task, dataset, ["case_01"], store).values()
+    found = open_case(store, key)
+    assert found.spacing == pytest.approx((2, 0.5, 0.5))
+    scores = case_scores(found.reference, found.reference, found.spacing, {"one": (1,)}, 1.0)
+    assert scores["one"]["volume_mm3"] == pytest.approx(scores["one"]["reference_voxels"] / 2)
 
 
 def test_two_channels_and_thick_slices_in_both_layouts(tmp_path, store):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from inflate_zoo.bench.data import checking, volumes
 from inflate_zoo.bench.data.checking import check
 from inflate_zoo.bench.data.layouts import read_dataset
+from inflate_zoo.bench.data.remembered import Remembered
 from inflate_zoo.cli.bench.data import app
 from tests.support.datasets import (
     ABSENT,
@@ -232,6 +233,59 @@ def test_a_qform_unlike_its_sform_is_a_warning(tmp_path):
     assert line.startswith("warning: case_02: ")
     assert line.count("has a qform unlike its sform: 1 mm apart; the sform counts") == 2
     assert result.exit_code == 0
+
+
+def test_a_sheared_image_is_a_warning_also_once_it_was_found_good(tmp_path):
+    folder, affine = write_decathlon(tmp_path / "data", 10, SHAPE), np.eye(4)
+    affine[1, 2] = np.tan(np.radians(20))
+    for kind in ("images", "labels"):
+        path = folder / f"{kind}Tr" / "case_02.nii.gz"
+        write_nifti(path, np.asarray(nib.load(path).dataobj), affine)
+    line, _ = run(folder).stdout.splitlines()
+    assert line.startswith("warning: case_02: 'imagesTr/case_02.nii.gz' is sheared by its affine")
+    for _ in range(2):
+        (found,) = check(read_dataset(folder), remembered=Remembered(tmp_path / "cache")).warnings
+        assert "a voxel is 94.0% of what its edges span" in found.what
+
+
+def test_whole_numbers_up_to_rounding_are_told_as_such(tmp_path):
+    folder = write_decathlon(tmp_path, 10, SHAPE)
+    write_nifti(folder / "labelsTr" / "case_01.nii.gz", FLOAT + np.float32(1e-6) * (FLOAT == 2))
+    scaled = nib.Nifti1Image(LABEL.astype(np.int16) * 1000, np.eye(4))
+    scaled.header.set_slope_inter(0.001, 1e-3)
+    nib.save(scaled, folder / "labelsTr" / "case_02.nii.gz")
+    write_nifti(folder / "labelsTr" / "case_03.nii.gz", put(FLOAT + np.float32(1e-6), 0.5))
+    first, second, third, _ = run(folder).stdout.splitlines()
+    assert "'labelsTr/case_01.nii.gz' holds fractions: 2.00000095367" in first
+    assert "holds fractions: 0.001, 1.001, 2.001" in second
+    for line in (first, second):
+        assert "(write np.rint(label).astype(np.uint8), without scl_slope and scl_inter)" in line
+    assert "np.rint" not in third
+
+
+def test_slices_that_lie_otherwise_in_some_cases_are_a_warning(tmp_path):
+    """As oblique ones near 45 degrees, which differ between patients by little."""
+    folder = write_decathlon(tmp_path, 10, SHAPE, affine=turned(44))
+    assert check(read_dataset(folder)).warnings == ()
+    for name in ("case_03", "case_07"):
+        for kind in ("images", "labels"):
+            path = folder / f"{kind}Tr" / f"{name}.nii.gz"
+            write_nifti(path, np.asarray(nib.load(path).dataobj), turned(46))
+    result = run(folder)
+    line, _ = result.stdout.splitlines()
+    assert line.startswith(
+        "warning: data set: voxels are thickest along superior (axial slices) in 8 case(s), e.g. "
+        "'case_00', 'case_01', 'case_02'; along anterior (coronal slices) in 2 case(s), "
+        "'case_03', 'case_07' (a derived task mixes their axes"
+    )
+    assert result.exit_code == 0
+
+
+def turned(degrees):
+    """Of slices 8 mm thick, turned about the first axis."""
+    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    turn = np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
+    return turn @ np.diag([1.4, 1.4, 8, 1])
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,19 @@ def test_the_depth_axis_is_the_one_of_far_thicker_voxels(tmp_path, spacing, slic
     assert (task.slices, task.spacing) == (slices, expected)
 
 
+def test_medians_over_slices_that_lie_otherwise_are_told(tmp_path):
+    folder = write_decathlon(tmp_path, 4, (4, 4, 4), affine=np.diag([1, 1, 5, 1]))
+    dataset = read_dataset(folder)
+    names = [case.name for case in dataset.cases]
+    write_nifti(dataset.cases[0].images[0], np.zeros((4, 4, 4)), np.diag([1, 1, 1.2, 1]))
+    derive_task(dataset, names, "boxes")  # nothing is thick of this one
+    write_nifti(dataset.cases[0].images[0], np.zeros((4, 4, 4)), np.diag([1, 5, 1, 1]))
+    with pytest.warns(UserWarning, match="coronal slices.*'case_00'; the derived task") as told:
+        assert derive_task(dataset, names, "boxes").spacing == (5, 1, 1)
+    assert "takes axial slices and the medians, 1 x 1 x 5 mm" in str(told[0].message)
+    derive_task(dataset, names[1:], "boxes")
+
+
 def test_a_derived_task_is_what_the_data_set_says(tmp_path):
     dataset = read_dataset(write_decathlon(tmp_path / "Boxes", 3, (4, 4, 4), ("T1", "T2")))
     task = derive_task(dataset, ["case_00"], "mine")

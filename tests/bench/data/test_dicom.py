@@ -227,6 +227,28 @@ def test_a_cut_file_a_lone_slice_and_an_empty_folder(tmp_path):
         read_series(folder, "axial")
 
 
+@pytest.mark.parametrize("names", ["{}", "{}.dcm", "{}.DCM", "1.2.840.{}", "{}.ima"])
+@pytest.mark.parametrize("content", [b"", bytes(131), bytes(500)])
+def test_a_copy_that_broke_off_at_the_end_of_the_stack_is_refused(tmp_path, names, content):
+    folder = write_series(tmp_path / "scan", stored(), PLACES["axial"])
+    for number, path in enumerate(dicom_files(folder)):
+        path.rename(folder / names.format(number))
+    last = max(dicom_files(folder), key=lambda path: float(dicom._header(path).position[2]))
+    last.write_bytes(content)
+    (folder / "gone.dcm").symlink_to(folder / "nowhere")
+    with pytest.raises(UsageError, match=r"as a DICOM file and is none.*and 1 more") as caught:
+        read_series(folder, "axial")
+    assert "'scan/" in caught.value.message
+    assert "copy the series again" in caught.value.hint
+    (folder / "gone.dcm").unlink()
+    with pytest.raises(UsageError, match=f"'scan/{last.name}' is called as a DICOM file"):
+        read_series(folder, "axial")
+    last.unlink()
+    for name in ("notes.txt", "DICOMDIR", ".hidden.dcm", "x.json"):
+        (folder / name).write_text("no image")
+    assert read_series(folder, "axial").grid.shape == (7, 5, 3)
+
+
 def test_a_slice_larger_than_any_is_refused_before_its_pixels_are_read(tmp_path):
     folder = write_series(
         tmp_path / "scan", stored(), PLACES["axial"], change=on_one(3, Rows=60_000, Columns=60_000)

@@ -1,10 +1,17 @@
 """Grids of files: how two differ, and what a header says twice."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
 
-from inflate_zoo.bench.data.grids import form_difference, grid_difference, require_same_grid
+from inflate_zoo.bench.data.grids import (
+    form_difference,
+    grid_difference,
+    require_same_grid,
+    shear,
+)
 from inflate_zoo.bench.data.volumes import read_grid
 from inflate_zoo.errors import UsageError
 from tests.support.datasets import write_nifti
@@ -87,3 +94,15 @@ def test_grids_differ_by_shape_spacing_or_place(tmp_path):
     flipped = SPACED @ np.diag([-1.0, 1, 1, 1])
     with pytest.raises(UsageError, match=r"flip.nii' lies elsewhere"):
         require_same_grid(grid("flip", affine=flipped), image)
+
+
+@pytest.mark.parametrize("degrees, told", [(0, None), (5, None), (20, "is sheared.* 94.0% of")])
+def test_a_tilted_gantry_makes_voxels_smaller_than_their_edges_span(tmp_path, degrees, told):
+    affine = np.diag([0.5, -0.5, 2, 1])
+    affine[1, 2] = 2 * np.tan(np.radians(degrees))
+    turn = np.eye(4)
+    turn[:2, :2] = np.array([[3, -4], [4, 3]]) / 5  # which is no shear
+    grid = read_grid(write_nifti(tmp_path / "a.nii", ARRAY, turn @ affine))
+    assert grid.voxel_mm3 == pytest.approx(0.5)
+    found = shear(grid)
+    assert found is None if told is None else re.match(told, found)

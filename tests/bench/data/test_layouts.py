@@ -184,6 +184,25 @@ def test_nnunets_first_version(decathlon, tmp_path):
     ]
 
 
+def test_numbered_cases_that_are_listed_are_no_channels_of_one_another(decathlon, tmp_path):
+    """4-D images, as the Decathlon has several channels."""
+    names = [f"pat_{number:04d}" for number in range(3)]
+    for folder in ("imagesTr", "labelsTr"):
+        write_volumes(tmp_path, [f"{folder}/{name}.nii.gz" for name in names])
+    table = json.loads((decathlon / "dataset.json").read_text()) | {
+        "modality": {"0": "T1", "1": "T2"},
+        "training": [entry(name) for name in names],
+    }
+    dataset = read_dataset(write_table(tmp_path, table))
+    assert not dataset.problems
+    assert {case.name: [path.name for path in case.images] for case in dataset.cases} == {
+        name: [f"{name}.nii.gz"] for name in names
+    }
+    change_table(tmp_path, training=[entry(names[0])])
+    (case,) = read_dataset(tmp_path).cases  # nobody else claims the second
+    assert [path.name for path in case.images] == ["pat_0000.nii.gz", "pat_0001.nii.gz"]
+
+
 def entry(name):
     return {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
 

@@ -55,6 +55,8 @@ def test_class_indices():
     for odd in (7, 256, -1, 0.5, np.nan, 259):
         with pytest.raises(UsageError, match=f"'x' holds the value {odd:g}"):
             class_indices(np.array([[0, odd]]), values, "x")
+    with pytest.raises(UsageError, match=r"the value 3\.000001, which"):  # not "3", which is one
+        class_indices(np.array([[0, 3 + 1e-6]]), values, "x")
 
 
 def test_whole_slices_are_resized_in_the_plane_alone(tmp_path):

@@ -1,7 +1,9 @@
 """Images that are to be segmented: found, grouped, and refused before the first is."""
 
 import gzip
+import json
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -38,14 +40,34 @@ def test_channels_of_a_case_are_grouped(pair, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_numbers_belong_to_names_where_there_is_one_channel(run, tmp_path):
+@pytest.mark.parametrize("names, cases", [
+    (["scan_0001", "scan_0002", "b_0000"], ["b", "scan_0001", "scan_0002"]),
+    (["pat_0000", "pat_0001", "pat_0002"], ["pat_0000", "pat_0001", "pat_0002"]),
+    (["pat_0000_0000", "pat_0001_0000"], ["pat_0000", "pat_0001"]),
+    (["pat", "pat_0000", "pat_0001"], ["pat", "pat_0000", "pat_0001"]),
+])  # fmt: skip
+def test_numbers_belong_to_names_where_there_is_one_channel(run, names, cases):
+    """`data check` and `bench` take such names, too."""
     task = run.trial().spec.task
-    files = [tmp_path / f"{name}.nii.gz" for name in ("scan_0001", "scan_0002", "b_0000")]
-    jobs = find_jobs(files, None, task)
-    assert [job.case for job in jobs] == ["b", "scan_0001", "scan_0002"]
-    with pytest.raises(UsageError) as caught:
-        find_jobs([tmp_path / "b_0000.nii.gz", tmp_path / "b_0001.nii.gz"], None, task)
-    assert "b: has the channels 0000, 0001, the task has 1" in str(caught.value)
+    jobs = find_jobs([Path(f"{name}.nii.gz") for name in names], None, task)
+    assert [job.case for job in jobs] == cases
+    with pytest.raises(UsageError, match="b: is named more than once"):
+        find_jobs([Path("b.nii.gz"), Path("b_0000.nii.gz")], None, task)
+
+
+def test_numbers_belong_to_names_of_files_that_have_all_channels(pair, tmp_path):
+    task = pair.trial().spec.task
+    whole = sorted((pair.data / "imagesTr").iterdir())[:3]
+    for number, path in enumerate(whole):
+        shutil.copy(path, tmp_path / f"pat_{number:04d}.nii.gz")
+    for channel in range(2):
+        write_nifti(tmp_path / f"pat_0009_{channel:04d}.nii.gz", voxels(whole[0])[..., channel])
+    jobs = find_jobs([tmp_path], None, task)
+    assert [job.case for job in jobs] == ["pat_0000", "pat_0001", "pat_0002", "pat_0009"]
+    assert [len(job.images) for job in jobs] == [1, 1, 1, 2]
+    (tmp_path / "pat_0001.nii.gz").write_bytes(b"broken")
+    with pytest.raises(UsageError, match="pat: has the channels 0001, the task has 2"):
+        find_jobs([tmp_path], None, task)
 
 
 def test_an_image_that_lost_its_unit_is_told_before_the_first_is_segmented(run, tmp_path):
@@ -56,6 +78,22 @@ def test_an_image_that_lost_its_unit_is_told_before_the_first_is_segmented(run, 
     assert result.exit_code == 2
     assert "case_01: at 1.4 x 0.8 x 1.1 mm a volume with voxels of" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_sheared_image_the_volumes_are_right_and_it_is_told(run, tmp_path):
+    image = run.data / "imagesTr" / "case_00.nii.gz"
+    affine = nib.load(image).affine
+    affine[:3, 2] += affine[:3, 1] * 0.7
+    path = write_nifti(tmp_path / "case_00.nii.gz", voxels(image), affine)
+    result = predict(run.trial().folder, path, "--out", tmp_path / "out", "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert "warning: case_00: is sheared by its affine: a voxel is " in result.stderr
+    (told,) = json.loads(result.stdout)["predictions"]
+    found, voxel_ml = voxels(tmp_path / "out" / "case_00.nii.gz"), abs(np.linalg.det(affine)) / 1000
+    assert told["volumes_ml"] == pytest.approx(
+        {"front": (found == 2).sum() * voxel_ml, "back": (found == 5).sum() * voxel_ml}
+    )
+    assert found.any()
 
 
 def test_every_bad_image_is_told_before_the_first_is_segmented(run, tmp_path):

@@ -97,6 +97,21 @@ def test_patches_that_reach_beyond_a_slice_see_zeros():
     assert float(window.image.sum()) == pytest.approx(float(inner.sum()))
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 5, 6])
+@pytest.mark.parametrize("turn", [0.0, 0.5])
+def test_what_is_labelled_is_the_slice_at_half_the_depth_also_once_mirrored(depth, turn):
+    """There a decoder that tells a centre slice reads its maps, and prediction cuts windows so."""
+    label = np.broadcast_to(np.arange(20)[:, None, None], (20, 6, 6))  # a slice's number
+    case, law = case_of(label, label[None] / 32), changed(flip=0.5, turn=turn)
+    mirrored = 0
+    for seed in seeds(100):
+        window = draw(case, centred((depth, 6, 6), augment=law), seed)
+        numbers = (window.image[0, :, 3, 3] * 32).round()
+        assert window.label[0, 3, 3] == numbers[depth // 2]
+        mirrored += bool(numbers[0] > numbers[-1])
+    assert (mirrored > 30) == (depth == 5)  # even depths lie as they are
+
+
 @pytest.mark.parametrize("shape", [(4, 6, 6), (4, 6, 9)])
 def test_quarter_turns(shape):
     case = random_case(shape=shape, channels=1)
