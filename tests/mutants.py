@@ -59,6 +59,21 @@ larger = np.maximum(own, steady) ==> larger = (own + steady) / 2
 each.mean(axis=-1)[..., None], _worth(paired)[..., None] * (seeds - 1) ==> each.mean(axis=-1)[..., None], 0 * _worth(paired)[..., None] + pool_contrasts(pool) * (seeds - 1)
 == pool-wild: one wild arm widens the comparisons of all others
 _WILD = 6.0 ==> _WILD = 1e9
+@@ inflate_zoo/bench/training/sampling.py | bench/training/test_sampling.py
+== centre-mirrored: of an even number of slices the labelled one moves when they are mirrored
+deep = not rule.centre or rule.size[0] % 2 == 1 ==> deep = True
+@@ inflate_zoo/bench/data/cases.py | bench/data/test_cases.py
+== spacing-label: distances are measured with the spacing of the label's header
+return arrays, _own_spacing(label.grid, seen.grid, task.slices) ==> return arrays, label.spacing
+@@ inflate_zoo/bench/data/dicom.py | bench/data/test_dicom.py
+== dicom-cut: a copy that broke off is a shorter volume
+_require_whole(folder, files) ==> len(files)
+@@ inflate_zoo/conversion/measuring.py | conversion/test_proof.py conversion/test_measuring.py
+== proof-spread: values of another shape are spread, or end in a traceback
+if got.shape != expected.shape: ==> if False:
+@@ inflate_zoo/bench/engines/capacity.py | bench/engines/test_capacity.py
+== torchrun-threads: a variable that torchrun sets to 1 leaves a GPU without processes that cut windows
+threads = resources.threads ==> threads = resources.threads or _of_environment("OMP_NUM_THREADS")
 @@ inflate_zoo/bench/training/trainer.py | bench/training/test_trainer.py
 == graph-update-stays: an update reads gradients where a graph wrote them that is no more
 self._graph = self._update = None ==> self._graph = None

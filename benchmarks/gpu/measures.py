@@ -45,7 +45,8 @@ def step(day: Day) -> None:
     labels = labels.to(torch.uint8)
     on_gpu = day.device == "cuda"
     kinds = {"graphed": on_gpu, "eager": False}
-    for dtype in (torch.bfloat16, torch.float32):
+    # A CPU without instructions for bfloat16 takes half a minute for each of its steps.
+    for dtype in (torch.bfloat16, torch.float32) if on_gpu else (torch.float32,):
         cast = train.caster(day.device, dtype)
         steps = {"MONAI": train.monai_step(train.theirs(size).to(day.device), cast)}
         nets = {name: train.ours(size).to(day.device) for name in kinds}
