@@ -10,8 +10,8 @@ from inflate_zoo.bench.ranking.types import Outcome
 from tests.support import studies
 from tests.support.studies import LIKE_TRAININGS, SETTINGS, Setting, claims, error, simulate
 
-STUDIES = 2000  # `benchmarks/claims.py` takes twice as many
-LIMIT = 0.065
+STUDIES = 4000
+LIMIT = 0.06
 
 
 def asked(arms, depth=0):
