@@ -144,9 +144,10 @@ PLAIN = named(tensor(4, (4,), (1,), old=True))
         pytest.param(b"", id="nothing"),
     ],
 )
-@pytest.mark.usefixtures("unread")
-def test_names_of_storages_are_plain(tmp_path, names):
+def test_names_of_storages_are_plain(tmp_path, names, request):
     """torch looks them up after it has loaded all pickles."""
+    assert load_pickle(old_form(tmp_path / "right.pth", PLAIN))["weight"].shape == (4,)
+    request.getfixturevalue("unread")
     path = old_form(tmp_path / "m.pth", PLAIN, names=names)
     with pytest.raises(CheckpointError, match=r"'m\.pth' is damaged"):
         load_pickle(path)
