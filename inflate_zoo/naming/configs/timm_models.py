@@ -19,6 +19,7 @@ from inflate_zoo.naming.configs.timm_network import TimmNetwork
 from inflate_zoo.naming.configs.timm_sam import SAM
 from inflate_zoo.naming.configs.timm_swin import SWIN, SWINV2
 from inflate_zoo.naming.configs.timm_vit import VIT
+from inflate_zoo.naming.unsupported import MODEL_TYPES
 
 if TYPE_CHECKING:
     from inflate_zoo.naming.definition import Family
@@ -88,8 +89,9 @@ def of_architecture(families: Mapping[str, Family], arch: str) -> Mapping[str, F
         module = model_entrypoint(base).__module__.rpartition(".")[2]
         modules = {known: each.name for each in families.values() for known in each.modules}
         near = max((known for known in modules if module.startswith(known)), key=len, default="")
+        what, _ = MODEL_TYPES.get(module, (f"of timm's {module}, which no family converts", ""))
         raise UnsupportedModelError(
-            f"'{base}' is of timm's {module}, which no family converts",
+            f"'{base}' is {what}",
             hint=f"nearest supported: {modules.get(near, 'timm_vit')}; "
             "'inflate-zoo families' lists all with examples",
         )
