@@ -1,17 +1,22 @@
 """What holds for every test, and what many share; `tests.support.once` makes the rest once."""
 
+import functools
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import typer.testing
 from hypothesis import settings
 
 # The first call of torch is slow. What is tried by chance is the same in every run of the checks,
 # so that none fails for what is not new; where there is time, others are tried each time.
 settings.register_profile("tests", deadline=None, derandomize="INFLATE_ZOO_LONG" not in os.environ)
 settings.load_profile("tests")
+
+# Typer builds the whole command line anew for every call of it: more work than a small command.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 LONGEST = ("tests/whole/", "tests/faults/")  # the folders whose files take longest
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -316,9 +317,14 @@ def record_of(
         dropped=job.plan.dropped,
         notes=tuple(job.notes),
         files={name: RecordedFile(sha256=digest) for name, digest in files.items()},
-        versions={"inflate-zoo": __version__} | {name: version(name) for name in _PACKAGES},
+        versions=_versions(),
         verification=verification,
     )
+
+
+@cache  # each is parsed from the whole of a package's description
+def _versions() -> dict[str, str]:
+    return {"inflate-zoo": __version__} | {name: version(name) for name in _PACKAGES}
 
 
 def _source_of(job: Conversion, digests: Mapping[str, str]) -> RecordedSource:
