@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,6 +10,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core each
 import pytest
 import typer.testing
 from hypothesis import settings
+
+# What a shell starts in the background ignores it, and so would every command that is sent it here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The first call of torch is slow. What is tried by chance is the same in every run of the checks,
 # so that none fails for what is not new; where there is time, others are tried each time.

@@ -74,13 +74,14 @@ if got.shape != expected.shape: ==> if False:
 @@ inflate_zoo/bench/engines/capacity.py | bench/engines/test_capacity.py
 == torchrun-threads: a variable that torchrun sets to 1 leaves a GPU without processes that cut windows
 threads = resources.threads ==> threads = resources.threads or _of_environment("OMP_NUM_THREADS")
-@@ inflate_zoo/bench/training/trainer.py | bench/training/test_trainer.py
+@@ inflate_zoo/bench/training/stepper.py | bench/training/test_trainer.py
 == graph-update-stays: an update reads gradients where a graph wrote them that is no more
 self._graph = self._update = None ==> self._graph = None
 == graph-averages: the runs before a graph is made count for the averages of norms
 self._graph = Graph(self._whole_step, *inputs, changed=changed) ==> self._graph = Graph(self._whole_step, *inputs)
+@@ inflate_zoo/bench/training/trainer.py | bench/training/test_trainer.py
 == graph-hoards: a validation without room is an error though graphs hold memory
-if self._graph is None or not out_of_memory(error): ==> if not self._graph or out_of_memory(error):
+if not self._stepper.holds_graphs or not out_of_memory(error): ==> if not self._stepper.holds_graphs or out_of_memory(error):
 @@ inflate_zoo/bench/training/trackers.py | bench/training/test_trackers.py
 == tracker-fatal: a tracker that fails ends the training
 except Exception as error:  # noqa: BLE001 ==> except ImportError as error:  # noqa: BLE001

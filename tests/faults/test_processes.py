@@ -30,13 +30,13 @@ EVERY_STEP = ("train.checkpoint_every=1", "train.select=best", "network.drop_pat
 # What a child does before its command: ends itself, as by kill -9, at an exact moment.
 MOMENTS = {
     "between two steps": """
-        from inflate_zoo.bench.training import trainer as training
-        step = training.Trainer._step
-        def dies(self, *arguments):
-            if self.state.step == 4:
+        from inflate_zoo.bench.training.stepper import Stepper
+        step = Stepper.step
+        def dies(self, state, *arguments):
+            if state.step == 4:
                 os._exit(9)
-            return step(self, *arguments)
-        training.Trainer._step = dies
+            return step(self, state, *arguments)
+        Stepper.step = dies
     """,
     "before a checkpoint's rename": """
         from pathlib import Path
@@ -249,12 +249,12 @@ def test_one_of_two_processes_that_fails_ends_both_with_the_first_reason(home, s
 STOPPED = ("train.steps=30", "train.checkpoint_every=100", "train.validate_every=0")
 SLOW = """
     import time
-    from inflate_zoo.bench.training import trainer as training
-    step = training.Trainer._step
+    from inflate_zoo.bench.training.stepper import Stepper
+    step = Stepper.step
     def slow(self, *arguments):
         time.sleep(0.1)
         return step(self, *arguments)
-    training.Trainer._step = slow
+    Stepper.step = slow
 """
 
 

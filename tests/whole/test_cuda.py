@@ -8,7 +8,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 import inflate_zoo
-from inflate_zoo.bench.training import trainer as training
+from inflate_zoo.bench.training import stepper
+from inflate_zoo.bench.training.checkpointing import CHECKPOINT
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.graphs import Graph
 from inflate_zoo.bench.training.progress import Silent
@@ -113,7 +114,7 @@ def trained(trial, *, stop=None, precision="no", compiled=False):
         else:
             trainer.run()
     weights = {name: tensor.cpu() for name, tensor in predictor.network.state_dict().items()}
-    (trial.folder / training.CHECKPOINT).unlink()
+    (trial.folder / CHECKPOINT).unlink()
     return log.losses, weights
 
 
@@ -125,7 +126,7 @@ SETTINGS = ("train.steps=8", "train.validate_every=0", "train.checkpoint_every=3
 def test_graphs_train_as_single_kernels_do(folder, tmp_path, monkeypatch, kind, precision):
     trial = tiny_run(folder, *SETTINGS, kinds=KINDS, name=str(tmp_path / "run")).trial(kind)
     losses, weights = trained(trial, precision=precision)
-    monkeypatch.setattr(training, "can_be_graphed", lambda device, processes: False)
+    monkeypatch.setattr(stepper, "can_be_graphed", lambda device, processes: False)
     eager, theirs = trained(trial, precision=precision)
     assert losses == pytest.approx(eager, rel=1e-4 if precision == "no" else 2e-2)
     if precision == "no":
@@ -138,14 +139,14 @@ def test_short_of_memory_it_is_the_same_training(folder, tmp_path, monkeypatch, 
     """Gradients then lie elsewhere in each step, and no graph may look for them."""
     trial = tiny_run(folder, *SETTINGS, kinds=KINDS, name=str(tmp_path / "run")).trial()
     losses, weights = trained(trial)
-    real, taken = training.Trainer._moved, count()
+    real, taken = stepper.Stepper._moved, count()
 
     def moved(self, groups, numbers):
         if len(groups) > 1 and next(taken) >= short_from:
             raise torch.OutOfMemoryError("no room")
         return real(self, groups, numbers)
 
-    monkeypatch.setattr(training.Trainer, "_moved", moved)
+    monkeypatch.setattr(stepper.Stepper, "_moved", moved)
     found, others = trained(trial)
     assert next(taken) == short_from + 1
     assert found == pytest.approx(losses, rel=1e-4)

@@ -6,22 +6,19 @@ the step, so a checkpoint is weights, optimiser state and curves.
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from inflate_zoo import stops
-from inflate_zoo.bench.definitions.trials import TrialSpec, window_of
+from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.training.checkpointing import (
     BEST,
     CHECKPOINT,
@@ -33,25 +30,12 @@ from inflate_zoo.bench.training.checkpointing import (
 )
 from inflate_zoo.bench.training.events import Events
 from inflate_zoo.bench.training.features import FeatureWindows
-from inflate_zoo.bench.training.graphs import Graph, GraphedUpdate, can_be_graphed
-from inflate_zoo.bench.training.losses import GroupLoss
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.training.sampling import FailedWindow, Windows, collate, quiet_worker
-from inflate_zoo.bench.training.stepping import (
-    Drops,
-    GroupSampler,
-    TrainingModule,
-    learning_rate_factor,
-)
+from inflate_zoo.bench.training.stepper import Stepper
+from inflate_zoo.bench.training.stepping import GroupSampler
 from inflate_zoo.bench.training.trackers import Track, untracked
-from inflate_zoo.errors import (
-    DeadWorkerError,
-    NotFiniteError,
-    UsageError,
-    WindowError,
-    out_of_memory,
-)
-from inflate_zoo.segmentation.optimization import param_groups
+from inflate_zoo.errors import DeadWorkerError, UsageError, WindowError, out_of_memory
 from inflate_zoo.segmentation.segmenter import Segmenter
 from inflate_zoo.stops import Stopped
 from inflate_zoo.texts import plural
@@ -110,38 +94,9 @@ class Trainer:
                 f"{processes} processes share a trial whose steps have {count} groups of windows",
                 hint=f"start at most {count}, or make groups smaller: --set train.dice_group=1",
             )
-        groups = param_groups(
-            network,
-            learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            layer_decay=settings.layer_decay,
-            decay_norms=settings.decay_norms,
-        )
-        device = accelerator.device
-        self._graphed = can_be_graphed(device, processes)
-        self._peaks = torch.tensor([group["lr"] for group in groups], dtype=torch.float64)
-        self._rates: Tensor | None = None
-        if self._graphed:  # a graph would hold a number as it is now
-            self._peaks = self._peaks.to(device)
-            self._rates = self._peaks.float()
-            groups = [{**g, "lr": r} for g, r in zip(groups, self._rates.unbind(), strict=True)]
-        self._optimizer = torch.optim.AdamW(
-            groups, fused=device.type == "cuda", capturable=self._graphed
-        )
-        # Together or not at all: the second reads gradients where the first writes them.
-        self._graph: Graph | None = None
-        self._update: GraphedUpdate | None = None
-        slices = window_of(spec)[0] if spec.arm.kind == "2d" else 1
-        self._drops = Drops(network, spec.seed, slices)
-        self._loss = GroupLoss(spec.protocol.loss).to(accelerator.device)
-        body = TrainingModule(network, spec.protocol.network.freeze)
-        if compiled:
-            # It keeps eight forms of networks, and then compiles no more without a word.
-            torch.compiler.reset()
-            body.compile(dynamic=False)
-        self._body = accelerator.prepare_model(body)
+        self._stepper = Stepper(spec, network, accelerator, compiled=compiled)
         self._children: list[BaseProcess] = []  # that make the windows
-        self._threads = torch.get_num_threads() if device.type == "cpu" else 0
+        self._threads = torch.get_num_threads() if accelerator.device.type == "cpu" else 0
         self.state = State(trial=folder.name, threads=self._threads)
         self._saved = 0  # the step that the checkpoint holds
         self._looked = time.monotonic()
@@ -153,7 +108,7 @@ class Trainer:
             Stopped: That was asked, and what is done is saved.
         """
         main = self._accelerator.is_main_process
-        if state := resume(self._folder, self._network, self._optimizer, main=main):
+        if state := resume(self._folder, self._network, self._stepper.optimizer, main=main):
             self.state, self._saved = state, state.step
             self._goes_on()
             self._keep_best()  # the kill may have come between the two files
@@ -174,8 +129,7 @@ class Trainer:
         finally:
             if writer is not None:
                 writer.close()
-        self._forget_graphs()  # others may need their memory
-        torch.cuda.empty_cache()
+        self._stepper.forget_graphs()  # others may need their memory
         if self._settings.select == "best" and self.state.best is not None:
             load_best(self._folder / BEST, self._network, self.state)
         return self.state
@@ -223,7 +177,7 @@ class Trainer:
                 for group in batch:
                     if isinstance(group, FailedWindow):
                         raise WindowError(*group)
-                loss = self._step(batch, sampler.of(state.step))
+                loss = self._stepper.step(state, batch, sampler.of(state.step))
                 state.step += 1
                 state.recent.append(loss)
                 stepped = time.perf_counter()
@@ -308,125 +262,16 @@ class Trainer:
         try:
             return self._validate()
         except Exception as error:
-            if self._graph is None or not out_of_memory(error):
+            if not self._stepper.holds_graphs or not out_of_memory(error):
                 raise
         # Not where the error is caught: until then it holds what did not fit.
-        self._forget_graphs()
-        torch.cuda.empty_cache()
+        self._stepper.forget_graphs()
         return self._validate()
-
-    def _step(self, batch: list[Any], numbers: list[list[int]]) -> float:
-        """One optimiser step on this process's groups; the loss of the whole batch.
-
-        Args:
-            batch: Inputs, labels and case names of each group.
-            numbers: Numbers of their windows.
-        """
-        state, world = self.state, self._accelerator
-        self._set_learning_rates()
-        # A CPU has no allocator that says so before the system kills, and one group is as fast.
-        single = world.device.type == "cpu" or world.num_processes > 1
-        state.groups_at_once = state.groups_at_once or (1 if single else len(batch))
-        self._network.train()
-        if self._spec.protocol.network.freeze:
-            self._network.backbone.eval()
-        while (found := self._attempt(batch, numbers)) is None:
-            # Not where the error is caught: until then it holds what did not fit.
-            state.groups_at_once //= 2
-            torch.cuda.empty_cache()
-        # Together: each look at a number of the device waits for it.
-        loss, size = (float(value) for value in found.tolist())
-        if not (math.isfinite(loss) and math.isfinite(size)):
-            raise NotFiniteError(state.step, sorted({c for group in batch for c in group[2]}))
-        (self._update or self._optimizer).step()
-        return loss
-
-    def _set_learning_rates(self) -> None:
-        factor = learning_rate_factor(self.state.step, self._settings)
-        if self._rates is not None:  # nothing from the host, which would wait
-            self._rates.copy_(self._peaks * factor)
-            return
-        for group, peak in zip(self._optimizer.param_groups, self._peaks.tolist(), strict=True):
-            group["lr"] = peak * factor
-
-    def _attempt(self, batch: list[Any], numbers: list[list[int]]) -> Tensor | None:
-        """Loss and size of the gradients, or `None` where memory does not hold so many groups."""
-        try:
-            return self._gradients(batch, numbers)
-        except Exception as error:
-            if self.state.groups_at_once == 1 or not out_of_memory(error):
-                raise
-            self._forget_graphs()
-            return None
-
-    def _forget_graphs(self) -> None:
-        """Give back the memory of the graphs, and of the gradients in it."""
-        self._graph = self._update = None
-        self._optimizer.zero_grad()
-
-    def _gradients(self, batch: list[Any], numbers: list[list[int]]) -> Tensor:
-        """Gradients of the mean loss over all groups of the step, clipped; [loss, their size]."""
-        at_once = self.state.groups_at_once
-        if self._graphed and at_once >= len(batch):
-            inputs = self._moved(batch, numbers)
-            if self._graph is None:
-                changed = list(self._network.buffers())
-                self._graph = Graph(self._whole_step, *inputs, changed=changed)
-                self._update = GraphedUpdate(self._optimizer)
-            return self._graph(*inputs)
-        self._optimizer.zero_grad()
-        total = torch.zeros((), device=self._accelerator.device)
-        for first in range(0, len(batch), at_once):
-            inputs = self._moved(batch[first : first + at_once], numbers[first : first + at_once])
-            # Processes average their gradients, once, in the last backward pass.
-            last = first + at_once >= len(batch)
-            with nullcontext() if last else self._accelerator.no_sync(self._body):
-                total += self._backward(*inputs)
-        return torch.stack([self._accelerator.reduce(total, "sum"), self._clipped()])
-
-    def _whole_step(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """`_gradients` of one micro-batch that is the whole step."""
-        self._optimizer.zero_grad()
-        loss = self._backward(inputs, labels)
-        return torch.stack([loss, self._clipped()])
-
-    def _moved(self, groups: list[Any], numbers: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of a micro-batch on the device; what it drops is decided."""
-        device = self._accelerator.device
-        pinned = device.type == "cuda"  # other copies must be waited for
-        inputs, labels = (
-            torch.cat([group[part].to(device, non_blocking=pinned) for group in groups])
-            for part in (0, 1)
-        )
-        if not self._spec.protocol.network.freeze:
-            self._drops.fix([number for group in numbers for number in group])
-        return inputs, labels
-
-    def _backward(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Add the gradients of a micro-batch; its part of the loss."""
-        settings, world = self._settings, self._accelerator
-        labels = labels.long()
-        with world.autocast():
-            logits = self._body(inputs, labels.shape[1]).float()
-        parts = zip(
-            torch.split(logits, settings.dice_group),
-            torch.split(labels, settings.dice_group),
-            strict=True,
-        )
-        count = settings.batch // settings.dice_group
-        loss = torch.stack([self._loss(*part) for part in parts]).sum() / count
-        world.backward(loss * world.num_processes)
-        return loss.detach()
-
-    def _clipped(self) -> Tensor:
-        """Clip the gradients; their size before."""
-        found = [p for p in self._network.parameters() if p.grad is not None]
-        return nn.utils.clip_grad_norm_(found, self._settings.clip)
 
     def _save(self) -> None:
         if self._accelerator.is_main_process:
             self._guard()
-            path, optimizer = self._folder / CHECKPOINT, self._optimizer
+            path, optimizer = self._folder / CHECKPOINT, self._stepper.optimizer
             save_checkpoint(path, self._network, optimizer, self.state, self._guard)
             self._saved = self.state.step
             self._keep_best()

@@ -21,8 +21,7 @@ from torch.utils.data import Dataset
 
 from inflate_zoo import stops
 from inflate_zoo.bench.definitions.trials import window_of
-from inflate_zoo.bench.training import checkpointing, sampling
-from inflate_zoo.bench.training import trainer as training
+from inflate_zoo.bench.training import checkpointing, sampling, stepper, trainer
 from inflate_zoo.bench.training.building import build
 from inflate_zoo.bench.training.checkpointing import CHECKPOINT, State
 from inflate_zoo.bench.training.devices import Resources
@@ -135,14 +134,15 @@ def same(first, second):
 
 def gradients(trainer):
     """Lists the gradients of every step, clipped as the optimiser sees them."""
-    found, step = [], trainer._optimizer.step
+    optimizer = trainer._stepper.optimizer
+    found, step = [], optimizer.step
 
     def recorded(*arguments):
         named = trainer._network.named_parameters()
         found.append({n: p.grad.clone() for n, p in named if p.grad is not None})
         return step(*arguments)
 
-    trainer._optimizer.step = recorded
+    optimizer.step = recorded
     return found
 
 
@@ -314,7 +314,7 @@ def test_a_frozen_backbone_stays_and_kept_features_give_its_logits(plan, kind):
         "decoder.head.bias",
     }
     assert sum(log.losses[-5:]) < sum(log.losses[:5])
-    body = training.TrainingModule(network.eval(), frozen=True)
+    body = stepper.TrainingModule(network.eval(), frozen=True)
     image = torch.rand(3, 1, *window_of(trial.spec))
     features = torch.cat([network.encode(image[i : i + 1])[0].unsqueeze(0) for i in range(3)])
     with torch.no_grad():
@@ -504,14 +504,14 @@ def test_a_gradient_that_is_no_number_reaches_no_weight(plan):
 
 def out_of_memory(monkeypatch, refuse):
     """Let the forward pass run out of memory where `refuse(call, windows)` says so."""
-    calls, forward = count(), training.TrainingModule.forward
+    calls, forward = count(), stepper.TrainingModule.forward
 
     def limited(self, inputs, depth):
         if refuse(next(calls), len(inputs)):
             raise torch.OutOfMemoryError("no room")
         return forward(self, inputs, depth)
 
-    monkeypatch.setattr(training.TrainingModule, "forward", limited)
+    monkeypatch.setattr(stepper.TrainingModule, "forward", limited)
 
 
 @pytest.mark.parametrize(
@@ -551,12 +551,13 @@ def test_a_single_group_that_does_not_fit_is_an_error(plan, monkeypatch):
 def test_a_gpu_begins_with_all_groups_at_once_and_several_processes_with_one(plan):
     for device, processes, expected in (("cuda", 1, 2), ("cuda", 2, 1), ("cpu", 1, 1)):
         trainer, _ = trainer_of(plan())
-        trainer._accelerator = SimpleNamespace(
+        steps = trainer._stepper
+        steps._accelerator = SimpleNamespace(
             device=SimpleNamespace(type=device), num_processes=processes
         )
-        trainer._attempt = lambda *_: torch.tensor([float("nan"), 1.0])
+        steps._attempt = lambda *_: torch.tensor([float("nan"), 1.0])
         with pytest.raises(NotFiniteError):
-            trainer._step([([], [], ["a"]), ([], [], ["b"])], [[0], [1]])
+            steps.step(trainer.state, [([], [], ["a"]), ([], [], ["b"])], [[0], [1]])
         assert trainer.state.groups_at_once == expected
 
 
@@ -638,9 +639,9 @@ def rehearsed(monkeypatch):
     monkeypatch.setattr(norms, "by_all", lambda x, groups: True)
     monkeypatch.setattr(attention, "attend", attention.attend_repeated)
     monkeypatch.setattr(torch.optim, "AdamW", lambda *a, **k: adamw(*a, **{**k, "fused": True}))
-    monkeypatch.setattr(training, "can_be_graphed", lambda device, processes: True)
-    monkeypatch.setattr(training, "Graph", Recorded)
-    monkeypatch.setattr(training, "GraphedUpdate", RecordedUpdate)
+    monkeypatch.setattr(stepper, "can_be_graphed", lambda device, processes: True)
+    monkeypatch.setattr(stepper, "Graph", Recorded)
+    monkeypatch.setattr(stepper, "GraphedUpdate", RecordedUpdate)
     # A CPU alone would take one group at a time.
     monkeypatch.setattr(State, "__init__", partialmethod(State.__init__, groups_at_once=99))
     yield
@@ -681,14 +682,14 @@ def test_short_of_memory_on_a_gpu_it_is_the_same_training(plan, monkeypatch, sho
     """Gradients then lie elsewhere in each step, and no graph may look for them."""
     changes = ("train.steps=6", "train.validate_every=0", "train.batch=4", "train.dice_group=2")
     losses, weights = trained(plan(*changes))
-    trial, real, taken = plan(*changes, name="short"), Trainer._moved, count()
+    trial, real, taken = plan(*changes, name="short"), stepper.Stepper._moved, count()
 
     def moved(self, groups, numbers):
         if len(groups) == 2 and next(taken) >= short_from:
             raise torch.OutOfMemoryError("no room")
         return real(self, groups, numbers)
 
-    monkeypatch.setattr(Trainer, "_moved", moved)
+    monkeypatch.setattr(stepper.Stepper, "_moved", moved)
     found, others = trained(trial)
     assert found == pytest.approx(losses, rel=1e-4)
     for name, tensor in weights.items():
@@ -702,7 +703,7 @@ def test_graphs_make_room_for_a_validation_and_for_what_comes_after(plan, monkey
     graphs = []
 
     def validate():
-        graphs.append(trainer._graph)
+        graphs.append(trainer._stepper._graph)
         if graphs[-1] is not None:
             raise torch.OutOfMemoryError("no room")
         return 0.5
@@ -713,7 +714,7 @@ def test_graphs_make_room_for_a_validation_and_for_what_comes_after(plan, monkey
     state = trainer.run()
     assert [graph is None for graph in graphs] == [False, True] * 2
     assert state.validation_dice == [(2, 0.5), (4, 0.5)]
-    assert trainer._graph is trainer._update is None
+    assert trainer._stepper._graph is trainer._stepper._update is None
     assert all(parameter.grad is None for parameter in network.parameters())
     assert log.losses == pytest.approx(losses, rel=1e-4)
     for name, tensor in weights.items():
@@ -817,7 +818,7 @@ def test_who_was_suspended_and_lost_the_trial_writes_nothing_more(plan, monkeypa
             super().step(step, *values)
             if step == 3 and moment == "before the curves":
                 lost.append(step)
-                monkeypatch.setattr(training, "LOOK_SECONDS", -1.0)  # as after a long silence
+                monkeypatch.setattr(trainer, "LOOK_SECONDS", -1.0)  # as after a long silence
 
     def guard():
         if lost:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from inflate_zoo.bench.definitions.trials import TrialSpec
-from inflate_zoo.bench.training import sampling, trainer
+from inflate_zoo.bench.training import sampling, stepper, trainer
 from tests.support.bench_command import FEW, bench, run
 from tests.support.datasets import change_table, write_decathlon
 from tests.support.trials import FROZEN, SHAPE
@@ -202,9 +202,9 @@ def test_a_run_its_json_and_its_second_run(here):
 
 
 def nan_loss(monkeypatch, home):
-    real = trainer.GroupLoss.forward
+    real = stepper.GroupLoss.forward
     monkeypatch.setattr(
-        trainer.GroupLoss, "forward", lambda self, *a: real(self, *a) * float("nan")
+        stepper.GroupLoss, "forward", lambda self, *a: real(self, *a) * float("nan")
     )
 
 
@@ -212,7 +212,7 @@ def out_of_memory(monkeypatch, home):
     def full(*_):
         raise torch.OutOfMemoryError("tried to allocate 9 GiB of /some/path")
 
-    monkeypatch.setattr(trainer.GroupLoss, "forward", full)
+    monkeypatch.setattr(stepper.GroupLoss, "forward", full)
 
 
 def broken_window(monkeypatch, home):
@@ -226,7 +226,7 @@ def unexpected(monkeypatch, home):
     def odd(*_):
         raise ZeroDivisionError("odd")
 
-    monkeypatch.setattr(trainer.GroupLoss, "forward", odd)
+    monkeypatch.setattr(stepper.GroupLoss, "forward", odd)
 
 
 @pytest.mark.parametrize(
