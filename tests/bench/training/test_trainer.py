@@ -570,7 +570,7 @@ def test_a_compiled_training_is_the_same_training(plan, monkeypatch, kind, backe
     )
     trial = plan("train.steps=4", "train.validate_every=0", "network.drop_path=0.5", kind=kind)
     found = {}
-    again = [True] * (kind == "inflated")  # compiles anew: forms do not pile up
+    again = [True] * (kind == "2d")  # compiles anew: forms do not pile up
     for compiled in (False, True, *again):
         seen = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         log = Log()
