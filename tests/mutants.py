@@ -692,6 +692,8 @@ if _CODE.search(text): ==> if False:
 == bundle-labels: the proof looks at probabilities alone
     if differing: ==>     if False:
 @@ inflate_zoo/bench/trials/leases.py | bench/trials/test_leases.py
+== lease-untidied: what killed writers left is there when a heart begins to beat
+    remove_partial(folder)  # before a heartbeat writes: nobody else does now ==>     pass
 == lease-by-host: process numbers are those of the host's name
 if numbered and lease.numbers and lease.numbers == process_numbers(): ==> if numbered:
 == lease-by-clock: who seems silent by the clock is dead, though his heart beats

@@ -216,7 +216,7 @@ def _take(folder: Path, text: str) -> bool:
 def leased(
     folder: Path, beat: Callable[[Path], None] = lambda _: None
 ) -> Iterator[Callable[[], None] | None]:
-    """Hold a trial for the length of the block.
+    """Hold a trial for the length of the block; what killed writers left in its folder is removed.
 
     Args:
         folder: Of the trial.
@@ -237,6 +237,7 @@ def leased(
     if not _take(folder, mine.model_dump_json()):
         yield None
         return
+    remove_partial(folder)  # before a heartbeat writes: nobody else does now
     over, lost = threading.Event(), threading.Event()
 
     def stands() -> bool:  # as far as can be told: what cannot be read was not taken over

@@ -25,7 +25,7 @@ from inflate_zoo.bench.training.devices import (
 )
 from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.attempt import remove_scratch, run_attempt
-from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased, remove_partial
+from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased
 from inflate_zoo.bench.trials.noting import Noting
 from inflate_zoo.bench.trials.stopping import STOPS, Kept, kept, note_stop
 from inflate_zoo.errors import InflateZooError, WorkError, out_of_memory
@@ -79,7 +79,6 @@ def run_trial(
         how = _agreed(accelerator, _without_us(trial, guard is None, since))
         if how or guard is None:
             return how or "held"
-        remove_partial(trial.folder)
         if (trial.folder / FAILURE).exists():  # what was stopped before that counts no more
             for name in (STOPS, FAILURE):
                 (trial.folder / name).unlink(missing_ok=True)
@@ -115,7 +114,6 @@ def fail_elsewhere(trial: TrialFolder, failure: Failure) -> Outcome:
     with leased(trial.folder) as guard:
         if guard is None:
             return "held"
-        remove_partial(trial.folder)
         (trial.folder / PROGRESS).unlink(missing_ok=True)
         trial.fail(failure)
     return "failed"

@@ -575,6 +575,23 @@ def test_where_signals_kill_only_the_heartbeat_counts(tmp_path, dead, monkeypatc
     assert leases.holder(tmp_path) is None
 
 
+def test_leftovers_of_the_killed_are_gone_before_a_beat_writes_its_own(tmp_path):
+    theirs, own = (tmp_path / f".{name}.{'1f' * 16}.partial" for name in "ab")
+    theirs.touch()
+    left = []
+
+    def beat(_):
+        left.append(theirs.exists())
+        own.touch()
+
+    with leased(tmp_path, beat):
+        until = time.monotonic() + 10
+        while not own.exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert left == [False]
+
+
 def test_leftovers_of_the_killed_go_and_nothing_else(tmp_path):
     left = [f".a.{'1f' * 16}.partial", ".clock-1f"]
     for name in [*left, "record.json", ".hidden", "a.partial", ".a.1f.partial"]:
