@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from tests.support.checkpoints import (
     save_timm,
     save_transformers,
 )
+from tests.support.marks import takes_minutes
 
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
 RECIPES = (
@@ -255,7 +255,6 @@ def test_a_config_with_defaults_left_out_converts_alike(tmp_path):
     assert proof_of(outs[1])["passed"]
 
 
-LONG = pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="minutes: .ci/long")
 REAL = {
     "vit": "ViTConfig",
     "vit_mae_bare": "ViTMAEConfig",
@@ -266,7 +265,7 @@ REAL = {
 
 
 @pytest.mark.parametrize(
-    "kind", [next(iter(REAL)), *(pytest.param(kind, marks=LONG) for kind in [*REAL][1:])]
+    "kind", [next(iter(REAL)), *(pytest.param(kind, marks=takes_minutes) for kind in [*REAL][1:])]
 )
 def test_real_size(kind, tmp_path):
     """ViT-B, twelve blocks of width 768, random weights."""

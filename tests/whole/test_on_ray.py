@@ -25,6 +25,7 @@ from tests.support.bench_command import run as run_here
 from tests.support.checkpoints import save_transformers
 from tests.support.children import Child
 from tests.support.datasets import write_decathlon
+from tests.support.marks import takes_minutes
 from tests.support.ray_clusters import ROOT, SETTINGS, ray_nodes, words_of
 from tests.support.trials import FROZEN, SHAPE, TINY, VIT, one_thread
 
@@ -160,7 +161,7 @@ def test_what_is_lost_on_the_way_changes_no_result(home, nodes, alone, tmp_path)
     require_all(home, "lost", alone, 2)
 
 
-@pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="takes minutes")
+@takes_minutes
 def test_ctrl_c_and_drivers_from_elsewhere(home, nodes, alone, tmp_path):
     child = start(home, nodes, tmp_path / "first", "again", 2)
     until(lambda: at_work(home, "again"), child)
@@ -196,7 +197,7 @@ def listens(port):
         return link.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="takes minutes")
+@takes_minutes
 def test_a_cluster_of_its_own_is_reached_from_this_machine_alone(home, alone, tmp_path):
     folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets are below it
     own = {"RAY_ADDRESS": "local", "RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}

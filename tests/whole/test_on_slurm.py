@@ -11,10 +11,10 @@ from tests.support import slurm_cluster
 from tests.support.checkpoints import save_transformers
 from tests.support.children import Child
 from tests.support.datasets import write_decathlon
+from tests.support.marks import takes_minutes
 from tests.support.slurm_cluster import Cluster
 from tests.support.trials import FROZEN, SHAPE, TINY, VIT
 
-LONG = pytest.mark.skipif("INFLATE_ZOO_LONG" not in os.environ, reason="minutes: .ci/long")
 pytestmark = pytest.mark.skipif(bool(slurm_cluster.lacking()), reason=slurm_cluster.lacking())
 
 ROOT = Path(__file__).parents[2]
@@ -167,7 +167,7 @@ def test_what_sbatch_refuses_is_told_in_its_words(place, cluster):
     assert "invalid partition specified: nowhere" in told
 
 
-@LONG
+@takes_minutes
 def test_a_real_time_limit(place, cluster, waits):
     words = ["--on", "slurm", "--jobs", "1", "--time", "3", "--sbatch=--signal=B:USR1@30"]
     command = place.start("limit", *words, "--set", "train.steps=60000")
@@ -178,7 +178,7 @@ def test_a_real_time_limit(place, cluster, waits):
     command.kill()
 
 
-@LONG
+@takes_minutes
 def test_a_preempted_job_goes_on(place, cluster, waits):
     out = "preempted"
     command = place.start(out, "--on", "slurm", "--jobs", "1")

@@ -89,9 +89,9 @@ def of_architecture(families: Mapping[str, Family], arch: str) -> Mapping[str, F
         module = model_entrypoint(base).__module__.rpartition(".")[2]
         modules = {known: each.name for each in families.values() for known in each.modules}
         near = max((known for known in modules if module.startswith(known)), key=len, default="")
-        what, _ = MODEL_TYPES.get(module, (f"of timm's {module}, which no family converts", ""))
+        what, _ = MODEL_TYPES.get(module, ("which no family converts", ""))
         raise UnsupportedModelError(
-            f"'{base}' is {what}",
+            f"'{base}' is of timm's {module}, {what}",
             hint=f"nearest supported: {modules.get(near, 'timm_vit')}; "
             "'inflate-zoo families' lists all with examples",
         )

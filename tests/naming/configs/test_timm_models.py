@@ -46,7 +46,7 @@ def test_what_the_gate_admits_is_what_the_library_gets(monkeypatch):
 @pytest.mark.parametrize(
     ("arch", "error", "told"),
     [
-        ("resnet50", UnsupportedModelError, "'resnet50' is a CNN .ResNet.; only vision"),
+        ("resnet50", UnsupportedModelError, "'resnet50' is of timm's resnet, a CNN .ResNet.; only"),
         ("pvt_v2_b0", UnsupportedModelError, "'pvt_v2_b0' is of timm's pvt_v2, which no family"),
         ("hf-hub:timm/vit_base_patch16_224", UnknownNameError, "no timm architecture named"),
         ("local-dir:/etc", UnknownNameError, "no timm architecture named"),
