@@ -14,7 +14,6 @@ UNTESTED = {
     "exporting/target.py": "the form of an export: the tests of each target fill it",
     "bench/definitions/progress.py": "the form of a function that is told of progress",
     "bench/training/progress.py": "the form of a watcher, and one that does nothing",
-    "bench/training/stepper.py": "a part of trainings: test_trainer.py tests it in whole ones",
     "cli/bench/options.py": "declarations alone: cli/test_app.py asks each command for its options",
 }
 

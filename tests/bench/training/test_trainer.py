@@ -548,19 +548,6 @@ def test_a_single_group_that_does_not_fit_is_an_error(plan, monkeypatch):
     assert trainer.state.groups_at_once == 1
 
 
-def test_a_gpu_begins_with_all_groups_at_once_and_several_processes_with_one(plan):
-    for device, processes, expected in (("cuda", 1, 2), ("cuda", 2, 1), ("cpu", 1, 1)):
-        trainer, _ = trainer_of(plan())
-        steps = trainer._stepper
-        steps._accelerator = SimpleNamespace(
-            device=SimpleNamespace(type=device), num_processes=processes
-        )
-        steps._attempt = lambda *_: torch.tensor([float("nan"), 1.0])
-        with pytest.raises(NotFiniteError):
-            steps.step(trainer.state, [([], [], ["a"]), ([], [], ["b"])], [[0], [1]])
-        assert trainer.state.groups_at_once == expected
-
-
 # Traced as ever; to generate code would take a minute, and to trace the gradients costs as much.
 @pytest.mark.parametrize("kind, backend", [("inflated", "aot_eager"), ("2d", "eager")])
 def test_a_compiled_training_is_the_same_training(plan, monkeypatch, kind, backend):
