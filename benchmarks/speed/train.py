@@ -38,7 +38,7 @@ from inflate_zoo.bench.definitions.protocols import Evaluation
 from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
 from inflate_zoo.bench.training.graphs import Graph, GraphedUpdate
 from inflate_zoo.bench.training.losses import GroupLoss
-from inflate_zoo.bench.training.sampling import WindowRule, Windows, collate
+from inflate_zoo.bench.training.sampling import Group, WindowRule, Windows, collate
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.networks.backbone import Backbone
 from inflate_zoo.networks.base import BackboneConfig
@@ -236,7 +236,7 @@ def loader(size: Size, options: argparse.Namespace, dtype: torch.dtype) -> float
             )
         )
 
-        def move(batch: Any) -> tuple[Tensor, Tensor]:
+        def move(batch: Group) -> tuple[Tensor, Tensor]:
             images, labels = (part.to(device, non_blocking=True) for part in batch[:2])
             return images, labels
 

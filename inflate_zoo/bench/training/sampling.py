@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,6 +55,20 @@ class Window(NamedTuple):
     image: Tensor
     label: Tensor
     case: str
+
+
+class Group(NamedTuple):
+    """Windows over which Dice is taken together.
+
+    Attributes:
+        images: Shape [windows, C, D, H, W]; the features of windows where these were kept.
+        labels: Shape [windows, D, H, W].
+        cases: Names of their cases.
+    """
+
+    images: Tensor
+    labels: Tensor
+    cases: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +226,12 @@ def quiet_worker(_: int, *, asked_to_stop: bool = False) -> None:
         stops.ignore()
 
 
-def collate(windows: list[Any]) -> Any:
-    """A group of windows, or the first one that cannot be made.
-
-    Returns:
-        Images [windows, ...], labels [windows, D, H, W] and case names; or `FailedWindow`.
-    """
-    broken = [window for window in windows if isinstance(window, FailedWindow)]
-    if broken:
-        return broken[0]
-    images, labels, cases = zip(*windows, strict=True)
-    return torch.stack(images), torch.stack(labels), list(cases)
+def collate(windows: list[tuple[Tensor, Tensor, str] | FailedWindow]) -> Group | FailedWindow:
+    """A group of windows, of images or of features, or the first one that cannot be made."""
+    made = []
+    for window in windows:
+        if isinstance(window, FailedWindow):
+            return window
+        made.append(window)
+    images, labels, cases = zip(*made, strict=True)
+    return Group(torch.stack(images), torch.stack(labels), list(cases))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from inflate_zoo.bench.definitions.trials import TrialSpec, window_of
 from inflate_zoo.bench.training.checkpointing import State
 from inflate_zoo.bench.training.graphs import Graph, GraphedUpdate, can_be_graphed
 from inflate_zoo.bench.training.losses import GroupLoss
+from inflate_zoo.bench.training.sampling import Group
 from inflate_zoo.bench.training.stepping import Drops, TrainingModule, learning_rate_factor
 from inflate_zoo.errors import NotFiniteError, out_of_memory
 from inflate_zoo.segmentation.optimization import param_groups
@@ -80,12 +81,12 @@ class Stepper:
         self.optimizer.zero_grad()
         torch.cuda.empty_cache()
 
-    def step(self, state: State, batch: list[Any], numbers: list[list[int]]) -> float:
+    def step(self, state: State, batch: list[Group], numbers: list[list[int]]) -> float:
         """One optimiser step on this process's groups; the loss of the whole batch.
 
         Args:
             state: Says which step; is told how many groups fit at once.
-            batch: Inputs, labels and case names of each group.
+            batch: The groups.
             numbers: Numbers of their windows.
 
         Raises:
@@ -106,7 +107,7 @@ class Stepper:
         # Together: each look at a number of the device waits for it.
         loss, size = (float(value) for value in found.tolist())
         if not (math.isfinite(loss) and math.isfinite(size)):
-            raise NotFiniteError(state.step, sorted({c for group in batch for c in group[2]}))
+            raise NotFiniteError(state.step, sorted({c for group in batch for c in group.cases}))
         (self._update or self.optimizer).step()
         return loss
 
@@ -118,7 +119,7 @@ class Stepper:
         for group, peak in zip(self.optimizer.param_groups, self._peaks.tolist(), strict=True):
             group["lr"] = peak * factor
 
-    def _attempt(self, batch: list[Any], numbers: list[list[int]], at_once: int) -> Tensor | None:
+    def _attempt(self, batch: list[Group], numbers: list[list[int]], at_once: int) -> Tensor | None:
         """Loss and size of the gradients, or `None` where memory does not hold so many groups."""
         try:
             return self._gradients(batch, numbers, at_once)
@@ -127,7 +128,7 @@ class Stepper:
                 raise
             return None
 
-    def _gradients(self, batch: list[Any], numbers: list[list[int]], at_once: int) -> Tensor:
+    def _gradients(self, batch: list[Group], numbers: list[list[int]], at_once: int) -> Tensor:
         """Gradients of the mean loss over all groups of the step, clipped; [loss, their size]."""
         if self._graphed and at_once >= len(batch):
             inputs = self._moved(batch, numbers)
@@ -152,13 +153,13 @@ class Stepper:
         loss = self._backward(inputs, labels)
         return torch.stack([loss, self._clipped()])
 
-    def _moved(self, groups: list[Any], numbers: list[list[int]]) -> tuple[Tensor, Tensor]:
+    def _moved(self, groups: list[Group], numbers: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Inputs and labels of a micro-batch on the device; what it drops is decided."""
         device = self._accelerator.device
         pinned = device.type == "cuda"  # other copies must be waited for
         inputs, labels = (
-            torch.cat([group[part].to(device, non_blocking=pinned) for group in groups])
-            for part in (0, 1)
+            torch.cat([part.to(device, non_blocking=pinned) for part in parts])
+            for parts in ([g.images for g in groups], [g.labels for g in groups])
         )
         if not self._freeze:
             self._drops.fix([number for group in numbers for number in group])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader
@@ -31,7 +31,13 @@ from inflate_zoo.bench.training.checkpointing import (
 from inflate_zoo.bench.training.events import Events
 from inflate_zoo.bench.training.features import FeatureWindows
 from inflate_zoo.bench.training.progress import Watcher
-from inflate_zoo.bench.training.sampling import FailedWindow, Windows, collate, quiet_worker
+from inflate_zoo.bench.training.sampling import (
+    FailedWindow,
+    Group,
+    Windows,
+    collate,
+    quiet_worker,
+)
 from inflate_zoo.bench.training.stepper import Stepper
 from inflate_zoo.bench.training.stepping import GroupSampler
 from inflate_zoo.bench.training.trackers import Track, untracked
@@ -174,9 +180,6 @@ class Trainer:
                 asked = time.perf_counter()
                 batch = self._next(groups, sampler)
                 state.waiting += time.perf_counter() - asked
-                for group in batch:
-                    if isinstance(group, FailedWindow):
-                        raise WindowError(*group)
                 loss = self._stepper.step(state, batch, sampler.of(state.step))
                 state.step += 1
                 state.recent.append(loss)
@@ -191,10 +194,10 @@ class Trainer:
             del groups  # ends its workers now, and not once an error's traceback is collected
         state.seconds = spent + time.perf_counter() - began
 
-    def _next(self, groups: Iterator[Any], sampler: GroupSampler) -> list[Any]:
+    def _next(self, groups: Iterator[Group | FailedWindow], sampler: GroupSampler) -> list[Group]:
         """The groups of a step."""
         try:
-            return [next(groups) for _ in range(sampler.per_step)]
+            found = [next(groups) for _ in range(sampler.per_step)]
         except RuntimeError as error:  # torch has no type for it
             if not any(child.exitcode for child in self._children):
                 raise
@@ -202,6 +205,12 @@ class Trainer:
             numbers = [number for group in sampler.of(self.state.step) for number in group]
             keys = {self._windows.key(number) for number in numbers}
             raise DeadWorkerError(sorted(names.get(key, key) for key in keys)) from error
+        made = []
+        for group in found:
+            if isinstance(group, FailedWindow):
+                raise WindowError(*group)
+            made.append(group)
+        return made
 
     def _stopping(self) -> bool:
         """Whether any of the processes that share the trial was asked to stop."""

@@ -265,9 +265,9 @@ def test_windows_follow_from_seed_and_number_alone(run):
     for workers in (0, 2):
         for group, got in zip(expected, loaded(windows_of(run)[0], workers), strict=True):
             assert all(torch.equal(a, b) for a, b in zip(group[:2], got[:2], strict=True))
-            assert group[2] == got[2]
+            assert group.cases == got.cases
     assert torch.equal(
-        torch.cat([g[0] for g in expected]), torch.stack([w.image for w in backwards])
+        torch.cat([g.images for g in expected]), torch.stack([w.image for w in backwards])
     )
     assert len({window.image.sum().item() for window in backwards}) == 12
     other, _ = windows_of(run, seed=1)
@@ -292,7 +292,7 @@ def test_a_broken_case_is_named_through_workers_too(run, monkeypatch, workers):
     found = loaded(windows, workers, numbers=6)
     bad = [group for group in found if isinstance(group, FailedWindow)]
     assert bad == [FailedWindow(names[2], "ValueError: no such axis")]
-    assert sum(len(group[2]) for group in found if not isinstance(group, FailedWindow)) == 3
+    assert sum(len(group.cases) for group in found if not isinstance(group, FailedWindow)) == 3
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -9,11 +9,12 @@ from accelerate import Accelerator
 
 from inflate_zoo.bench.training.building import build
 from inflate_zoo.bench.training.checkpointing import State
+from inflate_zoo.bench.training.sampling import Group
 from inflate_zoo.bench.training.stepper import Stepper
 from inflate_zoo.errors import NotFiniteError
 from tests.support.trials import tiny_run
 
-BATCH, NUMBERS = [([], [], ["a"]), ([], [], ["b"])], [[0], [1]]
+BATCH, NUMBERS = [Group(torch.empty(0), torch.empty(0), [name]) for name in "ab"], [[0], [1]]
 
 
 @pytest.fixture(scope="module")
