@@ -108,7 +108,7 @@ class Trainer:
         self._looked = time.monotonic()
 
     def run(self) -> State:
-        """Train to the end; the network then holds the selected weights.
+        """Train to the end; the first process's network then holds the selected weights.
 
         Raises:
             Stopped: That was asked, and what is done is saved.
@@ -136,7 +136,8 @@ class Trainer:
             if writer is not None:
                 writer.close()
         self._stepper.forget_graphs()  # others may need their memory
-        if self._settings.select == "best" and self.state.best is not None:
+        # The others score nothing, and know no validation since the checkpoint they went on from.
+        if main and self._settings.select == "best" and self.state.best is not None:
             load_best(self._folder / BEST, self._network, self.state)
         return self.state
 

@@ -439,6 +439,21 @@ def test_a_kill_between_any_two_files_loses_no_best_weights(plan):
     assert next(calls) < most  # the last kills came after the end
 
 
+def test_processes_that_do_not_validate_ask_for_no_best_weights(plan, monkeypatch):
+    trial = plan("train.select=best", "train.validate_every=2", "train.checkpoint_every=2")
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(trial, watcher=Log(3), validate=lambda: 0.1)[0].run()
+    path = trial.folder / CHECKPOINT
+    both_go_on_from = path.read_bytes()
+    first, _ = trainer_of(trial, validate=lambda: 0.2)
+    first.run()
+    assert first.selected_step == 4
+    path.write_bytes(both_go_on_from)
+    monkeypatch.setattr(Accelerator, "is_main_process", False)
+    other, _ = trainer_of(trial)
+    assert other.run().step == 6
+
+
 def test_best_weights_that_were_seen_once_count_even_if_a_gpu_would_not_see_them_again(plan):
     trial = plan("train.select=best", "train.validate_every=2", "train.checkpoint_every=5")
     seen = {}
