@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 
 from inflate_zoo.bench.definitions.protocols import Protocol
 from inflate_zoo.bench.definitions.tasks import Task
-from inflate_zoo.bench.definitions.trials import ArmSpec, CaseNames, Fed, TrialSpec
+from inflate_zoo.bench.definitions.trials import WORDS, ArmSpec, CaseNames, Fed, TrialSpec
 from inflate_zoo.bench.ranking.ranking import rank
 from inflate_zoo.bench.ranking.types import Caveat, Contestant, Outcome, Ranking, TaskRanking
 from inflate_zoo.bench.report.baselines import contestants
@@ -252,7 +253,7 @@ def _comparable_protocols(described: Sequence[TrialSpec]) -> list[list[dict[str,
     rate = described[0].protocol.train.learning_rate
     one_rate = [told.protocol.of_rate(rate) for told in described]
     kinds = [[told.protocol for told in described if _is_random(told) == kind] for kind in (0, 1)]
-    return [_distinct(group) for group in (one_rate, *kinds)]
+    return [_distinct(group, WORDS["protocol"]) for group in (one_rate, *kinds)]
 
 
 def _comparable_tasks(described: Sequence[TrialSpec]) -> list[list[dict[str, Any]]]:
@@ -261,15 +262,22 @@ def _comparable_tasks(described: Sequence[TrialSpec]) -> list[list[dict[str, Any
     for told in described:
         folds.setdefault(told.fold, []).append(told.task)
     return [
-        _distinct([told.task for told in described], _MEASURED),
-        *(_distinct(tasks) for tasks in folds.values()),
+        _distinct([told.task for told in described], WORDS["task"] | _MEASURED),
+        *(_distinct(tasks, WORDS["task"]) for tasks in folds.values()),
     ]
 
 
-def _distinct(models: Sequence[BaseModel], exclude: set[str] | None = None) -> list[dict[str, Any]]:
-    """As JSON values, each once: thousands of trials share a few settings."""
-    different = {model.model_dump_json(exclude=exclude): model for model in models}
-    return [model.model_dump(mode="json", exclude=exclude) for model in different.values()]
+def _distinct(models: Sequence[BaseModel], left_out: AbstractSet[str]) -> list[dict[str, Any]]:
+    """As JSON values, each once: thousands of trials share a few settings.
+
+    Args:
+        models: Settings of trials.
+        left_out: Words, which change no result: other releases, or `--set` in another order, may
+            word them otherwise.
+    """
+    without = set(left_out)
+    different = {model.model_dump_json(exclude=without): model for model in models}
+    return [model.model_dump(mode="json", exclude=without) for model in different.values()]
 
 
 def _changed_cases(described: Sequence[TrialSpec]) -> list[str]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from inflate_zoo.bench.definitions.trials import trial_hash
 from inflate_zoo.bench.report import results
 from inflate_zoo.bench.report.collect import collect
 from tests.support import records
@@ -74,6 +75,27 @@ def test_other_differences_are_told_with_several_folds(tmp_path, change, told):
     (caveat,) = [each for each in study.caveats if "differ" in each.text]
     assert caveat.weight == "not a ranking"
     assert told in caveat.text
+
+
+@pytest.mark.parametrize("part, name, value", [
+    ("protocol", "summary", "the same in other words"),
+    ("protocol", "deviations", ["told otherwise"]),
+    ("protocol", "overrides", ["train.batch=2", "train.steps=150"]),
+    ("task", "title", "The same data, called otherwise"),
+    ("task", "license", "CC-BY-SA-3.0"),
+    ("task", "checksum", "md5:01"),
+    ("task", "split", {"rule": "hash", "folds": 5, "digest": "ab" * 32}),
+])  # fmt: skip
+def test_words_that_differ_between_trials_make_no_difference(tmp_path, part, name, value):
+    for arm in ARMS[:2]:
+        for seed in range(5):
+            made = records.record(arm, seed)
+            named = trial_hash(made["trial"])
+            if arm == ARMS[0]:
+                made["trial"][part][name] = value
+            assert trial_hash(made["trial"]) == named
+            records.save(tmp_path, made, overlays=False)
+    assert results.rank_trials(collect([tmp_path])).studies[0].caveats == ()
 
 
 def test_ranks_over_tasks_know_of_trials_that_differ_within_one(tmp_path):
