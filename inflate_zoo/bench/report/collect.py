@@ -10,7 +10,7 @@ from pathlib import Path
 from inflate_zoo.bench.definitions.results import Failure, Record
 from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, SPEC
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder as Planned
-from inflate_zoo.bench.definitions.trials import TrialSpec
+from inflate_zoo.bench.definitions.trials import WORDS, TrialSpec
 from inflate_zoo.errors import UsageError, WorkError
 from inflate_zoo.files.reading import called, reading, require_folder, require_regular
 
@@ -77,6 +77,8 @@ class Collector:
     def collect(self) -> Collected:
         """What the folders hold now; a trial that several of them hold counts once.
 
+        Trials of one arm are called alike.
+
         Raises:
             UsageError: A folder without trials.
             WorkError: There is no trial that can be read.
@@ -100,7 +102,9 @@ class Collector:
                 details=list(left_out),
                 hint="run the 'inflate-zoo bench' command that planned them again, then the report",
             )
-        return Collected(tuple(sorted(found.values(), key=_order)), tuple(left_out))
+        return Collected(
+            tuple(sorted(_named_alike([*found.values()]), key=_order)), tuple(left_out)
+        )
 
     def _read(self, place: Path) -> CollectedTrial:
         if (known := self._recorded.get(place)) is not None:
@@ -111,6 +115,34 @@ class Collector:
             self._recorded[place] = trial
             del self._planned[place]
         return trial
+
+
+def _named_alike(trials: Sequence[CollectedTrial]) -> list[CollectedTrial]:
+    """Trials of one arm under one label: the longest, as arms that stand beside it lengthen it.
+
+    Trials that were planned with others beside them have another label than those that were not.
+    """
+    arms = [_arm_of(trial) for trial in trials]
+    labels: dict[tuple[str, str, str], set[str]] = {}
+    for arm, trial in zip(arms, trials, strict=True):
+        labels.setdefault(arm, set()).add(trial.described.arm.label)
+    return [
+        _called(trial, max(labels[arm], key=lambda label: (len(label), label)))
+        for arm, trial in zip(arms, trials, strict=True)
+    ]
+
+
+def _arm_of(trial: CollectedTrial) -> tuple[str, str, str]:
+    """Task, protocol, and what an arm is whatever it is called."""
+    told = trial.described
+    return told.task.name, told.protocol.name, told.arm.model_dump_json(exclude={*WORDS["arm"]})
+
+
+def _called(trial: CollectedTrial, label: str) -> CollectedTrial:
+    if (told := trial.described).arm.label == label:
+        return trial
+    arm = told.arm.model_copy(update={"label": label})
+    return replace(trial, described=told.model_copy(update={"arm": arm}))
 
 
 def _worth(trial: CollectedTrial) -> int:

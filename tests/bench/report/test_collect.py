@@ -27,6 +27,26 @@ def test_an_arm_is_called_what_the_trial_says_now(tmp_path):
     assert {standing.arm for standing in study.ranking.standings} == set(study.arms)
 
 
+@pytest.mark.parametrize("folders", [("run", "run"), ("one", "two")], ids=["one", "two"])
+def test_trials_of_an_arm_that_were_planned_beside_others_are_no_other_arm(tmp_path, folders):
+    """`random` has a longer label where it stands beside a network of another kind."""
+    for arm in (ARMS[0], ARMS[-1]):
+        for seed in range(4):
+            made = records.record(arm, seed, 4)
+            made["trial"]["arm"]["weights"] = "" if arm.kind == "random" else "ab" * 32
+            if arm.kind == "random" and seed < 2:
+                made["trial"]["arm"]["label"] = "random 12 blocks of width 384"
+            records.save(tmp_path / folders[seed < 2], made, overlays=False)
+    told = results.rank_trials(collect([tmp_path / name for name in dict.fromkeys(folders)]))
+    (study,) = told.studies
+    means = {standing.arm: standing.missing for standing in study.ranking.standings}
+    assert means == {ARMS[0].label: 0, "random 12 blocks of width 384": 0}
+    assert [one.second for one in study.ranking.asked("transfer")] == [
+        "random 12 blocks of width 384"
+    ]
+    assert [caveat.weight for caveat in study.caveats] == ["not a ranking", "provisional"]  # cases
+
+
 def test_several_folders_make_one_report_and_a_trial_counts_once(tmp_path, undrawn):
     one, two = tmp_path / "one", tmp_path / "two"
     for seed in range(2):
