@@ -22,7 +22,7 @@ class Study:
         task: Name of the task.
         protocol: Name of the protocol.
         trials: (arm, seed, fold) to trial, in that order.
-        missing: Arm to the number of its trials that others have and it lacks.
+        missing: Arm to how many trials it lacks of one for each seed and fold that any arm has.
     """
 
     task: str

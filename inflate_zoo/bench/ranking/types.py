@@ -176,7 +176,8 @@ class Standing:
         cells: (region, metric) to its mean over seeds and cases; empty if `missing`.
         seed_spread: Metric to the standard deviation between its seeds' means, None with one seed;
             empty if `missing`.
-        missing: Trials of this arm that failed or have not run.
+        missing: Trials of this arm that failed, have not run or were not planned: it needs one for
+            each seed and fold that any arm has.
     """
 
     contestant: Contestant

@@ -193,11 +193,13 @@ def _absent(trials: Sequence[CollectedTrial]) -> Iterator[str]:
 
 def _unknown(task: TaskRanking, trials: Sequence[CollectedTrial]) -> Iterator[str]:
     """Arms that lack trials of which the folders know nothing."""
+    folds = {trial.described.fold for trial in trials}
+    needed = f"each of {plural(task.seeds, 'seed')} on each of {plural(len(folds), 'fold')}"
     for standing in task.standings:
         known = [t for t in trials if t.described.arm.label == standing.arm and not t.record]
         if absent := standing.missing - len(known):
-            who = visible(standing.arm)
-            yield f"trial missing: '{who}' lacks {plural(absent, 'trial')} that others have"
+            lacks = f"'{visible(standing.arm)}' lacks {plural(absent, 'trial')}"
+            yield f"trial missing: {lacks}, as an arm needs {needed}"
 
 
 def _doubtful(trials: Sequence[CollectedTrial]) -> Iterator[str]:

@@ -98,6 +98,20 @@ def test_words_that_differ_between_trials_make_no_difference(tmp_path, part, nam
     assert results.rank_trials(collect([tmp_path])).studies[0].caveats == ()
 
 
+@pytest.mark.parametrize("arms", [ARMS[:1], ARMS[:2]], ids=["the other has it", "nobody has it"])
+def test_what_an_arm_lacks_is_counted_by_seeds_and_folds(tmp_path, arms):
+    for arm in ARMS[:2]:
+        for seed in range(3):
+            for fold in range(2):
+                if (seed, fold) != (2, 1) or arm not in arms:
+                    made = records.record(arm, seed, 4, fold=fold)
+                    records.save(tmp_path, made, overlays=False)
+    study = results.rank_trials(collect([tmp_path])).studies[0]
+    told = [each.text for each in study.caveats if each.text.startswith("trial missing")]
+    needed = "as an arm needs each of 3 seeds on each of 2 folds"
+    assert told == [f"trial missing: '{arm.label}' lacks 1 trial, {needed}" for arm in arms]
+
+
 def test_ranks_over_tasks_know_of_trials_that_differ_within_one(tmp_path):
     for name in ("first", "second"):
         for arm in ARMS:
