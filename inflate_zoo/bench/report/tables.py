@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from inflate_zoo.bench.definitions.results import Record
+from inflate_zoo.bench.definitions.results import Record, Result
+from inflate_zoo.bench.definitions.scores import pooled
 from inflate_zoo.bench.definitions.trials import ArmSpec
 from inflate_zoo.bench.ranking.types import Comparison, Question, Ranking, Standing, TaskRanking
 from inflate_zoo.bench.report.answers import disagreements
@@ -101,6 +102,7 @@ def regions(study: Study) -> Table:
     """Every arm's means in every region."""
     rows = []
     for standing in study.ranking.standings:
+        together = {} if standing.missing else _pooled(study, standing.arm)
         for region in study.regions:
             if standing.missing or not any(name == region for name, _ in standing.cells):
                 continue
@@ -112,7 +114,7 @@ def regions(study: Study) -> Table:
                     region,
                     number(standing.cells.get((region, "dice"))),
                     number(standing.cells.get((region, "surface_dice"))),
-                    number(_pooled(study, standing, region)),
+                    number(together.get(region)),
                     number(far, 2),
                     f"{len(distances)} of {study.ranking.cases}",
                 )
@@ -122,13 +124,21 @@ def regions(study: Study) -> Table:
     return Table(columns, tuple(rows), 2, caption="Means over test cases and seeds.")
 
 
-def _pooled(study: Study, standing: Standing, region: str) -> float | None:
-    if standing.missing:
-        return None
-    records = [trial.record for trial in study.finished(standing.arm)]
-    found = [record.result.pooled.get(region, {}).get("dice") for record in records if record]
-    kept = [value for value in found if value is not None]
-    return float(np.mean(kept)) if kept else None
+def _pooled(study: Study, arm: str) -> dict[str, float]:
+    """Dice over the voxels of all cases of all folds together, the mean over seeds, by region."""
+    by_seed: dict[int, list[Result]] = {}
+    for trial in study.finished(arm):
+        if trial.record:
+            by_seed.setdefault(trial.described.seed, []).append(trial.record.result)
+    values: dict[str, list[float]] = {}
+    for folds in by_seed.values():
+        scores = folds[0].pooled
+        if len(folds) > 1:
+            scores = pooled(case.regions for result in folds for case in result.cases)
+        for region, found in scores.items():
+            if (dice := found.get("dice")) is not None:
+                values.setdefault(region, []).append(dice)
+    return {region: float(np.mean(known)) for region, known in values.items()}
 
 
 def seeds(study: Study) -> Table:

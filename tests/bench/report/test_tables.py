@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from inflate_zoo.bench.definitions.scores import COUNTS, pooled
 from inflate_zoo.bench.report import results, tables
 from inflate_zoo.bench.report.collect import collect
 from inflate_zoo.bench.report.output import text
@@ -76,6 +77,27 @@ def test_hausdorff_distances_are_means_over_the_cases_that_have_one(tmp_path):
         values = [made[seed]["result"]["cases"][case]["regions"][region]["hd95_mm"]
                   for seed in range(2) for case in kept]  # fmt: skip
         assert told[region] == (f"{np.mean(values):.2f}", f"{len(kept)} of 6")
+
+
+def test_pooled_dice_is_over_the_voxels_of_the_cases_of_all_folds(tmp_path):
+    both, sizes = {}, {}
+    for seed in range(2):
+        for fold, count in enumerate((3, 9)):
+            names = [f"case_{fold}{place}" for place in range(count)]
+            made = records.record(ARMS[0], seed, fold=fold, cases_named=names)
+            for place, case in enumerate(made["result"]["cases"]):
+                for region, scores in case["regions"].items():
+                    counts = (100 + seed, 900 + place, 300) if fold else (50, 60, 50 + place)
+                    scores |= dict(zip(COUNTS, counts, strict=True))
+                    both[seed, region] = both.get((seed, region), 0) + counts[0]
+                    sizes[seed, region] = sizes.get((seed, region), 0) + counts[1] + counts[2]
+            own = pooled(case["regions"] for case in made["result"]["cases"])
+            made["result"]["pooled"] = own
+            records.save(tmp_path, made, overlays=False)
+    table = tables.regions(results.rank_trials(collect([tmp_path])).studies[0])
+    for row in table.rows:
+        dice = [2 * both[seed, row[1]] / sizes[seed, row[1]] for seed in range(2)]
+        assert row[table.columns.index("pooled Dice")] == f"{np.mean(dice):.3f}"
 
 
 def test_without_a_doubtful_arm_there_is_no_such_column(tmp_path):
