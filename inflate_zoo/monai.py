@@ -175,7 +175,7 @@ class CentreSliceInferer(Inferer):  # type: ignore[misc]  # MONAI has no types
     """Run a network that tells the centre slice of each window, over all slices of a volume.
 
     Args:
-        roi_size: The window (depth, height, width) in voxels.
+        roi_size: The window (depth, height, width) in voxels; a slice is no larger.
         sw_batch_size: Windows at a time.
     """
 
@@ -186,7 +186,11 @@ class CentreSliceInferer(Inferer):  # type: ignore[misc]  # MONAI has no types
         self.settings = Evaluation(overlap=0.0, batch=sw_batch_size)
 
     def __call__(self, inputs: Tensor, network: Any, *_: Any, **__: Any) -> Tensor:
-        """Logits of volumes [batch, channels, depth, height, width], on the CPU."""
+        """Logits of volumes [batch, channels, depth, height, width], on the CPU.
+
+        Raises:
+            UsageError: Slices are larger than the window.
+        """
         device = next(network.parameters()).device
         see = SlidingWindowPredictor(network, self.window, self.settings, device, nullcontext)
         return torch.stack([see.logits(volume.cpu().numpy()) for volume in inputs])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inflate_zoo.bench.data.resampling import crop
 from inflate_zoo.bench.definitions.protocols import Evaluation, Voxels
-from inflate_zoo.errors import out_of_memory
+from inflate_zoo.errors import UsageError, out_of_memory
 from inflate_zoo.segmentation.segmenter import Segmenter
 
 _SLAB = 2**20  # voxels; a multiple of any vector width, or slabs would round unlike the whole
@@ -53,6 +53,7 @@ class SlidingWindowPredictor:
 
         Raises:
             RuntimeError: Not even one window fits on the device, as `errors.out_of_memory` knows.
+            UsageError: A window tells its centre slice, and slices are larger than it.
         """
         return _softmax(self.logits(image))
 
@@ -95,6 +96,12 @@ class SlidingWindowPredictor:
         """Logits of whole slices [channels, depth, height, width], outer slices repeated."""
         depth, image = volume.shape[1], volume.numpy()
         size = self.window
+        if image.shape[2] > size[1] or image.shape[3] > size[2]:
+            raise UsageError(
+                f"slices of {image.shape[2]} x {image.shape[3]} pixels do not fit into windows of "
+                f"{size[1]} x {size[2]}: each window sees a whole slice",
+                hint="resize the slices to the size that the network was trained on",
+            )
         # Patches may reach beyond the slice; what they say of there is cut off.
         top, left = ((own - wide) // 2 for own, wide in zip(image.shape[2:], size[1:], strict=True))
         inner = [slice(-at, own - at) for at, own in zip((top, left), image.shape[2:], strict=True)]

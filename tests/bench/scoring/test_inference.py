@@ -12,6 +12,7 @@ from monai.data.utils import compute_importance_map
 from inflate_zoo.bench.definitions.protocols import Evaluation
 from inflate_zoo.bench.scoring import inference
 from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
+from inflate_zoo.errors import UsageError
 from tests.support.scoring import WINDOW, predictor, volume
 from tests.support.trials import one_thread
 
@@ -113,6 +114,15 @@ def test_every_slice_is_the_centre_of_one_window(depth, plane):
     inner = [slice(b, b + extent) for b, extent in zip(before, plane, strict=True)]
     for each in found:
         torch.testing.assert_close(each, logits[:, :, *inner].softmax(0))
+
+
+@pytest.mark.parametrize("plane", [(9, 12), (8, 13), (20, 20)])
+def test_a_slice_that_is_larger_than_its_window_is_refused(plane):
+    settings, device = Evaluation(overlap=0.0, batch=4), torch.device("cpu")
+    see = SlidingWindowPredictor(OfTheCentre(3, 5), (5, 8, 12), settings, device, nullcontext)
+    told = f"slices of {plane[0]} x {plane[1]} pixels do not fit into windows of 8 x 12"
+    with pytest.raises(UsageError, match=told):
+        see.logits(volume(6, *plane))
 
 
 @pytest.mark.parametrize("shape", [(9, 7, 13), (5, 9, 4)])
