@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -119,6 +119,26 @@ def trial_hash(spec: Mapping[str, Any]) -> str:
     }
     text = json.dumps([RESULT_VERSION, own], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def labels_of(specs: Sequence[TrialSpec]) -> list[str]:
+    """What the arm of each trial is called: one label for all trials of an arm.
+
+    It was planned beside other arms in one command than in another, and its label tells it from
+    those: of several the longest stands, which tells it from most.
+
+    Args:
+        specs: The trials, of one run or several.
+    """
+    arms = [
+        (told.task.name, told.protocol.name, told.arm.model_dump_json(exclude={*WORDS["arm"]}))
+        for told in specs
+    ]
+    longest: dict[tuple[str, str, str], str] = {}
+    for arm, told in zip(arms, specs, strict=True):
+        known = longest.setdefault(arm, told.arm.label)
+        longest[arm] = max(known, told.arm.label, key=lambda label: (len(label), label))
+    return [longest[arm] for arm in arms]
 
 
 def window_of(spec: TrialSpec) -> Voxels:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from inflate_zoo.bench.definitions.tasks import Task
 from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder
+from inflate_zoo.bench.definitions.trials import labels_of
 from inflate_zoo.bench.trials.folder import trials_of
 from inflate_zoo.errors import UsageError, visible
 from inflate_zoo.files.reading import called, require_folder
@@ -70,7 +71,7 @@ def find_trials(folder: Path, choice: Choice) -> tuple[TrialFolder, ...]:
             hint=f"{_RUN_AGAIN}, or choose others with --seed and --fold",
         )
     require_alike(chosen)
-    return tuple(sorted(chosen, key=_order))
+    return tuple(chosen)
 
 
 def _readable(trials: Sequence[TrialFolder]) -> list[TrialFolder]:
@@ -96,8 +97,8 @@ def _readable(trials: Sequence[TrialFolder]) -> list[TrialFolder]:
     return kept
 
 
-def _order(trial: TrialFolder) -> tuple[str, int, int]:
-    return trial.spec.arm.label, trial.spec.fold, trial.spec.seed
+def _order(trial: TrialFolder) -> tuple[int, int]:
+    return trial.spec.fold, trial.spec.seed
 
 
 def find_trial(folder: Path) -> TrialFolder:
@@ -158,12 +159,13 @@ def _done(trial: TrialFolder) -> bool:
 
 
 def _chosen(folder: Path, trials: Sequence[TrialFolder], choice: Choice) -> list[TrialFolder]:
-    """The trials that are asked for, done or not.
+    """The trials that are asked for, done or not, by arm, fold and seed.
 
     Raises:
         UsageError: No trial has such an arm, seed or fold; or no arm is named of several.
     """
-    labels = sorted({trial.spec.arm.label for trial in trials})
+    named = labels_of([trial.spec for trial in trials])
+    labels = sorted({*named})
     for arm in choice.arms:
         if arm not in labels:
             raise _no_arm(folder, arm, labels)
@@ -174,10 +176,10 @@ def _chosen(folder: Path, trials: Sequence[TrialFolder], choice: Choice) -> list
             hint="name one with --arm, or several: they are an ensemble",
         )
     chosen = []
-    for label in dict.fromkeys(choice.arms or labels):
-        own = [trial for trial in trials if trial.spec.arm.label == label]
+    for label in sorted({*(choice.arms or labels)}):
+        own = [trial for trial, name in zip(trials, named, strict=True) if name == label]
         own = _numbered(own, "seed", choice.seeds)
-        chosen += _numbered(own, "fold", choice.folds)
+        chosen += sorted(_numbered(own, "fold", choice.folds), key=_order)
     return chosen
 
 

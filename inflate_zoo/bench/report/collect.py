@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inflate_zoo.bench.definitions.results import Failure, Record
 from inflate_zoo.bench.definitions.trial_folder import FAILURE, RECORD, SPEC
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder as Planned
-from inflate_zoo.bench.definitions.trials import WORDS, TrialSpec
+from inflate_zoo.bench.definitions.trials import TrialSpec, labels_of
 from inflate_zoo.errors import UsageError, WorkError
 from inflate_zoo.files.reading import called, reading, require_folder, require_regular
 
@@ -117,32 +117,15 @@ class Collector:
         return trial
 
 
-def _named_alike(trials: Sequence[CollectedTrial]) -> list[CollectedTrial]:
-    """Trials of one arm under one label: the longest, as arms that stand beside it lengthen it.
-
-    Trials that were planned with others beside them have another label than those that were not.
-    """
-    arms = [_arm_of(trial) for trial in trials]
-    labels: dict[tuple[str, str, str], set[str]] = {}
-    for arm, trial in zip(arms, trials, strict=True):
-        labels.setdefault(arm, set()).add(trial.described.arm.label)
-    return [
-        _called(trial, max(labels[arm], key=lambda label: (len(label), label)))
-        for arm, trial in zip(arms, trials, strict=True)
-    ]
-
-
-def _arm_of(trial: CollectedTrial) -> tuple[str, str, str]:
-    """Task, protocol, and what an arm is whatever it is called."""
-    told = trial.described
-    return told.task.name, told.protocol.name, told.arm.model_dump_json(exclude={*WORDS["arm"]})
-
-
-def _called(trial: CollectedTrial, label: str) -> CollectedTrial:
-    if (told := trial.described).arm.label == label:
-        return trial
-    arm = told.arm.model_copy(update={"label": label})
-    return replace(trial, described=told.model_copy(update={"arm": arm}))
+def _named_alike(trials: Sequence[CollectedTrial]) -> Iterator[CollectedTrial]:
+    """The same with one label for all trials of an arm."""
+    labels = labels_of([trial.described for trial in trials])
+    for trial, label in zip(trials, labels, strict=True):
+        told = trial.described
+        if told.arm.label != label:
+            arm = told.arm.model_copy(update={"label": label})
+            trial = replace(trial, described=told.model_copy(update={"arm": arm}))
+        yield trial
 
 
 def _worth(trial: CollectedTrial) -> int:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from inflate_zoo.bench.definitions.trials import TrialSpec, window_of
+from inflate_zoo.bench.definitions.trials import TrialSpec, labels_of, window_of
 from inflate_zoo.bench.training.building import build
 from tests.support.trials import one_thread, tiny_run
 
@@ -104,3 +104,18 @@ def test_the_order_of_changes_does_not_name_a_folder(run):
     spec = run.trials[0].spec
     told = [spec.protocol.model_copy(update={"overrides": o}) for o in (("a=1", "b=2"), ("b=2",))]
     assert len({spec.model_copy(update={"protocol": p}).hash for p in told}) == 1
+
+
+def test_an_arm_has_the_longest_of_its_labels_and_no_other_arm_has(run):
+    def called(spec, label):
+        return spec.model_copy(update={"arm": spec.arm.model_copy(update={"label": label})})
+
+    first, second = (run.trial("random", seed).spec for seed in range(2))
+    other = run.trial("inflated").spec
+    beside = called(second, "random beside b")
+    assert labels_of([first, beside, other]) == [*["random beside b"] * 2, other.arm.label]
+    assert labels_of([beside, first]) == ["random beside b"] * 2
+    elsewhere = second.model_copy(
+        update={"task": second.task.model_copy(update={"name": "another"})}
+    )
+    assert labels_of([called(first, "random beside b"), elsewhere]) == ["random beside b", "random"]

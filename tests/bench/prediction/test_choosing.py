@@ -1,5 +1,6 @@
 """Which trials segment: the one that is named, or those of a run that are asked for."""
 
+import json
 import shutil
 
 import pytest
@@ -69,6 +70,19 @@ def test_a_trial_s_folder_is_not_taken_for_another(run):
 
 def numbers(trials):
     return [(trial.spec.fold, trial.spec.seed) for trial in trials]
+
+
+def test_an_arm_is_one_however_its_trials_were_called_when_they_were_planned(seeds, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(seeds.out, copy)
+    label = seeds.trials[0].spec.arm.label
+    for path in copy.glob("trials/*/trial.json"):
+        told = json.loads(path.read_text())
+        if told["seed"] == 1:
+            told["arm"]["label"] = f"{label} beside others"
+            path.write_text(json.dumps(told))
+    for choice in (Choice(arms=(f"{label} beside others",)), Choice(seeds=(0, 1))):
+        assert numbers(find_trials(copy, choice)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def test_seeds_and_folds_are_chosen(seeds):
