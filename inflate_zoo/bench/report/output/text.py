@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import os
+import re
 from urllib.parse import quote
 
 from inflate_zoo.errors import visible
@@ -21,6 +22,8 @@ _MARKDOWN = {
     "@": "&#64;",
     **{character: f"\\{character}" for character in "*_[]~#$!"},
 }
+# What makes a list or a rule of a text where it begins a block; signs of numbers do not.
+_BEGINNING = re.compile(r"^(\d{1,9}(?=[.)])|)([-+.)])(?=[ -]|$)")
 
 
 def shortened(text: object, most: int) -> str:
@@ -39,7 +42,9 @@ def for_html(text: object) -> str:
 
 def for_markdown(text: object) -> str:
     """Text for a table cell, a list item or a paragraph, with no meaning of its own."""
-    shown = "".join(_MARKDOWN.get(c, c) for c in visible(text))
+    # Four spaces in front would make it code, fewer have no effect.
+    shown = "".join(_MARKDOWN.get(c, c) for c in visible(text).lstrip(" "))
+    shown = _BEGINNING.sub(r"\1\\\2", shown)
     return shown.replace("://", "&#58;//").replace("www.", "www&#46;")
 
 

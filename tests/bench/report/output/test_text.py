@@ -5,8 +5,9 @@ import io
 import re
 from urllib.parse import unquote
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from inflate_zoo.bench.report.output import text
 from inflate_zoo.errors import visible
@@ -24,6 +25,22 @@ def test_markdown_has_no_cell_tag_or_code(name):
     shown = text.for_markdown(name)
     assert not set(shown) & set("<>|`\n")
     assert not re.search(r"(?<!\\)[*_\[\]~!$]", shown)
+
+
+@given(
+    st.text() | st.from_regex(r" {0,5}([-+*=#>]|[0-9]{1,10}[.)])[- ]{0,3}[a-z]?", fullmatch=True)
+)
+@example("1. Hippocampus")
+@example("- one")
+@example("---")
+@example("    code")
+def test_markdown_is_one_paragraph_wherever_it_begins(name):
+    for before, around in (("", []), ("- ", ["bullet_list", "list_item"])):
+        tokens = MarkdownIt().parse(f"{before}{text.for_markdown(name)}")
+        blocks = [each.type.removesuffix("_open") for each in tokens if each.nesting == 1]
+        told = "".join(each.content for token in tokens for each in token.children or ())
+        assert told == visible(name).strip(" ")
+        assert blocks == [*around, "paragraph"] or not told
 
 
 @given(st.text())
