@@ -203,6 +203,19 @@ def test_classes_are_drawn_evenly_whatever_their_size():
     assert all(abs(count - 400) < 60 for count in counts.values())
 
 
+@pytest.mark.parametrize("classes", [None, {2, 5}, {4}])
+def test_the_piece_of_a_class_is_all_voxels_of_it(classes):
+    label = np.random.default_rng(1).integers(0, 6, (5, 9, 11))
+    case = case_of(label, classes=classes)
+    for seed in seeds(60):
+        rng = np.random.default_rng(seed)
+        assert rng.random() < 1.0
+        wanted = rng.choice(np.unique(case.foreground[:, 0]))
+        rows = case.foreground[case.foreground[:, 0] == wanted]
+        voxel = rows[rng.integers(len(rows)), 1:]
+        assert (place(case, rule((1, 1, 1), 1.0), np.random.default_rng(seed)) == voxel).all()
+
+
 def test_a_case_without_foreground_gives_windows_too():
     window = draw(case_of(np.zeros((3, 4, 4))), rule((2, 2, 2), 1.0), 0)
     assert window.label.shape == (2, 2, 2)
