@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,11 +37,11 @@ _FILL = 0.35  # opacity of the inside of a class
 
 @dataclass(frozen=True)
 class Slices:
-    """One trial's overlays.
+    """One arm's overlays, of the folds of one seed.
 
     Attributes:
         pictures: (case, what) to pixels, shape (H, W): grey values or class indices.
-        said: Case to what is said about it.
+        said: Case to what is said about it, of all cases that have a slice.
     """
 
     pictures: dict[tuple[str, str], Bytes]
@@ -50,16 +50,37 @@ class Slices:
 
 def of_study(study: Study) -> dict[str, Callable[[], Picture]]:
     """What can be drawn, by name, to be called later."""
-    first: dict[str, CollectedTrial] = {}
+    first: dict[str, list[CollectedTrial]] = {}
     for arm in study.arms:
         trials = [trial for trial in study.finished(arm) if trial.overlays]
         if trials:
-            first[arm] = min(trials, key=lambda one: (one.described.seed, one.described.fold))
+            seed = min(trial.described.seed for trial in trials)
+            first[arm] = [trial for trial in trials if trial.described.seed == seed]
     return {"overlays": partial(draw, study, first)} if first else {}
 
 
-def read(path: Path, trial: str) -> Slices:
+def of_arm(trials: Sequence[CollectedTrial], only: Collection[str] | None = None) -> Slices:
+    """The overlays of an arm's trials of one seed, which test other cases in each fold; see `read`.
+
+    Raises:
+        UsageError: A file is damaged; names the trial's folder.
+    """
+    made = Slices({}, {})
+    for trial in trials:
+        assert trial.overlays is not None  # noqa: S101 - `of_study` asked
+        own = read(trial.overlays, trial.overlays.parent.name, only)
+        made.pictures.update(own.pictures)
+        made.said.update(own.said)
+    return made
+
+
+def read(path: Path, trial: str, only: Collection[str] | None = None) -> Slices:
     """Read a file of overlays.
+
+    Args:
+        path: The file.
+        trial: Name of the trial's folder.
+        only: Cases whose pictures are read; all of them by default.
 
     Raises:
         UsageError: It is damaged; names the trial's folder.
@@ -77,17 +98,22 @@ def read(path: Path, trial: str) -> Slices:
         state = json_value((file.metadata() or {}).get("state", "{}"), refused)
         said = _SAID.validate_python(state)
         names = set(file.keys())
-        pictures = {
-            (told.case, what): file.get_tensor(f"{place}.{what}")
+        held = {
+            told.case: (place, told)
             for place, told in said.items()
             if all(f"{place}.{what}" in names for what in _SHOWN)
+        }
+        pictures = {
+            (case, what): file.get_tensor(f"{place}.{what}")
+            for case, (place, _) in held.items()
+            if only is None or case in only
             for what in _SHOWN
         }
-    for told in said.values():
-        kept = [pictures[told.case, what] for what in _SHOWN if (told.case, what) in pictures]
+    for case in {case for case, _ in pictures}:
+        kept = [pictures[case, what] for what in _SHOWN]
         if any(p.ndim != 2 or p.dtype != np.uint8 or p.shape != kept[0].shape for p in kept):
             raise _damaged(trial)
-    return Slices(pictures, {told.case: told for told in said.values()})
+    return Slices(pictures, {case: told for case, (_, told) in held.items()})
 
 
 def _damaged(trial: str) -> UsageError:
@@ -97,15 +123,13 @@ def _damaged(trial: str) -> UsageError:
     )
 
 
-def draw(study: Study, first: Mapping[str, CollectedTrial]) -> Picture:
+def draw(study: Study, first: Mapping[str, Sequence[CollectedTrial]]) -> Picture:
     """Rows are the worst, the median and the best case, columns the reference and each arm."""
-    found = {}
-    for arm, trial in first.items():
-        assert trial.overlays is not None  # noqa: S101 - `of_study` asked
-        found[arm] = read(trial.overlays, trial.overlays.parent.name)
-    rows = chosen(study, found)
+    rows = chosen(study, {arm: of_arm(trials, only=()) for arm, trials in first.items()})
     if not rows:
         return picture(figure(1, 0.2), "no overlays")
+    cases = {case for _, case, _ in rows}
+    found = {arm: of_arm(trials, cases) for arm, trials in first.items()}
     pixels, downs, acrosses = _montage([_tiles(case, found) for _, case, _ in rows])
     columns = len(found) + 1
     width = _TILE * columns + 0.5
@@ -134,8 +158,7 @@ def chosen(study: Study, found: Mapping[str, Slices]) -> list[tuple[str, str, fl
     By the mean over arms and seeds, among the cases of which most arms kept a slice: runs of
     earlier releases kept three of each arm's own.
     """
-    held = Counter(case for slices in found.values() for case, what in slices.pictures
-                   if what == _SHOWN[0])  # fmt: skip
+    held = Counter(case for slices in found.values() for case in slices.said)
     values: dict[str, list[float]] = {}
     for arm in found:
         for trial in study.finished(arm):

@@ -22,7 +22,7 @@ def study_of(folder):
 
 def firsts(study):
     (drawing,) = overlays.of_study(study).values()
-    return {arm: overlays.read(trial.overlays, "t") for arm, trial in drawing.args[1].items()}
+    return {arm: overlays.of_arm(trials) for arm, trials in drawing.args[1].items()}
 
 
 def test_the_worst_the_median_and_the_best_case_are_those_of_the_mean_over_arms_and_seeds(tmp_path):
@@ -71,6 +71,33 @@ def test_overlays_of_earlier_releases_are_shown_where_most_arms_kept_a_case(tmp_
     shown = overlays.chosen(study, firsts(study))
     assert {case for _, case, _ in shown} == {"made-up_002", "made-up_003"}
     assert overlays.of_study(study)["overlays"]().svg
+
+
+def test_the_cases_of_all_folds_are_chosen_among(tmp_path):
+    made, names = [], [["a", "b", "c", "d", "e"], ["f", "g"]]
+    for arm in ARMS:
+        for seed in range(2):
+            for fold, own in enumerate(names):
+                made.append(records.record(arm, seed, fold=fold, cases_named=own))
+                for case in made[-1]["result"]["cases"]:
+                    case["mean_dice"] = {"f": 0.1, "g": 0.95}.get(case["case"], 0.5)
+                records.save(tmp_path, made[-1])
+    study = study_of(tmp_path)
+    shown = overlays.chosen(study, firsts(study))
+    assert [(place, case) for place, case, _ in shown] == [
+        ("worst", "f"), ("median", "c"), ("best", "g"),
+    ]  # fmt: skip
+    assert overlays.of_study(study)["overlays"]().svg
+
+
+def test_pictures_of_the_cases_that_are_shown_alone_are_read(tmp_path):
+    path = records.save(tmp_path, records.record(ARMS[0], 0, 6)) / "overlays.safetensors"
+    whole, few = overlays.read(path, "t"), overlays.read(path, "t", {"made-up_004"})
+    assert few.said == whole.said
+    assert few.pictures.keys() == {
+        ("made-up_004", what) for what in ("image", "reference", "prediction")
+    }
+    assert all((pixels == whole.pictures[key]).all() for key, pixels in few.pictures.items())
 
 
 def test_without_any_overlay_nothing_is_drawn(tmp_path):
