@@ -220,6 +220,9 @@ def _key(task: Task, case: Case, digests: DigestMemory) -> str:
     # Until then distances were measured with the label's, too, and volumes with its product.
     if (spacing := _own_spacing(label, image, task.slices)) != label.spacing(task.slices):
         parts["own_spacing"] = spacing
+    # Until then voxels of sizes below 0 mirrored a file that states nothing else of its geometry.
+    if label.had_negative_sizes or image.had_negative_sizes:
+        parts["negative_sizes"] = True
     if task.whole_slices:
         parts |= {"spacing": None, "slice_size": task.slice_size}
     return hashlib.sha256(json_text(parts).encode("utf-8", "surrogatepass")).hexdigest()

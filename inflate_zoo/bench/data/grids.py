@@ -50,6 +50,7 @@ class Grid:
         affine: Voxel to world (RAS, mm), float64 [4, 4]: of the sform, else of the qform.
         shape: Voxels along the file's own axes.
         channels: 1, or the length of the fourth dimension.
+        had_negative_sizes: Whether its header stated voxels of sizes below 0, which is put right.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Grid:
     affine: NDArray[np.float64]
     shape: tuple[int, int, int]
     channels: int
+    had_negative_sizes: bool = False
 
     @property
     def unit(self) -> str:
@@ -119,7 +121,7 @@ def damaged(path: Path, what: str, hint: str = "download or copy the file again"
 
 
 def checked_grid(path: Path, header: Any) -> Grid:
-    """Refuse a header that no honest file has."""
+    """Refuse a header that no honest file has; one that nibabel puts right is put right."""
     ndim = int(header["dim"][0])
     dims = [int(size) for size in header["dim"][1 : ndim + 1]] if 1 <= ndim <= 7 else []
     while len(dims) > 3 and dims[-1] == 1:
@@ -128,6 +130,7 @@ def checked_grid(path: Path, header: Any) -> Grid:
         raise damaged(path, f"has the shape {tuple(dims)}", "3-D, or 4-D with channels, is needed")
     if prod(dims) > MOST_VOXELS:
         raise damaged(path, f"claims {prod(dims):,} voxels: its header is damaged")
+    had_negative_sizes = _right_sizes(header)
     with parsing(lambda error: damaged(path, f"has a damaged header: {reason_of(error)}")):
         dtype = header.get_data_dtype()
         header.get_slope_inter()
@@ -143,7 +146,24 @@ def checked_grid(path: Path, header: Any) -> Grid:
         affine=affine,
         shape=(dims[0], dims[1], dims[2]),
         channels=dims[3] if len(dims) == 4 else 1,
+        had_negative_sizes=had_negative_sizes,
     )
+
+
+def _right_sizes(header: Any) -> bool:
+    """Take sizes of voxels and the handedness of a qform as nibabel does when it loads a file.
+
+    Some programs write sizes below 0, and a handedness of 0, which NIfTI takes for 1.
+
+    Returns:
+        Whether a size was below 0.
+    """
+    sizes = header["pixdim"]
+    negative = bool((sizes[1:4] < 0).any())
+    sizes[1:4] = np.abs(sizes[1:4])
+    if sizes[0] not in (-1, 1):
+        sizes[0] = 1
+    return negative
 
 
 def _check_spacing(path: Path, header: Any, affine: NDArray[np.float64]) -> None:
@@ -152,7 +172,7 @@ def _check_spacing(path: Path, header: Any, affine: NDArray[np.float64]) -> None
     low, high = _SPACINGS
     axes = affine[:3, :3]
     for where, sizes in (
-        ("header", np.abs(header["pixdim"][1:4]) * np.float64(_unit(header)[1])),
+        ("header", header["pixdim"][1:4] * np.float64(_unit(header)[1])),
         ("affine", np.linalg.norm(axes, axis=0)),
     ):
         if not np.all((sizes >= low) & (sizes <= high)):
@@ -232,7 +252,7 @@ def form_difference(grid: Grid) -> str | None:
 
     `None` where it does not; the sform counts, as in nibabel.
     """
-    stated = np.abs(np.asarray(grid.header["pixdim"][1:4], np.float64)) * grid.millimetres
+    stated = np.asarray(grid.header["pixdim"][1:4], np.float64) * grid.millimetres
     real = np.linalg.norm(grid.affine[:3, :3], axis=0)
     sizes = f"{times(stated)} mm in its header, {times(real)} in its affine"
     differs = bool(np.any(np.abs(stated - real) > 0.01 * real))

@@ -1,5 +1,6 @@
 """The cache: right arrays, shared entries, nothing half-written."""
 
+import gzip
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ from tests.support.datasets import (
     write_nnunet,
     write_table,
 )
+from tests.support.nifti import pixdim, with_header
 from tests.support.stores import replace_as_if_made
 
 WINDOW = Intensity(rule="window", low=0, high=500)
@@ -99,6 +101,16 @@ def test_the_unit_belongs_to_the_key(dataset, store, monkeypatch):
     keys = set()
     for code in (0, 2, 3):
         in_unit(case.label, 1, code)
+        keys.add(module._key(task, case, SimpleNamespace(of=lambda path: "the same")))
+    assert len(keys) == 2
+
+
+def test_entries_that_were_mirrored_by_negative_sizes_are_not_found_again(dataset):
+    task, case, keys = task_of(dataset), dataset.cases[1], set()
+    for size in (1, -1):
+        for path in (case.images[0], case.label):
+            raw = with_header(pixdim(size, 1, 1), np.asarray(nib.load(path).dataobj))
+            path.write_bytes(gzip.compress(raw))
         keys.add(module._key(task, case, SimpleNamespace(of=lambda path: "the same")))
     assert len(keys) == 2
 

@@ -221,6 +221,24 @@ def test_any_orientation_reads_as_ras_and_returns_onto_its_own_grid(tmp_path, co
         assert np.array_equal(written.header[field], source.header[field]), field
 
 
+@pytest.mark.parametrize("forms", [(1, 0), (0, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("sizes", [(0, 0.5, 0.7, 3), (-1, -0.5, 0.7, 3), (1, 0.5, -0.7, -3)])
+def test_odd_signs_in_a_header_are_taken_as_nibabel_takes_them(tmp_path, forms, sizes):
+    """Some programs write a handedness of 0, which is 1, or sizes of voxels below 0."""
+    qform, sform = forms
+    odd = setting(qform_code=qform, sform_code=sform, pixdim=[*sizes, 0, 0, 0, 0])
+    (tmp_path / "a.nii").write_bytes(with_header(odd))
+    theirs = nib.load(tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii", "axial")
+    np.testing.assert_allclose(volume.grid.affine, theirs.affine)
+    turned = np.asarray(nib.as_closest_canonical(theirs).dataobj)
+    assert np.array_equal(volume.array[0], turned.T)
+    write_like(tmp_path / "b.nii", volume.array[0].astype(np.uint8), volume.grid, "axial")
+    written = nib.load(tmp_path / "b.nii")
+    assert np.array_equal(written.affine, theirs.affine)
+    assert np.array_equal(np.asarray(written.dataobj), np.asarray(theirs.dataobj))
+
+
 def test_an_oblique_sagittal_file_with_scaling_and_codes_returns_exactly(tmp_path):
     turn = nib.eulerangles.euler2mat(0.2, -0.1, 0.3)
     affine = np.eye(4)
