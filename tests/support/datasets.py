@@ -21,6 +21,18 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray = ISOTROPIC) -
     return path
 
 
+def near_45(by: float, sizes: Sequence[float] = (1, 1, 1)) -> np.ndarray:
+    """A grid turned by 45 degrees about the last axis, and by `by` radians more.
+
+    Which of its first two axes is the nearest of right and of anterior hangs on the sign of `by`.
+    """
+    angle, affine = np.pi / 4 + by, np.eye(4)
+    affine[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine[:3, :3] *= sizes
+    affine[:3, 3] = 5, -7, 11
+    return affine
+
+
 def in_unit(path: Path, per_mm: float, code: int) -> Path:
     """Write a file's geometry in another unit, NIfTI's `code`, of which `per_mm` make one mm."""
     image = nib.load(path)

@@ -223,6 +223,10 @@ def _key(task: Task, case: Case, digests: DigestMemory) -> str:
     # Until then voxels of sizes below 0 mirrored a file that states nothing else of its geometry.
     if label.had_negative_sizes or image.had_negative_sizes:
         parts["negative_sizes"] = True
+    # Until the first image decided how all files are turned, each decided for itself.
+    others = [label, *(read_grid(path) for path in case.images[1:])]
+    if not all(np.array_equal(grid.orientation, image.orientation) for grid in others):
+        parts["turned"] = "as the first image"
     if task.whole_slices:
         parts |= {"spacing": None, "slice_size": task.slice_size}
     return hashlib.sha256(json_text(parts).encode("utf-8", "surrogatepass")).hexdigest()
@@ -269,7 +273,7 @@ def preprocess(task: Task, case: Case) -> tuple[dict[str, NDArray[Any]], Millime
     Raises:
         UsageError: A file cannot be read, or image, label and task do not fit together.
     """
-    label = read_volume(case.label, task.slices)
+    label = read_volume(case.label, task.slices, read_grid(case.images[0]))
     if label.grid.channels != 1:
         raise _unfit(case, f"its label '{label.grid.name}' has {label.grid.channels} channels")
     reference = class_indices(label.array[0], task.values, label.grid.name)

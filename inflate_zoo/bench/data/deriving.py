@@ -124,7 +124,7 @@ def _known_tally(case: Case, remembered: Remembered) -> Tally:
 def _tally(case: Case) -> Tally:
     """The whole HU of the labelled voxels of a case, and how often each is there."""
     counts = np.zeros(_MOST_HU - _LEAST_HU, np.int64)
-    label = read_volume(case.label, "axial")
+    label = read_volume(case.label, "axial", read_grid(case.images[0]))
     labelled = label.array[0] > 0
     for volume in read_channels(case.images, "axial"):
         require_same_grid(label.grid, volume.grid)

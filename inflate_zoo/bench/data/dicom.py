@@ -22,7 +22,14 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from inflate_zoo.bench.data.grids import checked_grid, damaged, short_name, times, to_our_axes
+from inflate_zoo.bench.data.grids import (
+    Grid,
+    checked_grid,
+    damaged,
+    short_name,
+    times,
+    to_our_axes,
+)
 from inflate_zoo.bench.data.volumes import Volume
 from inflate_zoo.bench.definitions.tasks import Slices
 from inflate_zoo.errors import UsageError
@@ -93,12 +100,13 @@ def holds_dicom(folder: Path) -> bool:
         return any(is_dicom(path) for path in folder.iterdir())
 
 
-def read_series(folder: Path, slices: Slices) -> Volume:
+def read_series(folder: Path, slices: Slices, like: Grid | None = None) -> Volume:
     """Read the DICOM series that a folder holds, rescaled as each of its files says.
 
     Args:
         folder: Holds the files of one series, whatever they are called, one slice in each.
         slices: Plane of a slice, which decides the order of the axes.
+        like: Grid of the image that it belongs to, whose axes it then has; see `to_our_axes`.
 
     Returns:
         On the grid that the same series has as NIfTI: columns, rows, then slices along the
@@ -130,8 +138,8 @@ def read_series(folder: Path, slices: Slices) -> Volume:
     raw = np.empty(shape[::-1], dtype)
     for plane, each in zip(raw, ordered, strict=True):
         plane[...] = _pixels(each)
-    array = to_our_axes(raw.transpose(2, 1, 0)[..., None], grid, slices)
-    return Volume(array=array, spacing=grid.spacing(slices), grid=grid)
+    array = to_our_axes(raw.transpose(2, 1, 0)[..., None], like or grid, slices)
+    return Volume(array=array, grid=grid)
 
 
 def _require_library() -> None:

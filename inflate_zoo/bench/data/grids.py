@@ -71,10 +71,20 @@ class Grid:
         return _unit(self.header)[1]
 
     @property
+    def orientation(self) -> NDArray[np.float64]:
+        """Of the file's own axes the nearest of RAS and the direction, as nibabel writes it."""
+        return np.asarray(io_orientation(self.affine))
+
+    @property
+    def spacing_own(self) -> NDArray[np.float64]:
+        """Voxel size in mm along the file's own axes."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
     def spacing_ras(self) -> Millimetres:
         """Voxel size in mm along right, anterior, superior."""
-        sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
-        x, y, z = (float(sizes[axis]) for axis in np.argsort(io_orientation(self.affine)[:, 0]))
+        sizes = self.spacing_own
+        x, y, z = (float(sizes[axis]) for axis in np.argsort(self.orientation[:, 0]))
         return x, y, z
 
     @property
@@ -90,7 +100,7 @@ class Grid:
 
     def voxels(self, slices: Slices) -> tuple[int, int, int]:
         """The shape in (depth, height, width) order."""
-        own = np.argsort(io_orientation(self.affine)[:, 0])
+        own = np.argsort(self.orientation[:, 0])
         depth, height, width = (self.shape[own[axis]] for axis in PLANES[slices])
         return depth, height, width
 
@@ -201,7 +211,7 @@ def grid_difference(label: Grid, image: Grid, called: str = "its image") -> str 
 
 
 def _geometry_difference(label: Grid, image: Grid, called: str) -> str | None:
-    ours, theirs = (np.array(grid.spacing_ras) for grid in (label, image))
+    ours, theirs = label.spacing_own, image.spacing_own
     if np.any(np.abs(ours - theirs) > 0.01 * theirs):
         return f"has a spacing of {times(ours)} mm, {called} {times(theirs)}"
     apart = _apart(label.affine, image.affine, image.shape)
@@ -253,7 +263,7 @@ def form_difference(grid: Grid) -> str | None:
     `None` where it does not; the sform counts, as in nibabel.
     """
     stated = np.asarray(grid.header["pixdim"][1:4], np.float64) * grid.millimetres
-    real = np.linalg.norm(grid.affine[:3, :3], axis=0)
+    real = grid.spacing_own
     sizes = f"{times(stated)} mm in its header, {times(real)} in its affine"
     differs = bool(np.any(np.abs(stated - real) > 0.01 * real))
     if int(grid.header["sform_code"]) > 0 and int(grid.header["qform_code"]) > 0:
@@ -332,13 +342,14 @@ def to_our_axes(array: NDArray[Any], own: Grid, slices: Slices) -> NDArray[Any]:
 
     Args:
         array: [x, y, z, channels] in the file's own order and directions.
-        own: The file's grid.
+        own: The file's grid, or that of the image it belongs to: near 45 degrees between two axes
+            rounding decides which is which, for each file by itself.
         slices: Plane of a slice, which decides the order of the axes.
 
     Returns:
         [channels, depth, height, width], a view.
     """
-    turned = apply_orientation(array, io_orientation(own.affine))
+    turned = apply_orientation(array, own.orientation)
     return np.asarray(turned.transpose((3, *PLANES[slices])))
 
 
@@ -354,5 +365,5 @@ def to_file_grid(array: NDArray[Any], like: Grid, slices: Slices) -> NDArray[Any
         [x, y, z] in the file's own order and directions.
     """
     ras = array.transpose(np.argsort(PLANES[slices]))
-    back = ornt_transform(io_orientation(np.eye(4)), io_orientation(like.affine))
+    back = ornt_transform(io_orientation(np.eye(4)), like.orientation)
     return np.asarray(apply_orientation(ras, back))

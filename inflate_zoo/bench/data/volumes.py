@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.data.grids import Grid, checked_grid, damaged, to_file_grid, to_our_axes
-from inflate_zoo.bench.definitions.tasks import Millimetres, Slices
+from inflate_zoo.bench.definitions.tasks import Slices
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.foreign import parsing, reason_of
 from inflate_zoo.files.reading import disguise, reading, require_regular
@@ -40,12 +40,10 @@ class Volume:
 
     Attributes:
         array: [channels, depth, height, width], of the file's type, or float32 where it scales.
-        spacing: (depth, height, width) in mm.
         grid: What is needed to put a result back onto the file's own grid.
     """
 
     array: NDArray[Any]
-    spacing: Millimetres
     grid: Grid
 
 
@@ -157,12 +155,13 @@ def read_grid(path: Path) -> Grid:
             return _open(path, file)[1]
 
 
-def read_volume(path: Path, slices: Slices) -> Volume:
+def read_volume(path: Path, slices: Slices, like: Grid | None = None) -> Volume:
     """Read a NIfTI file whole; memory is bounded by the size of the voxels it really holds.
 
     Args:
         path: A `.nii` or `.nii.gz` file.
         slices: Plane of a slice, which decides the order of the axes.
+        like: Grid of the image that it belongs to, whose axes it then has; see `to_our_axes`.
 
     Raises:
         UsageError: Missing, of another format, damaged, or its header promises other data.
@@ -177,8 +176,7 @@ def read_volume(path: Path, slices: Slices) -> Volume:
         raw = raw.astype(np.float32)
         raw *= np.float32(slope)
         raw += np.float32(inter)
-    array = to_our_axes(raw, grid, slices)
-    return Volume(array=array, spacing=grid.spacing(slices), grid=grid)
+    return Volume(array=to_our_axes(raw, like or grid, slices), grid=grid)
 
 
 def _read_voxels(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Grid]:
@@ -208,22 +206,24 @@ def _read_voxels(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Grid]:
 def read_channels(
     images: Sequence[Path],
     slices: Slices,
-    read: Callable[[Path, Slices], Volume] = read_volume,
+    read: Callable[[Path, Slices, Grid | None], Volume] = read_volume,
 ) -> Iterator[Volume]:
     """The channels of an image one by one, each [1, depth, height, width].
 
     Args:
-        images: One file with all channels, or one file per channel.
+        images: One file with all channels, or one file per channel; all have the axes of the first.
         slices: Plane of a slice.
         read: Reads one of them.
 
     Raises:
         UsageError: See `read_volume`.
     """
+    first: Grid | None = None
     for path in images:
-        volume = read(path, slices)
+        volume = read(path, slices, first)
+        first = first or volume.grid
         for channel in range(volume.grid.channels):
-            yield Volume(volume.array[channel : channel + 1], volume.spacing, volume.grid)
+            yield Volume(volume.array[channel : channel + 1], volume.grid)
 
 
 def value_text(value: float) -> str:

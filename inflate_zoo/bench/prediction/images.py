@@ -75,8 +75,9 @@ class CaseImages:
         return read_channels(self.images, slices, _read)
 
 
-def _read(path: Path, slices: Slices) -> Volume:
-    return read_series(path, slices) if path.is_dir() else read_volume(path, slices)
+def _read(path: Path, slices: Slices, like: Grid | None) -> Volume:
+    read = read_series if path.is_dir() else read_volume
+    return read(path, slices, like)
 
 
 def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> list[CaseImages]:
@@ -256,13 +257,20 @@ def check_images(job: CaseImages, task: Task) -> Grid:
     return first
 
 
-def read_reference(path: Path, task: Task) -> tuple[NDArray[np.uint8], Grid]:
+def read_reference(
+    path: Path, task: Task, like: Grid | None = None
+) -> tuple[NDArray[np.uint8], Grid]:
     """Class indices of a label, [depth, height, width], and its grid.
+
+    Args:
+        path: Its file.
+        task: What the label's values mean.
+        like: As `read_volume` takes it.
 
     Raises:
         UsageError: It cannot be read, or holds other values than the task's.
     """
-    volume = read_volume(path, task.slices)
+    volume = read_volume(path, task.slices, like)
     if volume.grid.channels != 1:
         what, hint = describe_channels(volume)
         raise UsageError(f"its reference '{volume.grid.name}' {what}", hint=hint)

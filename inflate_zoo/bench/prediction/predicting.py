@@ -185,7 +185,8 @@ def _segment(ensemble: Ensemble, job: CaseImages, task: Task, folder: Folder) ->
 
 def _scored(job: CaseImages, reference: Path, out: Path, task: Task) -> dict[str, Any]:
     """An entry of nnU-Net's summary, of the file that was written."""
-    found, true = (read_reference(path, task)[0] for path in (out / job.file, reference))
+    found, grid = read_reference(out / job.file, task)
+    true, _ = read_reference(reference, task, grid)
     paths = {"reference_file": reference, "prediction_file": out / job.file}
     named = {name: str(path) for name, path in paths.items()}
     return {**named, "metrics": score(found, true, task)}

@@ -25,6 +25,7 @@ from tests.support.datasets import (
     ABSENT,
     TASK04,
     in_unit,
+    near_45,
     random_volume,
     write_decathlon,
     write_nifti,
@@ -113,6 +114,30 @@ def test_entries_that_were_mirrored_by_negative_sizes_are_not_found_again(datase
             path.write_bytes(gzip.compress(raw))
         keys.add(module._key(task, case, SimpleNamespace(of=lambda path: "the same")))
     assert len(keys) == 2
+
+
+def test_near_45_degrees_a_label_is_turned_as_its_image(tmp_path, store):
+    """Axes that are nearest by a rounding in each header would give a label of another place."""
+    dataset = read_dataset(write_nnunet(tmp_path, 2, (8, 8, 4), ("T1", "T2"), near_45(1e-6)))
+    case, task = dataset.cases[1], task_of(dataset, spacing=(1.0, 0.8, 1.0))
+    expected = open_case(store, prepare(task, dataset, [case.name], store)[case.name])
+    for path in (case.label, case.images[1]):
+        write_nifti(path, np.asarray(nib.load(path).dataobj), near_45(-1e-6))
+    found = open_case(store, prepare(task, dataset, [case.name], store)[case.name])
+    for name in ("image", "label", "reference", "foreground"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+    assert found.spacing == expected.spacing
+
+
+def test_entries_of_files_that_were_turned_otherwise_are_not_found_again(tmp_path):
+    dataset = read_dataset(write_nnunet(tmp_path, 2, (4, 4, 4), ("T1", "T2"), near_45(1e-6)))
+    task, case, keys = task_of(dataset), dataset.cases[1], []
+    for odd in (None, case.label, case.images[1]):
+        for path in (case.label, *case.images):
+            affine = near_45(-1e-6 if path == odd else 1e-6)
+            write_nifti(path, np.asarray(nib.load(path).dataobj), affine)
+        keys.append(module._key(task, case, SimpleNamespace(of=lambda path: "the same")))
+    assert keys[0] != keys[1] == keys[2]
 
 
 @pytest.mark.parametrize("spacing, keys", [

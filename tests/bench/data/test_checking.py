@@ -336,10 +336,10 @@ def test_hostile_names_stay_on_their_line(tmp_path, name, shown):
 def test_memory_that_does_not_suffice_is_one_bad_case(tmp_path, monkeypatch):
     folder = write_decathlon(tmp_path, 10, (4, 4, 4))
 
-    def refuse(path, slices):
+    def refuse(path, slices, like=None):
         if path.name == "case_03.nii.gz":
             raise MemoryError
-        return volumes.read_volume(path, slices)
+        return volumes.read_volume(path, slices, like)
 
     monkeypatch.setattr(checking, "read_volume", refuse)
     (finding,) = check(read_dataset(folder)).bad

@@ -1,5 +1,6 @@
 """A task for a data set that has none, and what a protocol changes of one."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from inflate_zoo.errors import UsageError
 from tests.support.datasets import (
     change_table,
     in_unit,
+    near_45,
     random_volume,
     write_decathlon,
     write_nifti,
@@ -46,6 +48,17 @@ def test_medians_over_slices_that_lie_otherwise_are_told(tmp_path):
         assert derive_task(dataset, names, "boxes").spacing == (5, 1, 1)
     assert "takes axial slices and the medians, 1 x 1 x 5 mm" in str(told[0].message)
     derive_task(dataset, names[1:], "boxes")
+
+
+def test_near_45_degrees_the_window_is_that_of_the_labelled_voxels(tmp_path):
+    dataset = read_dataset(write_nnunet(tmp_path, 1, (8, 8, 4), ("CT",), near_45(1e-6)))
+    label, windows = dataset.cases[0].label, []
+    half = np.asarray(nib.load(label).dataobj).copy()
+    half[4:] = 0
+    for by in (1e-6, -1e-6):
+        write_nifti(label, half, near_45(by))
+        windows.append(derive_task(dataset, ["case_00"], "ct").intensity)
+    assert windows[0] == windows[1]
 
 
 def test_a_derived_task_is_what_the_data_set_says(tmp_path):

@@ -14,7 +14,7 @@ from inflate_zoo.bench.data.grids import (
 )
 from inflate_zoo.bench.data.volumes import read_grid
 from inflate_zoo.errors import UsageError
-from tests.support.datasets import write_nifti
+from tests.support.datasets import near_45, write_nifti
 from tests.support.nifti import ARRAY, SPACED, pixdim, setting, with_header, write_in
 
 MICRON, METRE, SECONDS = 3, 1, 8
@@ -94,6 +94,16 @@ def test_grids_differ_by_shape_spacing_or_place(tmp_path):
     flipped = SPACED @ np.diag([-1.0, 1, 1, 1])
     with pytest.raises(UsageError, match=r"flip.nii' lies elsewhere"):
         require_same_grid(grid("flip", affine=flipped), image)
+
+
+def test_grids_near_45_degrees_are_compared_axis_by_axis(tmp_path):
+    sizes = (1.0, 2.0, 3.0)
+    one, two = (
+        read_grid(write_nifti(tmp_path / f"{by}.nii", ARRAY, near_45(by, sizes)))
+        for by in (1e-6, -1e-6)
+    )
+    assert one.spacing_ras != two.spacing_ras
+    assert grid_difference(one, two) is None
 
 
 @pytest.mark.parametrize("degrees, told", [(0, None), (5, None), (20, "is sheared.* 94.0% of")])

@@ -14,7 +14,7 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from inflate_zoo.bench.data.grids import PLANES, form_difference, require_same_grid
 from inflate_zoo.bench.data.volumes import read_channels, read_grid, read_volume, write_like
 from inflate_zoo.errors import UsageError, WriteError
-from tests.support.datasets import write_nifti
+from tests.support.datasets import near_45, write_nifti
 from tests.support.nifti import (
     ARRAY,
     SHAPE,
@@ -209,7 +209,7 @@ def test_any_orientation_reads_as_ras_and_returns_onto_its_own_grid(tmp_path, co
     order = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}[slices]
     assert np.array_equal(volume.array[0], ARRAY.transpose(order))
     sizes = np.array([0.5, 0.7, 3.0])[list(order)]
-    np.testing.assert_allclose(volume.spacing, sizes, rtol=1e-6)
+    np.testing.assert_allclose(volume.grid.spacing(slices), sizes, rtol=1e-6)
 
     labels = volume.array[0].astype(np.uint8)
     write_like(tmp_path / "b.nii.gz", labels, volume.grid, slices)
@@ -250,7 +250,7 @@ def test_an_oblique_sagittal_file_with_scaling_and_codes_returns_exactly(tmp_pat
     image.header.set_slope_inter(2, 5)
     nib.save(image, tmp_path / "a.nii.gz")
     volume = read_volume(tmp_path / "a.nii.gz", "sagittal")
-    np.testing.assert_allclose(volume.spacing, (0.9, 0.5, 0.5), rtol=1e-6)
+    np.testing.assert_allclose(volume.grid.spacing("sagittal"), (0.9, 0.5, 0.5), rtol=1e-6)
     write_like(
         tmp_path / "b.nii", np.full(volume.array.shape[1:], 3, np.uint8), volume.grid, "sagittal"
     )
@@ -273,7 +273,7 @@ def test_units_of_length_become_mm_and_come_back(tmp_path, unit, per_mm, name, k
     path = write_in(tmp_path / "a.nii.gz", unit, per_mm, kind=kind)
     volume = read_volume(path, "axial")
     assert volume.grid.unit == name
-    np.testing.assert_allclose(volume.spacing, (3, 0.7, 0.5), rtol=1e-6)
+    np.testing.assert_allclose(volume.grid.spacing("axial"), (3, 0.7, 0.5), rtol=1e-6)
     np.testing.assert_allclose(volume.grid.affine[:3, 3], (7, -8, 9), rtol=1e-6)
     plain = read_grid(write_in(tmp_path / "plain.nii", 2, 1))
     require_same_grid(volume.grid, plain)
@@ -304,6 +304,18 @@ def test_a_second_writing_gives_the_same_bytes_and_leaves_no_other_file(tmp_path
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
     with pytest.raises(WriteError, match="cannot write"):
         write_like(tmp_path / "nowhere" / "a.nii.gz", labels, grid, "axial")
+
+
+def test_near_45_degrees_files_have_the_axes_of_the_image_they_belong_to(tmp_path):
+    """Each by itself would be turned as its header happens to round."""
+    image, other = (
+        write_nifti(tmp_path / f"{by}.nii", ARRAY[:4, :4], near_45(by)) for by in (1e-6, -1e-6)
+    )
+    expected = read_volume(image, "axial").array
+    assert not np.array_equal(read_volume(other, "axial").array, expected)
+    assert np.array_equal(read_volume(other, "axial", read_grid(image)).array, expected)
+    first, second = read_channels([image, other], "axial")
+    assert np.array_equal(first.array, second.array)
 
 
 def test_channels_come_from_one_4d_file_or_from_several(tmp_path):

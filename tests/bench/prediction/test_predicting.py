@@ -20,7 +20,7 @@ from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.prediction.done import Folder
 from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
 from inflate_zoo.files.writing.turns import only_one
-from tests.support.datasets import in_unit, random_volume, write_nifti
+from tests.support.datasets import in_unit, near_45, random_volume, write_nifti
 from tests.support.dicom import write_series
 from tests.support.prediction import predict, voxels
 from tests.support.turns import while_waiting
@@ -85,6 +85,19 @@ def test_where_headers_round_training_and_prediction_see_the_same(run, tmp_path,
     assert np.array_equal(seen[0], arrays["image"])
     assert arrays["label"].shape == arrays["image"].shape[1:]
     assert spacing == (1.0, 1.0, 1.0)  # distances are measured on the image's grid, too
+
+
+def test_near_45_degrees_a_reference_is_turned_as_the_image(run, tmp_path):
+    image, label = random_volume(3, (12, 12, 8), 1)
+    path = write_nifti(tmp_path / "images" / "odd.nii.gz", image[..., 0], near_45(1e-6))
+    values, found = np.array([0, 2, 5], np.uint8)[label], []
+    for by in (1e-6, -1e-6):
+        reference = write_nifti(tmp_path / "labels" / "odd.nii.gz", values, near_45(by))
+        words = (path, "--out", tmp_path / str(by), "--references", reference.parent)
+        result = predict(run.trial().folder, *words, "--format", "json")
+        assert result.exit_code == 0, result.output
+        found.append(json.loads(result.stdout)["summary"]["foreground_mean"])
+    assert found[0] == found[1]
 
 
 def test_an_image_in_micron_gets_the_same_prediction_in_micron(run, tmp_path):
