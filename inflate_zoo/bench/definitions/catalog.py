@@ -76,9 +76,11 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
         return protocol
     changed: Mapping[str, Any] = protocol.model_dump(mode="python")
     for override in overrides:
-        changed = _merge(changed, _parse_override(override))
-        if of_tasks := _OF_TASKS.get(override.partition("=")[0].strip()):
-            changed = {**changed, of_tasks: {}}  # what was asked for holds for every task
+        stated = _parse_override(override)
+        changed = _merge(changed, stated)
+        # What was asked for holds for every task, also as an entry of a whole table.
+        said = [of_tasks for key, of_tasks in _OF_TASKS.items() if _states(stated, key)]
+        changed = {**changed, **{of_tasks: {} for of_tasks in said}}
     try:
         valid = validated(Protocol, changed)
     except ValidationError as error:
@@ -204,6 +206,14 @@ def _parse_override(text: str) -> dict[str, Any]:
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return dict(nested)
+
+
+def _states(table: Any, key: str) -> bool:
+    """Whether a table has a value under a dotted key."""
+    first, _, rest = key.partition(".")
+    if not isinstance(table, Mapping) or first not in table:
+        return False
+    return not rest or _states(table[first], rest)
 
 
 def protocol_fields() -> tuple[str, ...]:

@@ -45,6 +45,22 @@ def test_a_protocol_has_a_window_of_its_own_for_tasks_of_small_volumes():
     assert (longer.network.window, longer.train.steps) == ((24, 36, 24), 2000)
 
 
+def test_what_a_whole_table_asks_for_holds_for_every_task_too():
+    for change, same in (
+        ("train={steps=7}", "train.steps=7"),
+        ("train={steps=7, batch=8}", "train.steps=7"),
+    ):
+        short = load_protocol("paper", [change, "train.batch=8"])
+        assert short == load_protocol("paper", [same, "train.batch=8"]).model_copy(
+            update={"overrides": short.overrides}
+        )
+        assert short.of_task("msd-task01").train.steps == 7
+    wide = load_protocol("probe", ["network={window=[32,32,32]}"])
+    assert wide.of_task("msd-task04").network.window == (32, 32, 32)
+    others = load_protocol("paper", ["train={batch=8}", "network={features=64}"])
+    assert others.of_task("msd-task01").train.steps == 250_000
+
+
 def test_the_decoder_of_whole_slices_needs_whole_slices():
     with pytest.raises(UsageError, match=r"needs data\.whole_slices"):
         load_protocol("paper", ["data.whole_slices=false"])
