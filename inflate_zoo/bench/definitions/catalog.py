@@ -168,10 +168,11 @@ def _extended(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     base = table.pop("extends")
     if not isinstance(base, str):
         raise ConfigError(f"'{path.name}': extends is no name", hint='write extends = "volume"')
+    base = base.removesuffix(".toml")
     beside = path.parent / f"{base}.toml"
     with reading(beside):  # a name may be longer than the file system takes
         own = base != path.stem and Path(base).name == base and beside.is_file()
-    parent = beside if own else _find("protocol", base.removesuffix(".toml"))
+    parent = beside if own else _find("protocol", base)
     return _merge(_extended(parent, (*below, path.resolve())), table)
 
 

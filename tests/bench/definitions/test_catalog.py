@@ -73,6 +73,16 @@ def test_extends_finds_a_bundled_protocol_of_the_same_name(bundled, tmp_path):
     assert load_protocol("volume").train.steps == 100
 
 
+@pytest.mark.parametrize("ending", ["", ".toml"])
+def test_extends_takes_the_file_beside_before_a_bundled_one(bundled, tmp_path, ending):
+    (tmp_path / "volume.toml").write_text('extends = "volume"\n[train]\nsteps = 3')
+    (tmp_path / "mine.toml").write_text(f'extends = "volume{ending}"\n[train]\nbatch = 2')
+    found = load_protocol(str(tmp_path / "mine.toml"))
+    assert (found.train.steps, found.train.batch) == (3, 2)
+    (tmp_path / "last.toml").write_text(f'extends = "mine{ending}"')
+    assert load_protocol(str(tmp_path / "last.toml")).train == found.train
+
+
 def test_a_circle_is_refused(base):
     write(base, "a", 'extends = "b"')
     write(base, "b", 'extends = "c"')
@@ -80,7 +90,7 @@ def test_a_circle_is_refused(base):
         load_protocol(write(base, "c", 'extends = "a"').replace("c.toml", "a.toml"))
 
 
-@pytest.mark.parametrize("value", ["5", '"../base"', '"base.toml"', '"nowhere"', '""'])
+@pytest.mark.parametrize("value", ["5", '"../base"', '"../base.toml"', '"nowhere"', '""'])
 def test_a_base_that_is_not_there_is_refused(base, value):
     with pytest.raises(UsageError, match=r"extends is no name|no protocol named"):
         load_protocol(write(base, "x", f"extends = {value}"))
