@@ -139,14 +139,17 @@ def resolve_arms(
     named = tuple(parse_arm(source) for source in names if source != RANDOM)
     found, channels = FoundSources(cache), 3 if rule == "rgb" else 1
     require_one_use(wanted.normalization, named, protocol, found)
-    backbones, count = [], 0
+    backbones, inflated, count = [], [], 0
     for source in named:
         require_arm(source, found)
         backbones.append(found.backbone(source, channels))
-        count += len(_arms_of(source, wanted, named, found))
+        arms = _arms_of(source, wanted, named, found)
+        inflated += [] if arms == [SLICES] else backbones[-1:]
+        count += len(arms)
     if _random_too(wanted):
         backbones = backbones or [lone_backbone(protocol.backbone, channels)]
-        count += len({config.without_weights().model_dump_json() for config in backbones})
+        distinct = {c.without_weights().model_dump_json() for c in inflated or backbones}
+        count += len(distinct)  # as `_random` makes them
     if not count:
         raise UsageError(
             "nothing to compare", hint="name a source, e.g. --source facebook/dino-vitb16"
@@ -315,8 +318,8 @@ def _fed(folder: Path) -> Fed:
 def _random(arms: Sequence[Arm], maker: _Maker, alone: Sequence[BackboneConfig]) -> list[Arm]:
     """One arm with random weights per distinct architecture; schemes do not multiply it.
 
-    Slice-by-slice baselines do not count, as they share the architecture of their source, unless
-    that is not inflated; `alone` is what it has where nothing else runs.
+    Slice-by-slice baselines do not count where anything is inflated: nothing of random weights is
+    held against them. `alone` is what it has where nothing else runs.
     """
     inflated = [arm.spec.config for arm in arms if arm.spec.kind == "inflated"]
     sliced = [maker.placed(arm.spec.config) for arm in arms if arm.spec.kind == "2d"]

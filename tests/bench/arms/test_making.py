@@ -207,6 +207,18 @@ def test_2d_alone_and_beside_itself(make, sources):
     assert alone["random"] == make(sources / "vit", random=True)["random"]
 
 
+@pytest.mark.parametrize("kinds, randoms", [
+    (("{vit}", "{deep}:2d"), 1), (("{vit}:2d", "{deep}"), 1), (("{vit}:2d", "{deep}:2d"), 2),
+    (("{vit}:2d", "{deep}:2d", "{deep}"), 1), (("{vit}", "{deep}"), 2),
+])  # fmt: skip
+def test_as_many_arms_are_announced_as_are_made(make, sources, kinds, randoms):
+    named = [kind.format(vit=sources / "vit", deep=sources / "deep") for kind in kinds]
+    arms = make(*named, random=True)
+    assert sum(arm.spec.kind == "random" for arm in arms.values()) == randoms
+    wanted = ArmRequest(tuple(named), ("center",), random=True)
+    assert resolve_arms(wanted, tiny_protocol(), "sum", make.cache).count == len(arms)
+
+
 def test_converted_weights_are_taken_as_they_are(make, sources, tmp_path):
     ready = tmp_path / "mine"
     convert(sources / "vit", ready, scheme="average", patch_depth=2, fold_normalization=True)
