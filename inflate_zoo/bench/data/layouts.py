@@ -183,7 +183,10 @@ def _read_decathlon(reader: _Reader) -> None:
         alone = len(images) == 1
         files = _channel_files(images[0], len(reader.channels), singles) if alone else images
         name = _stem(label.name)
-        reader.add(Case(f"{label.parent.name}_{name}" if alike else name, files, label))
+        case = Case(f"{label.parent.name}_{name}" if alike else name, files, label)
+        reader.add(case)
+        if images[0] not in files:  # a name that stands for those of the channels
+            _tell_further(reader, case)
     example = '{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}'
     _tell_others(reader, [place for place in named if place not in listed], len(named), example)
 
@@ -250,6 +253,16 @@ def _channel_files(image: Path, channels: int, singles: Set[Path]) -> tuple[Path
     return tuple(image.with_name(f"{stem}_{c:04d}{ending}") for c in range(max(1, channels)))
 
 
+def _tell_further(reader: _Reader, case: Case) -> None:
+    """Tell of a channel that is there and has no name, as nnU-Net does: nobody would see it."""
+    count, last = len(reader.channels), case.images[-1]
+    stem = _stem(last.name)
+    further = last.with_name(f"{stem[:-5]}_{count:04d}{last.name.removeprefix(stem)}")
+    if count and _is_there(further):
+        what = f"{further.parent.name}/{further.name} is a channel more than the {count} named"
+        reader.complain(what, "name it in dataset.json, or take the file out", case.name)
+
+
 def _stem(name: str) -> str:
     return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)
 
@@ -281,7 +294,9 @@ def _read_nnunet(reader: _Reader) -> None:
     for name in sorted(names):
         channels = range(max(1, len(reader.channels)))
         files = tuple(images / f"{name}_{c:04d}{ending}" for c in channels)
-        reader.add(Case(name, files, labels / f"{name}{ending}"))
+        case = Case(name, files, labels / f"{name}{ending}")
+        reader.add(case)
+        _tell_further(reader, case)
     told = reader.table.get("numTraining", len(names))
     if told != len(names):
         reader.complain(

@@ -184,6 +184,25 @@ def test_nnunets_first_version(decathlon, tmp_path):
     ]
 
 
+def test_a_channel_that_is_not_named_is_told_as_nnunet_tells_it(tmp_path):
+    for version in (1, 2):
+        folder = write_nnunet(tmp_path / str(version), 2, (4, 4, 4), ("T1", "T2"))
+        if version == 1:
+            names = ("case_00", "case_01")
+            write_table(folder, {
+                "modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "1": "box"},
+                "training": [
+                    {"image": f"./imagesTr/{n}.nii.gz", "label": f"./labelsTr/{n}.nii.gz"}
+                    for n in names
+                ],
+            })  # fmt: skip
+        assert not told(read_dataset(folder))
+        for number in (2, 3):
+            (folder / "imagesTr" / f"case_01_000{number}.nii.gz").write_bytes(b"")
+        what = "case_01: imagesTr/case_01_0002.nii.gz is a channel more than the 2 named"
+        assert told(read_dataset(folder)) == [what]
+
+
 def test_numbered_cases_that_are_listed_are_no_channels_of_one_another(decathlon, tmp_path):
     """4-D images, as the Decathlon has several channels."""
     names = [f"pat_{number:04d}" for number in range(3)]
