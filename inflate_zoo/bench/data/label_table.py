@@ -127,5 +127,10 @@ def _nnunet(table: Mapping[str, Any]) -> Read:
     if len(singles) < sum(len(members) == 1 for members in groups.values()):
         odd.append("two labels have the same value")
     values = sorted({value for members in groups.values() for value in members})
-    labels = {singles.get(value, f"label {value}"): value for value in values}
+    labels: dict[str, int] = {}
+    for value in values:
+        name = singles.get(value, f"label {value}")
+        while value not in singles and name in singles.values():  # another value is called so
+            name += "_"
+        labels[name] = value
     return labels, {name: members for name, members in groups.items() if members != (0,)}, odd

@@ -2,6 +2,7 @@
 
 import pytest
 
+from inflate_zoo.bench.data.deriving import derive_task
 from inflate_zoo.bench.data.layouts import read_dataset
 from inflate_zoo.errors import UsageError
 from tests.support.datasets import LABELS, change_table
@@ -14,6 +15,15 @@ def test_nnunet_regions_give_labels_of_their_own(nnunet):
     assert dict(dataset.labels) == {"background": 0, "label 1": 1, "label 2": 2, "active": 3}
     assert dict(dataset.regions) == {"whole": (1, 2, 3), "core": (2, 3), "active": (3,)}
     assert not dataset.problems
+
+
+def test_a_value_of_regions_alone_takes_no_name_from_another(nnunet):
+    change_table(nnunet, labels={"background": 0, "label 2": 1, "whole": [1, 2]})
+    dataset = read_dataset(nnunet)
+    assert sorted(dataset.labels.values()) == [0, 1, 2]
+    assert dataset.labels["label 2"] == 1
+    task = derive_task(dataset, ["case_00"], "boxes")
+    assert dict(task.regions) == {"label 2": (1,), "whole": (1, 2)}
 
 
 @pytest.mark.parametrize(
