@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inflate_zoo.bench.data.grids import Grid
-from inflate_zoo.bench.data.resampling import Shape, resample_image, resampled_shape
+from inflate_zoo.bench.data.resampling import (
+    MOST_VOXELS,
+    Shape,
+    resample_image,
+    resampled_shape,
+)
 from inflate_zoo.bench.data.volumes import Volume, value_text
 from inflate_zoo.bench.definitions.tasks import Intensity, Millimetres, Task
 from inflate_zoo.errors import UsageError
@@ -132,6 +137,11 @@ def target_shape(task: Task, shape: Sequence[int], spacing: Millimetres) -> Shap
     """
     if task.whole_slices:
         side = task.slice_size
-        unchanged = (1.0, 1.0, 1.0)
-        return resampled_shape((shape[0], side, side), unchanged, unchanged)
+        if shape[0] * side * side > MOST_VOXELS:
+            raise UsageError(
+                f"{shape[0]} whole slices of {side} x {side} pixels fit into no memory",
+                hint="write a smaller slice_size into a copy of the task's file, and give it with "
+                "--dataset, or cut the volume into parts",
+            )
+        return shape[0], side, side
     return resampled_shape(shape, spacing, task.spacing)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Shape = tuple[int, int, int]
-_MOST_VOXELS = 2**31  # of a resampled volume
+MOST_VOXELS = 2**31  # of a resampled volume
 
 
 def resampled_shape(shape: Sequence[int], spacing: Millimetres, target: Millimetres) -> Shape:
@@ -37,9 +37,9 @@ def resampled_shape(shape: Sequence[int], spacing: Millimetres, target: Millimet
         UsageError: The result would not fit into any memory.
     """
     depth, height, width = _stretched(shape, spacing, target)
-    if depth * height * width > _MOST_VOXELS:
+    if depth * height * width > MOST_VOXELS:
         factor = 1.0
-        while prod(_stretched(shape, spacing, [size * factor for size in target])) > _MOST_VOXELS:
+        while prod(_stretched(shape, spacing, [size * factor for size in target])) > MOST_VOXELS:
             factor *= 1.5
         fits = ",".join(f"{size * factor:g}" for size in target)
         raise UsageError(

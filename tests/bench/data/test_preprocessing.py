@@ -75,3 +75,9 @@ def test_whole_slices_are_resized_in_the_plane_alone(tmp_path):
     assert target_shape(task, (7, 512, 300), (5, 1, 1)) != (7, 16, 16)
     whole = resolve_task(task, Data(whole_slices=True))
     assert target_shape(whole, (7, 512, 300), (5, 1, 1)) == (7, 16, 16)
+    # No spacing, which they have none of, is said to help.
+    large = whole.model_copy(update={"slice_size": 4096})
+    with pytest.raises(UsageError, match="200 whole slices of 4096 x 4096 pixels fit") as caught:
+        target_shape(large, (200, 512, 300), (5, 1, 1))
+    assert "slice_size" in caught.value.hint
+    assert target_shape(large, (128, 512, 300), (5, 1, 1)) == (128, 4096, 4096)
