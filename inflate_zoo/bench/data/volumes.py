@@ -30,6 +30,7 @@ from inflate_zoo.files.writing.whole_files import replacing
 SUPPORTED = (".nii.gz", ".nii")
 _MEMORY = "check it on a machine with more memory, or take the case out"
 _PIECE = 1 << 20  # bytes
+_FIRST = 1 << 12  # bytes that hold a header: of most files that is all that is read
 _EXPANSION = 1040  # deflate cannot do better than 1032:1
 _LARGEST_OFFSET = 64 << 20  # bytes before the voxels: header and extensions
 
@@ -49,11 +50,13 @@ class Volume:
 
 def _pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
     """The content in pieces, unpacked if need be; checks each gzip member's checksum and length."""
+    data = file.read(_FIRST)
     if not path.name.lower().endswith(".gz"):
-        while piece := file.read(_PIECE):
-            yield piece
+        while data:
+            yield data
+            data = file.read(_PIECE)
         return
-    data, unpacker = file.read(_PIECE), zlib.decompressobj(wbits=31)
+    unpacker = zlib.decompressobj(wbits=31)
     while data:
         if piece := unpacker.decompress(data, _PIECE):
             yield piece

@@ -142,6 +142,20 @@ def test_a_bomb_is_left_before_it_fills_the_memory(tmp_path):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_for_a_header_no_more_is_read_and_unpacked_than_it_takes(tmp_path, name):
+    """Thousands of headers are read before the first volume is prepared."""
+    random = np.random.default_rng(0).integers(0, 99, (128, 128, 64)).astype(np.int16)
+    path = write_nifti(tmp_path / name, random)
+    read_grid(path)
+    tracemalloc.start()
+    try:
+        read_grid(path)
+        assert tracemalloc.get_traced_memory()[1] < 256 << 10
+    finally:
+        tracemalloc.stop()
+
+
 def test_what_is_no_file_or_of_another_format_is_refused(tmp_path):
     (tmp_path / "a.mha").write_bytes(b"x")
     (tmp_path / "folder.nii").mkdir()
