@@ -23,7 +23,7 @@ from inflate_zoo.conversion.inspection import propose_patch_depth
 from inflate_zoo.conversion.record import FILES, read_conversion
 from inflate_zoo.conversion.sources import Source
 from inflate_zoo.errors import UnknownNameError, UsageError
-from inflate_zoo.files.digests import sha256
+from inflate_zoo.files.reading import reading
 from inflate_zoo.files.writing.store import store_of
 from inflate_zoo.inflation.recipe import Options
 from inflate_zoo.inflation.schemes import AS_IT_IS, SCHEMES, scheme_text
@@ -262,6 +262,9 @@ class _Maker:
         origin = f"{found.address}@{found.commit}" if found.repo else found.name
         arm = "2d" if kind == "2d" else scheme or "converted"
         label = " ".join((found.name, *words, arm))
+        path = folder / "model.safetensors"
+        with reading(path):  # once for all folds
+            digest = store_of(self._cache).digests.of(path)
         spec = ArmSpec(
             label=label,
             kind=kind,
@@ -269,7 +272,7 @@ class _Maker:
             scheme=scheme,
             architecture=config.summary(),
             config=config,
-            weights=sha256(folder / "model.safetensors"),
+            weights=digest,
             normalization=_fed(folder) if self._protocol.network.fold_normalization else None,
         )
         return Arm(spec, folder)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from inflate_zoo import load
+from inflate_zoo.bench.arms import making
 from inflate_zoo.bench.arms.making import ArmRequest, resolve_arms
 from inflate_zoo.bench.definitions.tasks import Intensity, Task
 from inflate_zoo.bench.definitions.trials import CaseNames, TrialSpec
@@ -16,6 +17,7 @@ from inflate_zoo.conversion.converting import convert
 from inflate_zoo.conversion.record import read_conversion
 from inflate_zoo.errors import HubError, UnknownNameError, UsageError
 from inflate_zoo.files.digests import sha256
+from inflate_zoo.files.writing import store
 from inflate_zoo.naming.definition import Normalization
 from inflate_zoo.networks.files import folder_of
 from tests.support.checkpoints import (
@@ -205,6 +207,24 @@ def test_2d_alone_and_beside_itself(make, sources):
     ]  # fmt: skip
     alone = make(f"{sources / 'vit'}:2d", random=True)
     assert alone["random"] == make(sources / "vit", random=True)["random"]
+
+
+def test_weights_are_hashed_once_for_all_folds(make, sources, tmp_path, monkeypatch):
+    ready = convert(sources / "vit", tmp_path / "ready", patch_depth=2, fold_normalization=True)
+    first = make(ready, sources / "vit", slices=True)
+    hashed = []
+
+    def told(path):
+        hashed.append(path)
+        return sha256(path)
+
+    for module in (making, store):
+        monkeypatch.setattr(module, "sha256", told, raising=False)
+    assert make(ready, sources / "vit", slices=True) == first
+    assert not hashed
+    (ready / "model.safetensors").touch()
+    assert make(ready, sources / "vit", slices=True) == first
+    assert hashed == [ready / "model.safetensors"]
 
 
 @pytest.mark.parametrize("kinds, randoms", [
