@@ -156,7 +156,9 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
             drawn = named if request.protocol.data.split == "paper" else None
             parts = chosen_by_test(parts, drawn.paper_split if drawn else None)
         cases = CaseNames(train=parts.train, validation=parts.validation, test=parts.test)
-        training = [*parts.train, *parts.validation]
+        # The scored cases may choose a checkpoint; a task is derived without them all the same.
+        scored = set(parts.test)
+        training = [case for case in (*parts.train, *parts.validation) if case not in scored]
         task = named or derive_task(dataset, training, _slug(dataset.name), remembered)
         protocol = request.protocol.of_task(task.name)
         task = resolve_task(task, protocol.data)

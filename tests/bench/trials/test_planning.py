@@ -105,6 +105,18 @@ def test_all_folds_test_every_case_once(request_):
     assert sorted(tested) == sorted(names)
 
 
+def test_no_scored_case_has_a_say_in_a_derived_task(request_, tmp_path):
+    """Not where the scored cases choose the checkpoint, either: no other case is trained on."""
+    data, tasks = write_decathlon(tmp_path / "scans", 12, SHAPE, ("CT",)), []
+    for select_on in ("validation", "test"):
+        protocol = tiny_protocol(f"data.select_on={select_on}")
+        planned, _ = go(replace(request_, data=data, protocol=protocol, seeds=1))
+        spec = planned.trials[0][0]
+        assert (spec.cases.validation == spec.cases.test) == (select_on == "test")
+        tasks.append(spec.task)
+    assert tasks[0] == tasks[1]
+
+
 def test_both_layouts_give_the_same_trials_but_for_names(request_, tmp_path):
     other = write_nnunet(tmp_path / request_.data.name, 12, SHAPE)
     ours, theirs = (go(replace(request_, data=data))[0] for data in (request_.data, other))
