@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import shutil
+import string
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +28,7 @@ from inflate_zoo.texts import size
 _PIECE = 1 << 20  # bytes
 _MEGABYTE = 10**6
 _TRIES = 5  # without a byte more than before
+_DIGITS = MappingProxyType({"md5": 32, "sha256": 64})  # hexadecimal, of each kind of checksum
 Say = Callable[[str], None]
 
 
@@ -57,8 +60,8 @@ def fetch_dataset(task: Task, root: Path, say: Say, progress: StageProgress) -> 
         Folder of the data set, in `root`.
 
     Raises:
-        UsageError: Nobody may fetch it for the user, the task names no archive, or the archive is
-            not the one of the checksum.
+        UsageError: Nobody may fetch it for the user, the task names no archive or a checksum that
+            is none, or the archive is not the one of the checksum.
         WorkError: It could not be reached.
         WriteError: Disk full, read-only folder.
     """
@@ -71,6 +74,7 @@ def fetch_dataset(task: Task, root: Path, say: Say, progress: StageProgress) -> 
             f"{task.license}",
             hint=task.access or f"get them from {task.address or 'their makers'} and add --data",
         )
+    _stated_digest(task)  # what cannot be checked is told before anything is fetched
     archive, target = root / name, root / _stem(name)
     with _only_one(root, name):
         if target.is_dir():
@@ -300,15 +304,31 @@ def _require_checksum(task: Task, partial: Path) -> None:
 
 def _wrong_digest(task: Task, archive: Path) -> str | None:
     """What its digest is, and what it should be; `None` where it fits or none is known."""
-    kind, _, expected = task.checksum.partition(":")
-    if not expected:
+    if not task.checksum:
         return None
+    kind, expected = _stated_digest(task)
     digest = hashlib.new(kind, usedforsecurity=False)
     with reading(archive), archive.open("rb") as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     found = digest.hexdigest()
     return None if found == expected else f"its {kind} is {found}, expected {expected}"
+
+
+def _stated_digest(task: Task) -> tuple[str, str]:
+    """Kind and digits of a task's checksum; both empty where it states none.
+
+    Raises:
+        UsageError: It is none that could be compared.
+    """
+    kind, _, digits = task.checksum.strip().lower().partition(":")
+    fits = len(digits) == _DIGITS.get(kind) and not digits.strip(string.hexdigits)
+    if task.checksum and not fits:
+        raise UsageError(
+            f"the checksum of task '{task.name}' is no digest: '{task.checksum[:80]}'",
+            hint="correct it in the task's file: md5: and 32 hexadecimal digits, or sha256: and 64",
+        )
+    return kind, digits
 
 
 def _unwritable(error: OSError) -> WriteError:

@@ -166,6 +166,27 @@ def test_a_wrong_checksum_is_thrown_away(archive, root):
         assert whole(fetch_dataset(task_at(server.address, archive), root, quiet, quiet))
 
 
+@pytest.mark.parametrize("change", [str.upper, str.lower, " {} ".format])
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_checksum_may_be_written_in_any_case(archive, root, kind, change):
+    with FileServer(archive) as server:
+        checksum = change(f"{kind}:{hashlib.new(kind, archive).hexdigest()}")
+        task = task_at(server.address).model_copy(update={"checksum": checksum})
+        assert whole(fetch_dataset(task, root, quiet, quiet))
+
+
+@pytest.mark.parametrize("checksum", [
+    "0" * 32, "md5", "md5:", "md5:" + "0" * 31, "md5:" + "g" * 32, "sha256:" + "0" * 32,
+    "crc32:" + "0" * 32, "shake_128:" + "0" * 32, "sha1:" + "0" * 40, ":", ":" + "0" * 32, " ",
+])  # fmt: skip
+def test_a_checksum_that_is_none_is_told_before_anything_is_fetched(archive, root, checksum):
+    with FileServer(archive) as server:
+        task = task_at(server.address).model_copy(update={"checksum": checksum})
+        with pytest.raises(UsageError, match="the checksum of task 'msd-task04' is no digest"):
+            fetch_dataset(task, root, quiet, quiet)
+        assert not server.seen
+
+
 def test_a_damaged_archive_leaves_no_folder(archive, root):
     with (
         FileServer(archive[:1_000_000]) as server,
