@@ -68,7 +68,8 @@ def parse_arm(text: str) -> ArmSource:
     """Split off what a source says behind its colons, in any order; nothing else is split off.
 
     Raises:
-        UsageError: Something is said twice, is misspelt, or is no window or patch that can be.
+        UsageError: Something is said twice, of random weights, is misspelt, or is no window or
+            patch that can be.
     """
     found = ArmSource(text)
     while ":" in found.plain:
@@ -96,12 +97,21 @@ def parse_arm(text: str) -> ArmSource:
                 hint="name the source twice, once with each",
             )
         found = replace(found, plain=plain, **{field: value})  # type: ignore[arg-type]
+    _refuse_useless(text, found)
+    return found
+
+
+def _refuse_useless(text: str, found: ArmSource) -> None:
+    if found.plain == RANDOM != text:
+        raise UsageError(
+            f"'{text}': random weights are one arm, of the networks beside them",
+            hint=f"write '{RANDOM}' alone",
+        )
     if found.arm == SLICES and found.windows:
         raise UsageError(
             f"'{text}' is taken slice by slice, without depth: ':{found.windows[0]}' has no use",
             hint=f"leave out ':{':'.join(found.windows)}', or ':{SLICES}'",
         )
-    return found
 
 
 def _window(text: str, written: str) -> int:

@@ -89,6 +89,16 @@ def test_what_is_said_twice_is_refused(text):
         parse_arm(text)
 
 
+@pytest.mark.parametrize("text", ["random:2d", "random:center", "random:weights=ema"])
+def test_of_random_weights_nothing_can_be_said(text):
+    """The Hub would be asked for a repo of that name."""
+    with pytest.raises(UsageError, match=f"'{text}': random weights are one arm") as caught:
+        parse_arm(text)
+    assert caught.value.hint == "write 'random' alone"
+    assert parse_arm("random") == ArmSource("random")
+    assert parse_arm("./random:2d") == ArmSource("./random", "2d")
+
+
 @pytest.mark.parametrize("window", ["0", "-1", "129", "4.0", "four", "9" * 40, "\u0664"])
 def test_a_depth_that_windows_cannot_have_is_refused(window):
     with pytest.raises(UsageError, match="gives no depth of windows in 1 to 128") as caught:
