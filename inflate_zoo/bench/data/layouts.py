@@ -8,6 +8,7 @@ What is wrong with single cases or fields is collected, not raised: people want 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from inflate_zoo.errors import UsageError
 from inflate_zoo.files.reading import called, lacking, read_json
 
 _ENDINGS = (".nii.gz", ".nii")
+_TEXTS = ("name", "licence", "license", "reference", "citation")
 _MR = re.compile(r"(mri?|t1|t2|flair|dwi|adc|pd|swi|dce)\w*([ _-].*)?", re.IGNORECASE)
 _LAYOUTS = (
     "these layouts are understood: the Decathlon's (dataset.json with 'training' and 'labels') and "
@@ -73,7 +75,11 @@ class _Reader:
         self.channels = tuple(names[place] for place in expected)
 
     def add(self, case: Case) -> None:
-        """Take a case in, unless a file is missing or it is there already."""
+        """Take a case in, unless a file is missing, it is there already, or has no name in text."""
+        if not _is_text(case.name):
+            what = "has a name that is no UTF-8, as another system wrote it"
+            self.complain(what, "rename its files", case.name)
+            return
         if case.name in self.cases:
             self.complain("stands twice in the data set", "remove one of them", case.name)
             return
@@ -83,6 +89,15 @@ class _Reader:
             self.complain(f"missing: {names}", "put it there or take the case out", case.name)
             return
         self.cases[case.name] = case
+
+
+def _is_text(name: str) -> bool:
+    """Whether records and reports can hold a name; Python keeps other bytes as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_there(path: Path) -> bool:
@@ -109,8 +124,9 @@ def read_dataset(folder: Path) -> Dataset:
         raise _no_data_set(folder)
     reader = _Reader(folder, read_json(path, "dataset"))
     _read_layout(reader)
+    _tell_half_texts(reader)
     _warn_of_unread(reader)
-    name = folder.resolve().name
+    name = folder.resolve().name.encode("utf-8", "replace").decode()
     return Dataset(
         folder=folder,
         name=name,
@@ -265,6 +281,14 @@ def _tell_further(reader: _Reader, case: Case) -> None:
 
 def _stem(name: str) -> str:
     return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)
+
+
+def _tell_half_texts(reader: _Reader) -> None:
+    """Tell of fields with lone surrogates, which JSON may hold as an escape."""
+    for key in (*_TEXTS, "modality", "channel_names", "labels"):
+        if not _is_text(json.dumps(reader.table.get(key), ensure_ascii=False)):
+            what = f"dataset.json: '{key}' holds half a character, which is no text"
+            reader.complain(what, "write it anew, without \\ud800 to \\udfff standing alone")
 
 
 def _warn_of_unread(reader: _Reader) -> None:

@@ -1,10 +1,12 @@
 """Both layouts give the same; what is wrong is collected."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from inflate_zoo.bench.data.deriving import derive_task
 from inflate_zoo.bench.data.layouts import read_dataset
 from inflate_zoo.bench.definitions.datasets import refuse_problems
 from inflate_zoo.errors import UsageError
@@ -182,6 +184,33 @@ def test_nnunets_first_version(decathlon, tmp_path):
         "b_0000.nii.gz",
         "whole.nii.gz",
     ]
+
+
+def test_names_that_are_no_text_are_told(nnunet):
+    """An archive of an older system has such; no record could hold them."""
+    for folder, end in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        odd = os.fsdecode(b"M\xfcller" + end.encode())
+        (nnunet / folder / f"case_01{end}").rename(nnunet / folder / odd)
+    dataset = read_dataset(nnunet)
+    assert [case.name for case in dataset.cases] == ["case_00", "case_02"]
+    assert told(dataset) == ["M\udcfcller: has a name that is no UTF-8, as another system wrote it"]
+
+
+def test_a_folder_whose_name_is_no_text_is_read(tmp_path):
+    folder = write_nnunet(tmp_path / os.fsdecode(b"M\xfcller"), 3, (4, 4, 4))
+    dataset = read_dataset(folder)
+    assert (dataset.name, dataset.title) == ("M?ller", "M?ller")
+    assert derive_task(dataset, ["case_00"], "x").title == "M?ller"
+
+
+@pytest.mark.parametrize("changes", [
+    {"name": "a\ud800"}, {"licence": "\udcff"}, {"reference": "\udcff"},
+    {"labels": {"background": 0, "\udcff": 1, "b": 2}}, {"channel_names": {"0": "\udcff"}},
+])  # fmt: skip
+def test_half_characters_in_dataset_json_are_told(nnunet, changes):
+    (key,) = changes
+    what = f": dataset.json: '{key}' holds half a character, which is no text"
+    assert told(read_dataset(change_table(nnunet, **changes))) == [what]
 
 
 def test_a_channel_that_is_not_named_is_told_as_nnunet_tells_it(tmp_path):
