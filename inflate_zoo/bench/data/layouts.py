@@ -8,7 +8,6 @@ What is wrong with single cases or fields is collected, not raised: people want 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from inflate_zoo.bench.data.label_table import Form, LabelTable, read_labels
 from inflate_zoo.bench.data.published import read_published
 from inflate_zoo.bench.definitions.datasets import Case, Dataset, Finding
 from inflate_zoo.errors import UsageError
+from inflate_zoo.files.budgets import MOST_LETTERS
 from inflate_zoo.files.reading import called, lacking, read_json
 
 _ENDINGS = (".nii.gz", ".nii")
@@ -124,7 +124,7 @@ def read_dataset(folder: Path) -> Dataset:
         raise _no_data_set(folder)
     reader = _Reader(folder, read_json(path, "dataset"))
     _read_layout(reader)
-    _tell_half_texts(reader)
+    _tell_odd_texts(reader)
     _warn_of_unread(reader)
     name = folder.resolve().name.encode("utf-8", "replace").decode()
     return Dataset(
@@ -283,10 +283,17 @@ def _stem(name: str) -> str:
     return next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name)
 
 
-def _tell_half_texts(reader: _Reader) -> None:
-    """Tell of fields with lone surrogates, which JSON may hold as an escape."""
+def _tell_odd_texts(reader: _Reader) -> None:
+    """Tell of fields that no task takes: too long, or with lone surrogates, as JSON may escape."""
     for key in (*_TEXTS, "modality", "channel_names", "labels"):
-        if not _is_text(json.dumps(reader.table.get(key), ensure_ascii=False)):
+        value = reader.table.get(key)
+        texts = [value] if isinstance(value, str) else []
+        if isinstance(value, dict):
+            texts = [text for text in (*value, *value.values()) if isinstance(text, str)]
+        if any(len(text) > MOST_LETTERS for text in texts):
+            what = f"dataset.json: '{key}' holds a text of more than {MOST_LETTERS:,} letters"
+            reader.complain(what, "write it shorter")
+        if not all(map(_is_text, texts)):
             what = f"dataset.json: '{key}' holds half a character, which is no text"
             reader.complain(what, "write it anew, without \\ud800 to \\udfff standing alone")
 

@@ -213,6 +213,18 @@ def test_half_characters_in_dataset_json_are_told(nnunet, changes):
     assert told(read_dataset(change_table(nnunet, **changes))) == [what]
 
 
+@pytest.mark.parametrize("key", ["name", "licence", "reference", "channel_names"])
+def test_texts_longer_than_a_task_takes_are_told(nnunet, key):
+    for letters, count in ((10_000, 0), (10_001, 1)):
+        text = "a" * letters
+        change_table(nnunet, **{key: {"0": text} if key == "channel_names" else text})
+        dataset = read_dataset(nnunet)
+        what = f": dataset.json: '{key}' holds a text of more than 10,000 letters"
+        assert told(dataset) == [what] * count
+        if not count:
+            derive_task(dataset, ["case_00"], "x")
+
+
 def test_a_channel_that_is_not_named_is_told_as_nnunet_tells_it(tmp_path):
     for version in (1, 2):
         folder = write_nnunet(tmp_path / str(version), 2, (4, 4, 4), ("T1", "T2"))
