@@ -77,7 +77,7 @@ def standings(study: Study) -> Table:
     )
     table = Table(columns, tuple(rows), 1, marked, caption)
     noted = any(row[-1] != NONE for row in rows)
-    kept = (0, 1, *([5] if doubtful else []), *([6] if noted else []))
+    kept = (0, 1, 4, *([5] if doubtful else []), *([6] if noted else []))
     return table.varied(kept)
 
 

@@ -62,6 +62,10 @@ def test_one_table_has_the_mean_the_interval_and_the_letter_and_no_constant_colu
         assert row[:4] == (standing.arm, mean, width, standing.letters or text.NONE)
     alone = study_of(tmp_path / "alone", seeds=1, cases=12)
     assert "ties" not in tables.standings(alone).columns  # nothing was tested
+    lone = tmp_path / "lone"
+    records.save(lone, records.record(ARMS[0], 0, 6), overlays=False)
+    of_one = tables.standings(results.rank_trials(collect([lone])).studies[0])
+    assert of_one.columns == ("arm", "Dice", "surface Dice")  # a result, not what all arms share
 
 
 def test_hausdorff_distances_are_means_over_the_cases_that_have_one(tmp_path):
