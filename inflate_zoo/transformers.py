@@ -322,7 +322,8 @@ def _as_shown(module: InflatedModel, tensors: dict[str, Tensor], prefix: str, *_
             tensors[prefix + _INNER + name[len(prefix) :]] = tensors.pop(name)
     network, inside = module.backbone, prefix + _INNER
     own = {n.removeprefix(inside): t for n, t in tensors.items() if n.startswith(inside)}
-    if network.file is not None and network.file.holds(own):
+    shown = without_wrappers(network.state_dict())
+    if network.file is not None and network.file.holds(own, shown):
         fitted = network.file.config.fit(own, network.config)
         tensors.update({inside + name: tensor for name, tensor in fitted.items()})
 

@@ -414,11 +414,15 @@ if not isinstance(config, BackboneConfig): ==> if False:
 @@ inflate_zoo/timm.py | test_timm.py
 == timm-tables-as-they-are: position tables are taken for any volume
     fitted = stored.fit(typed, model.config) ==>     fitted = typed
+== timm-as-many: a table of as many places as the volume's is taken for one of the volume
+if stored.shapes() != _shapes(found) == _shapes(model ==> if _shapes(found) == _shapes(model
 == timm-lax: tensors that are missing are left at random
     require_shapes(_shapes(found), stored.shapes()) ==>     pass
 == timm-half-tables: tables of a half-precision file are resized in half precision
 tensor.to(kind) for name, tensor in found ==> tensor for name, tensor in found
 @@ inflate_zoo/transformers.py | test_transformers.py
+== transformers-as-many: what is shown on a grid of as many places is resized once more
+network.file.holds(own, shown) ==> network.file.holds(own, {})
 == transformers-own-volume: the volume that is asked for is forgotten
             volume=wanted.volume, ==>             volume=None,
 == transformers-training: dropout paths of a loaded model are on

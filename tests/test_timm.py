@@ -194,6 +194,20 @@ def test_a_checkpoint_that_timm_reads_is_taken_with_its_tables(kind, folders):
 
 @every_network
 @torch.inference_mode()
+def test_tables_of_as_many_places_are_resized_all_the_same(kind, folders, tmp_path):
+    depth, height, width = SMALL[kind].config.levels[-1].stride
+    trained = load(folders[kind], volume=(3 * depth, 2 * height, 4 * width))
+    for parameter in trained.parameters():
+        parameter.add_(torch.randn_like(parameter) / 10)
+    trained.save_pretrained(tmp_path / "trained")
+    turned = (3 * depth, 4 * height, 2 * width)
+    model = created(tmp_path / "trained", volume=turned)
+    ours, volumes = load(tmp_path / "trained", volume=turned).eval(), like(kind, turned)
+    assert torch.equal(model(volumes), ours(volumes))
+
+
+@every_network
+@torch.inference_mode()
 def test_what_timm_saves_timm_loads_with_its_classifier(kind, folders, tmp_path):
     model = created(folders[kind], num_classes=3, volume=twice(kind))
     told = model._model_args  # which recent releases of timm write without being told

@@ -130,6 +130,28 @@ def test_what_was_saved_beside_its_files_tables_is_taken_again(kind, folders, tm
     assert all(torch.equal(t, shown[n]) for n, t in model.state_dict().items())
 
 
+@every_network
+@pytest.mark.parametrize("train", [False, True])
+@torch.no_grad()
+def test_tables_of_as_many_places_as_the_files_are_told_from_them(kind, train, folders, tmp_path):
+    depth, height, width = SMALL[kind].config.levels[-1].stride
+    first = load(folders[kind], volume=(3 * depth, 2 * height, 4 * width))
+    for parameter in first.parameters():
+        parameter.add_(torch.randn_like(parameter) / 10)
+    first.save_pretrained(tmp_path / "first")
+    model = AutoModel.from_pretrained(tmp_path / "first", volume=(3 * depth, 4 * height, 2 * width))
+    if train:
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) / 10)
+    shown = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "checkpoint")
+    for tensors in (load_file(tmp_path / "checkpoint" / "model.safetensors"), shown):
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.load_state_dict(tensors)
+        assert all(torch.equal(t, shown[n]) for n, t in model.state_dict().items())
+
+
 def test_a_classifier_is_taken_off_before_a_model_is_saved(folders, tmp_path):
     model = AutoModel.from_pretrained(folders[VIT])
     model.backbone.reset_classifier(3)

@@ -30,10 +30,22 @@ class FileTables:
     config: BackboneConfig
     tables: Mapping[str, Tensor]
 
-    def holds(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether tensors are all that such a file has, its tables of their size there."""
-        return self.config.shapes().keys() <= tensors.keys() and all(
-            tensors[name].shape == table.shape for name, table in self.tables.items()
+    def holds(self, tensors: Mapping[str, Tensor], shown: Mapping[str, Tensor]) -> bool:
+        """Whether tensors are all that such a file has, its tables of their size there.
+
+        Args:
+            tensors: By name.
+            shown: Those of the network. A grid of as many places has tables of the same shape:
+                what has that of both is the file's where it is just that.
+        """
+        if not self.config.shapes().keys() <= tensors.keys():
+            return False
+        if any(tensors[name].shape != table.shape for name, table in self.tables.items()):
+            return False
+        alike = all(n in shown and shown[n].shape == t.shape for n, t in self.tables.items())
+        return not alike or all(
+            torch.equal(table.to(tensors[name]), tensors[name])
+            for name, table in self.tables.items()
         )
 
 
