@@ -13,7 +13,7 @@ from inflate_zoo.files.reading import called, read_json
 from inflate_zoo.hub import download
 from inflate_zoo.hub.cards import license_fields
 from inflate_zoo.hub.upload import Part, Remote, Target
-from inflate_zoo.registry.licenses import may_pass_on, non_commercial
+from inflate_zoo.registry.licenses import binds, may_pass_on, non_commercial
 from inflate_zoo.registry.parcels import (
     CARD,
     CONVERSION,
@@ -174,7 +174,8 @@ def _require_license(folder: Path, kind: Kind) -> None:
     """Refuse weights that may not be passed on, or of which that is not known.
 
     A conversion's license is the one that was recorded when it was made. Its card may name another
-    one only where that one does not tell, or to add that commerce is excluded.
+    one only where that one does not tell, or to add that commerce is excluded, which copyleft,
+    share-alike and Open RAIL licenses do not let anybody add.
 
     Raises:
         UsageError: Says the license, where it stands, and what to do.
@@ -206,7 +207,8 @@ def _require_license(folder: Path, kind: Kind) -> None:
             hint="keep them to yourself, or correct it if the source has another one",
         )
     if may_pass_on(known):
-        if shown.lower() != known.lower() and not (may_pass_on(shown) and non_commercial(shown)):
+        narrowed = may_pass_on(shown) and non_commercial(shown) and not binds(known)
+        if shown.lower() != known.lower() and not narrowed:
             raise UsageError(
                 f"the license of '{origin}' is '{known}' ({CONVERSION}), {CARD} says '{shown}'",
                 hint=f"put 'license: {known}' back into the front matter of {CARD}",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inflate_zoo.registry.licenses import may_pass_on, non_commercial
+from inflate_zoo.registry.licenses import binds, may_pass_on, non_commercial
 from inflate_zoo.registry.listing import zoo
 
 
@@ -24,6 +24,11 @@ def test_non_commercial_licenses():
     names = ["cc-by-nc-4.0", "cc-by-nc-sa-4.0", "CC-BY-NC-ND-4.0"]
     assert all(map(non_commercial, names))
     assert not any(map(non_commercial, ["mit", "cc-by-4.0", "cc-by-nd-4.0", "ncsa", "other"]))
+
+
+def test_licenses_that_stay_what_they_are():
+    assert all(map(binds, ["gpl-3.0", "CC-BY-SA-4.0", "cc-by-nc-sa-4.0", "openrail++", "mpl-2.0"]))
+    assert not any(map(binds, ["mit", "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "other", ""]))
 
 
 def test_the_zoo_agrees():
