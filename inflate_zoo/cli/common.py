@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import sys
 import warnings
@@ -304,10 +305,18 @@ def tell_text(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """A result for programs, on stdout."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """A result for programs, on stdout; null for a number that JSON has no word for."""
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
     kept = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     typer.echo("".join(kept))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -1,6 +1,7 @@
 """What all commands share."""
 
 import io
+import json
 import os
 import re
 import tomllib
@@ -93,3 +94,9 @@ def test_a_table_says_what_it_had_no_room_for(monkeypatch, capsys):
     told = capsys.readouterr()
     assert told.out == f"name\n{'a' * 15}\n"
     assert told.err == "no room for what: see --format json, or a wider terminal\n"
+
+
+def test_json_holds_no_number_that_json_has_no_word_for(capsys):
+    common.print_json({"errors": {"a": float("inf"), "b": 0.5}, "more": (float("nan"), [1, "NaN"])})
+    told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert told == {"errors": {"a": None, "b": 0.5}, "more": [None, [1, "NaN"]]}
