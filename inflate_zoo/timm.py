@@ -44,7 +44,7 @@ from inflate_zoo.inflation.recipe import Options, backbone_config, make_recipe
 from inflate_zoo.naming.understanding import understand
 from inflate_zoo.networks.backbone import Backbone, read_backbone_config
 from inflate_zoo.networks.base import BackboneConfig
-from inflate_zoo.networks.config_json import HEAD, fields_to_write, library_keys
+from inflate_zoo.networks.config_json import HEAD, library_keys
 from inflate_zoo.networks.files import CONFIG, parse_config, require_shapes
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.tables import file_tables
@@ -239,11 +239,7 @@ def _network(
     network.reset_classifier(num_classes, global_pool)
     network.set_drop_path(drop_path_rate)
     network.dynamic_img_size = dynamic_img_size
-    told = {
-        "in_chans": network.config.in_channels,
-        # For timm's save_for_hf, which writes all tables that there are.
-        "_model_args": {"config": fields_to_write(network.config.keeping_tables(None))},
-    }
+    told: Mapping[str, Any] = {"in_chans": network.config.in_channels, "_model_args": {}}
     for name, value in told.items():
         setattr(network, name, value)
     return network

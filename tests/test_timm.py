@@ -235,6 +235,25 @@ def test_what_timm_saves_of_a_network_of_another_size_timm_loads(kind, dynamic, 
 
 @every_network
 @torch.inference_mode()
+def test_what_timm_saves_of_what_it_saved_timm_loads_for_any_size(kind, folders, tmp_path):
+    depth, height, width = SMALL[kind].config.levels[-1].stride
+    folder = folders[kind]
+    for name, volume in {"first": twice(kind), "second": (depth, 4 * height, width)}.items():
+        model = created(folder, volume=volume)
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) / 10)
+        folder = tmp_path / name
+        save_for_hf(model, folder, model_args=model._model_args, safe_serialization=True)
+    assert torch.equal(created(folder)(like(kind, volume)), model(like(kind, volume)))
+    turned = (depth, height, 4 * width)
+    again = created(folder, volume=turned)
+    model.set_input_size(turned)
+    assert torch.equal(again(like(kind, turned)), model(like(kind, turned)))
+    assert not hasattr(load(folders[kind]), "_model_args")  # which timm did not build
+
+
+@every_network
+@torch.inference_mode()
 def test_what_timm_saves_timm_loads_for_another_size(kind, tmp_path):
     config = SMALL[kind].config  # as converted: no file holds the depth tables that it starts with
     plain = Backbone(config).save_pretrained(tmp_path / "plain")

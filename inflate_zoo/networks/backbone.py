@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,7 @@ class Backbone(Network3D):
         return super().__new__(cls)
 
     file: FileTables | None = None
+    _noted: Mapping[str, Any] | None = None
 
     if TYPE_CHECKING:
 
@@ -146,9 +147,25 @@ class Backbone(Network3D):
                 self._show(name, tensor)
             self.set_config(target)
             self.file = file_tables(config, tensors, fitted)
-        if noted := getattr(self, "_model_args", None):  # by timm, which builds from it again
-            kept = {n: value for n, value in noted.items() if n not in ("volume", "img_size")}
-            self._model_args = {**kept, "config": fields_to_write(self.config.keeping_tables(None))}
+
+    @property
+    def _model_args(self) -> dict[str, Any]:
+        """What timm builds it from again: the network as it is, with all tables that are shown.
+
+        timm notes there what it was asked for, a `config` of the file it read among it.
+
+        Raises:
+            AttributeError: timm did not build it.
+        """
+        if self._noted is None:
+            raise AttributeError("timm did not build it")
+        own = ("config", "volume", "img_size")
+        kept = {name: value for name, value in self._noted.items() if name not in own}
+        return {**kept, "config": fields_to_write(self.config.keeping_tables(None))}
+
+    @_model_args.setter
+    def _model_args(self, noted: Mapping[str, Any]) -> None:
+        self._noted = noted
 
     @torch.no_grad()
     def _show(self, name: str, tensor: Tensor) -> None:
