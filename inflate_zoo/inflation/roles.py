@@ -32,7 +32,8 @@ class Fate:
         make: From the tensors that one of the 3D network is made of, and the recipe, to that
             tensor. They are the 2D tensor itself; for the stem's bias, where a normalisation is
             folded, the stem's kernel and then the bias, if there is one.
-        computed: Whether it is made in float64 and rounded once; what is copied keeps its bits.
+        computed: Whether it is made in float64 and rounded at the end, to a half type by way of
+            float32; what is copied keeps its bits.
     """
 
     make: Callable[[Sequence[Tensor], Recipe], Tensor]
