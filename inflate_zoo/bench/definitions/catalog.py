@@ -76,11 +76,7 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
         return protocol
     changed: Mapping[str, Any] = protocol.model_dump(mode="python")
     for override in overrides:
-        stated = _parse_override(override)
-        changed = _merge(changed, stated)
-        # What was asked for holds for every task, also as an entry of a whole table.
-        said = [of_tasks for key, of_tasks in _OF_TASKS.items() if _states(stated, key)]
-        changed = {**changed, **{of_tasks: {} for of_tasks in said}}
+        changed = _laid_over(changed, _parse_override(override))
     try:
         valid = validated(Protocol, changed)
     except ValidationError as error:
@@ -173,7 +169,13 @@ def _extended(path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
     with reading(beside):  # a name may be longer than the file system takes
         own = base != path.stem and Path(base).name == base and beside.is_file()
     parent = beside if own else _find("protocol", base)
-    return _merge(_extended(parent, (*below, path.resolve())), table)
+    return _laid_over(_extended(parent, (*below, path.resolve())), table)
+
+
+def _laid_over(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stated on top of a protocol; for every task, also those that it names."""
+    less = {of_tasks for key, of_tasks in _OF_TASKS.items() if _states(stated, key)}
+    return _merge({key: value for key, value in base.items() if key not in less}, stated)
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

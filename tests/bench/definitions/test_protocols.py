@@ -45,6 +45,22 @@ def test_a_protocol_has_a_window_of_its_own_for_tasks_of_small_volumes():
     assert (longer.network.window, longer.train.steps) == ((24, 36, 24), 2000)
 
 
+def test_what_a_protocol_says_that_extends_another_holds_for_every_task_too(tmp_path):
+    def extended(base, text):
+        path = tmp_path / "mine.toml"
+        path.write_text(f'extends = "{base}"\n{text}')
+        return load_protocol(str(path)).of_task("msd-task04" if base == "probe" else "msd-task01")
+
+    assert extended("paper", "[train]\nsteps = 7").train.steps == 7
+    assert extended("paper", "[train]\nbatch = 8").train.steps == 250_000
+    both = "[train]\nsteps = 7\n[task_steps]\nmsd-task01 = 9"
+    assert extended("paper", both).train.steps == 9
+    own = "[network]\nwindow = [32, 32, 32]\n[task_steps]\nmsd-task04 = 9"
+    wide = extended("probe", own)
+    assert (wide.network.window, wide.train.steps) == ((32, 32, 32), 9)
+    assert extended("probe", "[train]\nsteps = 7").network.window == (24, 36, 24)
+
+
 def test_what_a_whole_table_asks_for_holds_for_every_task_too():
     for change, same in (
         ("train={steps=7}", "train.steps=7"),
