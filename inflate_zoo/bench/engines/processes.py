@@ -65,9 +65,10 @@ def get_ready() -> None:
     """
     if not _FORKSERVER:
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(_IMPORTED))
+    resource_tracker.ensure_running()  # begun below, it would unblock what is blocked there
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()

@@ -3,10 +3,12 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from itertools import count
 from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 
 import pytest
@@ -140,3 +142,49 @@ def test_processes_end_with_a_command_that_is_killed(home, start):
     wait_for(lambda: gone(pids), child, 20)
     assert not list(out.glob("trials/*/lease.json"))  # they gave back what they had
     assert not list(out.glob("trials/*/failure.json"))
+
+
+SLOW = """
+    import pathlib, time
+
+    here = pathlib.Path(__file__).parent
+    (here / "began").touch()
+    time.sleep(1)
+    (here / "done").touch()
+"""
+READY = """
+    import pathlib, time
+    from multiprocessing import forkserver
+    from inflate_zoo.bench.engines import processes
+
+    if __name__ == "__main__":
+        processes._IMPORTED = ("slow",)
+        processes.get_ready()
+        print(forkserver._forkserver._forkserver_pid, flush=True)
+        until = time.monotonic() + 10
+        while not pathlib.Path("done").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(not processes._FORKSERVER, reason="nothing is forked there")
+def test_what_is_to_be_forked_goes_on_importing_through_a_ctrl_c(tmp_path):
+    for name, text in (("slow", SLOW), ("ready", READY)):
+        (tmp_path / f"{name}.py").write_text(dedent(text), encoding="utf-8")
+    child = subprocess.Popen(
+        [sys.executable, "ready.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "began").exists():
+        assert time.monotonic() < until
+        assert child.poll() is None
+        time.sleep(0.01)
+    os.kill(int(child.stdout.readline()), signal.SIGINT)  # as a terminal signals all of a command
+    out, errors = child.communicate(timeout=90)
+    assert (tmp_path / "done").exists(), out
+    assert errors == ""
