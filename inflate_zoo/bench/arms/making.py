@@ -217,7 +217,7 @@ class _Maker:
                     "takes intensities in [0, 1] here",
                     urgent=True,
                 )
-        return [self._described(found, found.folder, "inflated", stated, source.words)]
+        return [self._described(source, found.folder, "inflated", stated)]
 
     def slices(self, source: ArmSource) -> list[Arm]:
         """The slice-by-slice baseline of a source."""
@@ -246,22 +246,22 @@ class _Maker:
             patch_size=source.patch_size,
         )
         folder = self._convert(source, found, options)
-        return self._described(found, folder, kind, scheme, source.words)
+        return self._described(source, folder, kind, scheme)
 
     def _described(
         self,
-        found: Source,
+        source: ArmSource,
         folder: Path,
         kind: Literal["inflated", "2d"],
         scheme: str | None,
-        words: tuple[str, ...],
     ) -> Arm:
+        found = self._sources.find(source)
         config = read_backbone_config(folder, found.name)
         if scheme == AS_IT_IS:  # channels are summed when a trial is built, as others' were before
             config = config.model_copy(update={"in_channels": self._channels})
         origin = f"{found.address}@{found.commit}" if found.repo else found.name
         arm = "2d" if kind == "2d" else scheme or "converted"
-        label = " ".join((found.name, *words, arm))
+        label = " ".join((found.name, *source.words, arm))
         path = folder / "model.safetensors"
         with reading(path):  # once for all folds
             digest = store_of(self._cache).digests.of(path)
@@ -274,6 +274,7 @@ class _Maker:
             config=config,
             weights=digest,
             normalization=_fed(folder) if self._protocol.network.fold_normalization else None,
+            source_digest=self._sources.digest(source),
         )
         return Arm(spec, folder)
 
@@ -360,13 +361,16 @@ def _require_fitting(arms: Sequence[Arm], task: Task) -> None:
 
 
 def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
-    """Labels that name one arm each: the full source where short names are shared."""
+    """Labels that name one arm each: the full source where short names are shared.
+
+    All arms of a source are marked alike.
+    """
     counts = Counter(arm.spec.label for arm in arms)
     told: list[Arm] = []
     for arm in arms:
         label = arm.spec.label
         if counts[label] > 1:
-            label = f"{label} ({arm.spec.source.partition('@')[0]} {arm.spec.weights[:8]})"
+            label = f"{label} ({arm.spec.source.partition('@')[0]} {arm.spec.source_digest[:8]})"
         told.append(replace(arm, spec=arm.spec.model_copy(update={"label": label})))
     if len({arm.spec.label for arm in told}) < len(told):
         raise UsageError("a source is named twice", hint="name each source once")

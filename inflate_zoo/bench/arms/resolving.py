@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +35,7 @@ class FoundSources:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._found: dict[str, Source] = {}
-        self._forms: dict[ArmSource, Form2D] = {}
+        self._forms: dict[ArmSource, tuple[Form2D, str]] = {}  # and the prefix of its tensors
         self._last: tuple[ArmSource, dict[str, str], Planned] | None = None
 
     def find(self, source: ArmSource) -> Source:
@@ -67,11 +69,20 @@ class FoundSources:
         Raises:
             UsageError: The source cannot be used, or takes no such patch.
         """
+        return self._understood(source)[0]
+
+    def _understood(self, source: ArmSource) -> tuple[Form2D, str]:
         plain = source.bare
         if plain not in self._forms:
             plan = self.planned(source).understood.plan
-            self._forms[plain] = form_with_patch(plan, source.patch_size)
+            self._forms[plain] = form_with_patch(plan, source.patch_size), plan.prefix
         return self._forms[plain]
+
+    def digest(self, source: ArmSource) -> str:
+        """What tells a source from others of its name: SHA-256 of its files and the copy taken."""
+        copy = "" if self.converted(source) else self._understood(source)[1]
+        text = json.dumps([self.digests(self.find(source)), copy], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def planned(self, source: ArmSource) -> Planned:
         """The source understood; of the last one only, as its tensors may lie in memory."""

@@ -20,7 +20,7 @@ WORDS: Mapping[str, frozenset[str]] = {
     "task": frozenset({"title", "license", "citation", "address", "checksum", "access"})
     | {"cases", "split", "paper_split"},  # the parts stand by name in the specification
     "protocol": frozenset({"summary", "overrides", "deviations"}),
-    "arm": frozenset({"label", "normalization"}),  # the weights hold what was folded
+    "arm": frozenset({"label", "normalization", "source_digest"}),  # the weights hold both
 }
 Fed = Basis | Literal["unknown", "unfolded"]
 """Who says how a source is fed. Of weights that were converted before nothing may be recorded, or
@@ -45,6 +45,9 @@ class ArmSpec(_Strict):
         weights: SHA-256 of the backbone's file; empty for random weights.
         normalization: Who says which normalisation was folded; `None` for random weights, and
             where the protocol folds none.
+        source_digest: SHA-256 of the source's files and of the copy in them that was taken, as
+            several sources may bear one name; empty for random weights, and in trials that were
+            planned before this was noted.
     """
 
     label: str
@@ -55,6 +58,7 @@ class ArmSpec(_Strict):
     config: AnyBackboneConfig
     weights: str
     normalization: Fed | None = None
+    source_digest: str = ""
 
 
 class CaseNames(_Strict):

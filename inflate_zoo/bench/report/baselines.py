@@ -41,7 +41,7 @@ def _contestant(
     others = sorted(arms.values(), key=lambda each: each.label)
     same = (each for each in others if each.kind == "random"
             and _same_network(networks[arm.label], networks[each.label]))  # fmt: skip
-    own = (each for each in others if each.kind == "2d" and each.source == arm.source
+    own = (each for each in others if each.kind == "2d" and _same_source(arm, each)
            and each.config.patch_size == arm.config.patch_size)  # fmt: skip
     random, flat = next(same, None), next(own, None)
     return Contestant(
@@ -50,6 +50,12 @@ def _contestant(
         random=None if random is None else random.label,
         flat=None if flat is None else flat.label,
     )
+
+
+def _same_source(arm: ArmSpec, other: ArmSpec) -> bool:
+    """Whether two arms are of the same 2D weights; by name alone where no more was noted."""
+    noted = {arm.source_digest, other.source_digest} - {""}
+    return arm.source == other.source and len(noted) <= 1
 
 
 def _same_network(arm: Mapping[int, BackboneConfig], random: Mapping[int, BackboneConfig]) -> bool:

@@ -122,10 +122,13 @@ def test_one_random_per_network_of_the_default_suite(make, tmp_path):
 
 
 def test_sources_of_one_name_are_told_apart(make, sources):
-    arms = make(sources / "vit", sources / "again" / "vit")
-    assert len(arms) == 2
-    for label, arm in arms.items():
-        assert label == f"vit center (vit {arm.spec.weights[:8]})"
+    arms = make(sources / "vit", sources / "again" / "vit", slices=True)
+    marks = [arm.spec.source_digest[:8] for arm in arms.values()]
+    assert len(set(marks)) == 2
+    assert marks[0::2] == marks[1::2]
+    assert list(arms) == [
+        f"vit {arm} (vit {mark})" for mark in marks[::2] for arm in ("center", "2d")
+    ]
     with pytest.raises(UsageError, match="named twice"):
         make(sources / "vit", f"{sources / 'vit'}/")
     assert len(make(sources / "vit", sources / "vit")) == 1
@@ -507,6 +510,10 @@ def test_a_bare_file_carries_what_convert_would_be_told(make, tmp_path):
     stems = [load(arm.weights).state_dict()["blocks.0.norm1.weight"] for arm in arms.values()]
     assert torch.equal(stems[0], content["teacher"]["blocks.0.norm1.weight"])
     assert torch.equal(stems[1], content["student"]["blocks.0.norm1.weight"])
+    other = make(f"{file}:family=dino:weights=teacher", f"{file}:family=dino:weights=student")
+    marks = {label: arm.spec.source_digest for label, arm in {**arms, **other}.items()}
+    assert marks["a center"] == marks["a teacher center"]
+    assert marks["a student 2d"] == marks["a student center"] != marks["a center"]
 
 
 @pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")

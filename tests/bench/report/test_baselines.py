@@ -10,8 +10,9 @@ from tests.support import records
 ARMS = records.arms_of(("made-up/vit-one", "made-up/vit-two"), ("center", "average"))
 
 
-def told(arm, *, fold=0, decoder="unetr", **config):
+def told(arm, *, fold=0, decoder="unetr", digest="", **config):
     made = records.record(arm, 0, 4, fold=fold)["trial"]
+    made["arm"]["source_digest"] = digest
     made["arm"]["config"] = records.config(arm.kind, **config)
     made["protocol"]["network"]["decoder"] = decoder
     return TrialSpec.model_validate(made)
@@ -46,6 +47,19 @@ def test_an_arm_of_another_patch_has_the_2d_of_that_patch():
     ]  # fmt: skip
     found = contestants(trials)
     assert (found["coarse"].flat, found["fine"].flat) == ("a coarse 2d", "fine 2d")
+
+
+def test_sources_of_one_name_have_their_own_2d():
+    trials = [
+        told(arm(f"{name} {what}", kind), digest=name)
+        for name in ("new", "old")
+        for what, kind in (("a 2d", "2d"), ("center", "inflated"))
+    ]
+    found = contestants(trials)
+    assert (found["new center"].flat, found["old center"].flat) == ("new a 2d", "old a 2d")
+    # What was planned before digests were noted is known by its name alone.
+    assert contestants([trials[0], told(arm("center"))])["center"].flat == "new a 2d"
+    assert contestants([trials[0], told(arm("center"), digest="old")])["center"].flat is None
 
 
 def test_what_was_not_run_is_no_baseline():
