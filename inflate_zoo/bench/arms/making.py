@@ -380,11 +380,14 @@ def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
 def distinguishing_fields(
     config: BackboneConfig, all_of_them: Sequence[BackboneConfig]
 ) -> list[str]:
-    """What tells a network from the others, in words; nothing where it is the only one."""
+    """What tells a network from the others, in few words; nothing where it is the only one."""
     if len(all_of_them) == 1:
         return []
-    line = config.summary()
-    alike = [other.model_dump() for other in all_of_them if other.summary() == line]
-    own = config.model_dump()
-    differing = [name for name in own if any(own[name] != other.get(name) for other in alike)]
-    return [line, *(f"{name}={own[name]}" for name in differing)]
+    line, own, told = config.summary(), config.model_dump(), []
+    left = [other.model_dump() for other in all_of_them if other.summary() == line]
+    names = sorted(own, key=lambda name: name != "model_type")  # it says most to people
+    while left := [other for other in left if other != own]:
+        best = max(names, key=lambda name: sum(own[name] != other.get(name) for other in left))
+        told.append(f"{best}={own[best]}")
+        left = [other for other in left if own[best] == other.get(best)]
+    return [line, *told]

@@ -113,12 +113,17 @@ def test_one_random_per_network_of_the_default_suite(make, tmp_path):
     assert len(arms) == 4 * 2 + 3
     line = "3 blocks of width 16, patch 2x4x4"
     randoms = [label for label in arms if label.startswith("random")]
-    assert all(label.startswith(f"random {line} ") for label in randoms)
-    assert "activation=gelu " in randoms[0]
-    assert "activation=quick_gelu" in randoms[2]
-    assert "pre_norm=True" in randoms[2]
-    assert "layer_scale=True" in randoms[1]
-    assert not any(word in label for label in randoms for word in ("pool", "norm_eps", "volume"))
+    said = ("activation=gelu layer_scale=False", "layer_scale=True", "activation=quick_gelu")
+    assert randoms == [f"random {line} {what}" for what in said]
+
+
+def test_random_weights_of_two_kinds_of_network_are_told_by_these(make, sources, tmp_path):
+    save_transformers("beit", tmp_path / "beit", **VIT)
+    arms = make(sources / "vit", tmp_path / "beit", random=True)
+    assert [label for label in arms if label.startswith("random")] == [
+        f"random 3 blocks of width 16, patch 2x4x4 model_type=inflated_{kind}"
+        for kind in ("vit", "beit")
+    ]
 
 
 def test_sources_of_one_name_are_told_apart(make, sources):
