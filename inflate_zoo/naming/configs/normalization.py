@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from inflate_zoo.errors import ConfigError, UsageError
 from inflate_zoo.naming.configs.from_config import short
 from inflate_zoo.naming.definition import Normalization
+from inflate_zoo.texts import plural
 
 Basis = Literal["stated", "given", "guessed"]
 """Whether the source states it, the user gave it, or nobody did."""
@@ -315,9 +316,10 @@ def for_channels(normalization: Normalization, channels: int) -> Normalization:
     """
     told = {len(normalization.mean), len(normalization.std)} - {1, channels}
     if told:
+        number = "one value" if channels == 1 else f"one value or {channels}"
         raise UsageError(
-            f"the stem has {channels} channels, the normalisation {told.pop()}",
-            hint=f"{_BY_HAND}, one value or {channels}; or leave out --fold-normalization",
+            f"the stem has {plural(channels, 'channel')}, the normalisation {told.pop()}",
+            hint=f"{_BY_HAND}, {number}; or leave out --fold-normalization",
         )
     mean, std = (
         values * (channels // len(values)) for values in (normalization.mean, normalization.std)

@@ -16,9 +16,11 @@ from inflate_zoo.naming.configs import normalization
 from inflate_zoo.naming.configs.normalization import (
     PROCESSORS,
     Preprocessor,
+    for_channels,
     from_preprocessor,
     image_processor,
 )
+from inflate_zoo.naming.definition import Normalization
 from tests.support.checkpoints import build_transformers, save_timm, save_transformers
 
 pytestmark = [
@@ -284,6 +286,15 @@ def test_a_mean_and_std_of_no_use_are_refused(vit, tmp_path, given, told):
         convert(vit, tmp_path / "out", **{"fold_normalization": True, **given})
     assert told in f"{caught.value.message} {caught.value.hint}"
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stem_of_one_channel_wants_one_value():
+    with pytest.raises(UsageError, match="the stem has 1 channel, the normalisation 3") as caught:
+        for_channels(Normalization(mean=(0.4,) * 3, std=(0.2,) * 3), 1)
+    assert "of [0, 1], one value; or leave out" in caught.value.hint
+    with pytest.raises(UsageError) as caught:
+        for_channels(Normalization(mean=(0.4,) * 2, std=(0.2,) * 2), 3)
+    assert "of [0, 1], one value or 3; or leave out" in caught.value.hint
 
 
 def test_a_stem_of_one_channel_takes_a_list_of_one(tmp_path):
