@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Triple, Width
 from inflate_zoo.networks.known import AnyBackboneConfig
+from inflate_zoo.networks.layers.residual import advice
 from inflate_zoo.networks.network import Network3D, counted
 from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder, UnetrDecoder
 from inflate_zoo.segmentation.upernet import Norm, UpernetDecoder
@@ -209,10 +210,10 @@ class SegmentationNetwork(nn.Module):
         expected = (form.in_channels, *form.volume[1:])
         if (x.shape[1], *x.shape[3:]) != expected:
             channels, height, width = expected
+            size = "load(..., volume=...) or set_input_size prepares the segmenter for another size"
             raise ValueError(
                 f"expected a volume [batch, {channels}, any depth, {height}, {width}], got "
-                f"{list(x.shape)}; load(..., volume=...) or set_input_size prepares the segmenter "
-                "for another size"
+                f"{list(x.shape)}; {advice(x, channels, size)}"
             )
 
     def _slices(self, x: Tensor) -> Tensor:

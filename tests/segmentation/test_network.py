@@ -52,6 +52,8 @@ def test_a_wrong_size_is_refused():
 
 def test_a_wrong_plane_is_told_of_the_volume_as_it_was_given():
     network = segmenter(flat(), classes=2, decoder="linear", slice_wise=True)
+    with pytest.raises(ValueError, match=r"are converted: --channels 1$"):
+        network(torch.rand(1, 1, 3, 4, 6))
     with pytest.raises(ValueError, match=r"any depth, 4, 6\], got \[1, 2, 3, 8, 6\]"):
         network(torch.rand(1, 2, 3, 8, 6))
 

@@ -18,6 +18,21 @@ from inflate_zoo.networks.layers.parts import PatchEmbed
 from inflate_zoo.networks.network import Network3D
 
 
+def advice(x: Tensor, channels: int, size: str) -> str:
+    """What to do about volumes that a network does not take.
+
+    Args:
+        x: The volumes.
+        channels: Those of the network.
+        size: What to do where the size alone is another.
+    """
+    if x.ndim != 5:
+        return "give all five dimensions: x[None] makes a batch of one volume"
+    if x.shape[1] != channels:
+        return f"channels are set when weights are converted: --channels {x.shape[1]}"
+    return size
+
+
 class ResidualBlock(nn.Module):
     """A block of two residual branches, either of which a sample may drop while training."""
 
@@ -70,10 +85,11 @@ class ResidualNetwork(Network3D):
             return depth, height, width
         if self.dynamic_img_size:
             steps = "multiples of " + " x ".join(map(str, stride))
-            expected, help_ = f"batch, {config.in_channels}, {steps}", "pad or crop it"
+            expected, size = f"batch, {config.in_channels}, {steps}", "pad or crop it"
         else:
             expected = ", ".join(map(str, ("batch", config.in_channels, *config.volume)))
-            help_ = "load(..., volume=...) or set_input_size prepares the backbone for another size"
+            size = "load(..., volume=...) or set_input_size prepares the backbone for another size"
+        help_ = advice(x, config.in_channels, size)
         raise ValueError(f"expected a volume [{expected}], got {list(x.shape)}; {help_}")
 
     def _require_kin(self, x: Tensor) -> None:

@@ -27,6 +27,20 @@ def test_a_wrong_volume_is_named_beside_the_right_one(shape, call):
         getattr(net, call)(torch.zeros(shape, dtype=torch.float64), *arguments)
 
 
+@pytest.mark.parametrize(
+    "shape, told",
+    [
+        ((2, 2, 12, 10, 12), "set_input_size prepares the backbone for another size"),
+        ((2, 3, 12, 12, 10), "channels are set when weights are converted: --channels 3"),
+        ((2, 12, 12, 10), "x[None] makes a batch of one volume"),
+    ],
+    ids=str,
+)
+def test_what_helps_goes_by_what_is_wrong(shape, told):
+    with pytest.raises(ValueError, match=re.escape(told) + "$"):
+        build()(torch.zeros(shape, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("drop_path", [0.0, 0.5])
 def test_checkpointing_changes_no_gradient(drop_path):
     net = build(**CLS_REG).train()
