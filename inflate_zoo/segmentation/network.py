@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inflate_zoo.networks.base import SEGMENTER_TYPE, NetworkConfig, Triple, Width
 from inflate_zoo.networks.known import AnyBackboneConfig
-from inflate_zoo.networks.layers.residual import advice
+from inflate_zoo.networks.layers.residual import advice, require_tensor
 from inflate_zoo.networks.network import Network3D, counted
 from inflate_zoo.segmentation.decoders import DECODERS, GROUP, Decoder, UnetrDecoder
 from inflate_zoo.segmentation.upernet import Norm, UpernetDecoder
@@ -161,7 +161,7 @@ class SegmentationNetwork(nn.Module):
         tokens = self.backbone.forward_features(x)[:, self.backbone.num_prefix_tokens :]
         stride = self.backbone.config.levels[-1].stride
         grid = [n // step for n, step in zip(x.shape[2:], stride, strict=True)]
-        return [tokens.mT.reshape(x.shape[0], -1, *grid)]
+        return [tokens.mT.reshape(x.shape[0], tokens.shape[-1], *grid)]
 
     def decode(
         self, maps: Sequence[Tensor], x: Tensor | None = None, depth: int | None = None
@@ -184,8 +184,12 @@ class SegmentationNetwork(nn.Module):
         logits: Tensor = self.decoder(maps, slices)
         if not self.slice_wise:
             return logits
-        depth = x.shape[2] if x is not None else depth or self.volume[0]
-        return logits.reshape(-1, depth, self.classes, *logits.shape[3:]).transpose(1, 2)
+        if x is not None:
+            batch, depth = x.shape[0], x.shape[2]
+        else:
+            depth = depth or self.volume[0]
+            batch = len(logits) // depth
+        return logits.reshape(batch, depth, self.classes, *logits.shape[3:]).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of volumes.
@@ -204,6 +208,7 @@ class SegmentationNetwork(nn.Module):
 
     def _require_plane(self, x: Tensor) -> None:
         """Raise for a volume whose slices do not fit, of which the backbone sees slices alone."""
+        require_tensor(x)
         form = self.backbone.config
         if not self.slice_wise or self.backbone.dynamic_img_size or x.ndim != 5:
             return  # the backbone says what it takes

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -93,6 +94,17 @@ def test_slices_come_back_without_the_volume():
     torch.testing.assert_close(network.decode(maps, depth=5), network(x))
     network.volume = (5, 4, 6)
     torch.testing.assert_close(network.decode(maps), network(x))
+    nothing = network.encode(x[:0])
+    assert network.decode(nothing, x[:0]).shape == network.decode(nothing).shape == (0, 3, 5, 4, 6)
+
+
+@pytest.mark.parametrize("slice_wise", [False, True])
+def test_an_array_is_told_to_be_made_a_tensor(slice_wise):
+    network = segmenter(flat(), classes=3, decoder="linear", slice_wise=slice_wise)
+    with pytest.raises(
+        TypeError, match=r"a tensor, got ndarray; make it one: torch.as_tensor\(x\)$"
+    ):
+        network(np.zeros((2, 2, 1, 4, 6), np.float32))
 
 
 FORMS = {

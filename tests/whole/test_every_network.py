@@ -60,6 +60,23 @@ def test_tokens_and_maps_are_of_the_sizes_that_its_config_states(kind):
         net.forward_intermediates(volume, [len(levels)], intermediates_only=True)
 
 
+@every_network
+def test_a_batch_without_volumes_gives_results_without_volumes(kind):
+    net, one = SMALL[kind].network(), SMALL[kind].volumes()[:1]
+    nothing = one[:0]
+
+    def shapes(x):
+        (last,) = net.forward_intermediates(x, [-1], intermediates_only=True)
+        given = [net.forward_features(x), last, net(x)]
+        for decoder in DECODERS:
+            model = segmenter(net, classes=3, decoder=decoder).eval()
+            given += [*model.encode(x), model(x)]
+        return [tuple(each.shape) for each in given]
+
+    with torch.inference_mode():
+        assert shapes(nothing) == [(0, *shape[1:]) for shape in shapes(one)]
+
+
 def weighed(net, volume, place):
     """Where a token looks: the centre of what its gradient falls on, in shares of each side."""
     index = torch.tensor(place).dot(torch.tensor([prod(net.grid_size[1:]), net.grid_size[2], 1]))

@@ -103,8 +103,9 @@ class PatchEmbed(nn.Module):
         patches = volume.reshape(
             batch, channels, grid[0], depth, grid[1], height, grid[2], width
         ).permute(0, 2, 4, 6, 1, 3, 5, 7)
-        patches = patches.reshape(batch, grid[0] * grid[1] * grid[2], -1)
-        return F.linear(patches, self.weight.flatten(1), self.bias)
+        kernel = self.weight.flatten(1)
+        patches = patches.reshape(batch, grid[0] * grid[1] * grid[2], kernel.shape[1])
+        return F.linear(patches, kernel, self.bias)
 
 
 def initialise(network: nn.Module, *tokens: Tensor | None) -> None:

@@ -33,6 +33,13 @@ def advice(x: Tensor, channels: int, size: str) -> str:
     return size
 
 
+def require_tensor(x: object) -> None:
+    """Raise for arrays, which have shapes and devices, too."""
+    if not isinstance(x, Tensor):
+        kind = type(x).__name__
+        raise TypeError(f"expected a tensor, got {kind}; make it one: torch.as_tensor(x)")
+
+
 class ResidualBlock(nn.Module):
     """A block of two residual branches, either of which a sample may drop while training."""
 
@@ -70,6 +77,7 @@ class ResidualNetwork(Network3D):
         """Grid (depth, height, width) of the final tokens of volumes.
 
         Raises:
+            TypeError: They are no tensor.
             ValueError: They are of another size than the network takes, of another type than its
                 weights, or elsewhere.
         """
@@ -94,6 +102,7 @@ class ResidualNetwork(Network3D):
 
     def _require_kin(self, x: Tensor) -> None:
         """Raise for volumes that are not of the weights' type, unless autocast sees to it."""
+        require_tensor(x)
         like = self.patch_embed.weight
         if x.device != like.device:
             raise ValueError(

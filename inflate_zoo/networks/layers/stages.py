@@ -106,7 +106,7 @@ class StagedNetwork(ResidualNetwork):
                 x = self.merges[index - 1](maps[-1]).flatten(1, 3)
             for block in stage.each():
                 x = self._run(block, x, (grids[index],))
-            maps.append(x.reshape(x.shape[0], *grids[index], -1))
+            maps.append(x.reshape(x.shape[0], *grids[index], x.shape[-1]))
         return maps
 
     def forward_features(self, x: Tensor) -> Tensor:

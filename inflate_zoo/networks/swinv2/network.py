@@ -148,7 +148,7 @@ class Block(WindowBlock):
     def forward(self, x: Tensor, grid: Triple) -> Tensor:
         """(B, L, E) to (B, L, E), tokens of a grid."""
         at = self.placement(grid)
-        tokens = x.reshape(x.shape[0], *grid, -1)
+        tokens = x.reshape(x.shape[0], *grid, x.shape[-1])
         mixed = from_windows(self.attn(to_windows(tokens, at), at), at)
         x = x + self._drop(self.norm1(mixed.flatten(1, 3)), 0)
         return x + self._drop(self.norm2(self.mlp(x)), 1)

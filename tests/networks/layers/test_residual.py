@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,13 @@ def test_checkpointing_changes_no_gradient(drop_path):
     assert len(calls) == 1
     close(gradients(True), plain)
     assert len(calls) == 3  # again in the backward pass
+
+
+def test_an_array_is_told_to_be_made_a_tensor():
+    with pytest.raises(
+        TypeError, match=r"a tensor, got ndarray; make it one: torch.as_tensor\(x\)$"
+    ):
+        build()(np.zeros((1, 2, 12, 12, 10), np.float32))  # its device is "cpu", too
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():
