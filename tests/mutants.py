@@ -64,7 +64,39 @@ _WILD = 6.0 ==> _WILD = 1e9
 deep = not rule.centre or rule.size[0] % 2 == 1 ==> deep = True
 @@ inflate_zoo/bench/data/cases.py | bench/data/test_cases.py
 == spacing-label: distances are measured with the spacing of the label's header
-return arrays, _own_spacing(label.grid, seen.grid, task.slices) ==> return arrays, label.spacing
+return arrays, _own_spacing(label.grid, seen.grid, task.slices) ==> return arrays, label.grid.spacing(task.slices)
+== label-turned: near 45 degrees a label is turned by the rounding of its own header
+read_volume(case.label, task.slices, read_grid(case.images[0])) ==> read_volume(case.label, task.slices)
+@@ inflate_zoo/bench/data/volumes.py | bench/data/test_volumes.py
+== channels-turned: so is each further channel
+first = first or volume.grid ==> first = None
+@@ inflate_zoo/bench/prediction/predicting.py | bench/prediction/test_predicting.py
+== reference-turned: and a reference that a prediction is scored by
+true, _ = read_reference(reference, task, grid) ==> true, _ = read_reference(reference, task)
+@@ inflate_zoo/bench/data/grids.py | bench/data/test_grids.py bench/data/test_volumes.py
+== mirrored-sizes: sizes of voxels below 0 mirror a file that states nothing else
+sizes[1:4] = np.abs(sizes[1:4]) ==> pass
+@@ inflate_zoo/bench/trials/planning.py | bench/trials/test_planning.py
+== scored-derived: the scored cases have a say in a derived task
+(*parts.train, *parts.validation) if case not in scored] ==> (*parts.train, *parts.validation)]
+@@ inflate_zoo/bench/definitions/catalog.py | bench/definitions/test_protocols.py
+== tasks-keep: what is said of all tasks leaves those that the protocol names as they are
+if key not in less}, stated) ==> }, stated)
+@@ inflate_zoo/bench/report/baselines.py | bench/report/test_baselines.py
+== depth-by-name: an arm is held against the 2d of any source of its name
+arm.source == other.source and len(noted) <= 1 ==> arm.source == other.source
+@@ inflate_zoo/bench/report/tables.py | bench/report/test_tables.py
+== pooled-first: pooled Dice of several folds is that of one of them
+if len(folds) > 1: ==> if False:
+@@ inflate_zoo/bench/definitions/trials.py | bench/report/test_collect.py bench/prediction/test_choosing.py
+== labels-as-planned: an arm that was planned beside others in two commands is two arms
+return [longest[arm] for arm in arms] ==> return [told.arm.label for told in specs]
+@@ inflate_zoo/bench/scoring/inference.py | test_monai.py bench/scoring/test_inference.py
+== slices-cut: of slices that are larger than the window a strip comes back
+if image.shape[2] > size[1] or image.shape[3] > size[2]: ==> if False:
+@@ inflate_zoo/registry/publishing.py | registry/test_publishing.py
+== card-narrows: a card may add that commerce is excluded to a licence that binds
+and non_commercial(shown) and not binds(known) ==> and non_commercial(shown)
 @@ inflate_zoo/bench/data/dicom.py | bench/data/test_dicom.py
 == dicom-cut: a copy that broke off is a shorter volume
 _require_whole(folder, files) ==> len(files)
