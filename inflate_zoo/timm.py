@@ -239,9 +239,8 @@ def _network(
     network.reset_classifier(num_classes, global_pool)
     network.set_drop_path(drop_path_rate)
     network.dynamic_img_size = dynamic_img_size
-    told: Mapping[str, Any] = {"in_chans": network.config.in_channels, "_model_args": {}}
-    for name, value in told.items():
-        setattr(network, name, value)
+    network.in_chans = network.config.in_channels  # type: ignore[assignment]
+    network._model_args = {}
     return network
 
 
