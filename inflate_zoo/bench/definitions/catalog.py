@@ -58,7 +58,7 @@ def load_protocol(name_or_path: str, overrides: Sequence[str] = ()) -> Protocol:
     Args:
         name_or_path: Name of a bundled one, or a path that ends in `.toml`.
         overrides: `key=value` with a dotted key and a TOML value, e.g. `train.steps=500`; a bare
-            word is a text, a list replaces the whole list.
+            word is a text (`True` and `.5` are `true` and `0.5`), a list replaces the whole list.
 
     Returns:
         The protocol. A changed one is named `<name>+<digest of its values>` and says what was
@@ -203,12 +203,22 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise UsageError(f"a protocol has no field '{key}'", hint=hint)
     try:
         value = toml_table(f"value = {written}".encode("utf-8", "surrogatepass"), _NoTomlError)
-    except _NoTomlError:  # a bare word
-        value = {"value": written}
+    except _NoTomlError:
+        value = {"value": _bare(written)}
     nested: Any = value["value"] if value.keys() == {"value"} else written
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return dict(nested)
+
+
+def _bare(written: str) -> object:
+    """What TOML takes only otherwise written: `True`, `.5`; else a word."""
+    if written in ("True", "False"):
+        return written == "True"
+    try:
+        return float(written) if written[0] in "+-.0123456789" else written
+    except ValueError:
+        return written
 
 
 def _states(table: Any, key: str) -> bool:

@@ -27,12 +27,30 @@ Pixels = Annotated[int, Field(gt=0, le=budgets.MOST_PIXELS)]
 Slices = Literal["axial", "coronal", "sagittal"]
 
 
+def _hashable(value: object) -> object:
+    """Lists as tuples: TOML and JSON have no others, and a strict form takes none for them."""
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(each) for each in value)
+    return value
+
+
 class Strict(BaseModel):
-    """Unknown fields are errors, and so are numbers that are not finite."""
+    """Unknown fields are errors, and so are numbers that are not finite, `true` and "50"."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=budgets.MOST_LETTERS
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        str_max_length=budgets.MOST_LETTERS,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_lists(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return {key: _hashable(each) for key, each in value.items()}
+        return _hashable(value)
 
 
 class Intensity(Strict):
