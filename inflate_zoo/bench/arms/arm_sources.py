@@ -1,14 +1,14 @@
 """How a source is written where networks are compared: `SOURCE:arch=NAME:weights=ema:2d`.
 
 Of a network of windows also `SOURCE:depth_window=4` and `SOURCE:merge_depth`; with another patch
-`SOURCE:patch_size=16,16`.
+`SOURCE:patch_size=16,16`; with a name for tables `SOURCE:label=NAME`.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.hub.addresses import is_local
@@ -18,7 +18,9 @@ from inflate_zoo.networks.layers.grids import MOST_WINDOW
 RANDOM, SLICES = "random", "2d"
 _KEYS = ("family", "arch", "weights")
 _WINDOW, _MERGED, _PATCH = "depth_window", "merge_depth", "patch_size"
-_VALUED = (*_KEYS, _WINDOW, _PATCH)
+_LABEL = "label"
+_VALUED = (*_KEYS, _WINDOW, _PATCH, _LABEL)
+_LONGEST_LABEL = 60
 _ARMS = (SLICES, *SCHEMES)
 
 
@@ -35,6 +37,7 @@ class ArmSource:
         depth_window: As `convert --depth-window`.
         merge_depth: As `convert --merge-depth`.
         patch_size: As `convert --patch-size`: height and width in pixels.
+        label: What it is called in tables, in place of its own name; makes it no other source.
     """
 
     plain: str
@@ -45,6 +48,7 @@ class ArmSource:
     depth_window: int | None = None
     merge_depth: bool = False
     patch_size: tuple[int, int] | None = None
+    label: str | None = field(default=None, compare=False)
 
     @property
     def bare(self) -> ArmSource:
@@ -68,8 +72,8 @@ def parse_arm(text: str) -> ArmSource:
     """Split off what a source says behind its colons, in any order; nothing else is split off.
 
     Raises:
-        UsageError: Something is said twice, of random weights, is misspelt, or is no window or
-            patch that can be.
+        UsageError: Something is said twice, of random weights, is misspelt, or is no window,
+            patch or label that can be.
     """
     found = ArmSource(text)
     while ":" in found.plain:
@@ -79,24 +83,26 @@ def parse_arm(text: str) -> ArmSource:
         if not plain:
             break
         if ending in _ARMS:
-            field, value = "arm", ending
+            name, value = "arm", ending
         elif ending == _MERGED:
-            field, value = ending, True
+            name, value = ending, True
         elif key == _WINDOW and written:
-            field, value = key, _window(text, written)
+            name, value = key, _window(text, written)
         elif key == _PATCH and written:
-            field, value = key, _patch(text, written)
+            name, value = key, _patch(text, written)
+        elif key == _LABEL and written:
+            name, value = key, _label(text, written)
         elif equals and key in _KEYS and written:
-            field = key
+            name = key
         else:
             _refuse_misspelt(found.plain, plain, ending)
             break
-        if getattr(found, field):
+        if getattr(found, name):
             raise UsageError(
                 f"'{text}' says two things: ':{ending}' and another",
                 hint="name the source twice, once with each",
             )
-        found = replace(found, plain=plain, **{field: value})  # type: ignore[arg-type]
+        found = replace(found, plain=plain, **{name: value})  # type: ignore[arg-type]
     _refuse_useless(text, found)
     return found
 
@@ -131,6 +137,15 @@ def _patch(text: str, value: str) -> tuple[int, int]:
             hint="give height and width in pixels: patch_size=16,16",
         )
     return int(sides[0]), int(sides[1])
+
+
+def _label(text: str, written: str) -> str:
+    if written != written.strip() or not written.isprintable() or len(written) > _LONGEST_LABEL:
+        raise UsageError(
+            f"'{text}' gives no label of at most {_LONGEST_LABEL} characters",
+            hint=f"write a word or a few, e.g. :{_LABEL}=early",
+        )
+    return written
 
 
 def _refuse_misspelt(text: str, plain: str, ending: str) -> None:

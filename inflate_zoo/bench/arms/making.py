@@ -261,7 +261,7 @@ class _Maker:
             config = config.model_copy(update={"in_channels": self._channels})
         origin = f"{found.address}@{found.commit}" if found.repo else found.name
         arm = "2d" if kind == "2d" else scheme or "converted"
-        label = " ".join((found.name, *source.words, arm))
+        label = " ".join((source.label or found.name, *source.words, arm))
         path = folder / "model.safetensors"
         with reading(path):  # once for all folds
             digest = store_of(self._cache).digests.of(path)
@@ -372,7 +372,8 @@ def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
         if counts[label] > 1:
             label = f"{label} ({arm.spec.source.partition('@')[0]} {arm.spec.source_digest[:8]})"
         told.append(replace(arm, spec=arm.spec.model_copy(update={"label": label})))
-    if len({arm.spec.label for arm in told}) < len(told):
+    distinct = ({arm.spec.label for arm in told}, {arm.spec.identity for arm in told})
+    if min(map(len, distinct)) < len(told):
         raise UsageError("a source is named twice", hint="name each source once")
     return told
 

@@ -60,6 +60,11 @@ class ArmSpec(_Strict):
     normalization: Fed | None = None
     source_digest: str = ""
 
+    @property
+    def identity(self) -> str:
+        """What tells an arm from others, whatever it is called."""
+        return self.model_dump_json(exclude={*WORDS["arm"]})
+
 
 class CaseNames(_Strict):
     """The cases of one fold."""
@@ -134,10 +139,7 @@ def labels_of(specs: Sequence[TrialSpec]) -> list[str]:
     Args:
         specs: The trials, of one run or several.
     """
-    arms = [
-        (told.task.name, told.protocol.name, told.arm.model_dump_json(exclude={*WORDS["arm"]}))
-        for told in specs
-    ]
+    arms = [(told.task.name, told.protocol.name, told.arm.identity) for told in specs]
     longest: dict[tuple[str, str, str], str] = {}
     for arm, told in zip(arms, specs, strict=True):
         known = longest.setdefault(arm, told.arm.label)

@@ -39,8 +39,30 @@ def test_a_source_and_what_it_says(text, expected):
 
 
 @pytest.mark.parametrize(
+    "text, plain, label",
+    [
+        ("run1/checkpoint-500:label=early", "run1/checkpoint-500", "early"),
+        ("a.pth:label=lr 1e-4:2d", "a.pth", "lr 1e-4"),
+        ("hf://org/name@v1:label=a/b", "hf://org/name@v1", "a/b"),
+        ("a=b:label=x=y", "a=b", "x=y"),
+    ],
+)
+def test_a_label_makes_no_other_source(text, plain, label):
+    found = parse_arm(text)
+    assert (found.plain, found.label, found.bare.label) == (plain, label, label)
+    assert found == parse_arm(text.replace(f":label={label}", ""))
+
+
+@pytest.mark.parametrize("label", [" x", "x ", "a\nb", "\x1b[31m", "x" * 61, "\udcff"])
+def test_a_label_that_cannot_be_is_refused(label):
+    with pytest.raises(UsageError, match="gives no label of at most 60 characters"):
+        parse_arm(f"org/name:label={label}")
+
+
+@pytest.mark.parametrize(
     "text, meant",
     [
+        ("org/name:lable=mine", "org/name:label=mine"),
         ("builtin/dino:2D", "builtin/dino:2d"),
         ("builtin/dino:averge", "builtin/dino:average"),
         ("org/name:Center", "org/name:center"),

@@ -139,6 +139,23 @@ def test_sources_of_one_name_are_told_apart(make, sources):
     assert len(make(sources / "vit", sources / "vit")) == 1
 
 
+def test_sources_are_called_as_they_are_labelled(make, sources):
+    vit, again = f"{sources / 'vit'}:label=early", f"{sources / 'again' / 'vit'}:label=run 2, late"
+    arms = make(vit, f"{again}:average", slices=True)
+    assert list(arms) == ["early center", "early 2d", "run 2, late average"]
+    plain = make(sources / "vit")["vit center"].spec
+    assert plain.label == "vit center"
+    assert arms["early center"].spec.identity == plain.identity
+    # One name for two is told apart as any other.
+    marked = make(vit, f"{sources / 'again' / 'vit'}:label=early")
+    marks = [arm.spec.source_digest[:8] for arm in marked.values()]
+    assert list(marked) == [f"early center (vit {mark})" for mark in marks]
+    # A label makes no second arm of one network.
+    for twice in ([vit, sources / "vit"], [vit, f"{sources / 'vit'}:patch_size=4,4"]):
+        with pytest.raises(UsageError, match="named twice"):
+            make(*twice)
+
+
 def test_a_source_with_another_patch_is_an_arm_of_its_own(make, sources):
     vit = sources / "vit"
     named = (f"{vit}:patch_size=8,8", f"{vit}:patch_size=8,8:2d", f"{vit}:average", "random")
