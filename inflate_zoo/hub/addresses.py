@@ -12,7 +12,8 @@ from inflate_zoo.errors import HubNotFoundError, UsageError
 from inflate_zoo.hub import download
 from inflate_zoo.hub.faults import Question, no_file
 
-_SCHEMES = ("hf-hub:", "hf_hub:", "hf://")  # timm's and OpenCLIP's, and that of the Hub's client
+_CLIENT = "hf://"  # how the Hub's own client writes paths
+_SCHEMES = ("hf-hub:", "hf_hub:", _CLIENT)  # timm's and OpenCLIP's first
 _HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
 _VIEWS = frozenset({"tree", "blob", "resolve", "raw"})
 _FORMS = "write it as organisation/name, organisation/name/folder or organisation/name@revision"
@@ -91,8 +92,9 @@ def parse_address(source: str) -> Address:
     """Read an address in any of its forms.
 
     Args:
-        source: `org/name`, `org/name/folder`, `org/name@revision`, these after `hf-hub:`, or a page
-            of the Hub, e.g. `https://huggingface.co/org/name/tree/main/folder`.
+        source: `org/name`, `org/name/folder`, `org/name@revision`, these after `hf-hub:`, a path
+            of the Hub's client, e.g. `hf://org/name@revision/folder`, or a page of the Hub, e.g.
+            `https://huggingface.co/org/name/tree/main/folder`.
 
     Raises:
         UsageError: It is none of these.
@@ -102,6 +104,11 @@ def parse_address(source: str) -> Address:
     plain = next((source[len(s) :] for s in _SCHEMES if source.startswith(s)), source)
     path, at, revision = plain.partition("@")
     parts = path.split("/")
+    if source.startswith(_CLIENT) and at and len(parts) == 2:
+        behind = revision.split("/")
+        length = 3 if behind[0] == "refs" else 1  # of others the client writes a slash as %2F
+        repo, found = download.parse_repo(path + at + unquote("/".join(behind[:length])))
+        return Address(repo, found, _inside(source, behind[length:]))
     if len(parts) <= 2:
         return Address(*download.parse_repo(plain))
     repo, found = download.parse_repo("/".join(parts[:2]) + at + revision)

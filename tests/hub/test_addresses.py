@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from huggingface_hub import HfApi, HfFileSystem
 
 from inflate_zoo.conversion.converting import convert, verify
 from inflate_zoo.conversion.inspection import inspect_source
@@ -45,6 +46,20 @@ COMMIT = "a" * 40
 def test_every_form(source, expected):
     assert parse_address(source) == expected
     assert not is_local(source)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["", "/sub/a.pth", "@v1", "@v1/sub/a.pth", "@v1/sub", "@refs/pr/3", "@refs/pr/3/sub/a.pth",
+     "@feature%2Fx", "@feature%2Fx/sub", f"@{COMMIT}/a.pth"],
+)  # fmt: skip
+def test_paths_of_the_hubs_client_are_read_as_it_reads_them(monkeypatch, ending):
+    monkeypatch.setattr(HfApi, "repo_info", lambda *_args, **_kwargs: None)  # it asks the Hub
+    theirs = HfFileSystem(skip_instance_cache=True).resolve_path(f"hf://org/name{ending}")
+    ours = parse_address(f"hf://org/name{ending}")
+    assert ours == Address(
+        theirs.repo_id, theirs.revision if "@" in ending else None, theirs.path_in_repo
+    )
 
 
 @pytest.mark.parametrize(
