@@ -77,6 +77,17 @@ def test_a_batch_without_volumes_gives_results_without_volumes(kind):
         assert shapes(nothing) == [(0, *shape[1:]) for shape in shapes(one)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@every_network
+def test_half_types_give_what_float32_gives_but_for_rounding(kind, dtype):
+    net, volume = SMALL[kind].network(), SMALL[kind].volumes()
+    with torch.inference_mode():
+        expected = net.forward_features(volume)
+        got = net.to(dtype).forward_features(volume.to(dtype)).float()
+    apart = (got - expected).abs().max() / expected.square().mean().sqrt()
+    assert 0 < apart < (0.02 if dtype is torch.float16 else 0.2)  # not so where it is NaN
+
+
 def weighed(net, volume, place):
     """Where a token looks: the centre of what its gradient falls on, in shares of each side."""
     index = torch.tensor(place).dot(torch.tensor([prod(net.grid_size[1:]), net.grid_size[2], 1]))

@@ -92,6 +92,12 @@ def coordinates(
     return (measured.sign() * torch.log2(measured.abs() + 1) / math.log2(8)).to(dtype)
 
 
+def _unit(vectors: Tensor) -> Tensor:
+    """Vectors of length 1; those of no length stay as they are."""
+    # Keys of padding are 0 exactly, and torch's least length, 1e-12, is 0 in float16.
+    return F.normalize(vectors, dim=-1, eps=max(1e-12, torch.finfo(vectors.dtype).tiny))
+
+
 class CosineAttention(nn.Module):
     """Multi-head self-attention inside windows by the cosine of query and key.
 
@@ -117,7 +123,7 @@ class CosineAttention(nn.Module):
         packed = with_qv_bias(windows, self.qkv, self.q_bias, self.v_bias)
         query, key, value = heads_of(packed, self.heads)
         scale = self.logit_scale.clamp(max=_MOST_SCALE).exp()
-        query, key = F.normalize(query, dim=-1) * scale, F.normalize(key, dim=-1)
+        query, key = _unit(query) * scale, _unit(key)
         mask = window_mask(placement, query.dtype, windows.device)
         bias = self._bias(placement.window)
         mixed = attend_in_windows(query, key, value, bias, mask, scale=1.0)
