@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import torch
 from figures import Day
-from trainings import run
+from trainings import run, unfinished
 
 from inflate_zoo.bench.arms.making import ArmRequest
 from inflate_zoo.bench.definitions.catalog import load_protocol
@@ -46,7 +46,7 @@ def scan(day: Day) -> bool:
     found = plan(request, lambda *_, **__: None, lambda *_: None)
     trials = [plan_trial(found.out, spec, place) for spec, place in found.trials]
     if run(day, trials, 1) is None:
-        return False
+        return unfinished(trials)
     task = trials[0].spec.task
     _, image = standins.volume(task, day.sizes.scan, 0)
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])

@@ -100,16 +100,16 @@ def shown(day: Day, name: str) -> bool:
     trials = planned(day, TABLES[name], out)
     measured, most = name == "volume", max(day.sizes.at_once)
     if measured and not rates(day, trials, day.sizes.at_once):
-        return False
+        return unfinished(trials)
     if day.device == "cuda" and "MPS" not in day.known("sharing"):
         with mps() as by_mps:
             if by_mps and not shared(day, trials, most, measured=measured):
-                return False
+                return unfinished(trials)
     finish(day, trials, most)
     left = sum(not trial.done for trial in trials)
     print(f"{name}: {len(trials) - left} of {len(trials)} trials done", flush=True)
     if left:
-        return False
+        return unfinished(trials)
     results = write_report([out], day.options.work / f"report-{name}")
     text = ranked(results)
     print(text, flush=True)
@@ -144,6 +144,18 @@ def failing(trials: Sequence[TrialFolder]) -> set[TrialFolder]:
     """Those whose last attempt failed; to be broken off again and again is no failure here."""
     failures = {trial: trial.failure() for trial in trials}
     return {trial for trial, why in failures.items() if why and why.kind != "stopped"}
+
+
+def unfinished(trials: Sequence[TrialFolder]) -> bool:
+    """What a part says that goes on in the next piece.
+
+    Raises:
+        SystemExit: Trials failed, which more time does not mend.
+    """
+    if failed := failing(trials):
+        names = ", ".join(sorted(trial.folder.name for trial in failed))
+        raise SystemExit(f"trials failed: {names}")
+    return False
 
 
 def planned(day: Day, table: Table, out: Path) -> list[TrialFolder]:

@@ -114,6 +114,19 @@ def test_a_part_that_fails_keeps_no_other_from_its_turn(day, tmp_path, monkeypat
     assert len(tidied) == 2
 
 
+def test_tests_that_fail_are_a_part_that_fails(day, piece, monkeypatch, capsys):
+    measures = sys.modules["measures"]
+    ran = SimpleNamespace(stdout="2 failed, 60 passed in 9.00s\n", stderr="", returncode=1)
+    monkeypatch.setattr(measures.subprocess, "run", lambda *_, **__: ran)
+    piece.device = "cuda"
+    monkeypatch.setattr(day, "release", lambda _: None)
+    monkeypatch.setattr(type(piece), "card", "a card")
+    assert not day.attempt(piece, "right")
+    assert "2 failed, 60 passed" in capsys.readouterr().err
+    assert piece.known("right") == {"tests"}
+    assert piece.known("done") == set()
+
+
 def test_the_minutes_begin_with_the_command(day, tmp_path):
     options = argparse.Namespace(rehearse=True, state=tmp_path, minutes=2)
     assert day.Day(options, time.monotonic() - 50).left == pytest.approx(70, abs=5)
@@ -253,6 +266,18 @@ def test_mps_that_works_is_measured_and_takes_the_rest(trainings, piece, trials,
     assert piece.known("volume-table") == {"8 trials at once, vit, by MPS"}
     assert piece.known("sharing") == set()
     assert asked == [["0", "1", "2", "3", "4", "5", "6", "7"], ["8"]]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_trials_that_fail_are_a_part_that_fails(trainings, day, piece, trials, monkeypatch, fails):
+    training(trainings, monkeypatch, lambda trial: fails and trial == trials[0])
+    monkeypatch.setattr(trainings, "get_ready", lambda: None)
+    monkeypatch.setattr(trainings, "planned", lambda *_: trials)
+    monkeypatch.setattr(trainings, "write_report", lambda *_: None)
+    monkeypatch.setattr(trainings, "ranked", lambda _: "a table")
+    monkeypatch.setattr(piece.options, "work", piece.state, raising=False)
+    assert day.attempt(piece, "paper-table") is not fails
+    assert piece.known("done") == (set() if fails else {"paper-table"})
 
 
 def test_no_training_begins_in_the_last_seconds(trainings, day, tmp_path, trials):
