@@ -1,7 +1,7 @@
 """Reading files that somebody else wrote: regular ones only, never more than expected."""
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,21 @@ def require_folder(path: Path, hint: str = "check the path") -> None:
     """
     if not path.is_dir():
         raise UsageError(f"'{called(path)}' is no folder{lacking(path)}", hint=hint)
+
+
+def require_files(folder: Path, names: Iterable[str], hint: str) -> None:
+    """Refuse a folder that lacks files.
+
+    Args:
+        folder: Where they are to be.
+        names: Of the files.
+        hint: What to do instead.
+
+    Raises:
+        UsageError: Names the folder, and what it lacks.
+    """
+    if missing := [name for name in names if not (folder / name).exists()]:
+        raise UsageError(f"'{called(folder)}' holds no {' and no '.join(missing)}", hint=hint)
 
 
 @contextmanager

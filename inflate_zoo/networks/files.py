@@ -14,7 +14,7 @@ from torch import Tensor
 from inflate_zoo.errors import AccountingError, ConfigError, UsageError
 from inflate_zoo.files.checkpoints import SafetensorsCheckpoint
 from inflate_zoo.files.dtypes import DTYPES, FLOATS, dtype_name, torch_dtype
-from inflate_zoo.files.reading import called, lacking, read_json, require_regular
+from inflate_zoo.files.reading import called, lacking, read_json, require_files, require_regular
 from inflate_zoo.files.writing.contents import json_text, write_safetensors, write_text
 from inflate_zoo.files.writing.staging import MARKER, staged
 from inflate_zoo.hub.addresses import is_local, locate, parse_address
@@ -42,7 +42,8 @@ def folder_of(source: str | Path, *kinds: type[NetworkConfig]) -> Path:
         kinds: What its config may be.
 
     Raises:
-        UsageError: No such folder or repo, or a folder whose replacement was interrupted.
+        UsageError: No such folder or repo, or a folder without a config, or whose replacement was
+            interrupted.
         ConfigError: The repo's config is not that of a network of ours.
     """
     path = Path(source)
@@ -52,6 +53,7 @@ def folder_of(source: str | Path, *kinds: type[NetworkConfig]) -> Path:
                 f"'{called(path)}' holds files of two conversions: a replacement was interrupted",
                 hint="convert into it again with --force",
             )
+        require_files(path, [CONFIG], _NAME_IT)
         return path
     if is_local(str(source)) or isinstance(source, Path):
         raise UsageError(

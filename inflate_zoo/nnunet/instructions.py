@@ -10,7 +10,7 @@ from pathlib import Path
 
 from inflate_zoo.conversion.record import RECORD, read_conversion
 from inflate_zoo.errors import ConfigError, UsageError
-from inflate_zoo.files.reading import read_json, require_folder, require_regular
+from inflate_zoo.files.reading import read_json, require_files, require_folder, require_regular
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.hub.addresses import is_local, parse_address
 from inflate_zoo.networks.base import SEGMENTER_TYPE
@@ -140,7 +140,9 @@ def settled(source: str) -> tuple[str, bool | None]:
         parse_address(source)
         return source, None
     folder = Path(source)
-    require_folder(folder, "name a folder that 'inflate-zoo convert' wrote")
+    hint = "name a folder that 'inflate-zoo convert' wrote"
+    require_folder(folder, hint)
+    require_files(folder, ["config.json"], hint)
     _require_backbone(folder)
     recorded = (folder / RECORD).is_file()
     folded = read_conversion(folder).recipe.fold_normalization if recorded else None

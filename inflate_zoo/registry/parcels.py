@@ -22,7 +22,14 @@ from inflate_zoo.conversion.record import (
 )
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.foreign import json_value
-from inflate_zoo.files.reading import called, lacking, read_json, reading, require_regular
+from inflate_zoo.files.reading import (
+    called,
+    lacking,
+    read_json,
+    reading,
+    require_files,
+    require_regular,
+)
 from inflate_zoo.hub.upload import Part
 from inflate_zoo.inflation.schemes import scheme_text
 from inflate_zoo.texts import validated
@@ -157,14 +164,12 @@ def find_kind(folder: Path) -> Kind:
             f"'{called(folder)}' holds no conversion and no trained network",
             hint=f"a trained one has {CONFIG} and {WEIGHTS}, as save_pretrained writes them",
         )
-    missing = [name for name in FILES[kind] if not (folder / name).exists() and name != CARD]
-    if missing:
-        raise UsageError(
-            f"'{called(folder)}' holds no {' and no '.join(missing)}",
-            hint="convert the source again, with --force"
-            if kind == "conversion"
-            else "let the trial end first: 'inflate-zoo bench' goes on with what is not done",
-        )
+    hint = (
+        "convert the source again, with --force"
+        if kind == "conversion"
+        else "let the trial end first: 'inflate-zoo bench' goes on with what is not done"
+    )
+    require_files(folder, [name for name in FILES[kind] if name != CARD], hint)
     return kind
 
 

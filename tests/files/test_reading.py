@@ -15,6 +15,7 @@ from inflate_zoo.files.reading import (
     read_bytes,
     read_json,
     refuse_disguise,
+    require_files,
     require_folder,
     require_regular,
 )
@@ -55,6 +56,14 @@ def test_the_part_of_a_path_that_is_missing_is_named(path, told, here):
     if told:
         with pytest.raises(UsageError, match=re.escape(f"is no folder{lacking(where)}")):
             require_folder(where)
+
+
+def test_files_that_a_folder_lacks_are_named_with_it(here):
+    (here / "there").touch()
+    require_files(here, ["there"], "look again")
+    with pytest.raises(UsageError) as caught:
+        require_files(here, ["one", "there", "two"], "look again")
+    assert caught.value.lines() == ["'here' holds no one and no two", "look again"]
 
 
 def test_a_json_that_is_no_weights_config_is_not_said_to_be_one(here):

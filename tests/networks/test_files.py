@@ -152,6 +152,14 @@ def test_a_folder_is_taken_as_it_is_unless_a_replacement_was_interrupted(folder,
     assert "--force" in caught.value.hint
 
 
+def test_a_folder_without_a_config_is_named(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(UsageError) as caught:
+        folder_of(folder, VitConfig)
+    assert caught.value.message == "'net' holds no config.json"
+    assert "name the folder that 'inflate-zoo convert' wrote" in caught.value.hint
+
+
 def test_what_is_no_folder_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for source in ("./gone", tmp_path / "gone"):

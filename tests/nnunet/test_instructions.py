@@ -92,6 +92,8 @@ def test_what_is_no_source_is_refused(tmp_path):
         settled("builtin-clip-3d-centre")
     with pytest.raises(UsageError, match="is no folder"):
         settled(str(tmp_path / "nothing"))
+    with pytest.raises(UsageError, match=rf"'{tmp_path.name}' holds no config\.json"):
+        settled(str(tmp_path))
     for written, told in (
         ("vit", "model_type is 'vit', no 3D backbone's"),
         ([], r"model_type is \[\], no 3D backbone's"),
