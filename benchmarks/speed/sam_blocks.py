@@ -10,6 +10,7 @@ import torch
 from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 
+from inflate_zoo.networks.base import Triple
 from inflate_zoo.networks.sam.config import SamConfig
 from inflate_zoo.networks.sam.network import Sam
 
@@ -39,6 +40,14 @@ def build_sam(extent: int, patch: int, dim: int, mlp_dim: int, blocks: int, head
             depth_window=WINDOW,
         )
     )
+
+
+class NoNeck(nn.Module):
+    """In the place of our neck: tokens as they are."""
+
+    def forward(self, x: Tensor, _: Triple) -> Tensor:
+        """Those of the blocks."""
+        return x
 
 
 class SamBlocks(nn.Module):
@@ -74,7 +83,7 @@ class SamBlocks(nn.Module):
             raise SystemExit(f"weights not copied to timm: {left} {result.unexpected_keys}")
         self.blocks, self.neck = theirs.blocks, theirs.neck
         self.stem = copy.deepcopy(ours)  # makes the tokens alone
-        self.stem.blocks, self.stem.neck = nn.ModuleList(), nn.Identity()
+        self.stem.blocks, self.stem.neck = nn.ModuleList(), NoNeck()
 
     def forward(self, volume: Tensor) -> Tensor:
         """All tokens after the neck."""
