@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -20,7 +21,17 @@ from inflate_zoo.bench.report.writing import write_report  # noqa: E402
 from tests.support import records  # noqa: E402 - the path comes first
 
 TASKS, FOLDS, CASES = 12, 5, 20  # cases of a fold
+VOXELS = 1000  # of a region
 ARMS = records.arms_of(("made-up/vit-one", "made-up/vit-two"), ("center", "average", "repeat"))[:8]
+
+
+def count_voxels(record: dict[str, Any]) -> None:
+    """Add the counts of voxels that real records have, and several folds are pooled by."""
+    for case in record["result"]["cases"]:
+        for scores in case["regions"].values():
+            same = round(VOXELS * scores["dice"])
+            counts = {"prediction_voxels": VOXELS, "reference_voxels": VOXELS}
+            scores |= {**counts, "intersection": same, "dice": same / VOXELS}
 
 
 def write(folder: Path, seeds: int) -> int:
@@ -33,6 +44,7 @@ def write(folder: Path, seeds: int) -> int:
             for arm in ARMS:
                 for seed in range(seeds):
                     made = records.record(arm, seed, task=task, fold=fold, cases_named=names)
+                    count_voxels(made)
                     records.save(folder, made, overlays=not seed and not fold)
                     count += 1
     return count
