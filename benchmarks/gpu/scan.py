@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -12,6 +15,7 @@ from trainings import run, unfinished
 
 from inflate_zoo.bench.arms.making import ArmRequest
 from inflate_zoo.bench.definitions.catalog import load_protocol
+from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.prediction.images import find_jobs
 from inflate_zoo.bench.prediction.predicting import Options, predict
 from inflate_zoo.bench.training.devices import Resources, peak_memory, reset_peak_memory
@@ -55,10 +59,7 @@ def scan(day: Day) -> bool:
     device = torch.device(day.device)
     for place in (CPU, device):
         reset_peak_memory(place)
-    began = time.perf_counter()
-    jobs = find_jobs([path], None, task)
-    predict(trials, jobs, folder / "out", Resources(day.device), lambda *_: None, Options())
-    spent = time.perf_counter() - began
+    spent = segmented(trials, path, folder / "out", day.device)
     found_memory = {
         name: round((peak_memory(place) or 0) / 2**30, 1)
         for name, place in (("main", CPU), ("device", device))
@@ -67,3 +68,12 @@ def scan(day: Day) -> bool:
     network = trials[0].spec.arm.architecture
     day.note("scan", f"{shape} CT, {network}", spent, "s", GiB=found_memory)
     return True
+
+
+def segmented(trials: Sequence[TrialFolder], path: Path, out: Path, device: str) -> float:
+    """Seconds of segmenting a file; what was segmented before is not gone on with."""
+    shutil.rmtree(out, ignore_errors=True)
+    began = time.perf_counter()
+    jobs = find_jobs([path], None, trials[0].spec.task)
+    predict(trials, jobs, out, Resources(device), lambda *_: None, Options())
+    return time.perf_counter() - began

@@ -280,6 +280,20 @@ def test_trials_that_fail_are_a_part_that_fails(trainings, day, piece, trials, m
     assert piece.known("done") == (set() if fails else {"paper-table"})
 
 
+def test_a_scan_that_is_measured_again_is_segmented_again(day, tmp_path, monkeypatch):
+    scan, out, found = sys.modules["scan"], tmp_path / "out", []
+    monkeypatch.setattr(scan, "find_jobs", lambda *_: [])
+
+    def predict(trials, jobs, out, *_):  # goes on with what is there, as ours does
+        found.append(out.exists())
+        out.mkdir(exist_ok=True)
+
+    monkeypatch.setattr(scan, "predict", predict)
+    trial = SimpleNamespace(spec=SimpleNamespace(task=None))
+    assert all(scan.segmented([trial], tmp_path, out, "cpu") >= 0 for _ in range(2))
+    assert found == [False, False]
+
+
 def test_no_training_begins_in_the_last_seconds(trainings, day, tmp_path, trials):
     options = argparse.Namespace(rehearse=True, state=tmp_path / "state", minutes=0)
     assert trainings.run(day.Day(options, time.monotonic()), trials, 2) is None
