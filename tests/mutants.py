@@ -295,6 +295,8 @@ permute(0, 1, 3, 5, 2, 6, 4, 7) ==> permute(0, 1, 3, 5, 2, 4, 6, 7)
 @@ inflate_zoo/networks/swinv2/network.py | networks/swinv2/test_network.py
 == scale-unbounded: the cosine's factor has no bound
 self.logit_scale.clamp(max=_MOST_SCALE).exp() ==> self.logit_scale.clamp(max=50).exp()
+== length-of-padding: keys of padding, which are 0, are divided by 0 in float16
+eps=max(1e-12, torch.finfo(vectors.dtype).tiny) ==> eps=1e-12
 @@ inflate_zoo/networks/swinv2/config.py | networks/swinv2/test_config.py
 == units-own: offsets are measured by the network's windows, not by those it was trained with
 max(1, (trained or own) - 1) ==> max(1, own - 1)
