@@ -128,8 +128,10 @@ def _tally(case: Case) -> Tally:
     labelled = label.array[0] > 0
     for volume in read_channels(case.images, "axial"):
         require_same_grid(label.grid, volume.grid)
-        values = np.rint(volume.array[0][labelled]).clip(_LEAST_HU, _MOST_HU - 1)
-        counts += np.bincount(values.astype(np.int64) - _LEAST_HU, minlength=len(counts))
+        values = volume.array[0][labelled]
+        # What is no number has no say here, as where percentiles are those of a volume.
+        whole = np.rint(values[np.isfinite(values)]).clip(_LEAST_HU, _MOST_HU - 1)
+        counts += np.bincount(whole.astype(np.int64) - _LEAST_HU, minlength=len(counts))
     (places,) = counts.nonzero()
     return places, counts[places]
 

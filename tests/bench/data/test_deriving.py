@@ -37,6 +37,12 @@ def test_the_depth_axis_is_the_one_of_far_thicker_voxels(tmp_path, spacing, slic
     assert (task.slices, task.spacing) == (slices, expected)
 
 
+def test_a_spacing_keeps_four_decimals_and_three_digits(tmp_path):
+    affine = np.diag([0.9765625, 0.00123456, 12.34567, 1.0])
+    dataset = read_dataset(write_decathlon(tmp_path, 1, (4, 4, 4), affine=affine))
+    assert derive_task(dataset, ["case_00"], "boxes").spacing == (12.3457, 0.00123, 0.9766)
+
+
 def test_medians_over_slices_that_lie_otherwise_are_told(tmp_path):
     folder = write_decathlon(tmp_path, 4, (4, 4, 4), affine=np.diag([1, 1, 5, 1]))
     dataset = read_dataset(folder)
@@ -93,6 +99,19 @@ def test_a_window_is_of_whole_numbers_and_never_empty(tmp_path):
     write_nifti(folder / "imagesTr" / "case_00_0000.nii.gz", np.full((9, 9, 9), 99.7))
     task = derive_task(read_dataset(folder), ["case_00"], "ct")
     assert task.intensity == Intensity(rule="window", low=100, high=101)
+
+
+def test_what_is_no_number_has_no_say_in_a_window(tmp_path):
+    image, label = random_volume(0, (9, 9, 9), 1)
+    folder = write_nnunet(tmp_path, 1, (9, 9, 9), ("CT",))
+    values = image[..., 0].astype(np.float32)
+    places = np.argwhere(label > 0)[:3]
+    values[tuple(places.T)] = np.nan, np.inf, -np.inf
+    write_nifti(folder / "imagesTr" / "case_00_0000.nii.gz", values)
+    task = derive_task(read_dataset(folder), ["case_00"], "ct")
+    known = np.rint(values[(label > 0) & np.isfinite(values)])
+    low, high = np.percentile(known, [0.5, 99.5], method="inverted_cdf")
+    assert task.intensity == Intensity(rule="window", low=low, high=high)
 
 
 def test_a_task_cannot_be_derived_from_nothing(tmp_path):
