@@ -10,10 +10,11 @@ from tests.support.layouts import changed, told
 
 
 def test_nnunet_regions_give_labels_of_their_own(nnunet):
-    labels = {"background": 0, "whole": [1, 2, 3], "core": [3, 2], "active": 3}
+    # A set of 3 and 2 is in order by itself, one of 8 and 2 is not.
+    labels = {"background": 0, "whole": [1, 2, 8], "core": [8, 2], "active": 8}
     dataset = read_dataset(change_table(nnunet, labels=labels))
-    assert dict(dataset.labels) == {"background": 0, "label 1": 1, "label 2": 2, "active": 3}
-    assert dict(dataset.regions) == {"whole": (1, 2, 3), "core": (2, 3), "active": (3,)}
+    assert dict(dataset.labels) == {"background": 0, "label 1": 1, "label 2": 2, "active": 8}
+    assert dict(dataset.regions) == {"whole": (1, 2, 8), "core": (2, 8), "active": (8,)}
     assert not dataset.problems
 
 

@@ -286,6 +286,14 @@ def test_the_interval_of_a_t_test_is_scipys():
     assert got.difference[0] + width == pytest.approx(high)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-9])
+def test_scores_that_hardly_differ_are_tested_as_others_are(size):
+    noise = table(2) - 0.7
+    expected, got = compare(noise), compare(0.7 + size * noise)
+    assert got.tested.all()
+    np.testing.assert_allclose(got.p, expected.p, rtol=1e-3)
+
+
 def test_seeds_needed_is_where_the_same_recipes_would_be_told_apart():
     """With many more seeds drawn of the same arms, about half of the studies find the pair."""
     rng, alpha, pair = np.random.default_rng(5), np.array([0.025]), places((0, 1))
@@ -306,6 +314,12 @@ def test_seeds_needed_is_where_the_same_recipes_would_be_told_apart():
     assert 10 < typical < 40
     found = compare(drawn(4000, seeds=typical)).p < 0.025
     assert 0.35 < found.mean() < 0.65
+
+
+def test_where_more_seeds_than_are_ever_advised_ran_none_are_advised():
+    values = table(0, 2, statistics.MOST_SEEDS)
+    got = compare(values)
+    assert statistics.seeds_needed(values, all_pairs(2), got, np.array([0.01])) == [None]
 
 
 @pytest.mark.parametrize(("noise", "spread"), [(0.01, 0.02), (0.08, 0.002), (0.05, 0.01)])
