@@ -76,6 +76,8 @@ true, _ = read_reference(reference, task, grid) ==> true, _ = read_reference(ref
 @@ inflate_zoo/bench/data/grids.py | bench/data/test_grids.py bench/data/test_volumes.py
 == mirrored-sizes: sizes of voxels below 0 mirror a file that states nothing else
 sizes[1:4] = np.abs(sizes[1:4]) ==> pass
+== voxels-own: a network sees as many voxels as there are along the file's own axes
+own = np.argsort(self.orientation[:, 0]) ==> own = np.arange(3)
 @@ inflate_zoo/bench/trials/planning.py | bench/trials/test_planning.py
 == scored-derived: the scored cases have a say in a derived task
 (*parts.train, *parts.validation) if case not in scored] ==> (*parts.train, *parts.validation)]
@@ -224,6 +226,9 @@ step / 2 - 2 * math.pi ==> -2 * math.pi
 @@ inflate_zoo/networks/layers/parts.py | networks/dinov3/test_network.py
 == gate-swapped: the value is activated, the gate is not
 self.activation(self.gate(x)) * self.fc1(x) ==> self.activation(self.fc1(x)) * self.gate(x)
+@@ inflate_zoo/networks/layers/parts.py | networks/layers/test_parts.py
+== random-tokens: tokens and tables of random weights stay zero
+nn.init.trunc_normal_(token, std=0.02) ==> pass
 @@ inflate_zoo/networks/eva02/network.py | networks/eva02/test_network.py
 == gate-second: the gate is taken for the second half
 gate, value = self.fc1(x) ==> value, gate = self.fc1(x)

@@ -76,6 +76,7 @@ FAULTS = {
     "2-D": (gzip.compress(content(ARRAY[:, :, 0])), r"has the shape \(6, 5\)"),
     "5-D": (gzip.compress(content(ARRAY[..., None, None].repeat(2, 4))), "has the shape"),
     "negative size": (gzip.compress(with_header(dims(3, 6, -5, 4))), "has the shape"),
+    "no size": (gzip.compress(with_header(dims(3, 6, 0, 4))), "has the shape"),
     "no dimensions": (gzip.compress(with_header(dims(0, 6, 5, 4))), "has the shape"),
     "9 dimensions": (gzip.compress(with_header(dims(9, 6, 5, 4))), "has the shape"),
     "vast": (gzip.compress(with_header(dims(3, 30000, 30000, 30000))), "claims 27,000,000,000,000"),
@@ -222,6 +223,7 @@ def test_any_orientation_reads_as_ras_and_returns_onto_its_own_grid(tmp_path, co
     volume = read_volume(tmp_path / "a.nii", slices)
     order = {"axial": (2, 1, 0), "coronal": (1, 2, 0), "sagittal": (0, 2, 1)}[slices]
     assert np.array_equal(volume.array[0], ARRAY.transpose(order))
+    assert volume.grid.voxels(slices) == ARRAY.transpose(order).shape
     sizes = np.array([0.5, 0.7, 3.0])[list(order)]
     np.testing.assert_allclose(volume.grid.spacing(slices), sizes, rtol=1e-6)
 
@@ -343,5 +345,8 @@ def test_channels_come_from_one_4d_file_or_from_several(tmp_path):
             assert np.array_equal(found[channel], array[..., channel].transpose(1, 2, 0))
 
 
-def test_a_fourth_dimension_of_one_is_none(tmp_path):
-    assert read_grid(write_nifti(tmp_path / "a.nii", ARRAY[..., None])).channels == 1
+@pytest.mark.parametrize("more", range(1, 5))
+def test_further_dimensions_of_one_are_none(tmp_path, more):
+    volume = read_volume(write_nifti(tmp_path / "a.nii", ARRAY[(..., *more * [None])]), "axial")
+    assert volume.grid.channels == 1
+    assert np.array_equal(volume.array[0], ARRAY.T)

@@ -11,7 +11,13 @@ from timm.models.vision_transformer import LayerScale as TimmLayerScale
 from torch import nn
 from transformers.activations import ACT2FN
 
-from inflate_zoo.networks.layers.parts import ACTIVATIONS, LayerScale, Mlp, PatchEmbed
+from inflate_zoo.networks.layers.parts import (
+    ACTIVATIONS,
+    LayerScale,
+    Mlp,
+    PatchEmbed,
+    initialise,
+)
 
 close = partial(torch.testing.assert_close, rtol=0, atol=1e-10)  # of float64
 
@@ -75,3 +81,17 @@ def test_a_scale_is_learned_for_each_channel_and_starts_at_one():
     close(ours(x), x)
     ours.load_state_dict(theirs.state_dict())
     close(ours(x), theirs(x))
+
+
+def test_random_weights_are_those_of_vision_transformers():
+    network = nn.Sequential(nn.Linear(200, 300), nn.Linear(300, 200, bias=False), nn.LayerNorm(200))
+    nn.init.ones_(network[0].bias)
+    token = nn.Parameter(torch.zeros(1, 100, 400))
+    initialise(network, token, None)
+    stem = PatchEmbed(3, 100, (4, 8, 8), bias=True)
+    for filled in (network[0].weight, network[1].weight, token, stem.weight):
+        assert filled.std().item() == pytest.approx(0.02, rel=0.02)
+        assert filled.mean().item() == pytest.approx(0, abs=4e-4)
+    assert not network[0].bias.any()
+    assert not stem.bias.any()
+    assert (network[2].weight == 1).all()
