@@ -76,7 +76,7 @@ def _regions(placement: Placement, device: torch.device) -> Tensor:
     shift = [a + b for a, b in zip(placement.early, placement.late, strict=True)]
     sizes = list(zip(placement.padded, placement.window, shift, strict=True))
     depth, height, width = (_axis(*size, device) for size in sizes)
-    if placement.late[0] or placement.padded[0] > placement.grid[0]:
+    if placement.padded[0] > placement.grid[0]:
         places = (torch.arange(placement.padded[0], device=device) + shift[0]) % placement.padded[0]
         depth = depth.masked_fill(places >= placement.grid[0], -1)
     plane = (3 * height[:, None] + width).expand(len(depth), -1, -1)
