@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inflate_zoo.errors import UsageError
+from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.vit.config import VitConfig
 from inflate_zoo.segmentation.decoders import LinearDecoder, UnetrDecoder, level_size, skip_blocks
+from tests.networks.swin.test_config import FORM as SWIN
 
 DIM = 12
 
@@ -153,6 +155,24 @@ def test_a_single_voxel_trains_every_parameter():
     decoder = randomised(UnetrDecoder(form, 2, 8))
     decoder(random_maps(form, 4, batch=1), torch.rand(1, 2, 1, 1, 1)).square().sum().backward()
     assert [name for name, p in decoder.named_parameters() if not p.grad.any()] == []
+
+
+def test_a_unetr_halves_voxels_level_by_level_whatever_stage_a_map_is_of():
+    stages = {
+        "depths": (1,) * 4, "num_heads": (2,) * 4, "mlp_dims": (8,) * 4, "windows": ((4, 4),) * 4,
+        "image_size": (32, 64), "volume": (4, 32, 64),
+    }  # fmt: skip
+    form = SwinConfig(**SWIN | stages)
+    decoder, seen = UnetrDecoder(form, 2, 8), []
+    for part in decoder.merge:
+        part.register_forward_hook(lambda _module, _inputs, made: seen.append(made.shape[2:]))
+    x = torch.rand(1, form.in_channels, *form.volume)
+    grids = [[n // step for n, step in zip(form.volume, level.stride, strict=True)]
+             for level in form.levels]  # fmt: skip
+    pairs = zip(form.levels, grids, strict=True)
+    logits = decoder([torch.rand(1, level.width, *grid) for level, grid in pairs], x)
+    assert seen == [(2, 4, 8), (2, 8, 16), (2, 16, 32), (4, 32, 64)]
+    assert logits.shape == (1, 2, *form.volume)
 
 
 def test_every_map_and_the_volume_reach_the_logits():

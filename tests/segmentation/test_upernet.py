@@ -88,6 +88,22 @@ def test_with_group_norm_by_plain_torch():
     torch.testing.assert_close(got[:, :, 0], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_four_maps_of_one_grid_become_a_pyramid(norm):
+    decoder = UpernetDecoder(form(), 3, WIDTH, norm)
+    maps = [scale(torch.rand(2, DIM, 4, 5)) for scale in decoder.rescale]
+    assert [each.shape[2:] for each in maps] == [(16, 20), (8, 10), (4, 5), (2, 2)]
+
+
+def test_batch_norm_learns_what_it_meets_as_torchs_does():
+    ours, theirs = BatchNorm(6), torch.nn.BatchNorm2d(6)
+    for _ in range(3):
+        x = 2 + 3 * torch.randn(2, 6, 5, 4)
+        torch.testing.assert_close(ours(x), theirs(x))
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
 def test_taps_stand_at_a_third_a_half_two_thirds_and_the_end():
     assert tapped_blocks(12) == (3, 5, 7, 11)  # the paper's
     assert tapped_blocks(24) == (7, 11, 15, 23)

@@ -23,6 +23,12 @@ def test_a_window_is_linear_between_its_ends():
     assert got.dtype == np.float32
 
 
+def test_a_window_as_narrow_as_single_precision_stays_in_its_bounds():
+    values = np.array([-np.inf, 1e6, 1e6 + 0.01, 2e6, np.inf])
+    got = normalize(values, Intensity(rule="window", low=1e6, high=1e6 + 0.04))
+    np.testing.assert_array_equal(got, [0, 0, 0, 1, 1])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 def test_percentiles_are_those_of_the_volume(dtype):
     array = (np.random.default_rng(0).random((9, 8, 7)) * 200).astype(dtype)

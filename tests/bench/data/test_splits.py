@@ -164,10 +164,21 @@ def test_its_lists_of_patients():
     require_digest(btcv, scans)
     with pytest.raises(UsageError, match="the paper scores 'img0001', which the data set"):
         divide_as_published(btcv, tuple(scans[1:]))
+    # Cases that the paper does not score decide what is trained on.
+    with pytest.raises(UsageError, match="its 30 case names give other folds"):
+        divide_as_published(btcv, (*scans[:-1], "img0041"))
     for rule in (None, btcv.paper_split):
         chosen = chosen_by_test(parts, rule)
         assert chosen.validation == chosen.test == parts.test
         assert sorted(chosen.train) == sorted(parts.train + parts.validation)
+
+
+def test_a_data_set_of_another_number_of_cases_is_refused():
+    task = load_task("msd-task02")
+    assert task.split.digest is None
+    require_digest(task, [f"case_{number}" for number in range(20)])
+    with pytest.raises(UsageError, match="it has 19 cases, not 20"):
+        require_digest(task, [f"case_{number}" for number in range(19)])
 
 
 def test_its_fifteen_percent_were_not_used():

@@ -3,6 +3,7 @@
 import itertools
 import weakref
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -114,6 +115,15 @@ def test_every_slice_is_the_centre_of_one_window(depth, plane):
     inner = [slice(b, b + extent) for b, extent in zip(before, plane, strict=True)]
     for each in found:
         torch.testing.assert_close(each, logits[:, :, *inner].softmax(0))
+
+
+def test_logits_of_slices_are_in_single_precision_under_autocast():
+    settings, device = Evaluation(overlap=0.0, batch=4), torch.device("cpu")
+    autocast = partial(torch.autocast, "cpu", torch.bfloat16)
+    see = SlidingWindowPredictor(OfTheCentre(3, 5), (5, 8, 12), settings, device, autocast)
+    found = see.probabilities(volume(6, 8, 12))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.sum(dim=0), torch.ones(6, 8, 12))
 
 
 @pytest.mark.parametrize("plane", [(9, 12), (8, 13), (20, 20)])

@@ -43,7 +43,7 @@ def test_the_pixels_of_an_overlay_are_square(tmp_path):
     case = case_of(0)
     case = CachedCase(**{
         **{name: getattr(case, name) for name in CachedCase.__dataclass_fields__},
-        "spacing": (1.0, 2.0, 0.5),
+        "spacing": (0.25, 2.0, 0.5),  # that of depth has no say
     })  # fmt: skip
     scored = score_case(predictor(), case, TASK, tmp_path, 0)
     overlay = load_file(tmp_path / "cases" / "0000.safetensors")
