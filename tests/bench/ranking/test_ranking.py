@@ -224,6 +224,16 @@ def test_a_comparison_holds_the_numbers_of_the_statistics():
     assert standing.seed_spread["surface_dice"] == pytest.approx(spread)
 
 
+def test_a_pair_says_the_same_whichever_of_its_arms_stands_first_in_the_table():
+    made = study({"a": 0.02, "b": 0.0}, cases=8, regions=("organ", "vessel"))
+    names = {"a": "b", "b": "a"}
+    for metric in METRICS:
+        straight = of_pair(rank(made), "a", "b", metric=metric)
+        turned = of_pair(rank(renamed(made, names)), "a", "b", metric=metric)
+        assert (straight.first, turned.first) == ("a", "b")
+        assert_alike(turned, dataclasses.replace(straight, first="b", second="a"))
+
+
 @few
 @given(st.integers(0, 10**6), st.floats(0, 0.1))
 def test_the_interval_leaves_out_0_exactly_where_a_difference_is_claimed(rng, step):
