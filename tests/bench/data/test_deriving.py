@@ -52,6 +52,7 @@ def test_medians_over_slices_that_lie_otherwise_are_told(tmp_path):
     write_nifti(dataset.cases[0].images[0], np.zeros((4, 4, 4)), np.diag([1, 5, 1, 1]))
     with pytest.warns(UserWarning, match="coronal slices.*'case_00'; the derived task") as told:
         assert derive_task(dataset, names, "boxes").spacing == (5, 1, 1)
+    assert "along anterior (coronal slices)" in str(told[0].message)
     assert "takes axial slices and the medians, 1 x 1 x 5 mm" in str(told[0].message)
     derive_task(dataset, names[1:], "boxes")
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kendalltau, rankdata
 
 from inflate_zoo.bench.ranking.ranking import rank
-from inflate_zoo.bench.ranking.stability import agreements
+from inflate_zoo.bench.ranking.stability import agreements, unstable
 from inflate_zoo.bench.ranking.types import Contestant, Outcome, Standing, TaskRanking
 
 
@@ -23,7 +23,8 @@ def made(seed, arms="abcde", tasks=4, cases=15):
     rng = np.random.default_rng(seed)
     own = [{a: float(r) for a, r in zip(arms, rankdata(rng.random(len(arms))), strict=True)}
            for _ in range(tasks)]  # fmt: skip
-    scores = [{a: rng.random(cases) for a in arms} for _ in range(tasks)]
+    # Tasks of more cases, which count no more.
+    scores = [{a: rng.random(cases * 4**n) for a in arms} for n in range(tasks)]
     overall = {a: float(np.mean([each[a] for each in own])) for a in arms}
     return overall, [task(f"task {n}", each) for n, each in enumerate(own)], scores, own
 
@@ -72,6 +73,7 @@ def test_where_there_is_no_order_there_is_no_tau():
     overall, tasks, scores, _ = made(1)
     found = agreements(dict.fromkeys(overall, 2.0), tasks, scores)
     assert {each.tau for each in found} == {None}
+    assert unstable(found) == ()
 
 
 def test_an_arm_that_failed_somewhere_is_not_compared():

@@ -18,6 +18,7 @@ def test_a_window_that_reaches_over_depth_is_clipped_and_not_shifted_there():
     assert (where.window, where.late) == ((3, 4, 4), (0, 2, 2))
     assert placed((4, 8, 8), (4, 4, 4)).late == (0, 2, 2)
     assert placed((5, 8, 8), (4, 4, 4)).late == (2, 2, 2)
+    assert placed((9, 8, 8), (6, 4, 2)).window == (6, 4, 2)
 
 
 def test_a_plane_is_clipped_by_side_or_as_a_whole():
