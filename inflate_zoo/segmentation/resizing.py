@@ -66,9 +66,9 @@ def _plane(x: Tensor, height: Tensor, width: Tensor) -> Tensor:
     """(B, C, H, W) times a matrix (H', H) and one (W', W); channels stay last where they are."""
     if not x.is_contiguous(memory_format=torch.channels_last):
         return height @ x @ width.mT
-    batch, channels, _, columns = x.shape
-    lines = height @ x.permute(0, 2, 3, 1).reshape(batch, -1, columns * channels)
-    return (width @ lines.view(batch, -1, columns, channels)).permute(0, 3, 1, 2)
+    batch, channels, rows, columns = x.shape
+    lines = height @ x.permute(0, 2, 3, 1).reshape(batch, rows, columns * channels)
+    return (width @ lines.view(batch, len(height), columns, channels)).permute(0, 3, 1, 2)
 
 
 def convolve_planes(maps: Sequence[Tensor], weight: Tensor, size: Sequence[int]) -> Tensor:

@@ -51,6 +51,17 @@ def test_pooling_and_resizing_are_torchs(parts, size, layout):
         assert resized.is_contiguous(memory_format=layout)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_batch_without_planes_is_resized_and_pooled_to_none(layout):
+    # Of one position in the plane: any layout is both, so that channels are last.
+    x = torch.zeros(0, 3, 1, 1).contiguous(memory_format=layout)
+    assert pool_plane(x, 2).shape == (0, 3, 2, 2)
+    assert resize_plane(x, (4, 5)).shape == (0, 3, 4, 5)
+    assert resize(x.unsqueeze(2), (2, 3, 4)).shape == (0, 3, 2, 3, 4)
+    kernel = torch.ones(2, 3, 3, 3)
+    assert convolve_planes([x], kernel, (4, 5)).shape == (0, 2, 4, 5)
+
+
 PLANES = st.tuples(*[st.integers(1, 7)] * 2)
 
 
