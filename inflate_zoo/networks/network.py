@@ -48,6 +48,7 @@ class Network3D(nn.Module, ABC):
     config: BackboneConfig
     tables: frozenset[str] = frozenset()
     decoder_reads_maps: bool | None = None
+    _put_aside: tuple[str, ...] = ()  # parameters that were trained until its decoder came
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -277,11 +278,30 @@ class Network3D(nn.Module, ABC):
         self.freeze_unread()
         return self
 
+    def serve_decoder(self, *, maps: bool) -> None:
+        """Be read by a decoder from now on, and by none before it: what it does not read is frozen.
+
+        What only the decoder before did not read is trained again, if it was before that one.
+
+        Args:
+            maps: Whether it reads `forward_intermediates`, instead of `forward_features`.
+        """
+        for name, parameter in self.named_parameters():
+            if name in self._put_aside:
+                parameter.requires_grad_(True)
+        self.decoder_reads_maps = maps
+        self.freeze_unread()
+
     def freeze_unread(self) -> None:
         """Freeze what the decoder does not read of the network, if it has one."""
-        if self.decoder_reads_maps is not None:
-            for part in self.unread(maps=self.decoder_reads_maps):
-                part.requires_grad_(False)
+        if self.decoder_reads_maps is None:
+            return
+        unread = self.unread(maps=self.decoder_reads_maps)
+        own = {id(parameter) for part in unread for parameter in part.parameters()}
+        aside = {n: p for n, p in self.named_parameters() if id(p) in own and p.requires_grad}
+        for parameter in aside.values():
+            parameter.requires_grad_(False)
+        self._put_aside = tuple(aside)
 
     @abstractmethod
     def set_grad_checkpointing(self, enable: bool = True) -> None:

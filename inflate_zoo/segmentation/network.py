@@ -120,8 +120,7 @@ class SegmentationNetwork(nn.Module):
         self.classes = config.classes
         self.slice_wise = config.slice_wise
         self.volume: tuple[int, int, int] = backbone.config.volume
-        backbone.decoder_reads_maps = self.decoder.blocks is not None
-        backbone.freeze_unread()
+        backbone.serve_decoder(maps=self.decoder.blocks is not None)
 
     def extra_repr(self) -> str:
         """Volume, classes, decoder and parameters."""

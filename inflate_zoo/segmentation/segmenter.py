@@ -126,7 +126,7 @@ def segmenter(
 
     Args:
         backbone: As `load` gives it; it is trained on, not copied. Norms that the decoder does not
-            read are frozen.
+            read are frozen, those that only a decoder before it did not read are trained again.
         classes: Classes with the background, at least 2.
         decoder: `unetr` (3D convolutions with skips from four depths and from the volume, after
             Hatamizadeh et al. 2022), `linear` (one layer on the final tokens) or `upernet` (2D,

@@ -1,5 +1,6 @@
 """A backbone with a decoder: what it computes, and what of it is trained."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,32 @@ def test_what_is_not_read_is_not_trained(decoder, form):
     if form == "norm on the tokens":
         assert bool(frozen) == (decoder != "linear")
     assert not any(p.requires_grad for p in network.requires_grad_(False).parameters())
+
+
+def test_what_only_a_decoder_before_did_not_read_is_trained_again():
+    inner = flat()
+    first = segmenter(inner, classes=2, decoder="unetr", features=8)
+    assert not inner.norm.weight.requires_grad
+    second = segmenter(first.backbone, classes=3, decoder="linear")
+    assert inner.norm.weight.requires_grad
+    assert not without_gradient(second)
+    segmenter(inner, classes=2, decoder="upernet", features=8)
+    segmenter(inner, classes=2, decoder="unetr", features=8)
+    assert not inner.norm.weight.requires_grad
+    loaded = pickle.loads(pickle.dumps(inner))
+    assert segmenter(loaded, classes=2, decoder="linear").backbone.norm.weight.requires_grad
+
+
+def test_what_was_frozen_before_any_decoder_stays_so():
+    inner = flat()
+    inner.norm.bias.requires_grad_(False)
+    segmenter(inner, classes=2, decoder="unetr", features=8)
+    segmenter(inner, classes=2, decoder="linear")
+    assert inner.norm.weight.requires_grad
+    assert not inner.norm.bias.requires_grad
+    frozen = segmenter(inner, classes=2, decoder="unetr", features=8).backbone.requires_grad_(False)
+    segmenter(frozen, classes=2, decoder="linear")
+    assert not any(p.requires_grad for p in inner.parameters())
 
 
 # Two processes, made from one that has imported torch.
