@@ -251,7 +251,7 @@ class Network3D(nn.Module, ABC):
     @property
     def layers(self) -> int:
         """Blocks with a learning rate of their own, from the stem to the head: one a level."""
-        return len(self.config.levels)
+        return len(self.level_modules())
 
     @abstractmethod
     def layer_of(self, name: str) -> int:

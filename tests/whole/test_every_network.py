@@ -155,6 +155,27 @@ def test_each_parameter_is_in_one_group_and_learns_at_its_layers_rate(kind):
     assert net.layer_of(net.config.stem) == 0
 
 
+@every_network
+def test_of_what_is_pruned_the_rest_learns_and_takes_other_volumes(kind):
+    whole, pruned = SMALL[kind].network(), SMALL[kind].network()
+    assert pruned.prune_intermediate_layers([0]) == [0]
+    groups = param_groups(pruned, learning_rate=1.0, weight_decay=0.1, layer_decay=0.5)
+    rates = {group["name"].rpartition(".")[0]: group["lr"] for group in groups}
+    blocks = max(pruned.layer_of(name) for name, _ in pruned.named_parameters() if "blocks" in name)
+    assert rates.pop("head", 1.0) == 1.0
+    assert rates == {
+        "stem": 0.5 ** (blocks + 1),
+        **{f"block.{index}": 0.5 ** (blocks - index) for index in range(blocks)},
+    }
+    volume = tuple(2 * side for side in whole.config.volume)
+    x = torch.rand(1, whole.config.in_channels, *volume)
+    expected, got = [], []
+    for net, maps in ((whole, expected), (pruned, got)):
+        net.set_input_size(volume)
+        maps += net.forward_intermediates(x, [0], intermediates_only=True)
+    assert torch.equal(got[0], expected[0])
+
+
 # --- files
 
 

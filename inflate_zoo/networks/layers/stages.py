@@ -91,7 +91,8 @@ class StagedNetwork(ResidualNetwork):
     def set_config(self, config: BackboneConfig) -> None:
         """Take volumes of the config's size."""
         super().set_config(config)
-        for stage, grid in zip(self._stages(), stage_grids(config, self.grid_size), strict=True):
+        grids = stage_grids(config, self.grid_size)
+        for stage, grid in zip(self._stages(), grids, strict=False):  # fewer where some were pruned
             for block in stage.each():
                 if isinstance(block, WindowBlock):
                     block.set_grid(grid)

@@ -176,7 +176,9 @@ class SamConfig(TableConfig, SamForm):
         fitted["depth_embed"] = depth_table(line, target.depth_rows, table)
         for index in range(self.depth):
             name = f"blocks.{index}.attn.rel_pos_"
-            like = tensors[f"{name}h"]
+            like = tensors.get(f"{name}h")
+            if like is None:  # pruned
+                continue
             for axis, side in zip(_AXES, target.table_sides(index), strict=True):
                 line = tensors.get(name + axis)
                 fitted[name + axis] = (
