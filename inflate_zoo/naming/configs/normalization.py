@@ -179,8 +179,9 @@ def from_preprocessor(found: Preprocessor, usual: str | None) -> Feeding | None:
         )
     except ValidationError as error:
         raise _out_of_range(f"{found.file}: {found.section}", error) from error
-    read = ("do_normalize", "do_rescale", "rescale_factor", "image_mean", "image_std")
-    settings = {f: fields[f] for f in (*read, "offset") if f in _stated(fields)}
+    switches = ("do_normalize", "do_rescale", "offset")
+    read = {*_stated(fields) & {"rescale_factor", "image_mean", "image_std"}, *switches}
+    settings = {f: value for f, value in fields.items() if f in read}
     built = Processor("transformers", kind, settings)
     notes = () if rescales else (_unscaled(found),)
     silent = normalizes and not {"image_mean", "image_std"} <= _stated(fields)
@@ -328,7 +329,7 @@ def for_channels(normalization: Normalization, channels: int) -> Normalization:
 
 
 def _stated(fields: Mapping[str, Any]) -> set[str]:
-    """Fields with a value: null leaves it to the library, as absence does."""
+    """Fields with a value: with null for a number a library has its own, or does not run."""
     return {field for field, value in fields.items() if value is not None}
 
 
@@ -359,9 +360,9 @@ def _refuse_peculiar(found: Preprocessor, kind: str, own: _Defaults | None) -> N
 
 
 def _flag(found: Preprocessor, field: str, default: bool = True) -> bool:
-    value = found.fields.get(field)
-    if value is None:
-        return default
+    value = found.fields.get(field, default)
+    if value is None:  # stands for itself in transformers, which then does not do it
+        return False
     if not isinstance(value, bool):
         raise _wrong(f"{found.file}: {found.section}{field}", value, "true or false")
     return value
@@ -395,9 +396,10 @@ def _number(value: Any) -> bool:
 
 
 def _unscaled(found: Preprocessor) -> str:
+    said = "null" if found.fields["do_rescale"] is None else "false"
     return (
-        f"{found.file} says do_rescale false, so the original is fed pixels of 0 to 255; if it was "
-        "fed intensities in [0, 1], state --mean and --std."
+        f"{found.file} says do_rescale {said}, so the original is fed pixels of 0 to 255; if it "
+        "was fed intensities in [0, 1], state --mean and --std."
     )
 
 

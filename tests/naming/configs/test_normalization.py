@@ -44,7 +44,9 @@ def read(fields, usual="ViTImageProcessor"):
     "fields, mean, std",
     [
         (STATED, (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)),
-        (STATED | {"do_normalize": None, "do_rescale": None}, (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)),
+        (STATED | {"rescale_factor": None}, (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)),
+        (STATED | {"do_normalize": None}, (0.0,), (1.0,)),
+        (STATED | {"do_normalize": None, "do_rescale": None}, (0.0,), (1 / 255,)),
         (STATED | {"rescale_factor": 0.00392156862745098}, (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)),
         (STATED | {"rescale_factor": 0.003921569}, (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)),
         (STATED | {"do_normalize": False}, (0.0,), (1.0,)),
@@ -63,10 +65,13 @@ def read(fields, usual="ViTImageProcessor"):
         ({"image_processor_type": "SiglipImageProcessorFast"}, *HALF),
         ({"image_processor_type": "BitImageProcessor"}, CLIP.mean, CLIP.std),
         ({"image_processor_type": "VivitImageProcessor"}, (0.75,) * 3, (0.25,) * 3),
-        (
-            STATED | {"image_processor_type": "VivitImageProcessor", "offset": False},
-            (0.2, 0.25, 0.3),
-            (0.1, 0.125, 0.25),
+        *(
+            (
+                STATED | {"image_processor_type": "VivitImageProcessor", "offset": off},
+                (0.2, 0.25, 0.3),
+                (0.1, 0.125, 0.25),
+            )
+            for off in (False, None)
         ),
     ],
 )
@@ -75,9 +80,9 @@ def test_a_processor_is_read_by_its_meaning(fields, mean, std):
     assert found.basis == "stated"
     assert found.normalization.mean == pytest.approx(mean)
     assert found.normalization.std == pytest.approx(std)
-    assert any("do_rescale false" in note for note in found.notes) == (
-        fields.get("do_rescale") is False
-    )
+    told = {False: "do_rescale false", None: "do_rescale null"}.get(fields.get("do_rescale", True))
+    assert [told in note for note in found.notes if told] == ([True] if told else [])
+    assert bool(found.notes) == bool(told)
 
 
 def test_what_was_read_rightly_before_keeps_its_bits():
@@ -166,6 +171,14 @@ CASES = {
     ),
     "pixels as they are": (
         {"do_rescale": False, "do_normalize": False},
+        255,
+        (0.0,) * 3,
+        (1.0,) * 3,
+    ),
+    # As transformers itself takes a switch that is null.
+    "no switch for it": (STATED | {"do_normalize": None}, 1, (0.0,) * 3, (1.0,) * 3),
+    "no switch at all": (
+        STATED | {"do_rescale": None, "do_normalize": None},
         255,
         (0.0,) * 3,
         (1.0,) * 3,
