@@ -101,7 +101,9 @@ arm.source == other.source and len(noted) <= 1 ==> arm.source == other.source
 if len(folds) > 1: ==> if False:
 @@ inflate_zoo/bench/definitions/trials.py | bench/report/test_collect.py bench/prediction/test_choosing.py
 == labels-as-planned: an arm that was planned beside others in two commands is two arms
-return [longest[arm] for arm in arms] ==> return [told.arm.label for told in specs]
+return [labels[arm] for arm in arms] ==> return [told.arm.label for told in specs]
+== labels-shared: two arms that commands gave one label are one arm
+label if len(groups) == 1 else group[0].told_apart ==> label
 @@ inflate_zoo/bench/scoring/inference.py | test_monai.py bench/scoring/test_inference.py
 == slices-cut: of slices that are larger than the window a strip comes back
 if image.shape[2] > size[1] or image.shape[3] > size[2]: ==> if False:

@@ -95,8 +95,7 @@ def record(arm: Arm, seed=0, cases=12, task=None, protocol=None, fold=0, cases_n
     names = cases_named or [f"{task['name']}_{place:03d}" for place in range(cases)]
     difficulty = np.random.default_rng(7).normal(0, 0.03, len(names))
     key = f"{arm.label} {seed} {fold} {task['name']} {protocol['name']}".encode()
-    digest = hashlib.sha256(key).hexdigest()[:16]
-    rng = np.random.default_rng(int(digest, 16))
+    rng = np.random.default_rng(int(hashlib.sha256(key).hexdigest()[:16], 16))
     shift = rng.normal(0, 0.004)
     results = []
     for name, hard in zip(names, difficulty, strict=True):
@@ -113,10 +112,11 @@ def record(arm: Arm, seed=0, cases=12, task=None, protocol=None, fold=0, cases_n
             }  # fmt: skip
         dice = float(np.mean([scores["dice"] for scores in found.values()]))
         results.append({"case": name, "regions": found, "mean_dice": dice, "slice": 0})
-    return _whole(arm, seed, fold, task, protocol, digest, results, rng)
+    return _whole(arm, seed, fold, task, protocol, results, rng)
 
 
-def _whole(arm, seed, fold, task, protocol, digest, results, rng):
+def _whole(arm, seed, fold, task, protocol, results, rng):
+    weights = hashlib.sha256(arm.label.encode()).hexdigest()  # all trials of an arm have the same
     steps, names = protocol["train"]["steps"], [entry["case"] for entry in results]
     mean = {
         region: {
@@ -138,7 +138,7 @@ def _whole(arm, seed, fold, task, protocol, digest, results, rng):
         "arm": {"label": arm.label, "kind": arm.kind, "source": arm.source, "scheme": arm.scheme,
                 "architecture": "12 blocks of width 384, patch 4x16x16",
                 "config": config(arm.kind),
-                "weights": "" if arm.kind == "random" else digest * 4},
+                "weights": "" if arm.kind == "random" else weights},
         "cases": {"train": [f"t{i}" for i in range(40)], "validation": [f"v{i}" for i in range(4)],
                   "test": names},
         "channel_rule": "sum", "entries": dict.fromkeys(names, "ab" * 8),

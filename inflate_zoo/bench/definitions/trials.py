@@ -22,6 +22,7 @@ WORDS: Mapping[str, frozenset[str]] = {
     "protocol": frozenset({"summary", "overrides", "deviations"}),
     "arm": frozenset({"label", "normalization", "source_digest"}),  # the weights hold both
 }
+_DEPTHS = frozenset({"patch_depth", "volume", "depth_positions"})  # a derived task decides them
 Fed = Basis | Literal["unknown", "unfolded"]
 """Who says how a source is fed. Of weights that were converted before nothing may be recorded, or
 nothing folded, although the network is fed intensities in [0, 1]."""
@@ -64,6 +65,30 @@ class ArmSpec(_Strict):
     def identity(self) -> str:
         """What tells an arm from others, whatever it is called."""
         return self.model_dump_json(exclude={*WORDS["arm"]})
+
+    def is_arm_of(self, other: ArmSpec) -> bool:
+        """Whether two are one arm: alike, or in two folds whose tasks have patches of other depths.
+
+        Args:
+            other: Of another trial of the same task and protocol.
+        """
+        if self.identity == other.identity:
+            return True
+        if self.config.patch_depth == other.config.patch_depth:
+            return False
+        noted = {self.source_digest, other.source_digest} - {""}
+        plain = [
+            (arm.kind, arm.source, arm.scheme, arm.config.model_dump(exclude={*_DEPTHS}))
+            for arm in (self, other)
+        ]
+        return len(noted) <= 1 and plain[0] == plain[1]
+
+    @property
+    def told_apart(self) -> str:
+        """Its label where another arm bears it, too: with what it is of, and a digest."""
+        named = self.architecture if self.kind == "random" else self.source.partition("@")[0]
+        digest = self.weights or hashlib.sha256(self.identity.encode()).hexdigest()
+        return f"{self.label} ({named} {digest[:8]})"
 
 
 class CaseNames(_Strict):
@@ -131,20 +156,35 @@ def trial_hash(spec: Mapping[str, Any]) -> str:
 
 
 def labels_of(specs: Sequence[TrialSpec]) -> list[str]:
-    """What the arm of each trial is called: one label for all trials of an arm.
+    """What the arm of each trial is called: one label for all trials of an arm, and for no other.
 
     It was planned beside other arms in one command than in another, and its label tells it from
-    those: of several the longest stands, which tells it from most.
+    those: of several the longest stands, which tells it from most. Where commands gave one label to
+    two arms of a study, both say of what they are.
 
     Args:
         specs: The trials, of one run or several.
     """
     arms = [(told.task.name, told.protocol.name, told.arm.identity) for told in specs]
-    longest: dict[tuple[str, str, str], str] = {}
+    longest: dict[tuple[str, str, str], ArmSpec] = {}
     for arm, told in zip(arms, specs, strict=True):
-        known = longest.setdefault(arm, told.arm.label)
-        longest[arm] = max(known, told.arm.label, key=lambda label: (len(label), label))
-    return [longest[arm] for arm in arms]
+        known = longest.setdefault(arm, told.arm)
+        longest[arm] = max(known, told.arm, key=lambda each: (len(each.label), each.label))
+    sharing: dict[tuple[str, str, str], list[list[ArmSpec]]] = {}  # the forms of each arm
+    for (task, protocol, _), named in longest.items():
+        groups = sharing.setdefault((task, protocol, named.label), [])
+        own = next((group for group in groups if named.is_arm_of(group[0])), None)
+        if own is None:
+            groups.append([named])
+        else:
+            own.append(named)
+    labels = {
+        (task, protocol, form.identity): label if len(groups) == 1 else group[0].told_apart
+        for (task, protocol, label), groups in sharing.items()
+        for group in groups
+        for form in group
+    }
+    return [labels[arm] for arm in arms]
 
 
 def window_of(spec: TrialSpec) -> Voxels:

@@ -8,7 +8,7 @@ from pathlib import Path
 from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.spec_texts import SpecTexts
 from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder, place_file
-from inflate_zoo.bench.definitions.trials import Place, TrialSpec
+from inflate_zoo.bench.definitions.trials import ArmSpec, Place, TrialSpec
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text
@@ -94,15 +94,21 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec], texts: SpecTexts) -> No
         texts: Names them.
 
     Raises:
-        UsageError: Data, weights or splits changed since; or there are trials that are not planned
-            here and cannot be read.
+        UsageError: Data, weights or splits changed since, or an arm's label is another one's
+            there; or there are trials that are not planned here and cannot be read.
     """
 
+    def label(spec: TrialSpec) -> tuple[str, str, str]:
+        return spec.task.name, spec.protocol.name, spec.arm.label
+
     def name(spec: TrialSpec) -> tuple[str, str, str, int, int]:
-        return spec.task.name, spec.protocol.name, spec.arm.label, spec.fold, spec.seed
+        return *label(spec), spec.fold, spec.seed
 
     planned = {name(spec): texts.of(spec).hash for spec in specs}
     own = set(planned.values())
+    arms: dict[tuple[str, str, str], dict[int, ArmSpec]] = {}
+    for spec in specs:  # seeds share one arm
+        arms.setdefault(label(spec), {})[id(spec.arm)] = spec.arm
     for trial in trials_of(out):
         if trial.folder.name in own:
             continue  # it is planned anew
@@ -114,8 +120,9 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec], texts: SpecTexts) -> No
                 f"{trial.folder.name}",
                 hint="choose another folder with --out, or remove that one",
             ) from error
-        if planned.get(name(trial.spec), trial.folder.name) != trial.folder.name:
-            spec = trial.spec
+        spec = trial.spec
+        known = arms.get(label(spec), {}).values()
+        if name(spec) in planned or not all(map(spec.arm.is_arm_of, known)):
             raise UsageError(
                 f"'{out.name}' holds trials of '{spec.arm.label}' on '{spec.task.name}' with other "
                 f"data, weights, splits or network, e.g. {trial.folder.name}",

@@ -119,3 +119,28 @@ def test_an_arm_has_the_longest_of_its_labels_and_no_other_arm_has(run):
         update={"task": second.task.model_copy(update={"name": "another"})}
     )
     assert labels_of([called(first, "random beside b"), elsewhere]) == ["random beside b", "random"]
+
+
+def test_two_arms_that_commands_gave_one_label_are_told_apart(run):
+    """Of two sources in two folds the report made one arm, and predict one ensemble."""
+
+    def changed(spec, **fields):
+        return spec.model_copy(update={"arm": spec.arm.model_copy(update=fields)})
+
+    first = run.trial("inflated").spec
+    label, config = first.arm.label, first.arm.config
+    fold = first.model_copy(update={"fold": 1})
+    other = changed(fold, source="another", weights="0" * 64, source_digest="ab12" * 16)
+    apart = f"{label} ({first.arm.source} {first.arm.weights[:8]})"
+    assert labels_of([first, fold, other]) == [apart, apart, f"{label} (another 00000000)"]
+    again = changed(fold, weights="0" * 64)  # folded otherwise, say
+    assert labels_of([first, again]) == [apart, f"{label} ({first.arm.source} 00000000)"]
+    # The task of a fold may be derived: of the same source another depth of patches.
+    deeper = config.model_copy(update={"patch_depth": 2 * config.patch_depth})
+    derived = changed(fold, config=deeper, weights="1" * 64, source_digest="")
+    assert labels_of([first, derived]) == [label] * 2
+    random = run.trial("random").spec
+    wider = random.arm.config.model_copy(update={"mlp_dim": 2 * random.arm.config.mlp_dim})
+    told = labels_of([random, changed(random.model_copy(update={"fold": 1}), config=wider)])
+    assert len({*told}) == 2
+    assert all(each.startswith(f"random ({random.arm.architecture} ") for each in told)

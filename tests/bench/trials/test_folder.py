@@ -85,6 +85,19 @@ def test_a_run_folder_with_other_data_is_refused(run, tmp_path):
     refuse_others(tmp_path, [other.model_copy(update={"seed": 5})], SpecTexts())
 
 
+def test_a_label_that_is_another_arm_s_there_is_refused_in_any_fold(run, tmp_path):
+    """Its trials would have been taken for those of this arm in other folds."""
+    trial = run.trial("inflated")
+    plan_trial(tmp_path, trial.spec, trial.place)
+    other = trial.spec.arm.model_copy(update={"source": "another", "weights": "0" * 64})
+    planned = trial.spec.model_copy(update={"fold": 1, "arm": other})
+    with pytest.raises(UsageError, match=f"holds trials of '{other.label}'.* with other data"):
+        refuse_others(tmp_path, [planned], SpecTexts())
+    refuse_others(tmp_path, [trial.spec.model_copy(update={"fold": 1})], SpecTexts())
+    named = other.model_copy(update={"label": "another"})
+    refuse_others(tmp_path, [planned.model_copy(update={"arm": named})], SpecTexts())
+
+
 def test_a_run_folder_of_another_release_is_refused_before_anything_runs(run, tmp_path):
     """Its report would fail for ever, whatever the command adds."""
     trial = run.trials[0]
