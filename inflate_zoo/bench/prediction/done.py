@@ -72,11 +72,21 @@ class Maker(_Form):
     mirror: bool
     release: str
 
+    @property
+    def weights(self) -> tuple[tuple[str, str], ...]:
+        """Trial and weights of each network, whatever its arm is called by now."""
+        return tuple((network.trial, network.weights) for network in self.networks)
+
+    def is_same(self, other: Maker | None) -> bool:
+        """Whether the other makes the same of the same image."""
+        if other is None:
+            return False
+        ours, theirs = ((m.weights, m.mirror, m.release) for m in (self, other))
+        return ours == theirs
+
     def difference(self, other: Maker) -> str:
         """What is not the same of two that differ."""
-        if [(n.trial, n.weights) for n in self.networks] != [
-            (n.trial, n.weights) for n in other.networks
-        ]:
+        if self.weights != other.weights:
             return f"of {'; '.join(network.name for network in other.networks)}"
         if self.mirror != other.mirror:
             return "made with --mirror" if other.mirror else "made without --mirror"
@@ -196,9 +206,9 @@ class Folder:
             WriteError: The record cannot be written.
         """
         found = _read(self.out)
-        if found is not None and found.made_by == self.told.made_by:
+        if found is not None and found.made_by.is_same(self.told.made_by):
             self.told = found
-        elif found is not None and found.made_by != self.replaced:
+        elif found is not None and not found.made_by.is_same(self.replaced):
             raise _of_others(self.out, self.told.made_by, found.made_by)
         before = self.told.cases.get(job.case)
         own = before is not None and before.probabilities is not None
@@ -229,7 +239,7 @@ def open_folder(
         OutputExistsError: It holds something else, and `force` is off.
     """
     found = _read(out)
-    ours = found is not None and found.made_by == maker
+    ours = found is not None and found.made_by.is_same(maker)
     if found is not None and not ours and not force:
         raise _of_others(out, maker, found.made_by)
     check_target(out, force=force or ours)

@@ -73,6 +73,17 @@ def test_what_was_done_is_known_until_its_image_or_its_file_changes(tmp_path, ma
     assert opened(out, maker, job).done(job) is None
 
 
+def test_a_network_whose_arm_is_called_otherwise_by_now_is_the_same(tmp_path, maker, job):
+    """`bench` writes labels anew: of the same network the folder was of "inflate-zoo 0.2.0"."""
+    out = tmp_path / "out"
+    entry = made(out, maker, job)
+    networks = tuple(n.model_copy(update={"arm": "another label"}) for n in maker.networks)
+    renamed = maker.model_copy(update={"networks": networks})
+    folder = opened(out, renamed, job)
+    assert folder.done(job) == entry
+    folder.record(job, entry)
+
+
 def test_probabilities_are_part_of_it_where_they_are_asked_for(tmp_path, maker, job):
     out = tmp_path / "out"
     made(out, maker, job)
