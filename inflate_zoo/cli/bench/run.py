@@ -157,7 +157,7 @@ def command(
     if dry_run and on is not On.here:
         raise UsageError(
             "--dry-run measures on this machine, which is not where the trials run",
-            hint=f"leave out --on {on}; where jobs run, e.g. inside srun",
+            hint=f"leave out --on {on}, or say --on here, best where jobs run: inside srun",
         )
     from inflate_zoo.bench.engines.flags import HereFlags, RayFlags, SlurmFlags
     from inflate_zoo.bench.training.devices import Resources

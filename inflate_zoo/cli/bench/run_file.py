@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from shlex import quote
@@ -18,6 +19,7 @@ from typing import Any, ParamSpec, get_args, get_type_hints
 
 import typer
 
+from inflate_zoo.cli.bench.options import On
 from inflate_zoo.errors import ConfigError
 
 Parameters = ParamSpec("Parameters")
@@ -32,6 +34,7 @@ _HELP = "compare it with: inflate-zoo bench --help"
 _NO_FIELDS = {"config", "plan", "dry_run", "detach", "format", "quiet", "debug", "help", "context"}
 _READ = "inflate_zoo.run_file"  # where a context says what was read
 _FILES = {"dataset", "suite", "protocol"}  # paths where they end in .toml, else names
+_COMPARED = ("source", "suite")  # one of them
 _PLACES = {"source", *_FILES}  # texts that may be paths
 
 
@@ -75,6 +78,7 @@ def _read(path: Path, context: typer.Context) -> dict[str, Any]:
         ConfigError: It is no TOML, or says what cannot be; names the fields.
     """
     table, flags, before = _table(path), flags_of(context), typed(context)
+    before |= _excluded(before, context)
     hints = get_type_hints(context.command.callback)
     wrong, read = [], {}
     for key, value in table.items():
@@ -93,6 +97,18 @@ def _read(path: Path, context: typer.Context) -> dict[str, Any]:
     return {
         name: _as_taken(_coerced(path, *both, context), hints[name]) for name, both in read.items()
     }
+
+
+def _excluded(before: set[str], context: typer.Context) -> set[str]:
+    """Names of parameters that cannot stand beside those that are typed: these go first."""
+    from inflate_zoo.bench.engines.flags import HereFlags, RayFlags, SlurmFlags
+
+    names = {other for one, other in (_COMPARED, _COMPARED[::-1]) if one in before}
+    if "on" in before:
+        asked = {On.here: HereFlags, On.slurm: SlurmFlags, On.ray: RayFlags}
+        del asked[context.params["on"]]
+        names |= {field.name for flags in asked.values() for field in fields(flags)}
+    return names - before  # two that are typed are told of
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from inflate_zoo.bench.engines.flags import HereFlags, SlurmFlags
 from inflate_zoo.cli.app import app
 from inflate_zoo.cli.bench import run as command
 from inflate_zoo.cli.bench.options import On
@@ -80,6 +81,25 @@ def test_what_is_typed_goes_first(tmp_path, seen):
     run("bench", "--config", path, "--seeds", "7", "--source", "builtin/mae")
     ((asked, *_),) = seen
     assert (asked.seeds, asked.sources, asked.folds) == (7, ["builtin/mae"], "all")
+
+
+def test_what_is_typed_takes_the_place_of_what_cannot_stand_beside_it(tmp_path, seen):
+    """Every run.toml without sources has a suite: of it no other source could be compared."""
+    cluster = 'suite = "builtin"\non = "slurm"\njobs = 3\ntime = "1:00"\nsetup = "module load x"\n'
+    path = write(tmp_path, cluster)
+    result = run("bench", "--config", path, "--source", "random", "--on", "here", "--dry-run")
+    assert result.exit_code == 0, result.output
+    ((asked, side, words, fields, until),) = seen
+    assert (asked.sources, asked.suite, until) == (["random"], None, "estimate")
+    assert (side.on, side.slurm) == (On.here, SlurmFlags())
+    assert not {"suite", "jobs", "time", "setup"} & {*fields}
+    assert "--jobs" not in words
+    run("bench", "--config", path, "--on", "slurm", "--jobs", "5")
+    assert (seen[-1][1].slurm.jobs, seen[-1][1].slurm.time) == (5, "1:00")
+    path = write(tmp_path, 'source = ["random"]\nat-once = 2\n', "other.toml")
+    run("bench", "--config", path, "--suite", "builtin", "--on", "ray")
+    assert (seen[-1][0].sources, seen[-1][0].suite) == ((), "builtin")
+    assert seen[-1][1].here == HereFlags()
 
 
 def test_the_command_that_is_recorded_says_what_the_file_says(tmp_path, monkeypatch, seen):
