@@ -20,6 +20,7 @@ from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.definitions.trial_progress import Stage
 from inflate_zoo.bench.definitions.trials import Place, TrialSpec
 from inflate_zoo.bench.scoring.evaluation import score_case
+from inflate_zoo.bench.training.checkpointing import CHECKPOINT
 from inflate_zoo.bench.training.devices import (
     Resources,
     make_accelerator,
@@ -33,6 +34,7 @@ from inflate_zoo.bench.trials.folder import plan_trial
 from inflate_zoo.bench.trials.planning import Planned
 from inflate_zoo.errors import WriteError
 from inflate_zoo.files.writing.whole_files import writing
+from inflate_zoo.networks.files import WEIGHTS
 from inflate_zoo.texts import duration, size
 
 STEPS = 4
@@ -131,6 +133,7 @@ class Row:
         memory_bytes: Highest memory of the few measured steps; `None` where nothing can tell, and
             of a done one.
         disk_bytes: What its folder will hold when it is done.
+        scratch_bytes: What it holds beyond that at most, while it trains and is scored.
         feature_bytes: What it adds to the cache: the features of a frozen backbone, unless a
             trial before it has the same.
     """
@@ -143,6 +146,7 @@ class Row:
     seconds: float
     memory_bytes: int | None
     disk_bytes: int
+    scratch_bytes: int
     feature_bytes: int
 
 
@@ -185,7 +189,7 @@ class Estimate:
         how = "one after another" if self.at_once == 1 else f"{self.at_once} at a time"
         features = sum(row.feature_bytes for row in todo)
         kept = f" ({size(features)} of it features in the cache)" if features else ""
-        spare = 3 * self.at_once * max((row.disk_bytes for row in todo), default=0)
+        spare = self.at_once * max((row.scratch_bytes for row in todo), default=0)
         lines.append(
             f"{len(self.rows)} trials, {len(todo)} to run: "
             f"about {duration(self._seconds())} {how}, "
@@ -211,6 +215,7 @@ class _Kind:
         encoding: Seconds of one window's features.
         memory: Bytes at the highest; `None` where the system cannot tell.
         disk: Bytes of the trained network.
+        scratch: Bytes beyond that, at most, until it is done.
         window: Bytes of one window's features and label; 0 where the backbone is trained.
     """
 
@@ -218,10 +223,11 @@ class _Kind:
     encoding: float
     memory: int | None
     disk: int
+    scratch: int
     window: int
 
 
-_NOTHING = _Kind(seconds=0.0, encoding=0.0, memory=None, disk=0, window=0)
+_NOTHING = _Kind(seconds=0.0, encoding=0.0, memory=None, disk=0, scratch=0, window=0)
 
 
 def estimate(
@@ -271,6 +277,7 @@ def estimate(
                 seconds=kind.seconds + kind.encoding * windows,
                 memory_bytes=kind.memory,
                 disk_bytes=kind.disk,
+                scratch_bytes=kind.scratch,
                 feature_bytes=kind.window * windows,
             )
         )
@@ -329,7 +336,7 @@ def _measured(spec: TrialSpec, place: Place, resources: Resources, watch: _Stopw
             place = place.model_copy(update={"cache": str(folder)})
         trial = plan_trial(folder, short, place)
         costs = _measure(trial, resources, watch)
-        disk = (trial.folder / "model.safetensors").stat().st_size
+        disk, saved = ((trial.folder / name).stat().st_size for name in (WEIGHTS, CHECKPOINT))
         features = sum(file.stat().st_size for file in folder.glob("features/*/*.npy"))
 
     def voxels(names: tuple[str, ...]) -> int:
@@ -341,4 +348,7 @@ def _measured(spec: TrialSpec, place: Place, resources: Resources, watch: _Stopw
     times = train.steps // train.validate_every if train.validate_every else 0
     seconds = costs.loading + costs.step * train.steps
     seconds += per_voxel * (voxels(spec.cases.test) + times * voxels(validated))
-    return _Kind(seconds, costs.encoding, costs.memory, disk, features // _windows(short))
+    # What takes a file's place is written beside it: a checkpoint, and the best weights there are.
+    best = disk if train.select == "best" else 0
+    scratch = max(2 * saved + best - disk, saved + best)
+    return _Kind(seconds, costs.encoding, costs.memory, disk, scratch, features // _windows(short))

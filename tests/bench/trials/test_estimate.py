@@ -12,6 +12,7 @@ from inflate_zoo.bench.trials.estimate import STEPS, Estimate, Row, _Kind, estim
 from inflate_zoo.bench.trials.planning import Planned
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.errors import WriteError
+from inflate_zoo.files.writing import whole_files
 from tests.support.trials import FROZEN, one_thread, result_of, tiny_run
 
 CPU = Resources("cpu", 0)
@@ -41,6 +42,32 @@ def test_each_kind_is_measured_once_and_nothing_is_written(tmp_path, changes):
     assert [row.done for row in again.rows] == [True, True, False, False]
     kept = run.trials[0].folder / "model.safetensors"
     assert found.rows[0].disk_bytes == pytest.approx(kept.stat().st_size, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("train.validate_every=2", "train.select=best"),
+        ("train.validate_every=0",),
+        (*FROZEN, "train.validate_every=2", "train.select=best"),
+    ],
+    ids=["best", "last", "frozen"],
+)
+def test_a_training_trial_holds_as_much_as_was_told(tmp_path, monkeypatch, changes):
+    """A checkpoint is written beside the one before: a disk with room for one was full."""
+    run = tiny_run(tmp_path, "train.steps=6", "train.checkpoint_every=2", *changes)
+    (trial,) = run.trials
+    planned, held, put = Planned(run.out, ((trial.spec, trial.place),)), [], whole_files._put
+
+    def measured(temporary, path):
+        held.append(sum(file.stat().st_size for file in path.parent.glob("*safetensors*")))
+        put(temporary, path)
+
+    with one_thread():
+        (row,) = estimate(planned, CPU, 1, lambda _: None, lambda *_: None).rows
+        monkeypatch.setattr(whole_files, "_put", measured)
+        run_trial(trial, CPU, Silent())
+    assert row.disk_bytes + row.scratch_bytes == pytest.approx(max(held), rel=0.1)
 
 
 def test_more_steps_cost_more(tmp_path):
@@ -82,7 +109,7 @@ def test_a_trained_backbone_keeps_no_features(tmp_path):
 def test_what_is_done_takes_nothing_more_whether_it_stands_before_or_behind(
     tmp_path, monkeypatch, done
 ):
-    kind = _Kind(seconds=9.0, encoding=2.0, memory=2**30, disk=2**20, window=8)
+    kind = _Kind(9.0, encoding=2.0, memory=2**30, disk=2**20, scratch=3 * 2**20, window=8)
     monkeypatch.setattr(measuring, "_measured", lambda *_: kind)
     run = tiny_run(tmp_path, *FROZEN, seeds=2)
     run.trials[done].finish(result_of(run.trials[done]), Run())
@@ -90,7 +117,8 @@ def test_what_is_done_takes_nothing_more_whether_it_stands_before_or_behind(
     found = estimate(planned, CPU, 1, lambda _: None, lambda *_: None)
     over, left = found.rows[done], found.rows[1 - done]
     assert (over.seconds, over.memory_bytes, over.disk_bytes, over.feature_bytes) == (0, None, 0, 0)
-    assert (left.memory_bytes, left.disk_bytes) == (2**30, 2**20)
+    assert over.scratch_bytes == 0
+    assert (left.memory_bytes, left.disk_bytes, left.scratch_bytes) == (2**30, 2**20, 3 * 2**20)
     assert left.feature_bytes > 0
     assert found.plain()["disk_bytes"] == left.disk_bytes + left.feature_bytes
 
@@ -115,9 +143,9 @@ def test_where_no_room_is_to_measure_the_place_is_named(tmp_path, monkeypatch):
 
 def test_sums_count_what_is_to_run():
     rows = (
-        Row("a" * 16, "vit center", 0, 0, True, 0.0, None, 0, 0),
-        Row("b" * 16, "random", 0, 1, False, 90.0, 2**30, 2**20, 2**20),
-        Row("c" * 16, "random", 1, 1, False, 7200.0, None, 2**20, 0),
+        Row("a" * 16, "vit center", 0, 0, True, 0.0, None, 0, 0, 0),
+        Row("b" * 16, "random", 0, 1, False, 90.0, 2**30, 2**20, 5 * 2**20, 2**20),
+        Row("c" * 16, "random", 1, 1, False, 7200.0, None, 2**20, 6 * 2**20, 0),
     )
     found = Estimate(rows)
     plain = found.plain()
@@ -133,4 +161,5 @@ def test_sums_count_what_is_to_run():
     beside = Estimate(rows, 2)
     assert beside.plain()["seconds"] == 7200  # the longest alone takes as much
     assert "2 at a time" in beside.lines()[3]
-    assert "3 MiB of disk (1 MiB of it features in the cache) and 3 MiB more" in lines[3]
+    assert "and 12 MiB more while trials train" in beside.lines()[3]
+    assert "3 MiB of disk (1 MiB of it features in the cache) and 6 MiB more" in lines[3]
