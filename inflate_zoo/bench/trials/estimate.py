@@ -345,7 +345,7 @@ def _measured(spec: TrialSpec, place: Place, resources: Resources, watch: _Stopw
 
     per_voxel = costs.evaluation / voxels(spec.cases.test[:1])
     validated = spec.cases.validation[: train.validation_cases]
-    times = train.steps // train.validate_every if train.validate_every else 0
+    times = -(-train.steps // train.validate_every) if train.validate_every else 0  # the last, too
     seconds = costs.loading + costs.step * train.steps
     seconds += per_voxel * (voxels(spec.cases.test) + times * voxels(validated))
     # What takes a file's place is written beside it: a checkpoint, and the best weights there are.

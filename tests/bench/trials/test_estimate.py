@@ -8,7 +8,7 @@ from inflate_zoo.bench.definitions.results import Run
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.bench.training.progress import Silent
 from inflate_zoo.bench.trials import estimate as measuring
-from inflate_zoo.bench.trials.estimate import STEPS, Estimate, Row, _Kind, estimate
+from inflate_zoo.bench.trials.estimate import STEPS, Estimate, Row, _Costs, _Kind, estimate
 from inflate_zoo.bench.trials.planning import Planned
 from inflate_zoo.bench.trials.running import run_trial
 from inflate_zoo.errors import WriteError
@@ -42,6 +42,25 @@ def test_each_kind_is_measured_once_and_nothing_is_written(tmp_path, changes):
     assert [row.done for row in again.rows] == [True, True, False, False]
     kept = run.trials[0].folder / "model.safetensors"
     assert found.rows[0].disk_bytes == pytest.approx(kept.stat().st_size, rel=0.02)
+
+
+@pytest.mark.parametrize("steps, validations", [(2, 1), (3, 1), (7, 3), (9, 3)])
+def test_every_validation_counts_that_of_the_last_step_too(
+    tmp_path, monkeypatch, steps, validations
+):
+    def measured(trial, *_):
+        for name in ("model.safetensors", "checkpoint.safetensors"):
+            (trial.folder / name).write_bytes(b"")
+        return _Costs(loading=0.0, encoding=0.0, step=0.0, evaluation=1.0, memory=None)
+
+    monkeypatch.setattr(measuring, "_measure", measured)
+    run = tiny_run(tmp_path, f"train.steps={steps}", "train.validate_every=3")
+    (trial,) = run.trials
+    planned = Planned(run.out, ((trial.spec, trial.place),))
+    (row,) = estimate(planned, CPU, 1, lambda _: None, lambda *_: None).rows
+    inner = trial.spec.cases.validation[: trial.spec.protocol.train.validation_cases]
+    # All cases are of one size, and the first took a second.
+    assert row.seconds == len(trial.spec.cases.test) + validations * len(inner)
 
 
 @pytest.mark.parametrize(
