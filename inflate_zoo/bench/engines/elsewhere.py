@@ -11,7 +11,7 @@ from pathlib import Path
 from inflate_zoo.bench.definitions.trial_folder import RECORD, TrialFolder
 from inflate_zoo.bench.engines.engine import Ended, Shown, Tally, reason
 from inflate_zoo.bench.trials.leases import LEASE, holder
-from inflate_zoo.bench.trials.running import failed_since
+from inflate_zoo.bench.trials.run_plan import failed_since
 
 FRONT = 32  # trials behind those in progress that are looked at each time: they are next
 SWEEP_SECONDS = 60.0  # between two looks at all the others

@@ -13,7 +13,8 @@ from inflate_zoo.bench.definitions.results import OUT_OF_MEMORY, Failure
 from inflate_zoo.bench.definitions.trial_folder import RECORD, TrialFolder
 from inflate_zoo.bench.engines.engine import Ended, Shown, Tally, reason
 from inflate_zoo.bench.trials.leases import holder
-from inflate_zoo.bench.trials.running import fail_elsewhere, failed_at
+from inflate_zoo.bench.trials.run_plan import failed_at
+from inflate_zoo.bench.trials.running import fail_elsewhere
 from inflate_zoo.bench.trials.stopping import Kept, kept
 from inflate_zoo.texts import plural
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from inflate_zoo.bench.definitions.trial_folder import TrialFolder, read_plain
+from inflate_zoo.bench.definitions.trial_folder import FAILURE, TrialFolder, read_plain
 from inflate_zoo.bench.definitions.trials import TrialSpec
 from inflate_zoo.bench.trials.folder import trials_of
 from inflate_zoo.bench.trials.versions import versions
@@ -78,6 +78,18 @@ def run_began(out: Path) -> float | None:
     with suppress(OSError):
         return (out / PLAN).stat().st_mtime
     return None
+
+
+def failed_at(folder: Path) -> float:
+    """When a trial failed, in seconds since 1970 by the file system's clock; 0 where it did not."""
+    with suppress(OSError):
+        return (folder / FAILURE).stat().st_mtime
+    return 0.0
+
+
+def failed_since(folder: Path, since: float) -> bool:
+    """Whether a trial failed after a moment, in seconds since 1970 by the file system's clock."""
+    return failed_at(folder) > since
 
 
 def planned_trials(out: Path) -> tuple[TrialFolder, ...]:

@@ -27,6 +27,7 @@ from inflate_zoo.bench.training.progress import Watcher
 from inflate_zoo.bench.trials.attempt import remove_scratch, run_attempt
 from inflate_zoo.bench.trials.leases import LostLeaseError, holder, leased
 from inflate_zoo.bench.trials.noting import Noting
+from inflate_zoo.bench.trials.run_plan import failed_since
 from inflate_zoo.bench.trials.stopping import STOPS, Kept, kept, note_stop
 from inflate_zoo.errors import InflateZooError, WorkError, out_of_memory
 from inflate_zoo.interrupts import check
@@ -147,18 +148,6 @@ def _without_us(trial: TrialFolder, held: bool, since: float | None) -> Outcome 
     if held:
         return "held"
     return "failed" if since and failed_since(trial.folder, since) else None
-
-
-def failed_at(folder: Path) -> float:
-    """When a trial failed, in seconds since 1970 by the file system's clock; 0 where it did not."""
-    with suppress(OSError):
-        return (folder / FAILURE).stat().st_mtime
-    return 0.0
-
-
-def failed_since(folder: Path, since: float) -> bool:
-    """Whether a trial failed after a moment, in seconds since 1970 by the file system's clock."""
-    return failed_at(folder) > since
 
 
 def _agreed(accelerator: Accelerator, how: Outcome | None) -> Outcome | None:

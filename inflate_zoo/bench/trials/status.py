@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder, read_plain
 from inflate_zoo.bench.definitions.trial_progress import PROGRESS, TrialProgress
 from inflate_zoo.bench.trials.leases import holder
-from inflate_zoo.bench.trials.run_plan import planned_trials
+from inflate_zoo.bench.trials.run_plan import failed_at, planned_trials, run_began
 from inflate_zoo.errors import visible
 from inflate_zoo.texts import duration, plural
 
@@ -32,7 +32,8 @@ class TrialStatus:
         fold: Its fold.
         seed: Its seed.
         state: `done`: there is a record, which `report` believes or not; `running`: a process has
-            it; `stopped`: one had it, and it goes on from there; `waiting`: none had it.
+            it; `failed`: since the run was planned, so that it is not tried again; `stopped`: one
+            had it, and it goes on from there; `waiting`: none had it.
         holder: `host:pid` of the process that has it.
         reason: Why it failed.
         seconds: Until it has trained, where that is known.
@@ -120,13 +121,13 @@ def run_status(out: Path) -> RunStatus:
     Raises:
         UsageError: It is no folder, or holds no trials.
     """
-    folders = planned_trials(out)
-    trials = tuple(_status(trial) for trial in folders)
+    folders, since = planned_trials(out), run_began(out) or 0.0
+    trials = tuple(_status(trial, since) for trial in folders)
     done = [f for f, status in zip(folders, trials, strict=True) if status.state == "done"]
     return RunStatus(out, trials, _left(trials, _typical(done, trials)))
 
 
-def _status(trial: TrialFolder) -> TrialStatus:
+def _status(trial: TrialFolder, since: float) -> TrialStatus:
     table = read_plain(trial.folder / SPEC) or {}
 
     def named(part: str, field: str) -> str:
@@ -137,7 +138,7 @@ def _status(trial: TrialFolder) -> TrialStatus:
         value = table.get(field)
         return value if isinstance(value, int) else 0
 
-    state, by = _state(trial)
+    state, by = _state(trial, since)
     progress = trial.progress() if state in ("running", "stopped") else None
     failure = trial.failure() if state == "failed" else None
     return TrialStatus(
@@ -155,13 +156,13 @@ def _status(trial: TrialFolder) -> TrialStatus:
     )
 
 
-def _state(trial: TrialFolder) -> tuple[State, str | None]:
-    """How a trial stands, and who has it."""
+def _state(trial: TrialFolder, since: float) -> tuple[State, str | None]:
+    """How a trial stands, and who has it; what failed before the run began is tried again."""
     if (trial.folder / RECORD).exists():
         return "done", None
     if (by := holder(trial.folder)) is not None:
         return "running", by
-    if trial.failure() is not None:
+    if failed_at(trial.folder) > since:
         return "failed", None
     begun = (trial.folder / PROGRESS).exists() or any(trial.folder.glob("*.safetensors"))
     return ("stopped" if begun else "waiting"), None

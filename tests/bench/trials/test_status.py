@@ -1,6 +1,8 @@
 """How a run stands, from its folder alone."""
 
 import json
+import os
+import time
 
 import pytest
 
@@ -26,6 +28,7 @@ def home(tmp_path_factory):
 def run(home, request):
     made = tiny_run(home, kinds=("inflated", "random"), seeds=3, name=request.node.name)
     begin_run(made.out, made.trials)
+    os.utime(made.out / "plan.json", (0, time.time() - 10))  # file systems count in ticks
     return made
 
 
@@ -76,6 +79,27 @@ def test_every_trial_stands_somewhere(run):
     table = json.loads(json.dumps(status.plain()))
     assert (table["done"], table["waiting"], table["seconds_left"]) == (1, 2, 303.0)
     assert table["trials"][1]["progress"]["dice"] == 0.61
+
+
+def test_what_failed_before_the_run_was_planned_anew_waits(run):
+    """It is tried again: the time left was that of the others, and it was called failed."""
+    done, before, running, after, *_ = run.trials
+    done.finish(result_of(done), Run(seconds=SECONDS))
+    before.fail(Failure(kind="error", reason="the disk was full"))
+    os.utime(before.folder / "failure.json", (0, time.time() - 60))
+    begin_run(run.out, run.trials)
+    after.fail(Failure(kind="error", reason="the loss is NaN"))
+    os.utime(after.folder / "failure.json", (0, time.time() + 60))
+    with leased(running.folder, noted(running).write):
+        while running.progress() is None:
+            pass
+        status = run_status(run.out)
+    assert [trial.state for trial in status.trials] == [
+        "done", "waiting", "running", "failed", "waiting", "waiting",
+    ]  # fmt: skip
+    assert status.seconds == 3 * 100.0 + 3.0
+    (run.out / "plan.json").unlink()
+    assert len(run_status(run.out).of("failed")) == 2  # nobody noted when it began
 
 
 def test_without_a_record_those_that_run_tell_how_long_it_takes(run):
