@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ Offered = list[tuple[str, str]]
 """Values, each with what it is, for shells that show that; it may be empty."""
 Parameters = ParamSpec("Parameters")
 _LONGEST = 60  # characters of a summary
+_SPECIAL = re.compile(r"[^\w@%+=:,./-]")  # what bash may take for something else
 _MOST_TRIALS = 500  # of a run that are asked for their arms
 
 
@@ -171,4 +173,4 @@ def _brief(text: str) -> str:
 def _one_word(text: str) -> str:
     """As the shell takes it for one word; zsh and fish see to that themselves."""
     bash = os.environ.get("_INFLATE_ZOO_COMPLETE") == "complete_bash"
-    return text.replace(" ", "\\ ") if bash else text
+    return _SPECIAL.sub(r"\\\g<0>", text) if bash else text

@@ -129,6 +129,20 @@ def test_arms_of_a_run_are_offered_as_one_word(runs):
     assert bash("predict", "run", "scans", "--out", "x", "--arm", "") == escaped
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_takes_what_is_offered_for_the_label_whatever_is_in_it(tmp_path):
+    """A label is what a person wrote behind `:label=`: with a parenthesis it was a syntax error."""
+    labels = ["run1 (early) & <b> center", 'it\'s $HOME "or" `not`; ~*? 2d', "é\\ #1 average"]
+    for number, label in enumerate(labels):
+        folder = tmp_path / "run" / "trials" / f"{number:016x}"
+        folder.mkdir(parents=True)
+        (folder / "trial.json").write_text(json.dumps({"arm": {"label": label}}))
+    offered = bash("report", str(tmp_path / "run"), "--compare", "")
+    script = f"printf '%s\\n' {' '.join(offered)}"
+    done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True)
+    assert (done.stdout.splitlines(), done.stderr) == (labels, "")
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"arm": 3}', '{"arm": {"label": []}}'])
 def test_a_damaged_run_offers_nothing_and_says_nothing(tmp_path, content):
     folder = tmp_path / "run" / "trials" / "0"
