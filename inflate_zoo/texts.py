@@ -11,6 +11,20 @@ if TYPE_CHECKING:
 Form = TypeVar("Form", bound="BaseModel")
 
 
+def is_text(name: str) -> bool:
+    """Whether records and reports can hold a name; Python keeps other bytes as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_text(name: str) -> str:
+    """A name with what records and reports cannot hold shown escaped."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def duration(seconds: float) -> str:
     """Seconds, minutes, hours or days: `4.2 s`, `90 s`, `3.5 min`, `2.5 h`, `2.0 days`."""
     if seconds < 120:

@@ -1,11 +1,20 @@
 """Times and sizes in words."""
 
+import os
 from typing import Annotated
 
 import pytest
 from pydantic import AfterValidator, BaseModel, ValidationError, field_validator
 
-from inflate_zoo.texts import duration, millions, problems_of, size, validated
+from inflate_zoo.texts import (
+    as_text,
+    duration,
+    is_text,
+    millions,
+    problems_of,
+    size,
+    validated,
+)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +95,10 @@ def test_half_a_character_that_is_quoted_is_no_valid_form_either():
             validated(Chosen, {"word": word})
     with pytest.raises(UnicodeEncodeError):  # as pydantic has it
         Chosen.model_validate({"word": "\ud800"})
+
+
+def test_a_name_of_other_bytes_is_told_and_shown():
+    name = os.fsdecode(b"x\xff")
+    assert not is_text(name)
+    assert (as_text(name), as_text("ü")) == ("x\\udcff", "ü")
+    assert is_text(as_text(name))

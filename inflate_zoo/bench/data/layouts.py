@@ -21,6 +21,7 @@ from inflate_zoo.bench.definitions.datasets import Case, Dataset, Finding
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.budgets import MOST_LETTERS
 from inflate_zoo.files.reading import called, lacking, read_json
+from inflate_zoo.texts import is_text
 
 _ENDINGS = (".nii.gz", ".nii")
 _TEXTS = ("name", "licence", "license", "reference", "citation")
@@ -76,7 +77,7 @@ class _Reader:
 
     def add(self, case: Case) -> None:
         """Take a case in, unless a file is missing, it is there already, or has no name in text."""
-        if not _is_text(case.name):
+        if not is_text(case.name):
             what = "has a name that is no UTF-8, as another system wrote it"
             self.complain(what, "rename its files", case.name)
             return
@@ -89,15 +90,6 @@ class _Reader:
             self.complain(f"missing: {names}", "put it there or take the case out", case.name)
             return
         self.cases[case.name] = case
-
-
-def _is_text(name: str) -> bool:
-    """Whether records and reports can hold a name; Python keeps other bytes as lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_there(path: Path) -> bool:
@@ -293,7 +285,7 @@ def _tell_odd_texts(reader: _Reader) -> None:
         if any(len(text) > MOST_LETTERS for text in texts):
             what = f"dataset.json: '{key}' holds a text of more than {MOST_LETTERS:,} letters"
             reader.complain(what, "write it shorter")
-        if not all(map(_is_text, texts)):
+        if not all(map(is_text, texts)):
             what = f"dataset.json: '{key}' holds half a character, which is no text"
             reader.complain(what, "write it anew, without \\ud800 to \\udfff standing alone")
 

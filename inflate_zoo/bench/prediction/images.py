@@ -33,6 +33,7 @@ from inflate_zoo.bench.definitions.progress import StageProgress
 from inflate_zoo.bench.definitions.tasks import Slices, Task
 from inflate_zoo.errors import UsageError
 from inflate_zoo.files.reading import called, reading, require_folder, require_regular
+from inflate_zoo.texts import is_text
 
 PREDICTED = ".nii.gz"  # how predictions end
 _CHANNEL = re.compile(r"(.+)_(\d{4})", re.DOTALL)
@@ -94,8 +95,8 @@ def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> lis
         task: What the network was trained for.
 
     Raises:
-        UsageError: No images, a path that is not there, a case named twice, channels or references
-            missing.
+        UsageError: No images, a path that is not there, a case named twice or by what is no text,
+            channels or references missing.
     """
     if references is not None:
         require_folder(references, "name a folder of labels that are called as the cases")
@@ -110,7 +111,10 @@ def find_jobs(paths: Sequence[Path], references: Path | None, task: Task) -> lis
         named.setdefault(case, {}).setdefault(place, []).append(path)
     problems, jobs = [], []
     for case, channels in sorted(named.items()):
-        if problem := _odd_channels(channels, len(task.channels)):
+        problem = _odd_channels(channels, len(task.channels))
+        if not is_text(case):  # the record of what was made could not name it
+            problem = "has a name that is no UTF-8: rename its files"
+        if problem:
             problems.append(f"{case}: {problem}")
             continue
         images = tuple(channels[place][0] for place in sorted(channels, key=lambda key: key or 0))

@@ -31,6 +31,7 @@ from inflate_zoo.files.writing.contents import json_text
 from inflate_zoo.files.writing.staging import check_target
 from inflate_zoo.files.writing.turns import only_one
 from inflate_zoo.files.writing.whole_files import filling, remove_partial, replace_text, replacing
+from inflate_zoo.texts import as_text
 
 SUMMARY = "summary.json"
 
@@ -188,7 +189,7 @@ def _scored(job: CaseImages, reference: Path, out: Path, task: Task) -> dict[str
     found, grid = read_reference(out / job.file, task)
     true, _ = read_reference(reference, task, grid)
     paths = {"reference_file": reference, "prediction_file": out / job.file}
-    named = {name: str(path) for name, path in paths.items()}
+    named = {name: as_text(str(path)) for name, path in paths.items()}
     return {**named, "metrics": score(found, true, task)}
 
 

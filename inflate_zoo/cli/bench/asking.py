@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, get_args
 
 from inflate_zoo.cli.bench.datasets import find_data
-from inflate_zoo.errors import UsageError
+from inflate_zoo.errors import UsageError, visible
+from inflate_zoo.texts import as_text, is_text
 
 if TYPE_CHECKING:
     from inflate_zoo.bench.arms.making import ArmRequest
@@ -107,6 +108,9 @@ def comparison_of(asked: Asked, words: Sequence[str]) -> tuple[Comparison, DataP
 
     asked = asked.completed()
     protocol = load_protocol(asked.protocol or DEFAULT_PROTOCOL, asked.changes)
+    cache = asked.cache or default_cache()
+    for flag, folder in (("--out", asked.out or Path("runs")), ("--cache", cache)):
+        _require_text(flag, folder)
     wanted = replace(_wanted(asked), normalization=given(asked.mean, asked.std))
     folds = _folds(asked.folds)
     compared = Comparison(
@@ -117,10 +121,20 @@ def comparison_of(asked: Asked, words: Sequence[str]) -> tuple[Comparison, DataP
         folds=folds,
         rule=rule_of(asked.rule),
         out=asked.out,
-        cache=asked.cache or default_cache(),
+        cache=cache,
         command=shown_command(words),
     )
     return compared, find_data(asked.data, asked.dataset, download=asked.download)
+
+
+def _require_text(flag: str, folder: Path) -> None:
+    """Refuse a folder that safetensors could not open a file in, nor a trial note."""
+    whole = str(folder.absolute())
+    if not is_text(whole):
+        raise UsageError(
+            f"the path '{visible(whole)}' is no UTF-8, so nothing can be kept there",
+            hint=f"rename its folders, or choose another with {flag}",
+        )
 
 
 def rule_of(text: str) -> ChannelRule:
@@ -175,7 +189,7 @@ def shown_command(words: Sequence[str]) -> tuple[str, ...]:
     for word in _asked(words[1:]):
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         path = _local_path(flag or before, value)
-        shown.append(flag + equals + (Path(path).name or path) + value[len(path) :])
+        shown.append(as_text(flag + equals + (Path(path).name or path) + value[len(path) :]))
         before = word
     return tuple(shown)
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,14 @@ def test_numbers_belong_to_names_where_there_is_one_channel(run, names, cases):
     assert [job.case for job in jobs] == cases
     with pytest.raises(UsageError, match="b: is named more than once"):
         find_jobs([Path("b.nii.gz"), Path("b_0000.nii.gz")], None, task)
+
+
+def test_a_name_that_is_no_text_is_told_before_anything_is_segmented(run):
+    """The record named another case: the same command refused what it had made itself."""
+    paths = [Path(os.fsdecode(name)) for name in (b"x\xff.nii.gz", b"y.nii.gz")]
+    with pytest.raises(UsageError, match="1 case") as caught:
+        find_jobs(paths, None, run.trial().spec.task)
+    assert caught.value.details == ("x\udcff: has a name that is no UTF-8: rename its files",)
 
 
 def test_numbers_belong_to_names_of_files_that_have_all_channels(pair, tmp_path):

@@ -4,7 +4,9 @@ import errno
 import fcntl
 import itertools
 import json
+import os
 import shutil
+import sys
 from contextlib import ExitStack
 
 import nibabel as nib
@@ -429,3 +431,15 @@ def test_where_nothing_locks_two_networks_are_never_mixed(run, tmp_path, meanwhi
         again = predict(run.trial("2d").folder, image, "--out", out)
         assert "1 of 1 case had been predicted before" in again.stderr
         shutil.rmtree(out)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_scores_in_a_folder_whose_name_is_no_text_are_written(run, tmp_path):
+    """All was predicted, and then it ended in a traceback."""
+    out, name = tmp_path / os.fsdecode(b"out\xff"), run.trial().spec.cases.test[0]
+    image = run.data / "imagesTr" / f"{name}.nii.gz"
+    words = (image, "--out", out, "--references", run.data / "labelsTr")
+    result = predict(run.trial().folder, *words)
+    assert result.exit_code == 0, result.output
+    (entry,) = json.loads((out / "summary.json").read_text())["metric_per_case"]
+    assert entry["prediction_file"] == f"{tmp_path}/out\\udcff/{name}.nii.gz"

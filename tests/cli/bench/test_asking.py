@@ -1,5 +1,6 @@
 """From options to what is planned."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -37,6 +38,17 @@ def test_nor_does_one_of_what_is_not_there_yet(here):
     hints = get_type_hints(command.callback)
     of_paths = {p.opts[0] for p in command.params if Path in get_args(hints[p.name])}
     assert of_paths - {"--config"} == asking._PATHS  # what --config holds stands in its place
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_and_told_of(here):
+    """It was "a bug of inflate-zoo", or weights that were damaged, once all was prepared."""
+    for flag in ("--out", "--cache"):
+        result = bench("--source", "random", flag, os.fsdecode(b"runs\xff"))
+        assert result.exit_code == 2, result.output
+        assert "runs\\udcff' is no UTF-8" in result.stderr
+        assert f"choose another with {flag}" in result.stderr
+    words = ["bench", "--data", os.fsdecode(b"a/da\xffta")]
+    assert shown_command(["x", *words])[-1] == "da\\udcffta"
 
 
 def test_where_and_when_trials_run_makes_no_other_command_of_it():
