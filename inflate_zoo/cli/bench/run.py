@@ -245,6 +245,8 @@ def _bench(
         _tell_planned(planned.out, trials, chosen, format)
     elif not left:
         _finish(planned.out, trials, format)
+    elif format is OutputFormat.json:  # the jobs go on by themselves
+        _print_planned(planned.out, trials)
 
 
 def headline(resolved: Resolved, chosen: Chosen, out: Path) -> str:
@@ -276,12 +278,16 @@ def _tell_planned(
 ) -> None:
     """Say what was written, and what runs it."""
     if format is OutputFormat.json:
-        print_json({"out": str(out), "trials": [trial.folder.name for trial in trials]})
+        _print_planned(out, trials)
     else:
         tell(f"{plural(len(trials), 'trial')} planned in {out}")
     say(f"run them, here or elsewhere: inflate-zoo bench-trial --from {shlex.quote(str(out))}")
     if chosen.write:
         say(chosen.write())
+
+
+def _print_planned(out: Path, trials: Sequence[TrialFolder]) -> None:
+    print_json({"out": str(out), "trials": [trial.folder.name for trial in trials]})
 
 
 def _tell_estimate(planned: Planned, crew: Crew, format: OutputFormat) -> None:  # noqa: A002 - the flag's name

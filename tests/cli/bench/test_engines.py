@@ -1,5 +1,6 @@
 """From options to the engine."""
 
+import json
 import re
 
 import pytest
@@ -74,3 +75,6 @@ def test_jobs_that_are_left_get_no_report(here, monkeypatch):
     assert left.exit_code == 0, left.output
     assert left.stdout == ""
     assert not (here / "left" / "report.html").exists()
+    words = ("--on", "slurm", "--jobs", "1", "--detach", "--out", "left", "--format", "json")
+    told = json.loads(run(*base, *words).stdout)  # nothing at all is no JSON
+    assert (told["out"], len(told["trials"])) == ("left", 2)
