@@ -125,6 +125,14 @@ class Augment(Strict):
     gamma: tuple[Positive, Positive]
     noise: NonNegative
 
+    @model_validator(mode="after")
+    def _ranges_go_up(self) -> Self:  # what nothing draws from is let be
+        for name, used in (("zoom", self.turn), ("gamma", self.intensity)):
+            low, high = getattr(self, name)
+            if used and low > high:
+                raise ValueError(f"{name} [{low:g}, {high:g}] begins with the greater of the two")
+        return self
+
 
 class Loss(Strict):
     """Weights of the parts of the loss.
@@ -140,6 +148,12 @@ class Loss(Strict):
     cross_entropy: NonNegative
     focal: NonNegative
     background: bool
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if not (self.dice or self.cross_entropy or self.focal):
+            raise ValueError("dice, cross_entropy and focal are all 0: nothing would be learnt")
+        return self
 
 
 class Train(Strict):

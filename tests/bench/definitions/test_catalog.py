@@ -203,6 +203,13 @@ def test_the_last_override_counts_and_tables_are_merged(base):
         ("network.decoder=unet", "network.decoder: Input should be 'unetr', 'linear' or", "--set"),
         ("train=5", "train: Input should be a valid dictionary", "--set"),
         ("train.batch=3", "train: batch 3 is no multiple of dice_group 2", "--set"),
+        (
+            "loss={dice=0, cross_entropy=0, focal=0}",
+            "loss: dice, cross_entropy and focal are",
+            "--set",
+        ),
+        ("augment.zoom=[1.2, 0.8]", "augment: zoom [1.2, 0.8] begins with the greater", "--set"),
+        ("augment.gamma=[2, 1]", "augment: gamma [2, 1] begins with the greater", "--set"),
     ],
 )
 def test_overrides_that_do_not_fit(base, override, message, hint):
