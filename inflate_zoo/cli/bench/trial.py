@@ -115,4 +115,6 @@ def _asked(
         )
     if out is not None:
         return require_place(out, resources).trials, run_began(out)
-    return tuple(TrialFolder(folder) for folder in dict.fromkeys(folders)), None
+    # A trial is known by its folder's name, which "." does not say.
+    named = [f if f.name not in ("", "..") else f.resolve() for f in folders]
+    return tuple(TrialFolder(folder) for folder in dict.fromkeys(named)), None

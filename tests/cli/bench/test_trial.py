@@ -20,6 +20,14 @@ def test_what_is_done_stays_and_a_folder_that_is_named_twice_counts_once(finishe
     assert [(folder / "record.json").read_bytes() for folder in folders] == before
 
 
+def test_the_folder_that_one_is_in_is_a_trial_like_any(finished_run, monkeypatch):
+    """Of the trial '' it was said that its trial.json is not the one that was planned."""
+    monkeypatch.chdir(finished_run.trials[0].folder)
+    for name in (".", "events/.."):
+        done = run("bench-trial", name, "--device", "cpu")
+        assert (done.exit_code, done.stdout) == (0, "1 done, 0 failed\n"), done.output
+
+
 def test_a_failure_is_counted_and_the_command_fails(tmp_path, monkeypatch):
     from inflate_zoo.bench.training import trainer
 
