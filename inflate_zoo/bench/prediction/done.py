@@ -21,7 +21,7 @@ from inflate_zoo.bench.definitions.trial_folder import TrialFolder
 from inflate_zoo.bench.prediction.images import PREDICTED, CaseImages
 from inflate_zoo.errors import OutputExistsError, UsageError
 from inflate_zoo.files.digests import sha256
-from inflate_zoo.files.reading import read_json, reading
+from inflate_zoo.files.reading import called, read_json, reading
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.staging import check_target
 from inflate_zoo.files.writing.whole_files import replace_text, writing
@@ -248,7 +248,7 @@ def open_folder(
     strange = [name for name in states.values() if name not in (None, "")]
     if strange and not force:
         raise OutputExistsError(
-            f"'{out.name}' holds files that were not made so, or were changed since",
+            f"'{called(out)}' holds files that were not made so, or were changed since",
             details=[str(name) for name in strange],
             hint="move them away, or replace them with --force",
         )
@@ -265,7 +265,7 @@ def _tell_what_stays(out: Path, maker: Maker, found: Predictions, cases: Collect
     if stay := [name for name in names if (out / name).exists()]:
         first, more = stay[0], f" and {len(stay) - 1} more" if len(stay) > 1 else ""
         warnings.warn(
-            f"'{out.name}' keeps predictions {maker.difference(found.made_by)}, which "
+            f"'{called(out)}' keeps predictions {maker.difference(found.made_by)}, which "
             f"{RECORD} will not name: {first}{more}",
             stacklevel=2,
         )
@@ -273,7 +273,7 @@ def _tell_what_stays(out: Path, maker: Maker, found: Predictions, cases: Collect
 
 def _of_others(out: Path, ours: Maker, theirs: Maker) -> OutputExistsError:
     return OutputExistsError(
-        f"'{out.name}' holds predictions {ours.difference(theirs)}",
+        f"'{called(out)}' holds predictions {ours.difference(theirs)}",
         hint="choose another with --out, or replace them with --force",
     )
 

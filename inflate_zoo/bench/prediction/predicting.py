@@ -27,6 +27,7 @@ from inflate_zoo.bench.prediction.probabilities import write_npz
 from inflate_zoo.bench.training.devices import Resources, device_kind
 from inflate_zoo.errors import UsageError, WriteError
 from inflate_zoo.files.digests import sha256
+from inflate_zoo.files.reading import called
 from inflate_zoo.files.writing.contents import json_text
 from inflate_zoo.files.writing.staging import check_target
 from inflate_zoo.files.writing.turns import only_one
@@ -199,18 +200,21 @@ def _require_apart(jobs: Sequence[CaseImages], out: Path) -> None:
     names = [name for job in jobs for name in (job.file, job.probabilities_file)]
     if any((out / name).resolve() in inputs for name in names):
         raise UsageError(
-            f"predictions in '{out.name}' would replace images or references",
+            f"predictions in '{called(out)}' would replace images or references",
             hint="choose another folder with --out",
         )
 
 
 def _refused(out: Path, reason: str) -> WriteError:
-    return WriteError(f"'{out.name}' cannot be written: {reason}", hint="choose another with --out")
+    return WriteError(
+        f"'{called(out)}' cannot be written: {reason}", hint="choose another with --out"
+    )
 
 
 def _waits(out: Path) -> None:
     warnings.warn(
-        f"another process predicts into '{out.name}': this one waits until it is done", stacklevel=2
+        f"another process predicts into '{called(out)}': this one waits until it is done",
+        stacklevel=2,
     )
 
 

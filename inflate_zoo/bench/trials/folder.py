@@ -10,6 +10,7 @@ from inflate_zoo.bench.definitions.spec_texts import SpecTexts
 from inflate_zoo.bench.definitions.trial_folder import RECORD, SPEC, TrialFolder, place_file
 from inflate_zoo.bench.definitions.trials import ArmSpec, Place, TrialSpec
 from inflate_zoo.errors import UsageError
+from inflate_zoo.files.reading import called
 from inflate_zoo.files.writing.contents import form_text
 from inflate_zoo.files.writing.whole_files import replace_text
 
@@ -60,7 +61,7 @@ def plan_trial(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"'{out.name}' cannot hold trials: {error.strerror or type(error).__name__}",
+            f"'{called(out)}' cannot hold trials: {error.strerror or type(error).__name__}",
             hint="choose another folder with --out",
         ) from error
     if not _holds(folder / SPEC, text):  # the report takes what it is called from here
@@ -116,7 +117,7 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec], texts: SpecTexts) -> No
             trial.require_own()
         except UsageError as error:
             raise UsageError(
-                f"'{out.name}' holds trials that this release cannot read, e.g. "
+                f"'{called(out)}' holds trials that this release cannot read, e.g. "
                 f"{trial.folder.name}",
                 hint="choose another folder with --out, or remove that one",
             ) from error
@@ -124,8 +125,8 @@ def refuse_others(out: Path, specs: Sequence[TrialSpec], texts: SpecTexts) -> No
         known = arms.get(label(spec), {}).values()
         if name(spec) in planned or not all(map(spec.arm.is_arm_of, known)):
             raise UsageError(
-                f"'{out.name}' holds trials of '{spec.arm.label}' on '{spec.task.name}' with other "
-                f"data, weights, splits or network, e.g. {trial.folder.name}",
+                f"'{called(out)}' holds trials of '{spec.arm.label}' on '{spec.task.name}' with "
+                f"other data, weights, splits or network, e.g. {trial.folder.name}",
                 hint="choose another folder with --out, or remove that one",
             )
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,13 @@ def test_a_network_whose_arm_is_called_otherwise_by_now_is_the_same(tmp_path, ma
     folder = opened(out, renamed, job)
     assert folder.done(job) == entry
     folder.record(job, entry)
+
+
+def test_the_folder_that_one_is_in_is_called_by_its_name(tmp_path, maker, job, monkeypatch):
+    made(tmp_path / "out", maker, job)
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(OutputExistsError, match="'out' holds predictions made with"):
+        opened(Path(), maker.model_copy(update={"mirror": True}), job)
 
 
 def test_probabilities_are_part_of_it_where_they_are_asked_for(tmp_path, maker, job):

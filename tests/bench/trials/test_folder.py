@@ -1,6 +1,7 @@
 """A run folder's trials: planned, found again, told from others."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_a_run_folder_with_other_data_is_refused(run, tmp_path):
     refuse_others(tmp_path, [other.model_copy(update={"seed": 5})], SpecTexts())
 
 
-def test_a_label_that_is_another_arm_s_there_is_refused_in_any_fold(run, tmp_path):
+def test_a_label_that_is_another_arm_s_there_is_refused_in_any_fold(run, tmp_path, monkeypatch):
     """Its trials would have been taken for those of this arm in other folds."""
     trial = run.trial("inflated")
     plan_trial(tmp_path, trial.spec, trial.place)
@@ -93,6 +94,9 @@ def test_a_label_that_is_another_arm_s_there_is_refused_in_any_fold(run, tmp_pat
     planned = trial.spec.model_copy(update={"fold": 1, "arm": other})
     with pytest.raises(UsageError, match=f"holds trials of '{other.label}'.* with other data"):
         refuse_others(tmp_path, [planned], SpecTexts())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"'{tmp_path.name}' holds"):  # '' held them
+        refuse_others(Path(), [planned], SpecTexts())
     refuse_others(tmp_path, [trial.spec.model_copy(update={"fold": 1})], SpecTexts())
     named = other.model_copy(update={"label": "another"})
     refuse_others(tmp_path, [planned.model_copy(update={"arm": named})], SpecTexts())
