@@ -34,7 +34,8 @@ class Network3D(nn.Module, ABC):
         embed_dim: Width of a final token; `num_features` and `head_hidden_size` as timm calls it.
         grid_size: Grid (depth, height, width) of the final tokens of that volume.
         num_prefix_tokens: Tokens before the patch tokens.
-        tables: Names of parameters that are tokens or tables, on which no weight decay falls.
+        tables: Names of parameters that are tokens or tables, or make tables, on which no weight
+            decay falls.
         dynamic_img_size: Whether it takes volumes of any size that the patch divides: tables are
             then resized in each pass.
         num_classes: Of the classifier; 0 without one.

@@ -21,9 +21,9 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Parameter groups of a backbone, or of whatever holds one, for any torch optimizer.
 
-    No weight decay falls on norms, biases and LayerScale (all that is 1-D), on prefix tokens, and
-    on position and depth tables. With a layer-wise decay (BEiT, Bao et al. 2022) the learning rate
-    is multiplied, for n blocks, by
+    No weight decay falls on norms, biases and LayerScale (all that is 1-D), on prefix tokens, on
+    position and depth tables, and on what makes them (SwinV2). With a layer-wise decay (BEiT, Bao
+    et al. 2022) the learning rate is multiplied, for n blocks, by
 
     - 1 in the decoder, the final norm and whatever is no part of the backbone,
     - `layer_decay ** (n - i)` in block i from 0 with the tables of its own, as BEiT and SAM have

@@ -57,8 +57,11 @@ class SwinTransformerV2(StagedNetwork):
             Merging(width, eps, depth=config.merge_depth) for width in config.widths[:-1]
         )
         self.norm = nn.LayerNorm(config.widths[-1], eps=config.norm_eps)
+        # The layers that make a bias of offsets stand for a table (Liu et al. 2022, their code).
         self.tables = frozenset(
-            name for name, _ in self.named_parameters() if name.endswith("logit_scale")
+            name
+            for name, _ in self.named_parameters()
+            if name.endswith("logit_scale") or ".bias_of_offset." in name
         )
         initialise(self)
 

@@ -98,5 +98,5 @@ def test_groups_of_parameters():
         "stem.decay", "stem.no_decay", "head.no_decay",
         *(f"block.{i}.{kind}" for i in range(4) for kind in ("decay", "no_decay")),
     }  # fmt: skip
-    assert sizes["block.0.decay"] == 6  # two of biases, qkv, proj, fc1, fc2
-    assert sizes["block.2.decay"] == 7  # and a merge
+    assert sizes["block.0.decay"] == 4  # qkv, proj, fc1, fc2
+    assert sizes["block.2.decay"] == 5  # and a merge
