@@ -265,6 +265,12 @@ class Protocol(Strict):
             raise ValueError("decoder 'upernet' sees whole slices: it needs data.whole_slices")
         return self
 
+    @model_validator(mode="after")
+    def _batch_varies(self) -> Self:
+        if self.network.norm == "batch" and self.train.batch == 1:
+            raise ValueError("network.norm 'batch' needs train.batch above 1")
+        return self
+
     @model_serializer(mode="wrap")
     def _as_named(self, rest: SerializerFunctionWrapHandler) -> dict[str, Any]:
         table: dict[str, Any] = rest(self)

@@ -82,6 +82,11 @@ def test_the_decoder_of_whole_slices_needs_whole_slices():
         load_protocol("paper", ["data.whole_slices=false"])
     with pytest.raises(UsageError, match="norm belongs to decoder 'upernet'"):
         load_protocol("quick", ["network.norm=batch"])
+    alone = ["network.norm=batch", "train.batch=1", "train.dice_group=1"]
+    with pytest.raises(UsageError, match=r"needs train\.batch above 1"):
+        load_protocol("paper", alone)
+    assert load_protocol("paper", alone[1:]).train.batch == 1
+    assert load_protocol("paper", [*alone, "train.batch=2"]).train.batch == 2
 
 
 def test_nothing_is_asked_in_vain_of_whole_slices():
