@@ -102,6 +102,7 @@ if len(folds) > 1: ==> if False:
 @@ inflate_zoo/bench/definitions/trials.py | bench/report/test_collect.py bench/prediction/test_choosing.py
 == labels-as-planned: an arm that was planned beside others in two commands is two arms
 return [labels[arm] for arm in arms] ==> return [told.arm.label for told in specs]
+@@ inflate_zoo/bench/definitions/trials.py | bench/definitions/test_trials.py
 == labels-shared: two arms that commands gave one label are one arm
 label if len(groups) == 1 else group[0].told_apart ==> label
 @@ inflate_zoo/bench/scoring/inference.py | test_monai.py bench/scoring/test_inference.py
