@@ -105,10 +105,9 @@ def parse_address(source: str) -> Address:
     path, at, revision = plain.partition("@")
     parts = path.split("/")
     if source.startswith(_CLIENT) and at and len(parts) == 2:
-        behind = revision.split("/")
-        length = 3 if behind[0] == "refs" else 1  # of others the client writes a slash as %2F
-        repo, found = download.parse_repo(path + at + unquote("/".join(behind[:length])))
-        return Address(repo, found, _inside(source, behind[length:]))
+        revision, behind = _revision_and_rest(revision.split("/"))
+        repo, found = download.parse_repo(path + at + unquote(revision))
+        return Address(repo, found, _inside(source, behind))
     if len(parts) <= 2:
         return Address(*download.parse_repo(plain))
     repo, found = download.parse_repo("/".join(parts[:2]) + at + revision)
@@ -129,10 +128,15 @@ def _of_page(source: str) -> Address:
     if len(parts) <= 3 or parts[2] not in _VIEWS:
         extra = parts[2:] if parts[2:3] not in ([view] for view in _VIEWS) else []
         return Address(download.parse_repo("/".join(parts[:2]))[0], None, _inside(source, extra))
-    length = 3 if parts[3] == "refs" else 1  # refs/pr/3; other branches have no slash in a page
-    revision = "/".join(parts[3 : 3 + length])
+    revision, behind = _revision_and_rest(parts[3:])
     repo, found = download.parse_repo(f"{'/'.join(parts[:2])}@{revision}")
-    return Address(repo, found, _inside(source, parts[3 + length :]))
+    return Address(repo, found, _inside(source, behind))
+
+
+def _revision_and_rest(parts: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """A revision, and what stands behind it; slashes of other branches than refs/pr/3 are %2F."""
+    length = 3 if parts[0] == "refs" else 1
+    return "/".join(parts[:length]), parts[length:]
 
 
 def _endpoint_host() -> str | None:

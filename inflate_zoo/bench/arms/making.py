@@ -370,10 +370,10 @@ def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
     for arm in arms:
         label = arm.spec.label
         if counts[label] > 1:
-            label = f"{label} ({arm.spec.source.partition('@')[0]} {arm.spec.source_digest[:8]})"
+            label = arm.spec.marked(arm.spec.source_digest)
         told.append(replace(arm, spec=arm.spec.model_copy(update={"label": label})))
-    distinct = ({arm.spec.label for arm in told}, {arm.spec.identity for arm in told})
-    if min(map(len, distinct)) < len(told):
+    labels, networks = {arm.spec.label for arm in told}, {arm.spec.identity for arm in told}
+    if len(labels) < len(told) or len(networks) < len(told):
         raise UsageError("a source is named twice", hint="name each source once")
     return told
 

@@ -11,13 +11,20 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from inflate_zoo.bench.definitions.tasks import Count, Intensity, Millimetres, Pixels, Strict
+from inflate_zoo.bench.definitions.tasks import (
+    Count,
+    Intensity,
+    Listed,
+    Millimetres,
+    Pixels,
+    Strict,
+)
 from inflate_zoo.files import budgets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, le=budgets.MOST_FACTOR)]
-Voxels = tuple[Pixels, Pixels, Pixels]
-WindowSize = tuple[Pixels | Literal["spacing"], Pixels, Pixels]
+Voxels = Listed[tuple[Pixels, Pixels, Pixels]]
+WindowSize = Listed[tuple[Pixels | Literal["spacing"], Pixels, Pixels]]
 Positive = Annotated[float, Field(gt=0, le=budgets.MOST_FACTOR)]
 Steps = Annotated[int, Field(gt=0, le=budgets.MOST_STEPS)]
 Windows = Annotated[int, Field(gt=0, le=budgets.MOST_WINDOWS)]
@@ -117,12 +124,12 @@ class Augment(Strict):
     quarter_turn: Fraction = 0.0
     turn: Fraction
     degrees: float = Field(ge=0, le=180)
-    zoom: tuple[Positive, Positive]
+    zoom: Listed[tuple[Positive, Positive]]
     zoom_law: Literal["log", "uniform"] = "log"
     zoom_depth: bool = False
     intensity: Fraction
     brightness: NonNegative
-    gamma: tuple[Positive, Positive]
+    gamma: Listed[tuple[Positive, Positive]]
     noise: NonNegative
 
     @model_validator(mode="after")
@@ -247,9 +254,9 @@ class Protocol(Strict):
 
     name: str
     summary: str
-    overrides: tuple[str, ...] = ()
+    overrides: Listed[tuple[str, ...]] = ()
     backbone: str
-    deviations: tuple[str, ...] = ()
+    deviations: Listed[tuple[str, ...]] = ()
     task_steps: Mapping[str, Steps] = {}
     task_window: Mapping[str, WindowSize] = {}
     data: Data = Data()
@@ -313,6 +320,6 @@ class Suite(Strict):
 
     name: str
     summary: str
-    sources: tuple[str, ...] = Field(min_length=1)
-    schemes: tuple[str, ...] = Field(min_length=1)
-    baselines: tuple[Literal["random", "2d"], ...] = ()
+    sources: Listed[tuple[str, ...]] = Field(min_length=1)
+    schemes: Listed[tuple[str, ...]] = Field(min_length=1)
+    baselines: Listed[tuple[Literal["random", "2d"], ...]] = ()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
+import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from inflate_zoo.errors import without_password
 from inflate_zoo.files import budgets
 from inflate_zoo.files.foreign import pattern, reason_of
 
+Value = TypeVar("Value")
+# Lists are taken for tuples, as TOML and JSON have no others; what stands in them stays strict.
+Listed = Annotated[Value, pydantic.Strict(False)]
 Length = Annotated[float, Field(ge=budgets.LEAST_MM, le=budgets.MOST_MM)]
-Millimetres = tuple[Length, Length, Length]
+Millimetres = Listed[tuple[Length, Length, Length]]
 
 
 def _pattern(text: str) -> str:
@@ -27,13 +31,6 @@ Pixels = Annotated[int, Field(gt=0, le=budgets.MOST_PIXELS)]
 Slices = Literal["axial", "coronal", "sagittal"]
 
 
-def _hashable(value: object) -> object:
-    """Lists as tuples: TOML and JSON have no others, and a strict form takes none for them."""
-    if isinstance(value, list | tuple):
-        return tuple(_hashable(each) for each in value)
-    return value
-
-
 class Strict(BaseModel):
     """Unknown fields are errors, and so are numbers that are not finite, `true` and "50"."""
 
@@ -44,13 +41,6 @@ class Strict(BaseModel):
         allow_inf_nan=False,
         str_max_length=budgets.MOST_LETTERS,
     )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _of_lists(cls, value: object) -> object:
-        if isinstance(value, Mapping):
-            return {key: _hashable(each) for key, each in value.items()}
-        return _hashable(value)
 
 
 class Intensity(Strict):
@@ -107,9 +97,9 @@ class PaperSplit(Strict):
     """
 
     rule: Literal["shuffle", "list"]
-    before: tuple[Count, ...] = ()
+    before: Listed[tuple[Count, ...]] = ()
     first: str | None = None
-    test: tuple[str, ...] = ()
+    test: Listed[tuple[str, ...]] = ()
     digest: str | None = None
 
     @model_validator(mode="after")
@@ -149,9 +139,9 @@ class Task(Strict):
     name: str
     title: str
     modality: str
-    channels: tuple[str, ...] = Field(min_length=1)
+    channels: Listed[tuple[str, ...]] = Field(min_length=1)
     labels: Mapping[str, int]
-    regions: Mapping[str, tuple[int, ...]] = Field(min_length=1)
+    regions: Mapping[str, Listed[tuple[int, ...]]] = Field(min_length=1)
     intensity: Intensity
     spacing: Millimetres
     slices: Slices = "axial"

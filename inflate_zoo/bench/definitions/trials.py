@@ -83,12 +83,15 @@ class ArmSpec(_Strict):
         ]
         return len(noted) <= 1 and plain[0] == plain[1]
 
-    @property
-    def told_apart(self) -> str:
+    def marked(self, digest: str) -> str:
         """Its label where another arm bears it, too: with what it is of, and a digest."""
         named = self.architecture if self.kind == "random" else self.source.partition("@")[0]
-        digest = self.weights or hashlib.sha256(self.identity.encode()).hexdigest()
         return f"{self.label} ({named} {digest[:8]})"
+
+    @property
+    def told_apart(self) -> str:
+        """Its label, marked by its weights: commands that did not know of each other gave it."""
+        return self.marked(self.weights or hashlib.sha256(self.identity.encode()).hexdigest())
 
 
 class CaseNames(_Strict):
