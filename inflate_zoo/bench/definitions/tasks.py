@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeVar
 
-import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from inflate_zoo.errors import without_password
 from inflate_zoo.files import budgets
 from inflate_zoo.files.foreign import pattern, reason_of
 
 Value = TypeVar("Value")
-# Lists are taken for tuples, as TOML and JSON have no others; what stands in them stays strict.
-Listed = Annotated[Value, pydantic.Strict(False)]
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+# Lists count as tuples, as TOML and JSON have no others. pydantic.Strict(False) would say so, too,
+# but 2.10 does not listen to it inside unions.
+Listed = Annotated[Value, BeforeValidator(_as_tuple)]
 Length = Annotated[float, Field(ge=budgets.LEAST_MM, le=budgets.MOST_MM)]
 Millimetres = Listed[tuple[Length, Length, Length]]
 
