@@ -239,8 +239,9 @@ def _check_channel(volume: Volume, where: str, complain: Callable[..., None]) ->
             values = slab.astype(np.float32)
         finite = np.isfinite(values)
         odd += values.size - int(finite.sum())
-        least = min(least, float(values.min(where=finite, initial=np.inf)))
-        most = max(most, float(values.max(where=finite, initial=-np.inf)))
+        own = slab if finite.all() else slab[finite]  # float32 takes 2^30 and 2^30 + 1 for one
+        if own.size:
+            least, most = min(least, own.min().item()), max(most, own.max().item())
     if odd:
         complain(f"{where} holds {odd:,} voxels that are NaN or infinite")
     if least == most:

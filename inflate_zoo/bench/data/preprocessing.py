@@ -20,6 +20,7 @@ from inflate_zoo.bench.data.volumes import Volume, value_text
 from inflate_zoo.bench.definitions.tasks import Intensity, Millimetres, Task
 from inflate_zoo.errors import UsageError
 
+_DIGITS = 1 << 12  # what float32 has beside float16's, in which images are kept
 _CHECK = "run 'inflate-zoo data check' on the data set's folder"
 
 
@@ -82,7 +83,12 @@ def normalize(array: NDArray[Any], intensity: Intensity) -> NDArray[np.float32]:
             low, high = float(values.min()), float(values.max())
     if low == high:
         return np.zeros(array.shape, np.float32)
-    scaled = array.astype(np.float32, order="C")  # a copy, which the rest works on in place
+    if max(abs(low), abs(high)) > _DIGITS * (high - low):  # the difference is not float32's to take
+        scaled = np.empty(array.shape, np.float32)
+        np.subtract(array, low, out=scaled, dtype=np.float64, casting="same_kind")
+        low, high = 0, high - low
+    else:
+        scaled = array.astype(np.float32, order="C")  # a copy, which the rest works on in place
     np.clip(scaled, low, high, out=scaled)
     scaled -= np.float32(low)
     scaled /= np.float32(high - low)

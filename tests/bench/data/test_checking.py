@@ -168,6 +168,13 @@ def test_a_constant_channel_of_a_4d_file_is_named(tmp_path):
     assert finding.what == "'imagesTr/case_03.nii.gz' channel 1 holds one value only, 3"
 
 
+def test_large_values_that_lie_close_are_several(tmp_path):
+    folder = write_decathlon(tmp_path, 10, SHAPE)
+    array = 2**30 + np.arange(np.prod(SHAPE), dtype=np.int32).reshape(SHAPE) % 3
+    write_nifti(folder / "imagesTr" / "case_03.nii.gz", array)
+    assert not check(read_dataset(folder)).bad
+
+
 def one_hot(label, classes):
     return np.stack([label == value for value in classes], 3).astype(np.uint8)
 

@@ -23,10 +23,19 @@ def test_a_window_is_linear_between_its_ends():
     assert got.dtype == np.float32
 
 
-def test_a_window_as_narrow_as_single_precision_stays_in_its_bounds():
-    values = np.array([-np.inf, 1e6, 1e6 + 0.01, 2e6, np.inf])
+def test_a_window_narrower_than_single_precision_keeps_its_digits():
+    values = np.array([-np.inf, 1e6, 1e6 + 0.01, 2e6, np.inf, np.nan])
     got = normalize(values, Intensity(rule="window", low=1e6, high=1e6 + 0.04))
-    np.testing.assert_array_equal(got, [0, 0, 0, 1, 1])
+    np.testing.assert_allclose(got, [0, 0, 0.25, 1, 1, 0], atol=1e-6)
+    assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.float64])
+def test_large_values_that_lie_close_keep_their_digits(dtype):
+    array = np.random.default_rng(0).integers(2**30, 2**30 + 200, (9, 8, 7)).astype(dtype)
+    got = normalize(array, Intensity(rule="percentiles", low=0, high=100))
+    steps = array - array.min()
+    np.testing.assert_allclose(got, steps / steps.max(), atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
