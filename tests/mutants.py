@@ -728,7 +728,9 @@ if float(np.linalg.norm(off)) > _NEARLY * height: ==> if False:
 == mirror-unturned: what was seen in a mirrored image is not turned back
 (np.flip(image, axes))).flip(axes) ==> (np.flip(image, axes)))
 == mirror-plane: flips of the plane alone
-combinations((1, 2, 3), count) ==> combinations((2, 3), count)
+along = (1, 2, 3) if depth else (2, 3) ==> along = (2, 3)
+== mirror-even: depth is mirrored where the centre slice would move
+along = (1, 2, 3) if depth else (2, 3) ==> along = (1, 2, 3)
 == ensemble-folds-alike: each fold's network weighs as all do together
 alpha=len(trials) / len(self._trials) ==> alpha=1
 == ensemble-one-task: all networks see what the first one's task says

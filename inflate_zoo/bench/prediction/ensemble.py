@@ -24,9 +24,6 @@ from inflate_zoo.bench.training.devices import Resources, make_accelerator
 from inflate_zoo.networks.files import WEIGHTS
 from inflate_zoo.segmentation.segmenter import Segmenter
 
-FLIPS = tuple(axes for count in range(4) for axes in combinations((1, 2, 3), count))
-"""All sets of the axes depth, height and width of [channels, depth, height, width], none first."""
-
 
 class Ensemble:
     """Trained networks on a device.
@@ -107,8 +104,9 @@ class Ensemble:
         self, trials: Sequence[TrialFolder], image: NDArray[np.float16]
     ) -> Iterator[Tensor]:
         for trial in trials:
-            see = self._predictor(trial).probabilities
-            yield mirrored(see, image) if self._mirror else see(image)
+            predictor = self._predictor(trial)
+            see, deep = predictor.probabilities, predictor.sees_depth_mirrored
+            yield mirrored(see, image, depth=deep) if self._mirror else see(image)
 
 
 def _seen_alike(trials: Sequence[TrialFolder]) -> Iterator[tuple[Task, list[TrialFolder]]]:
@@ -131,15 +129,19 @@ def mean(parts: Iterator[Tensor]) -> Tensor:
         return total if count == 1 else total.div_(count)
 
 
-def mirrored(see: Callable[[NDArray[np.float16]], Tensor], image: NDArray[np.float16]) -> Tensor:
-    """The mean of what is seen in an image and in its seven mirrored forms, turned back.
+def mirrored(
+    see: Callable[[NDArray[np.float16]], Tensor], image: NDArray[np.float16], *, depth: bool = True
+) -> Tensor:
+    """The mean of what is seen in an image and in its mirrored forms, turned back.
 
     Args:
         see: Gives class probabilities [classes, depth, height, width] of an image.
         image: [channels, depth, height, width].
+        depth: Whether it is mirrored along depth, too: in seven forms, else in three.
     """
-    turned = (see(np.ascontiguousarray(np.flip(image, axes))).flip(axes) for axes in FLIPS)
-    return mean(turned)
+    along = (1, 2, 3) if depth else (2, 3)
+    flips = [axes for count in range(len(along) + 1) for axes in combinations(along, count)]
+    return mean(see(np.ascontiguousarray(np.flip(image, axes))).flip(axes) for axes in flips)
 
 
 def fit(sizes: Sequence[int], free: int) -> bool:

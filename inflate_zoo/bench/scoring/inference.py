@@ -37,6 +37,15 @@ class SlidingWindowPredictor:
     device: torch.device
     autocast: Callable[[], AbstractContextManager[Any]]
 
+    @property
+    def sees_depth_mirrored(self) -> bool:
+        """Whether a volume may be mirrored along depth.
+
+        The centre of an even number of slices lies behind their middle, before it once mirrored: a
+        network that tells that slice alone is not trained so.
+        """
+        return not self.network.centre_slice or self.window[0] % 2 == 1
+
     def probabilities(self, image: np.ndarray) -> Tensor:
         """Class probabilities of a volume, by sliding windows with Gaussian weights.
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from inflate_zoo.bench.prediction import ensemble
-from inflate_zoo.bench.prediction.ensemble import FLIPS, Ensemble, fit, mean, mirrored
+from inflate_zoo.bench.prediction.ensemble import Ensemble, fit, mean, mirrored
 from inflate_zoo.bench.prediction.images import CaseImages
+from inflate_zoo.bench.scoring.inference import SlidingWindowPredictor
 from inflate_zoo.bench.training.devices import Resources
 from inflate_zoo.segmentation.segmenter import Segmenter
 from tests.support.trials import one_thread
@@ -28,16 +29,33 @@ def of_the_place(image):
     return torch.from_numpy(np.stack([score, 1 - score])).softmax(0).float()
 
 
-def test_mirroring_is_plain_arithmetic():
+@pytest.mark.parametrize("depth", [True, False])
+def test_mirroring_is_plain_arithmetic(depth):
     image = np.random.default_rng(0).random((2, 4, 3, 5)).astype(np.float16)
-    found = mirrored(of_the_place, image)
+    found = mirrored(of_the_place, image, depth=depth)
+    forms = list(itertools.product((1, -1) if depth else (1,), (1, -1), (1, -1)))
     total = np.zeros((2, 4, 3, 5))
-    for steps in itertools.product((1, -1), repeat=3):
+    for steps in forms:
         turned = tuple(slice(None, None, step) for step in steps)
         total += of_the_place(image[:, *turned].copy()).numpy()[:, *turned]
-    np.testing.assert_allclose(found, total / 8, atol=1e-6)
+    np.testing.assert_allclose(found, total / len(forms), atol=1e-6)
     assert not np.allclose(found, of_the_place(image), atol=1e-3)
-    assert len(FLIPS) == len(set(FLIPS)) == 8
+    assert not np.allclose(found, mirrored(of_the_place, image, depth=not depth), atol=1e-3)
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_depth_is_mirrored_where_the_network_may_see_it_so(seeds, monkeypatch, deep):
+    monkeypatch.setattr(SlidingWindowPredictor, "sees_depth_mirrored", deep)
+    image, trial = seeds.data / "imagesTr" / "case_00.nii.gz", seeds.trials[0]
+    job, asked = CaseImages("case_00", (image,), None), []
+
+    def noted(see, seen, *, depth):
+        asked.append(depth)
+        return see(seen)
+
+    monkeypatch.setattr(ensemble, "mirrored", noted)
+    Ensemble([trial], CPU, mirror=True).probabilities(job)
+    assert asked == [deep]
 
 
 def test_mirroring_changes_nothing_where_each_voxel_is_seen_alone():

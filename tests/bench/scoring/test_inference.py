@@ -117,6 +117,17 @@ def test_every_slice_is_the_centre_of_one_window(depth, plane):
         torch.testing.assert_close(each, logits[:, :, *inner].softmax(0))
 
 
+@pytest.mark.parametrize(
+    ("depth", "centre", "deep"), [(5, True, True), (4, True, False), (4, False, True)]
+)
+def test_depth_is_not_mirrored_where_the_centre_would_move(depth, centre, deep):
+    settings, device = Evaluation(overlap=0.0, batch=4), torch.device("cpu")
+    network = OfTheCentre(3, depth)
+    network.centre_slice = centre
+    see = SlidingWindowPredictor(network, (depth, 8, 12), settings, device, nullcontext)
+    assert see.sees_depth_mirrored is deep
+
+
 def test_logits_of_slices_are_in_single_precision_under_autocast():
     settings, device = Evaluation(overlap=0.0, batch=4), torch.device("cpu")
     autocast = partial(torch.autocast, "cpu", torch.bfloat16)
