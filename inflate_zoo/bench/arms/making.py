@@ -113,7 +113,7 @@ class ResolvedArms:
                 arms += maker.slices(source) if scheme == SLICES else maker.inflated(source, scheme)
         if _random_too(self.wanted):
             arms += _random(arms, maker, self.backbones)
-        _require_fitting(arms, task)
+        _require_fitting(arms, task, self.channels)
         return _told_apart(arms)
 
 
@@ -349,13 +349,15 @@ def _random(arms: Sequence[Arm], maker: _Maker, alone: Sequence[BackboneConfig])
     ]
 
 
-def _require_fitting(arms: Sequence[Arm], task: Task) -> None:
+def _require_fitting(arms: Sequence[Arm], task: Task, stem: int) -> None:
+    """Refuse weights of other channels than the task's; one is spread over all but colours."""
     count = len(task.channels)
     for arm in arms:
         channels = arm.spec.config.in_channels
-        if channels not in (1, count):
+        if channels not in (stem, count):
+            has = f"{count} colours" if stem > 1 else count
             raise UsageError(
-                f"'{arm.spec.label}' takes {channels} channels, '{task.name}' has {count}",
+                f"'{arm.spec.label}' takes {channels} channel(s), '{task.name}' has {has}",
                 hint=f"convert it again with --channels {count}",
             )
 

@@ -282,8 +282,14 @@ def test_converted_weights_are_taken_as_they_are(make, sources, tmp_path):
     assert list(make(ready)) == ["mine converted"]
     three = tmp_path / "three"
     convert(sources / "vit", three, patch_depth=2, channels=3)
-    with pytest.raises(UsageError, match="takes 3 channels, 'boxes' has 1"):
+    with pytest.raises(UsageError, match=r"takes 3 channel\(s\), 'boxes' has 1\n"):
         make(three)
+    colours = task(("red", "green", "blue"))
+    assert make(three, of=colours, rule="rgb")["three center"].weights == three
+    with pytest.raises(
+        UsageError, match=r"'mine converted' takes 1 channel\(s\), .* has 3 colours"
+    ):
+        make(ready, of=colours, rule="rgb")
 
 
 def test_who_says_how_an_arm_is_fed(make, sources, tmp_path):
