@@ -2,7 +2,7 @@
 
 import pytest
 
-from inflate_zoo.errors import UsageError
+from inflate_zoo.errors import UnknownNameError, UsageError
 from inflate_zoo.inflation.recipe import (
     Options,
     Recipe,
@@ -13,6 +13,7 @@ from inflate_zoo.inflation.recipe import (
 )
 from inflate_zoo.naming.understanding import Understood
 from inflate_zoo.networks.base import Windows
+from inflate_zoo.networks.layers.grids import MOST_WINDOW
 from tests.support.recorded import case, plan_of
 
 
@@ -115,6 +116,34 @@ def test_a_stem_that_takes_no_other_patch_is_refused_by_name(kind, own, why):
     with pytest.raises(UsageError, match=told):
         form_with_patch(plan, (6, 6))
     assert form_with_patch(plan, (own, own)) is plan.architecture
+
+
+def checked(**given):
+    words = {"scheme": None, "patch_depth": None, "volume": None, "channels": None, "dtype": None}
+    return checked_options(**(words | given), fold_normalization=False)
+
+
+@pytest.mark.parametrize(
+    "field, least, most",
+    [
+        ("patch_depth", 1, 1024), ("channels", 1, 1024), ("depth_window", 1, MOST_WINDOW),
+        ("volume", (1, 1, 1), (1 << 20, 8, 1 << 20)),
+    ],
+)  # fmt: skip
+def test_numbers_are_taken_up_to_their_bounds(field, least, most):
+    for fits in (least, most):
+        assert getattr(checked(**{field: fits}), field) == fits
+    beyond = [(0, 1, 1), (1, 1, 1 + (1 << 20))] if field == "volume" else [least - 1, most + 1]
+    for number in beyond:
+        with pytest.raises(UsageError, match=field.replace("_", " ")):
+            checked(**{field: number})
+
+
+def test_what_no_table_knows_is_refused_by_name():
+    with pytest.raises(UnknownNameError, match="no scheme named 'centre'"):
+        checked(scheme="centre")
+    with pytest.raises(UnknownNameError, match="no dtype named 'float61'"):
+        checked(dtype="float61")
 
 
 @pytest.mark.parametrize("patch", [(8,), (8, 8, 8), (0, 8), (8, -1)])
