@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 _FEWEST = 3  # intervals between steps that are measured, the first steps aside: they warm up
@@ -37,19 +37,30 @@ class Pace:
     Args:
         total: Trials, those included that are done already.
         at_once: Trials at a time.
+        over: Names of those that are done already, as far as is known.
         clock: Seconds from anywhere.
     """
 
     def __init__(
-        self, total: int, at_once: int, clock: Callable[[], float] = time.monotonic
+        self,
+        total: int,
+        at_once: int,
+        over: Iterable[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.total, self.ended = total, 0
+        self.total, self._over = total, set(over)
         self.at_once, self._clock = at_once, clock
         self._running: dict[str, _Running] = {}
         self._took: list[float] = []
 
+    @property
+    def ended(self) -> int:
+        """Trials that have ended, those included that were done already."""
+        return len(self._over)
+
     def begin(self, name: str) -> None:
         """A trial begins."""
+        self._over.discard(name)
         self._running[name] = _Running(self._clock())
 
     def step(self, name: str, step: int, steps: int) -> None:
@@ -61,7 +72,7 @@ class Pace:
 
     def end(self, name: str) -> None:
         """A trial ended, whether or not it had begun here."""
-        self.ended += 1
+        self._over.add(name)
         trial = self._running.pop(name, None)
         if trial is None or trial.whole is None or trial.step < trial.steps:
             return

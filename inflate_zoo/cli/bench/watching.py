@@ -45,7 +45,7 @@ class Board:
         self._numbers: dict[Path, int] = {}
         self._watched: dict[Path, _Bar | _Lines] = {}
         self._noted: dict[Path, TrialProgress] = {}  # by other processes
-        self._done, self._warned = 0, False
+        self._failed, self._warned = 0, False
         self._rounds: Rounds | None = None
         self.pace = Pace(0, 1)
 
@@ -69,11 +69,16 @@ class Board:
 
     def begin(self, trials: Sequence[TrialFolder], at_once: int) -> None:
         """All trials, in the order in which they run, and how many run at a time."""
+        from inflate_zoo.bench.definitions.trial_folder import RECORD
+
         self._numbers = {trial.folder: number for number, trial in enumerate(trials, start=1)}
         self._rounds = Rounds(trials) if self._ranked else None
-        self.pace = Pace(len(trials), at_once)
+        over = [trial.folder.name for trial in trials if (trial.folder / RECORD).exists()]
+        self.pace = Pace(len(trials), at_once, over)
         if self._bars is not None:
-            self._whole = self._bars.add_task("trials", total=len(trials), left="", note="")
+            self._whole = self._bars.add_task(
+                "trials", total=len(trials), completed=len(over), left="", note=""
+            )
 
     def change(self, at_once: int) -> None:
         """Another number of trials runs at a time from now on."""
@@ -110,7 +115,7 @@ class Board:
     def ended(self, trial: TrialFolder, how: Ended) -> None:
         """A trial ended, here or elsewhere."""
         self.pace.end(trial.folder.name)
-        self._done += how == "done"
+        self._failed += how == "failed"
         if (watched := self._watched.pop(trial.folder, None)) is not None:
             watched.over()
         if self._bars is not None and self._whole is not None:
@@ -122,7 +127,7 @@ class Board:
 
     def interrupted(self) -> None:
         """The command was asked to end, and what runs is about to."""
-        done = f"{self._done} of {plural(self.pace.total, 'trial')} done"
+        done = f"{self.pace.ended - self._failed} of {plural(self.pace.total, 'trial')} done"
         self.say(f"{done}; the same command goes on")
 
     def staged(self, trial: TrialFolder, stage: Stage) -> None:

@@ -27,7 +27,7 @@ def train(pace, clock, name, steps, *, loading=2.0, each=1.0, first=1, until=Non
 
 
 def test_nothing_is_said_before_anything_was_measured(clock):
-    pace = Pace(4, 1, clock)
+    pace = Pace(4, 1, clock=clock)
     assert pace.left() is None
     train(pace, clock, "a", 100, until=3)
     assert pace.left() is None
@@ -36,7 +36,7 @@ def test_nothing_is_said_before_anything_was_measured(clock):
 
 
 def test_the_first_steps_tell_of_all(clock):
-    pace = Pace(4, 1, clock)
+    pace = Pace(4, 1, clock=clock)
     train(pace, clock, "a", 100, until=11)
     assert pace.per_step() == pytest.approx(1)
     assert pace.left_of("a") == pytest.approx(89)
@@ -44,7 +44,7 @@ def test_the_first_steps_tell_of_all(clock):
 
 
 def test_a_trial_that_ended_tells_better_than_its_steps(clock):
-    pace = Pace(4, 1, clock)
+    pace = Pace(4, 1, clock=clock)
     train(pace, clock, "a", 100)
     clock.now += 49  # evaluation
     pace.end("a")
@@ -55,7 +55,7 @@ def test_a_trial_that_ended_tells_better_than_its_steps(clock):
 
 
 def test_trials_at_a_time_share_what_is_left(clock):
-    pace = Pace(5, 2, clock)
+    pace = Pace(5, 2, clock=clock)
     train(pace, clock, "a", 100)
     clock.now += 49
     pace.end("a")
@@ -68,7 +68,7 @@ def test_trials_at_a_time_share_what_is_left(clock):
 
 
 def test_what_was_done_already_does_not_count_as_quick(clock):
-    pace = Pace(4, 1, clock)
+    pace = Pace(4, 1, clock=clock)
     pace.end("done before")
     assert pace.left() is None
     train(pace, clock, "resumed", 100, first=81)
@@ -77,8 +77,22 @@ def test_what_was_done_already_does_not_count_as_quick(clock):
     assert pace.left() == pytest.approx(2 * (2 + 99 + 9 + 1), rel=0.03)
 
 
+def test_what_is_known_to_be_done_is_not_waited_for(clock):
+    pace = Pace(30, 2, [f"done {number}" for number in range(25)], clock)
+    train(pace, clock, "a", 100, until=11)
+    assert pace.ended == 25
+    assert pace.left() == pytest.approx((5 * 102 - 12) / 2)
+    pace.begin("done 0")  # its turn has come
+    pace.end("done 0")
+    assert pace.ended == 25
+    assert pace.left() == pytest.approx((5 * 102 - 12) / 2)
+    pace.begin("done 1")  # it was not, after all
+    assert pace.ended == 24
+    assert pace.left() == pytest.approx((6 * 102 - 12) / 2)
+
+
 def test_a_failure_in_the_middle_tells_nothing_of_a_whole_trial(clock):
-    pace = Pace(3, 1, clock)
+    pace = Pace(3, 1, clock=clock)
     train(pace, clock, "a", 100, until=50)
     pace.end("a")
     assert pace.left() is None

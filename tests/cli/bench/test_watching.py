@@ -97,6 +97,34 @@ def test_several_trials_as_lines(trials, so_far, capsys, monkeypatch):
     assert told[7:] == ["1 of 6 trials done; the same command goes on"]
 
 
+@pytest.fixture
+def done(trials):
+    """The third trial, with a record."""
+    record = trials[2].folder / "record.json"
+    record.touch()
+    yield
+    record.unlink()
+
+
+def test_trials_that_were_done_before_count_as_done_from_the_start(trials, so_far, done, capsys):
+    shown = Board(None)
+    shown.begin(trials, 1)
+    shown.watch(trials[0])
+    shown.ended(trials[0], "failed")
+    shown.interrupted()
+    assert lines_of(capsys) == [
+        "2 of 6 trials ended", "1 of 6 trials done; the same command goes on"
+    ]  # fmt: skip
+
+
+def test_their_bar_begins_where_they_end(trials, done, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with board() as shown:
+        shown.begin(trials, 1)
+        (bar,) = shown._bars.tasks
+        assert (bar.completed, bar.total) == (1, 6)
+
+
 def test_the_last_trial_has_nothing_left(trials, so_far, capsys):
     shown = Board(None)
     shown.begin(trials[:2], 1)
