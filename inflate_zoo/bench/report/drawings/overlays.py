@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -231,12 +232,16 @@ def _write_dice(
     for across, slices in zip(acrosses[1:], found, strict=True):
         said = slices.said.get(case)
         told = number(said.dice) if said else "not kept"
-        axes.text(across, below, told, ha="center", va="top", fontsize=8)
+        axes.annotate(
+            told, (across, below), (0, -2), textcoords="offset points", ha="center", va="top",
+            fontsize=8,
+        )  # fmt: skip
 
 
 def _lines(name: str) -> str:
-    """A name on two lines where it is long."""
-    return name if len(name) <= _HEAD else f"{name[:_HEAD]}\n{name[_HEAD:]}"
+    """A name on two lines where it is long, broken between words if these fit."""
+    lines = wrap(name, _HEAD)
+    return "\n".join(lines if len(lines) <= 2 else [name[:_HEAD], name[_HEAD:]])
 
 
 def _told(place: str, case: str, mean: float) -> str:

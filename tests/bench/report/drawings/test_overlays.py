@@ -47,6 +47,21 @@ def test_the_worst_the_median_and_the_best_case_are_those_of_the_mean_over_arms_
         assert mean == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    "name, lines",
+    [
+        ("vit center", "vit center"),
+        ("builtin-clip center", "builtin-clip|center"),
+        ("builtin-supervised center", "builtin-|supervised center"),
+        ("dinov2-vits14-saliency center", "dinov2-vits14-|saliency center"),
+        ("abcdefghij klmnopqrst uvwxyz12345", "abcdefghij klmnop|qrst uvwxyz12345"),
+        ("x" * 34, "x" * 17 + "|" + "x" * 17),
+    ],
+)
+def test_a_head_is_broken_between_words_if_these_fit_on_two_lines(name, lines):
+    assert overlays._lines(name) == lines.replace("|", "\n")
+
+
 def test_arms_stand_beside_each_other_and_below_each_its_own_dice(tmp_path):
     for arm in ARMS:
         records.save(tmp_path, records.record(arm, 0, 4))
