@@ -67,13 +67,13 @@ self._over = total, set(over) ==> self._over = total, set()
 if max(abs(low), abs(high)) > _DIGITS * (high - low): ==> if False:
 @@ inflate_zoo/bench/data/checking.py | bench/data/test_checking.py
 == digits-alike: values are compared in single precision
-own = slab if finite.all() else slab[finite] ==> own = values[finite]
+own = slab[finite] if lost else slab ==> own = values[finite]
 @@ inflate_zoo/bench/arms/making.py | bench/arms/test_making.py
 == colours-summed: weights of one channel are taken for colours
 if channels not in (stem, count): ==> if channels not in (1, count):
-@@ inflate_zoo/bench/training/sampling.py | bench/training/test_sampling.py
+@@ inflate_zoo/bench/definitions/protocols.py | bench/training/test_sampling.py bench/scoring/test_inference.py
 == centre-mirrored: of an even number of slices the labelled one moves when they are mirrored
-deep = not rule.centre or rule.size[0] % 2 == 1 ==> deep = True
+return not centre or window[0] % 2 == 1 ==> return True
 @@ inflate_zoo/bench/data/cases.py | bench/data/test_cases.py
 == spacing-label: distances are measured with the spacing of the label's header
 return arrays, _own_spacing(label.grid, seen.grid, task.slices) ==> return arrays, label.grid.spacing(task.slices)

@@ -238,8 +238,9 @@ def _check_channel(volume: Volume, where: str, complain: Callable[..., None]) ->
         with np.errstate(over="ignore"):  # what float32 cannot hold counts as infinite
             values = slab.astype(np.float32)
         finite = np.isfinite(values)
-        odd += values.size - int(finite.sum())
-        own = slab if finite.all() else slab[finite]  # float32 takes 2^30 and 2^30 + 1 for one
+        lost = values.size - int(finite.sum())
+        odd += lost
+        own = slab[finite] if lost else slab  # float32 takes 2^30 and 2^30 + 1 for one
         if own.size:
             least, most = min(least, own.min().item()), max(most, own.max().item())
     if odd:

@@ -20,7 +20,7 @@ from inflate_zoo.bench.data.volumes import Volume, value_text
 from inflate_zoo.bench.definitions.tasks import Intensity, Millimetres, Task
 from inflate_zoo.errors import UsageError
 
-_DIGITS = 1 << 12  # what float32 has beside float16's, in which images are kept
+_DIGITS = 1 << 12  # float32 has 13 bits more than float16, in which images are kept; one is spare
 _CHECK = "run 'inflate-zoo data check' on the data set's folder"
 
 

@@ -102,6 +102,18 @@ class Network(Strict):
         return self.decoder == "upernet"
 
 
+def mirrors_depth(window: Voxels, *, centre: bool) -> bool:
+    """Whether windows may be mirrored along depth.
+
+    The centre of an even number of slices lies behind their middle: mirrored, before it.
+
+    Args:
+        window: Voxels (depth, height, width).
+        centre: Whether the centre slice alone is labelled.
+    """
+    return not centre or window[0] % 2 == 1
+
+
 class Augment(Strict):
     """Changes of a training window, each with its probability.
 

@@ -130,7 +130,7 @@ def mean(parts: Iterator[Tensor]) -> Tensor:
 
 
 def mirrored(
-    see: Callable[[NDArray[np.float16]], Tensor], image: NDArray[np.float16], *, depth: bool = True
+    see: Callable[[NDArray[np.float16]], Tensor], image: NDArray[np.float16], *, depth: bool
 ) -> Tensor:
     """The mean of what is seen in an image and in its mirrored forms, turned back.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inflate_zoo.bench.data.resampling import crop
-from inflate_zoo.bench.definitions.protocols import Evaluation, Voxels
+from inflate_zoo.bench.definitions.protocols import Evaluation, Voxels, mirrors_depth
 from inflate_zoo.errors import UsageError, out_of_memory
 from inflate_zoo.segmentation.segmenter import Segmenter
 
@@ -39,12 +39,8 @@ class SlidingWindowPredictor:
 
     @property
     def sees_depth_mirrored(self) -> bool:
-        """Whether a volume may be mirrored along depth.
-
-        The centre of an even number of slices lies behind their middle, before it once mirrored: a
-        network that tells that slice alone is not trained so.
-        """
-        return not self.network.centre_slice or self.window[0] % 2 == 1
+        """Whether a volume may be mirrored along depth: whether its training did."""
+        return mirrors_depth(self.window, centre=self.network.centre_slice)
 
     def probabilities(self, image: np.ndarray) -> Tensor:
         """Class probabilities of a volume, by sliding windows with Gaussian weights.

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from inflate_zoo import stops
 from inflate_zoo.bench.data.cases import CachedCase, open_case
 from inflate_zoo.bench.data.resampling import crop
-from inflate_zoo.bench.definitions.protocols import Augment, Voxels
+from inflate_zoo.bench.definitions.protocols import Augment, Voxels, mirrors_depth
 from inflate_zoo.bench.training.augmentation import (
     Turn,
     draw_turn,
@@ -128,8 +128,7 @@ def draw(case: CachedCase, rule: WindowRule, seed: int) -> Window:
     else:
         image, label = _turned(case, corner, rule, draw_turn(change, rng), rng)
     if change is not None:
-        # The centre of an even number of slices lies behind their middle: mirrored, before it.
-        deep = not rule.centre or rule.size[0] % 2 == 1
+        deep = mirrors_depth(rule.size, centre=rule.centre)
         image, label = flipped(image, label, change.flip, rng, depth=deep)
         if change.quarter_turn and rng.random() < change.quarter_turn:
             image, label = quarter_turned(image, label, rng)
