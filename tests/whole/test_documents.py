@@ -18,6 +18,16 @@ FOLDERS = (".", "benchmarks", "benchmarks/*", "converters", "model_cards")
 PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}/*.md"))
 HAND_WRITTEN = [page for page in PAGES if page.name.isupper() or page.stem.isupper()]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ALONE = {".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md"}
+KINDS = {
+    ".ci": {"", ".txt"},
+    "benchmarks": {"", ".gz", ".ipynb", ".json", ".jsonl", ".md", ".png", ".py"}
+    | {".safetensors", ".sh", ".toml", ".yaml"},
+    "converters": {".md", ".toml"},
+    "inflate_zoo": {".py", ".typed"},
+    "model_cards": {".md"},
+    "tests": {".json", ".py"},
+}
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 OUTPUT = re.compile(r"\$ (inflate-zoo convert .*)\n((?:.+\n)+?)```")
 # The error and the release of timm hang on the machine.
@@ -57,6 +67,18 @@ def test_what_pages_link_to_is_in_the_sdist():
                 continue
             target = (page.parent / link.partition("#")[0]).resolve().relative_to(ROOT)
             assert f"/{target.parts[0]}" in included, f"{page.name}: {link}"
+
+
+def test_only_files_that_belong_here_are_committed():
+    """A tool that is run by hand may leave others, and one was committed with them."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no checkout, which alone says what is committed")
+    command = ["git", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [Path(name) for name in listed.split("\0")[:-1]]
+    assert {file.name for file in files if len(file.parts) == 1} == {*ALONE, "pyproject.toml"}
+    inside = [file for file in files if len(file.parts) > 1]
+    assert not [file for file in inside if file.suffix not in KINDS.get(file.parts[0], ())]
 
 
 def test_the_readme_is_short():
