@@ -881,6 +881,23 @@ torch.optim.AdamW(groups[::-1]) ==> torch.optim.AdamW(groups)
 _STANDARDISED if choice.folded else _TO_ONE ==> _TO_ONE if choice.folded else _STANDARDISED
 == nnunet-folds-mixed: folds of two sources stand beside each other
 (each.network, each.patch_size, each.weights_sha256) ==> (each.network, each.patch_size)
+@@ inflate_zoo/naming/configs/timm_vit.py | naming/configs/test_timm_vit.py
+== code-scale: LayerScale that config.json lacks is not taken from the tensors
+if not described["layer_scale"] and ==> if described["layer_scale"] and
+== code-registers: more registers than any network has are built
+registers[1] <= MOST_REGISTERS ==> registers[1] > 0
+== code-table: a table with rows for class tokens is taken for one without
+table[1] == prod(grid) ==> table[1] >= prod(grid)
+== code-known: what the architecture has already is told as left out
+described["position_prefix"] > 0 or ==> described["class_token"] or
+== code-registers-alone: registers without a class token always have positions
+registers_alone = "reg_tokens" in found and ==> registers_alone = False and
+@@ inflate_zoo/naming/configs/gate.py | naming/configs/test_gate.py
+== gate-alone: a gate whose activation nobody names has GELU
+if "mlp_layer" in arguments and "act_layer" not in arguments: ==> if False:
+@@ inflate_zoo/naming/understanding.py | whole/test_passed_in_code.py
+== code-overrules: tensors overrule what config.json states
+if field not in arguments} ==> if field}
 """  # noqa: E501 - a table
 
 

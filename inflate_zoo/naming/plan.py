@@ -14,6 +14,7 @@ from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import Header
 from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.configs.from_config import CONFIG_FILE, FromConfig, Statement, plain
+from inflate_zoo.naming.configs.gate import GATED
 from inflate_zoo.naming.definition import Family, Role
 from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
 from inflate_zoo.naming.patterns import Matching, bare_name, role_of, sources_of, ways_of
@@ -241,7 +242,8 @@ def _next_step(matching: Matching, header: Header) -> str:
         if len(outer) == len(inner) == 2 and outer[0] == 2 * inner[1]:
             return (
                 "its feed-forward part is gated: fc1 is twice as wide as what fc2 takes; of timm "
-                "it is converted where the architecture says so, e.g. vit_giant_patch14_dinov2"
+                "it is converted where the architecture says so, e.g. vit_giant_patch14_dinov2, or "
+                f"where model_args of config.json say what code passes, e.g. {GATED}"
             )
     return "is it the right family? 'inflate-zoo families' lists them; --family overrides"
 

@@ -28,6 +28,7 @@ from inflate_zoo.naming.configs.timm_models import (
     describe_timm,
     finetuned,
     notes_of,
+    passed_in_code,
     published_cfg,
     tagged,
     timm_arguments,
@@ -42,6 +43,12 @@ from inflate_zoo.naming.detection import (
 from inflate_zoo.naming.plan import Plan, make_plan
 from inflate_zoo.naming.towers import best_matching
 from inflate_zoo.networks.vit.config import VitForm
+
+_TIMM_CONFIG = Statement(
+    CONFIG_FILE.name,
+    f"{CONFIG_FILE.hint}; what its code passes to timm.create_model is stated under model_args, in "
+    "a copy of config.json",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +114,38 @@ def understand(
             "a timm checkpoint needs its architecture's name, which no config.json states",
             hint=chosen.bare,
         )
-    base, arguments = timm_arguments(chosen, name, {} if arch else config or {})
-    raw = describe_timm(chosen, base, arguments)
-    require_names(families, chosen, header, base)
-    if arch:
-        matching = best_matching(chosen, header, weights, raw["embed_dim"])
-        if changed := finetuned(chosen, matching):
-            arguments = {**arguments, **changed}
-            raw = describe_timm(chosen, base, arguments)
-    told = CONFIG_FILE if arch is None else _named(arch)
-    plan = make_plan(chosen, header, raw, f"{base}: ", statement=told, weights=weights)
+    found = _by_architecture(chosen, header, name, None if arch else config or {}, weights)
+    return replace(found, open_clip=open_clip)
+
+
+def _by_architecture(
+    family: Family,
+    header: Header,
+    name: str,
+    config: Mapping[str, Any] | None,
+    weights: str | None,
+) -> Understood:
+    """The plan of an architecture of timm's, by its config.json or, where that is `None`, alone."""
+    base, arguments = timm_arguments(family, name, config or {})
+    raw = describe_timm(family, base, arguments)
+    require_names(families_by_name(), family, header, base)
+    matching = best_matching(family, header, weights, raw["embed_dim"])
+    if config is None:
+        more = finetuned(family, matching)
+    else:
+        shown = passed_in_code(family, matching, header, raw)
+        more = {field: value for field, value in shown.items() if field not in arguments}
+    if more:
+        arguments = {**arguments, **more}
+        raw = describe_timm(family, base, arguments)
+    told = _named(name) if config is None else _TIMM_CONFIG
+    plan = make_plan(family, header, raw, f"{base}: ", statement=told, weights=weights)
     _warn_of_heads(plan, base)
+    if more and config is not None:
+        plan = _with_note_of_code(plan, more)
     named = name.removeprefix("timm/")
-    plan = _with_notes_of_timm(plan, named, {} if arch else config or {})
-    return Understood(plan, raw, base, arguments, named, open_clip)
+    plan = _with_notes_of_timm(plan, named, config or {})
+    return Understood(plan, raw, base, arguments, named)
 
 
 def _by_own_tower(
@@ -144,6 +169,16 @@ def _by_timm_tower(
     plan = replace(plan, notes=(*plan.notes, note))
     plan = _with_notes_of_timm(plan, tower.architecture, {})
     return Understood(plan, raw, base, arguments, tower.architecture, tower)
+
+
+def _with_note_of_code(plan: Plan, more: Mapping[str, Any]) -> Plan:
+    """The plan with a note of what config.json leaves out, and a warning: it may be another's."""
+    note = (
+        f"config.json does not state what the tensors show: {', '.join(more)}. Code that loads "
+        "these weights with timm has to pass it."
+    )
+    warnings.warn(f"{note} Are both files of one repo?", stacklevel=4)
+    return replace(plan, notes=(*plan.notes, note))
 
 
 def _named(arch: str) -> Statement:

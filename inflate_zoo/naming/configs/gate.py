@@ -18,6 +18,7 @@ from inflate_zoo.naming.configs import rules
 from inflate_zoo.naming.configs.from_config import ACTIVATION_NAMES, short
 from inflate_zoo.naming.configs.normalization import OPEN_CLIP_CONFIG
 
+GATED = '"mlp_layer": "SwiGLUPacked", "act_layer": "silu"'
 _MOST_SHOWN = 5
 _POOLS = ("avg", "avgmax", "max", "token", "map", "prr")
 
@@ -51,6 +52,7 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "reg_tokens": rules.whole(0, rules.MOST_REGISTERS),
         "norm_layer": rules.word("layernorm"),
         "act_layer": rules.word("gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swish"),
+        "mlp_layer": rules.word("SwiGLUPacked"),
         **_known(
             "qkv_bias qk_norm scale_attn_norm scale_mlp_norm proj_bias class_token", rules.FLAG
         ),
@@ -288,11 +290,17 @@ def timm_arguments(config: Fields) -> dict[str, Any]:
         Arguments: those of a VisionTransformer, and `pretrained_cfg` with what it says of one.
 
     Raises:
-        ConfigError: A field is unknown, of the wrong type or out of its range.
+        ConfigError: A field is unknown, of the wrong type or out of its range, or the gate of a
+            feed-forward part is named without its activation.
     """
     _admit("", config, {}, _TIMM_TOP)
     args = _without_null(config.get("model_args") or {})
     arguments = _admit("model_args.", args, _TIMM_ADMITTED, _TIMM_LEFT_OUT)
+    if "mlp_layer" in arguments and "act_layer" not in arguments:  # timm would take GELU
+        raise ConfigError(
+            "config.json: model_args.mlp_layer stands without model_args.act_layer",
+            hint=f"state both as code passes them to timm.create_model, e.g. {GATED}",
+        )
     stated = _without_null(config.get("pretrained_cfg") or {})
     if cfg := _admit("pretrained_cfg.", stated, _CFG_ADMITTED, _CFG_LEFT_OUT):
         arguments["pretrained_cfg"] = cfg

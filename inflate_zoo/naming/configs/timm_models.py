@@ -22,6 +22,7 @@ from inflate_zoo.naming.configs.timm_vit import VIT
 from inflate_zoo.naming.unsupported import MODEL_TYPES
 
 if TYPE_CHECKING:
+    from inflate_zoo.files.header import Header
     from inflate_zoo.naming.definition import Family
     from inflate_zoo.naming.patterns import Matching
 
@@ -117,7 +118,7 @@ def create_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> Any:
     Args:
         family: Of timm's networks.
         arch: Architecture name, and
-        arguments: what `timm_arguments` gave with it.
+        arguments: what `timm_arguments` gave with it; of classes the names.
 
     Raises:
         ConfigError: timm cannot build it.
@@ -131,10 +132,12 @@ def create_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> Any:
             hint="correct model_args in config.json, or name another --arch",
         )
 
-    building = network_of(family).building
+    given = {**network_of(family).building, **arguments}
+    if "mlp_layer" in given:
+        given["mlp_layer"] = getattr(timm.layers, given["mlp_layer"])
     with parsing(refused), torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return timm.create_model(arch, pretrained=False, **building, **arguments)
+        return timm.create_model(arch, pretrained=False, **given)
 
 
 def describe_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,6 +165,23 @@ def describe_timm(family: Family, arch: str, arguments: Mapping[str, Any]) -> di
 def finetuned(family: Family, matching: Matching) -> dict[str, Any]:
     """What the names in a file say that fine-tuning changed of a bare architecture."""
     return network_of(family).finetuned(matching)
+
+
+def passed_in_code(
+    family: Family, matching: Matching, header: Header, described: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a file's tensors show beyond what its config.json states.
+
+    Args:
+        family: Of timm's networks.
+        matching: The file's names.
+        header: Names, types and shapes of its tensors.
+        described: What `describe_timm` says without them.
+
+    Returns:
+        Arguments that code must have passed to `timm.create_model`; the tensors leave no choice.
+    """
+    return network_of(family).passed_in_code(matching, header, described)
 
 
 def network_of(family: Family) -> TimmNetwork:

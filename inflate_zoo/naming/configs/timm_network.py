@@ -11,7 +11,12 @@ from inflate_zoo.errors import UnsupportedModelError
 if TYPE_CHECKING:
     from torch import nn
 
+    from inflate_zoo.files.header import Header
     from inflate_zoo.naming.patterns import Matching
+
+
+def _nothing(_: Matching, __: Header, ___: Mapping[str, Any]) -> dict[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,8 @@ class TimmNetwork:
         nearest: What to do instead with an architecture that is refused.
         pooled_norm: The argument that puts the last norm behind the pooling; empty where it stays
             on the tokens.
+        passed_in_code: What the tensors show that neither the architecture nor config.json has, as
+            arguments of `timm.create_model`; see `timm_models.passed_in_code`.
     """
 
     building: Mapping[str, Any]
@@ -35,6 +42,7 @@ class TimmNetwork:
     finetuned: Callable[[Matching], dict[str, Any]]
     nearest: str
     pooled_norm: str = ""
+    passed_in_code: Callable[[Matching, Header, Mapping[str, Any]], dict[str, Any]] = _nothing
 
 
 def require_class(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+from inflate_zoo.naming.configs.rules import MOST_REGISTERS
 from inflate_zoo.naming.configs.timm_network import (
     TimmNetwork,
     activation_of,
@@ -13,6 +15,9 @@ from inflate_zoo.naming.configs.timm_network import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inflate_zoo.files.header import Header
     from inflate_zoo.naming.patterns import Matching
 
 NEAREST = "nearest supported: timm_vit, e.g. --arch vit_base_patch16_224"
@@ -124,4 +129,31 @@ def _finetuned(matching: Matching) -> dict[str, Any]:
     return {"global_pool": "avg", "fc_norm": True} if pooled else {}
 
 
-VIT = TimmNetwork({"weight_init": "skip"}, _describe, _finetuned, NEAREST, "fc_norm")
+def _passed_in_code(
+    matching: Matching, header: Header, described: Mapping[str, Any]
+) -> dict[str, Any]:
+    """LayerScale, registers, positions of patches alone: what configs of UNI and Virchow lack."""
+    found: dict[str, Any] = {}
+    if not described["layer_scale"] and "blocks.0.ls1.gamma" in matching.kept:
+        found["init_values"] = 1.0  # whatever it began with: the file has what became of it
+    registers = _shape(matching, header, "reg_token")
+    if not described["reg_tokens"] and len(registers) == 3 and registers[1] <= MOST_REGISTERS:
+        found["reg_tokens"] = registers[1]
+    table = _shape(matching, header, "pos_embed")
+    grid = [n // p for n, p in zip(described["img_size"], described["patch_size"], strict=True)]
+    registers_alone = "reg_tokens" in found and not described["class_token"]
+    prefixed = described["position_prefix"] > 0 or registers_alone
+    if prefixed and len(table) == 3 and table[1] == prod(grid):
+        found["no_embed_class"] = True
+    return found
+
+
+def _shape(matching: Matching, header: Header, name: str) -> tuple[int, ...]:
+    """The shape of one of our tensors in the file; empty where it has none or several."""
+    sources = matching.kept.get(name, ())
+    return header[sources[0]].shape if len(sources) == 1 else ()
+
+
+VIT = TimmNetwork(
+    {"weight_init": "skip"}, _describe, _finetuned, NEAREST, "fc_norm", _passed_in_code
+)

@@ -12,7 +12,7 @@ import pytest
 
 from inflate_zoo.errors import ConfigError
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.naming.configs.gate import transformers_fields
+from inflate_zoo.naming.configs.gate import timm_arguments, transformers_fields
 from inflate_zoo.naming.detection import section_of
 from inflate_zoo.naming.understanding import understand
 from tests.support.hub_configs import HUB_CONFIGS
@@ -81,6 +81,15 @@ def test_what_shapes_no_encoder_is_refused_by_name(kind, path, no_library):
     assert error.value.message == f"config.json: fields that shape no encoder are refused: {path}"
 
 
+def test_a_gate_is_not_named_without_its_activation():
+    """With timm's own, GELU, the file would be another network's."""
+    arguments = {"mlp_layer": "SwiGLUPacked"}
+    with pytest.raises(ConfigError, match=r"mlp_layer stands without model_args\.act_layer"):
+        timm_arguments({"model_args": arguments})
+    both = {**arguments, "act_layer": "silu"}
+    assert timm_arguments({"model_args": both}) == both
+
+
 def test_many_unknown_fields_are_counted(no_library):
     config = case("vit").config | {f"x{i}\n": i for i in range(1000)}
     with pytest.raises(ConfigError) as error:
@@ -106,6 +115,8 @@ OUT_OF_RANGE = [
     ("augreg", "model_args.init_values", "1e-5"),
     ("augreg", "model_args.global_pool", "builtins.exec"),
     ("augreg", "model_args.act_layer", "builtins.exec"),
+    ("augreg", "model_args.mlp_layer", "builtins.exec"),
+    ("augreg", "model_args.mlp_layer", "GluMlp"),
     ("augreg", "model_args.norm_layer", ["layernorm"]),
     ("augreg", "model_args.qkv_bias", 1),
     ("augreg", "model_args.drop_rate", 7),

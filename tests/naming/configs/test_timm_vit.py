@@ -3,18 +3,22 @@
 import pytest
 
 from inflate_zoo.errors import UnsupportedModelError
+from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.configs.rules import MOST_REGISTERS
 from inflate_zoo.naming.configs.timm_models import (
     TIMM_NETWORKS,
     create_timm,
     describe_timm,
     finetuned,
+    passed_in_code,
 )
 from inflate_zoo.naming.towers import best_matching
-from tests.support.recorded import case
+from tests.support.recorded import case, cases
 
 FAMILIES = families_by_name()
 VIT = FAMILIES["timm_vit"]
+NO_CLS = {"class_token": False, "global_pool": "avg"}
 
 
 def test_sizes_and_parts_are_those_that_timm_builds():
@@ -99,3 +103,55 @@ def test_names_tell_that_a_bare_file_norms_the_pooled_vector():
     }
     assert finetuned(VIT, best_matching(VIT, pooled)) == {"global_pool": "avg", "fc_norm": True}
     assert finetuned(VIT, best_matching(VIT, {**header, **pooled})) == {}
+
+
+def shown(kind, arch, **model_args):
+    """What the tensors of a recorded source show beyond another architecture."""
+    source = next(each for each in cases("timm_vit") if each.kind == kind)
+    assert source.config is not None
+    stated = source.config["model_args"]
+    small = {name: stated[name] for name in ("embed_dim", "img_size", "patch_size", "num_heads")}
+    described = describe_timm(VIT, arch, {"depth": 1, **small, **model_args})
+    return passed_in_code(VIT, best_matching(VIT, source.header), source.header, described)
+
+
+PLAIN = "vit_base_patch16_224"
+
+
+@pytest.mark.parametrize(
+    "kind, arch, more",
+    [
+        ("augreg", PLAIN, {}),
+        ("rectangular", PLAIN, {}),
+        ("dinov2", PLAIN, {"init_values": 1.0}),
+        ("dinov2", "vit_small_patch14_dinov2", {}),
+        ("reg_with_positions", PLAIN, {"reg_tokens": 4}),
+        ("deit3", PLAIN, {"init_values": 1.0, "no_embed_class": True}),
+        ("deit3", "deit3_small_patch16_224", {}),
+        ("reg1", PLAIN, {"init_values": 1.0, "reg_tokens": 1, "no_embed_class": True}),
+        ("reg1", "vit_small_patch14_reg4_dinov2", {}),
+        ("siglip", "vit_base_patch16_siglip_224", {}),
+    ],
+)
+def test_tensors_show_what_a_config_leaves_out(kind, arch, more):
+    assert shown(kind, arch) == more
+
+
+def test_registers_alone_may_have_no_positions_either():
+    header = {name: info for name, info in case("reg1").header.items() if name != "cls_token"}
+    described = describe_timm(VIT, PLAIN, {"depth": 1, "img_size": 32, "patch_size": 8} | NO_CLS)
+    found = passed_in_code(VIT, best_matching(VIT, header), header, described)
+    assert found == {"init_values": 1.0, "reg_tokens": 1, "no_embed_class": True}
+
+
+@pytest.mark.parametrize("shape", [(1, MOST_REGISTERS + 1, 48), (4, 48)])
+def test_tokens_that_no_network_has_show_nothing(shape):
+    header = {**case("augreg").header, "reg_token": TensorInfo("F32", shape)}
+    described = describe_timm(VIT, PLAIN, {"depth": 1})
+    assert passed_in_code(VIT, best_matching(VIT, header), header, described) == {}
+
+
+def test_a_gate_that_config_json_names_is_built():
+    gated = {"depth": 1, "mlp_ratio": 5.3375, "mlp_layer": "SwiGLUPacked", "act_layer": "silu"}
+    told = describe_timm(VIT, "vit_huge_patch14_224", gated)
+    assert (told["mlp"], told["mlp_dim"], told["activation"]) == ("swiglu", 3416, "silu")
