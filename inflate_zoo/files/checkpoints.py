@@ -29,6 +29,18 @@ WEIGHT_FILES = (
     "open_clip_pytorch_model.bin",
 )
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".tar")  # .tar: model_best.pth.tar
+_OLDER = "with transformers 4 load it by {}=True and save_pretrained it; release 5 cannot"
+# Ending of a file that other libraries keep weights in, to what makes one of ours of it.
+_STEPS = {
+    ".distcp": "pieces of torch.distributed become one file, if you trust them: "
+    "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth",
+    "zero_to_fp32.py": "DeepSpeed's pieces become one file by the script that lies beside them: "
+    "python zero_to_fp32.py FOLDER OUT",
+    ".npz": "timm reads JAX arrays of vision transformers, timm.create_model(NAME, "
+    "checkpoint_path=FILE): torch.save its state_dict() as a .pth",
+    ".msgpack": f"it is of Flax: {_OLDER.format('from_flax')}",
+    ".h5": f"it is of TensorFlow: {_OLDER.format('from_tf')}",
+}
 
 
 class Checkpoint(Protocol):
@@ -116,8 +128,15 @@ def find_weights(folder: Path, names: Sequence[str]) -> str:
     raise UsageError(
         f"'{called(folder)}' holds no weights",
         details=[f"looked for: {', '.join(WEIGHT_FILES)}, or one *{', *'.join(SUFFIXES)}"],
-        hint="name a folder, file or Hub repo with weights",
+        hint=_step(names) or "name a folder, file or Hub repo with weights",
     )
+
+
+def _step(names: Iterable[str]) -> str | None:
+    """What makes a checkpoint that is read here of files of other libraries, if any are there."""
+    names = tuple(names)
+    steps = (step for ending, step in _STEPS.items() if any(n.endswith(ending) for n in names))
+    return next(steps, None)
 
 
 def shard_names(index: Mapping[str, Any], index_name: str) -> list[str]:
@@ -190,7 +209,9 @@ def open_checkpoint(path: Path, inside: Path | None = None) -> Checkpoint:
     if paths[0].suffix in SUFFIXES:
         return PickleCheckpoint(paths, index)
     raise UsageError(
-        f"'{path.name}' is of no known kind", hint=f"known endings: {', '.join(SUFFIXES)}"
+        f"'{path.name}' is of no known kind",
+        details=[f"known endings: {', '.join(SUFFIXES)}"],
+        hint=_step([path.name]) or "name a file of such an ending, or its folder",
     )
 
 

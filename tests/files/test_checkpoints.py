@@ -88,4 +88,26 @@ def test_a_file_of_another_kind_is_answered_with_the_known_endings(tmp_path):
     (tmp_path / "model.h5").write_bytes(b"x")
     with pytest.raises(UsageError, match=r"'model\.h5' is of no known kind") as caught:
         open_checkpoint(tmp_path / "model.h5")
-    assert all(suffix in caught.value.hint for suffix in SUFFIXES)
+    assert all(suffix in caught.value.details[0] for suffix in SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    "names, step",
+    [
+        ([".metadata", "__0_0.distcp", "__1_0.distcp"], "dcp_to_torch FOLDER"),
+        (["latest", "zero_to_fp32.py"], "python zero_to_fp32.py"),
+        (["B_16.npz"], "checkpoint_path=FILE"),
+        (["config.json", "flax_model.msgpack"], "from_flax=True"),
+        (["config.json", "tf_model.h5"], "from_tf=True"),
+        (["config.json", "README.md"], "name a folder, file or Hub repo"),
+    ],
+)
+def test_weights_of_other_libraries_are_answered_with_a_step(names, step, tmp_path):
+    with pytest.raises(UsageError, match="holds no weights") as caught:
+        find_weights(Path("vit"), names)
+    assert step in caught.value.hint
+    alone = tmp_path / names[-1]
+    alone.write_bytes(b"x")
+    with pytest.raises(UsageError, match="is of no known kind") as caught:
+        open_checkpoint(alone)
+    assert step in caught.value.hint or "of such an ending" in caught.value.hint
