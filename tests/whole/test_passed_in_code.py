@@ -1,6 +1,6 @@
-"""What authors pass to timm.create_model in code, so that their config.json lacks it.
+"""What is passed to timm.create_model in code, because config.json does not state it.
 
-The configs of UNI, UNI2-h, Virchow and Virchow2 do: their pages give the call.
+So the pages of UNI, UNI2-h, Virchow and Virchow2 have it; sizes here are small, weights random.
 """
 
 import json
@@ -21,7 +21,7 @@ SIZE = {"embed_dim": 48, "depth": 2, "num_heads": 4, "img_size": 32, "num_classe
 GATED = {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
 STATED = {"mlp_layer": "SwiGLUPacked", "act_layer": "silu"}
 REGISTERS = {"reg_tokens": 8, "no_embed_class": True}
-# Architecture, what config.json states, and what code adds.
+# Architecture, what config.json states here, and what code adds.
 SOURCES = {
     "uni": ("vit_large_patch16_224", {"patch_size": 8}, {"init_values": 1e-5}),
     "uni2": (

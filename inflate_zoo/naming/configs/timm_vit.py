@@ -132,7 +132,7 @@ def _finetuned(matching: Matching) -> dict[str, Any]:
 def _passed_in_code(
     matching: Matching, header: Header, described: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """LayerScale, registers, positions of patches alone: what configs of UNI and Virchow lack."""
+    """LayerScale, registers, positions of patches alone: passed as a model's page has it."""
     found: dict[str, Any] = {}
     if not described["layer_scale"] and "blocks.0.ls1.gamma" in matching.kept:
         found["init_values"] = 1.0  # whatever it began with: the file has what became of it
