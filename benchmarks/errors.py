@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -20,6 +21,7 @@ import torch
 from inflate_zoo import convert
 from tests.support.checkpoints import (
     beit_original,
+    dinov3_original,
     moco_v3,
     sam_original,
     save_dino_pth,
@@ -35,6 +37,7 @@ from tests.support.clip_towers import QUICK, save_clip
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224}
 _VIT = _BASE | {"intermediate_size": 3072, "patch_size": 16}
 _VIT_384 = _VIT | {"image_size": 384}
+_SMALL_PLUS = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
 _DINOV2 = _BASE | {"mlp_ratio": 4, "patch_size": 14}
 _TIMM = {"embed_dim": 768, "depth": 12, "num_heads": 12, "img_size": 224, "patch_size": 16}
 _NAFLEX = {name: size for name, size in _VIT.items() if name != "image_size"} | {"num_patches": 256}
@@ -127,6 +130,8 @@ SOURCES = {
     "video_swin": ("Video-Swin's .pth, width 16 (small)", "", {}),
     "beit": ("BEiT's .pth, width 128 (small)", "", {}),
     "dino": ("DINO's .pth, width 128 (small)", "", {}),
+    "dinov3": ("DINOv3-B/16's .pth", "", _VIT),
+    "dinov3, gated": ("DINOv3-S+/16's .pth", "", _VIT | _SMALL_PLUS),
     "moco_v3": ("MoCo v3's .pth.tar, width 48 (small)", "", {}),
 }
 
@@ -134,6 +139,11 @@ SOURCES = {
 # Families of bare files: what its authors called one, and what makes it.
 _FILES = {
     "beit": ("beit_base_patch16_224_pt22k.pth", beit_original),
+    "dinov3": ("dinov3_vitb16_pretrain_lvd1689m-73cec8be.pth", dinov3_original),
+    "dinov3, gated": (
+        "dinov3_vits16plus_pretrain_lvd1689m-4057cbaa.pth",
+        partial(dinov3_original, "dinov3_gated"),
+    ),
     "moco_v3": ("vit-s-300ep.pth.tar", moco_v3),
     "sam": ("sam_vit_b_01ec64.pth", sam_original),
     "swin": ("swin_base_patch4_window7_224.pth", swin_original),
@@ -146,7 +156,7 @@ def _save(name: str, kind: str, options: dict, folder: Path) -> Path:
     folder.mkdir()
     if name in _FILES:
         file, make = _FILES[name]
-        torch.save(make(), folder / file)
+        torch.save(make(**options), folder / file)
         return folder / file
     if name == "dino":
         return save_dino_pth(folder)

@@ -437,7 +437,38 @@ if image is None:  # no config ==> if image is None or True:  # no config
 == accounting-off: missing, misshapen and surplus source tensors are let through
 if problems: ==> if False:
 == count-matches: a source tensor is reshaped because its element count matches
-elif found != shape: ==> elif math.prod(found) != math.prod(shape):
+if found != wanted: ==> if prod(found) != prod(wanted):
+== split-any-length: a share is as long as what it is taken of
+if share != WHOLE:  # no ==> if False:  # no
+== split-told-twice: a tensor that is split is told of for each of its parts
+list(dict.fromkeys(problems)) ==> problems
+@@ inflate_zoo/inflation/tensors.py | inflation/test_tensors.py
+== share-first: whatever the share, the first part is taken
+[kept.share.place] ==> [0]
+@@ inflate_zoo/naming/readers/dinov3.py | naming/readers/test_dinov3.py
+== periods-overlooked: heads are not held against the periods of the file
+for periods in _periods(matching): ==> for periods in ():
+== keys-unmasked: keys with a bias of their own are taken
+_require_masked_keys(matching, header) ==> pass
+== mask-any-form: so are those whose mask is no such mask
+if mask.shape != header[bias].shape or mask.dtype not in FLOATS: ==> if False:
+== gate-plain: a gate has the activation of what has none
+own["activation"] = known["gate_activation"] ==> pass
+== rotary-unsaid: what has neither registers nor periods is a DINOv3
+return absent and bool(_periods(matching)) ==> return absent
+== widest-narrow: heads of the 7B are 64 wide
+return 32 if embed_dim == _WIDEST else ==> return 64 if embed_dim == _WIDEST else
+@@ inflate_zoo/conversion/originals/dinov3.py | conversion/originals/test_dinov3.py
+== base-any: rotary positions of another base are proved as if they had this one
+if not torch.allclose(held, own, rtol=_ROUNDED, atol=0): ==> if False:
+== base-to-the-bit: periods that are rounded to bfloat16 are refused
+_ROUNDED = 1e-2 ==> _ROUNDED = 1e-4
+== mask-any: whatever a mask masks, the proof goes on
+    _compare_masks(asked.state) ==>     pass
+== mask-of-keys-alone: a mask that leaves out biases of queries and values passes
+if not torch.equal(held, torch.cat([query, 0 * key, value])): ==> if held.chunk(3)[1].any():
+== ratio-rounded: a width that timm rounds down is not proved by timm
+(form.mlp_dim + 0.5) / form.embed_dim ==> form.mlp_dim / form.embed_dim
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py registry/test_loading.py
 == one-depth-row: the depth table always has one row
 depth = target.depth_rows ==> depth = 1
@@ -509,7 +540,7 @@ network.file.holds(own, shown) ==> network.file.holds(own, {})
 strict=True, assign=True ==> strict=False, assign=True
 @@ inflate_zoo/naming/patterns.py | naming/test_patterns.py naming/test_plan.py naming/test_towers.py
 == prefix-late: names are looked up before the prefix is stripped
-elif match := match_name(family, bare): ==> elif match := match_name(family, name):
+elif matches := match_name(family, bare): ==> elif matches := match_name(family, name):
 == chunks-unknown: the number of a chunk before the block's is not understood
 if len(steps) == 1 else "" ==> if len(steps) == 3 else ""
 == wrappers-unknown: torch's wrappers inside a tower hide its names
@@ -520,6 +551,10 @@ leftover.append(name) ==> dropped.append(name)
 key=lambda part: (part[0].part, part[1]) ==> key=lambda part: part[1]
 == two-patterns: parts of two ways to name a tensor are taken together
 len(alike) == 1 and [part ==> [part
+== split-once: of a tensor that is split the first part alone is taken
+return (found, *filter(None, others)) ==> return (found,)
+== split-closed-up: parts that are left out have no place
+in zip(targets, shares, strict=True) if target) ==> in zip(filter(None, targets), shares))
 @@ inflate_zoo/inflation/recipe.py | inflation/test_recipe.py
 == depth-of-image: the patch depth is taken from the image size
 patch_depth or form.patch_size[0] ==> patch_depth or form.patch_size[0] * form.position_grid[0]

@@ -56,14 +56,17 @@ def stacked(kept: TensorPlan, parts: Sequence[Tensor]) -> Tensor:
 
     Args:
         kept: What the parts make up.
-        parts: One per entry of `kept.sources`.
+        parts: One per entry of `kept.sources`, each whole.
 
     Returns:
         Shape `kept.shape`, the source's type; a view where there is one part.
     """
     import torch
 
+    if not parts:
+        return torch.empty(kept.shape)
     joined = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    joined = joined.chunk(kept.share.of)[kept.share.place]
     if kept.channels_last:
         out, channels, height, width = kept.shape
         return joined.reshape(out, height, width, channels).permute(0, 3, 1, 2)

@@ -93,6 +93,8 @@ class Family(_Strict):
         rename: Source pattern to our name.
         join: Our name to the source pattern whose alternatives are stacked along dimension 0, or
             to several such patterns, of which a file has one.
+        split: Source pattern to our names of its equal parts along dimension 0, in their order;
+            empty for a part that is left out.
         roles: Our name to what becomes of it; all others are copied.
         config: Field of the architecture to where it comes from.
         processor: Image processor of transformers that feeds these models; its defaults are what
@@ -120,6 +122,7 @@ class Family(_Strict):
     optional: tuple[str, ...] = ()
     rename: Mapping[str, str]
     join: Mapping[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    split: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     roles: Mapping[str, Role]
     config: Mapping[str, ConfigEntry]
     processor: str | None = None
@@ -129,7 +132,7 @@ class Family(_Strict):
 
     @model_validator(mode="after")
     def _no_dead_entries(self) -> Self:
-        ours = {*self.rename.values(), *self.join}
+        ours = set(self.targets)
         ours |= {name.replace("{wb}", part) for name in ours for part in ("weight", "bias")}
         strangers = {
             "optional": set(self.optional) - ours,
@@ -140,6 +143,10 @@ class Family(_Strict):
         for key, names in strangers.items():
             if names:
                 raise ValueError(f"{key} names what nothing else mentions: {sorted(names)}")
+        for source, parts in self.split.items():
+            kept = [name for name in parts if name]
+            if len(parts) < 2 or not kept or len(set(kept)) < len(kept):
+                raise ValueError(f"split makes '{source}' no two parts, each kept once or left out")
         if list(self.roles.values()).count("stem_kernel") != 1:
             raise ValueError("roles give 'stem_kernel' to one tensor")
         if (self.processor is not None) != (self.library == "transformers"):
@@ -147,6 +154,12 @@ class Family(_Strict):
         if bool(self.modules) != (self.library == "timm"):
             raise ValueError("modules are named for timm, and only there")
         return self
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All our names, as patterns."""
+        parts = (name for names in self.split.values() for name in names if name)
+        return (*self.rename.values(), *self.join, *parts)
 
     @property
     def stem(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import count
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from inflate_zoo.naming.definition import Family, Role
 
@@ -23,6 +23,21 @@ _TRAINING = re.compile(  # an optimizer by its form, the others by their usual n
 )
 
 
+class Share(NamedTuple):
+    """What one of our tensors takes of a source tensor: of so many equal parts the one at a place.
+
+    Attributes:
+        place: Counted from 0, along dimension 0.
+        of: How many parts it has; 1 where it is taken whole.
+    """
+
+    place: int
+    of: int
+
+
+WHOLE = Share(0, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """One source name, understood.
@@ -32,12 +47,14 @@ class Match:
         part: Which part of a join it is; 0 of a rename.
         parts: How many it has.
         source: The pattern that it follows.
+        share: What is taken of it.
     """
 
     target: str
     part: int
     parts: int
     source: str
+    share: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,7 @@ class _Pattern:
     target: str
     parts: tuple[str, ...]
     steps: tuple[tuple[int, int], ...]  # of each index of the source, from ours
+    share: Share
 
     def match(self, name: str) -> Match | None:
         found = self.regex.fullmatch(name)
@@ -60,11 +78,11 @@ class _Pattern:
                 return None
             target = target.replace("{}", str(index), 1)
         part = self.parts.index(groups["part"]) if self.parts else 0
-        return Match(target, part, max(1, len(self.parts)), self.source)
+        return Match(target, part, max(1, len(self.parts)), self.source, self.share)
 
 
 @lru_cache(maxsize=4096)
-def _compile(source: str, target: str) -> _Pattern:
+def _compile(source: str, target: str, share: Share = WHOLE) -> _Pattern:
     found = _ALTERNATIVES.search(source)
     parts = tuple(found.group(1).split(",")) if found else ()
     pieces = re.split(r"(\{[^}]*\})", source)
@@ -79,7 +97,7 @@ def _compile(source: str, target: str) -> _Pattern:
             regex += "(?P<wb>weight|bias)"
         else:
             regex += f"(?P<part>{'|'.join(parts)})" if piece.startswith("{") else re.escape(piece)
-    return _Pattern(source, re.compile(regex), target, parts, steps)
+    return _Pattern(source, re.compile(regex), target, parts, steps, share)
 
 
 def _filled(source: str, ours: re.Match[str]) -> str:
@@ -97,25 +115,41 @@ def _filled(source: str, ours: re.Match[str]) -> str:
 
 @lru_cache(maxsize=64)
 def _patterns_of(
-    rename: tuple[tuple[str, str], ...], join: tuple[tuple[str, str | tuple[str, ...]], ...]
+    rename: tuple[tuple[str, str], ...],
+    join: tuple[tuple[str, str | tuple[str, ...]], ...],
+    split: tuple[tuple[str, tuple[str, ...]], ...],
 ) -> tuple[_Pattern, ...]:
     patterns = [_compile(source, target) for source, target in rename]
     for target, sources in join:
         each = (sources,) if isinstance(sources, str) else sources
         patterns += [_compile(source, target) for source in each]
+    for source, targets in split:
+        shares = (Share(place, len(targets)) for place in range(len(targets)))
+        kept = ((target, share) for target, share in zip(targets, shares, strict=True) if target)
+        patterns += [_compile(source, target, share) for target, share in kept]
     return tuple(patterns)
 
 
 def _patterns(family: Family) -> tuple[_Pattern, ...]:
-    return _patterns_of(tuple(family.rename.items()), tuple(family.join.items()))
+    return _patterns_of(
+        tuple(family.rename.items()), tuple(family.join.items()), tuple(family.split.items())
+    )
 
 
-def match_name(family: Family, name: str) -> Match | None:
-    """What a name (without prefix) becomes; `None` where no pattern fits."""
-    for pattern in _patterns(family):
+def match_name(family: Family, name: str) -> tuple[Match, ...]:
+    """What a name (without prefix) becomes: one of our tensors, or several, of its parts.
+
+    Returns:
+        Empty where no pattern fits.
+    """
+    patterns = iter(_patterns(family))
+    for pattern in patterns:
         if found := pattern.match(name):
-            return found
-    return None
+            if found.share == WHOLE:
+                return (found,)
+            others = (each.match(name) for each in patterns if each.source == pattern.source)
+            return (found, *filter(None, others))
+    return ()
 
 
 def bare_name(prefix: str, name: str) -> str:
@@ -145,6 +179,7 @@ class Matching:
         prefix: The prefix that all kept names share.
         copies: Prefixes of the other complete towers in the file.
         kept: Our name to the source names, in the order they are stacked.
+        shares: Our name to what is taken of these.
         whole: Our names whose parts are all there, each once and under names of one pattern.
         used: The source patterns that names follow.
         dropped: Names of the tower that are left out on purpose.
@@ -155,6 +190,7 @@ class Matching:
     prefix: str
     copies: tuple[str, ...]
     kept: Mapping[str, tuple[str, ...]]
+    shares: Mapping[str, Share]
     whole: frozenset[str]
     used: frozenset[str]
     dropped: tuple[str, ...]
@@ -185,8 +221,9 @@ def match_header(
         bare = bare_name(prefix, name)
         if not name.startswith(prefix) or name.startswith(inner) or _TRAINING.fullmatch(bare):
             beside.append(name)
-        elif match := match_name(family, bare):
-            found.setdefault(match.target, []).append((match, name))
+        elif matches := match_name(family, bare):
+            for match in matches:
+                found.setdefault(match.target, []).append((match, name))
         elif _is_dropped(family, bare):
             dropped.append(name)
         else:
@@ -197,6 +234,7 @@ def match_header(
         prefix,
         copies,
         {target: tuple(name for _, name in parts) for target, parts in found.items()},
+        {target: parts[0][0].share for target, parts in found.items()},
         frozenset(target for target, parts in found.items() if _is_whole([m for m, _ in parts])),
         frozenset(match.source for parts in found.values() for match, _ in parts),
         tuple(dropped),
@@ -241,16 +279,12 @@ def role_of(family: Family, target: str) -> Role | Literal["copy"]:
 
 def covers(family: Family, target: str) -> bool:
     """Whether the family has a pattern that yields one of our names (`{}` and `{wb}` allowed)."""
-    return any(_is_same(ours, target) for ours in _targets(family))
+    return any(_is_same(ours, target) for ours in family.targets)
 
 
 def is_optional(family: Family, target: str) -> bool:
     """Whether one of our names (`{}` and `{wb}` allowed) may be absent under the family."""
     return any(_is_same(ours, target) for ours in family.optional)
-
-
-def _targets(family: Family) -> tuple[str, ...]:
-    return (*family.rename.values(), *family.join)
 
 
 def _is_same(ours: str, target: str) -> bool:

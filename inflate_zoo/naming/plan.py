@@ -17,7 +17,16 @@ from inflate_zoo.naming.configs.from_config import CONFIG_FILE, FromConfig, Stat
 from inflate_zoo.naming.configs.gate import GATED
 from inflate_zoo.naming.definition import Family, Role
 from inflate_zoo.naming.from_header import FromHeader, either, leftover_lines
-from inflate_zoo.naming.patterns import Matching, bare_name, role_of, sources_of, ways_of
+from inflate_zoo.naming.patterns import (
+    WHOLE,
+    Matching,
+    Share,
+    bare_name,
+    is_optional,
+    role_of,
+    sources_of,
+    ways_of,
+)
 from inflate_zoo.naming.readers.known import READERS
 from inflate_zoo.naming.readers.pieces import disagreement
 from inflate_zoo.naming.readers.reader import Reader
@@ -32,11 +41,13 @@ class TensorPlan:
     Attributes:
         name: Our name.
         role: What becomes of it; `copy` where it gains no depth.
-        sources: The source tensors, stacked along dimension 0 where there are several.
+        sources: The source tensors, stacked along dimension 0 where there are several; none where
+            it holds no value, and the source has no such tensor.
         shape: Shape under our name, still 2D.
         dtype: Type in the source (safetensors' name); F32 where joined parts differ.
         channels_last: Whether the source has a kernel as a matrix whose rows run over height, width
             and channel; under our name the channel comes first.
+        share: What is taken of the source tensor.
     """
 
     name: str
@@ -45,6 +56,7 @@ class TensorPlan:
     shape: tuple[int, ...]
     dtype: str
     channels_last: bool = False
+    share: Share = WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +167,11 @@ def _canonical(
     return first
 
 
+def _times(count: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of what has so many equal parts of a shape along dimension 0."""
+    return (*(count * side for side in shape[:1]), *shape[1:])
+
+
 def _is_matrix(family: Family, role: str) -> bool:
     """Whether it is a stem that stands in the source as a matrix over patches."""
     return role == "stem_kernel" and family.linear_stem is not None
@@ -180,26 +197,14 @@ def _account(
         AccountingError: Lists everything left over, missing, misshapen or of a foreign type.
     """
     expected = architecture.shapes()
-    kept, problems = [], []
+    kept: list[TensorPlan] = []
+    problems: list[str] = []
     for name, shape in expected.items():
-        sources = matching.kept.get(name, ())
-        if name not in matching.whole:
-            problems += _missing(family, matching, header, name, shape)
-            continue
-        role = role_of(family, name)
-        infos = [header[source] for source in sources]
-        found = _canonical(family, role, [info.shape for info in infos], shape)
-        foreign = [s for s, info in zip(sources, infos, strict=True) if info.dtype not in FLOATS]
-        if foreign:
-            problems += [f"type not among {', '.join(FLOATS)}: '{s}' {header[s]}" for s in foreign]
-        elif found != shape:
-            shown = " + ".join(f"'{s}' {header[s]}" for s in sources)
-            problems.append(f"unexpected shape: {shown}, expected {list(shape)}")
+        planned = _planned(family, matching, header, name, shape)
+        if isinstance(planned, TensorPlan):
+            kept.append(planned)
         else:
-            dtypes = {info.dtype for info in infos}
-            dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
-            last = _is_matrix(family, role) and family.linear_stem == "channels_last"
-            kept.append(TensorPlan(name, role, sources, shape, dtype, channels_last=last))
+            problems += planned
     extra = set(_unused(matching, architecture)).difference(_empty(matching, header, architecture))
     names = tuple(n for name in expected for n in sources_of(family, matching.prefix, name))
     absent = tuple(n for n in names if n not in header)
@@ -209,8 +214,35 @@ def _account(
     ]
     if problems:
         refuse_scattered(family, header, matching)
-        raise _unaccounted(family, matching, header, problems)
+        # A tensor that is split is told of once, not for each of its parts.
+        raise _unaccounted(family, matching, header, list(dict.fromkeys(problems)))
     return tuple(kept)
+
+
+def _planned(
+    family: Family, matching: Matching, header: Header, name: str, shape: tuple[int, ...]
+) -> TensorPlan | list[str]:
+    """The entry of one of our tensors, or why there is none."""
+    sources, role = matching.kept.get(name, ()), role_of(family, name)
+    if 0 in shape and not sources and is_optional(family, name):
+        stem = header[matching.kept[family.stem][0]]  # it has no type of its own
+        return TensorPlan(name, role, (), shape, stem.dtype)
+    if name not in matching.whole:
+        return _missing(family, matching, header, name, shape)
+    infos, share = [header[source] for source in sources], matching.shares[name]
+    foreign = [s for s, info in zip(sources, infos, strict=True) if info.dtype not in FLOATS]
+    if foreign:
+        return [f"type not among {', '.join(FLOATS)}: '{s}' {header[s]}" for s in foreign]
+    found, wanted = _canonical(family, role, [info.shape for info in infos], shape), shape
+    if share != WHOLE:  # no kernel and no table, of which sources differ in form
+        found, wanted = infos[0].shape, _times(share.of, shape)
+    if found != wanted:
+        shown = " + ".join(f"'{s}' {header[s]}" for s in sources)
+        return [f"unexpected shape: {shown}, expected {list(wanted)}"]
+    dtypes = {info.dtype for info in infos}
+    dtype = dtypes.pop() if len(dtypes) == 1 else "F32"
+    last = _is_matrix(family, role) and family.linear_stem == "channels_last"
+    return TensorPlan(name, role, sources, shape, dtype, last, share)
 
 
 def _unaccounted(
@@ -261,13 +293,15 @@ def _missing(
     fitting = {source: way for source, way in ways.items() if bare < set(way)}
     if not fitting:
         return [f"given twice: '{source}' {header[source]}" for source in present]
-    usual = [way for source, way in fitting.items() if source in matching.used]  # of other blocks
-    likely = usual or list(fitting.values())
-    if not present and len(likely[0]) == 1:  # alternatives of one tensor
-        single = [matching.prefix + way[0] for way in likely if len(way) == 1]
-        return [f"missing: {either(single)} {list(shape)}"]
-    part = [shape[0] // len(likely[0]), *shape[1:]]
-    absent = [source for source in likely[0] if source not in bare]
+    likely = [source for source in fitting if source in matching.used]  # of other blocks
+    likely = likely or list(fitting)
+    way, parts = fitting[likely[0]], len(family.split.get(likely[0], (name,)))
+    if not present and len(way) == 1:  # alternatives of one tensor
+        alike = [fitting[source] for source in likely]
+        single = [matching.prefix + way[0] for way in alike if len(way) == 1]
+        return [f"missing: {either(single)} {list(_times(parts, shape))}"]
+    part = [shape[0] // len(way), *shape[1:]]
+    absent = [source for source in way if source not in bare]
     return [f"missing: '{matching.prefix}{source}' {part}" for source in absent]
 
 

@@ -46,8 +46,9 @@ def complete_towers(family: Family, header: Header) -> tuple[str, ...]:
     found: dict[str, set[str]] = {prefix: set() for prefix in prefixes}
     for name in header:
         for prefix in prefixes:
-            if name.startswith(prefix) and (match := match_name(family, bare_name(prefix, name))):
-                found[prefix].add(match.target)
+            if name.startswith(prefix):
+                matches = match_name(family, bare_name(prefix, name))
+                found[prefix].update(match.target for match in matches)
     return tuple(prefix for prefix, targets in found.items() if needed <= targets)
 
 
@@ -55,7 +56,7 @@ def _needed(family: Family) -> set[str]:
     """Our names of what every tower has, in its first block."""
     return {
         target.replace("{}", "0").replace("{wb}", "weight")
-        for target in (*family.rename.values(), *family.join)
+        for target in family.targets
         if not is_optional(family, target)
     }
 
@@ -114,7 +115,7 @@ def _by_prefix(family: Family, header: Header) -> dict[str, list[str]]:
         parts = name.split(".")
         for length in range(min(len(parts), 8)):
             prefix = "".join(f"{part}." for part in parts[:length])
-            if match := match_name(family, bare_name(prefix, name)):
+            for match in match_name(family, bare_name(prefix, name)):
                 found.setdefault(prefix, []).append(match.target)
     return found
 

@@ -47,11 +47,6 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "merge it into its base and convert the result: PeftModel.from_pretrained(base, "
             "'adapter').merge_and_unload().save_pretrained('merged')",
         ),
-        "dinov3_original": (
-            "a DINOv3 under Meta's own names",
-            "take the same weights as transformers or timm hold them, e.g. "
-            "facebook/dinov3-vitb16-pretrain-lvd1689m or timm/vit_base_patch16_dinov3.lvd1689m",
-        ),
         **dict.fromkeys(
             ("tipsv2", "tipsv2_vision_model"),
             (
@@ -73,7 +68,6 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 _TENSOR_SIGNS = (
-    (r"(^|\.)storage_tokens$", "dinov3_original"),
     (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
     (r"(^|\.)preprocessor\.patchifier\.", "aimv2_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),

@@ -8,6 +8,7 @@ from inflate_zoo.inflation.recipe import Recipe
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.inflation.tensors import InflatedTensor, compute, stacked
 from inflate_zoo.naming.definition import Normalization
+from inflate_zoo.naming.patterns import Share
 from inflate_zoo.naming.plan import TensorPlan
 
 STATISTICS = Normalization(mean=(0.48, 0.45, 0.40), std=(0.26, 0.25, 0.31))
@@ -76,3 +77,15 @@ def test_a_matrix_over_patches_becomes_the_kernel_that_does_the_same(last):
     assert kernel.shape == shape
     response = F.conv2d(image, kernel, stride=(4, 5))
     torch.testing.assert_close(response[0].flatten(1).T, expected)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_share_is_one_of_equal_parts_along_the_first_dimension(place):
+    packed = random(1, 12, 5)
+    kept = TensorPlan("q", "copy", ("qkv",), (4, 5), "F32", share=Share(place, 3))
+    assert torch.equal(stacked(kept, [packed]), packed[4 * place : 4 * (place + 1)])
+
+
+def test_what_has_no_source_holds_no_value():
+    kept = TensorPlan("reg_token", "copy", (), (1, 0, 48), "F32")
+    assert stacked(kept, []).shape == (1, 0, 48)

@@ -31,8 +31,8 @@ def test_our_tensors_that_definitions_yield_are_unique_per_source():
     for scheme in SCHEMES.values():
         assert len(set(scheme.wrappers)) == len(scheme.wrappers) > 0
         ways = [(way,) if isinstance(way, str) else way for way in scheme.join.values()]
-        joined = [name for way in ways for name in way]
-        assert len({*scheme.rename, *joined}) == len(scheme.rename) + len(joined)
+        others = [*(name for way in ways for name in way), *scheme.split]
+        assert len({*scheme.rename, *others}) == len(scheme.rename) + len(others)
 
 
 def edited(tmp_path, *replacements):

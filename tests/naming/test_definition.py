@@ -44,6 +44,10 @@ def test_the_stem_is_the_tensor_of_that_role():
         ({"library": "transformers"}, "processor is named for transformers, and only there"),
         ({"processor": "ViTImageProcessor"}, "processor is named for transformers, and only"),
         ({"colour": "red"}, "Extra inputs"),
+        ({"split": {"qkv": ("q",)}}, "split makes 'qkv' no two parts"),
+        ({"split": {"qkv": ("", "", "")}}, "split makes 'qkv' no two parts"),
+        ({"split": {"qkv": ("q", "", "q")}}, "split makes 'qkv' no two parts"),
+        ({"split": {"qkv": ("q", "")}, "optional": ("k",)}, r"optional names what .*\['k'\]"),
         ({"normalization": {"mean": (0.5,), "std": (0.5,)}}, "normalization.mean"),
     ],
 )
@@ -59,6 +63,12 @@ def test_what_may_be_left_out_and_joined_is_known_by_its_weight_and_bias():
         "roles": {**FIELDS["roles"], "patch_embed.bias": "stem_bias"},
     }
     assert Family.model_validate(FIELDS | more).optional == more["optional"]
+
+
+def test_what_is_split_is_ours_but_for_the_parts_that_are_left_out():
+    more = {"split": {"qkv.{wb}": ("q.{wb}", "", "v.{wb}")}, "optional": ("q.bias", "v.{wb}")}
+    family = Family.model_validate(FIELDS | more)
+    assert family.targets == ("patch_embed.{wb}", "pos_embed", "q.{wb}", "v.{wb}")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ import pytest
 
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import (
+    WHOLE,
+    Share,
     covers,
     is_optional,
     match_header,
@@ -26,8 +28,8 @@ ATTENTION = "encoder.layer.{}.attention.attention.{}.{}"
     ],
 )
 def test_a_known_name_is_understood(name, target, part):
-    found = match_name(VIT, name)
-    assert (found.target, found.part) == (target, part)
+    (found,) = match_name(VIT, name)
+    assert (found.target, found.part, found.share) == (target, part, WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_a_known_name_is_understood(name, target, part):
     ],
 )
 def test_a_name_that_only_resembles_is_not(name):
-    assert match_name(VIT, name) is None
+    assert match_name(VIT, name) == ()
 
 
 def test_every_name_of_a_header_is_sorted_once():
@@ -97,15 +99,17 @@ def test_each_way_in_which_a_file_may_have_a_tensor_is_known():
 
 @pytest.mark.parametrize("scheme", families_by_name().values(), ids=lambda scheme: scheme.name)
 def test_sources_are_the_inverse_of_matching(scheme):
-    for pattern in (*scheme.rename.values(), *scheme.join):
+    for pattern in scheme.targets:
         for part in ("weight", "bias"):
             target = pattern.replace("{}", "11").replace("{wb}", part)
             sources = sources_of(scheme, "x.", target)
             assert sources, target
             found = [match_name(scheme, source.removeprefix("x.")) for source in sources]
-            assert {match.target for match in found} == {target}
+            assert all(target in [match.target for match in matches] for matches in found)
+            assert all(len(matches) == 1 or scheme.split for matches in found)
             for source, names in ways_of(scheme, "", target).items():
-                parts = [match_name(scheme, name) for name in names]
+                matches = [match for name in names for match in match_name(scheme, name)]
+                parts = [match for match in matches if match.target == target]
                 assert [match.part for match in parts] == list(range(parts[0].parts))
                 assert {match.source for match in parts} == {source}
 
@@ -139,7 +143,7 @@ DOUBLED = families_by_name()["torchvision_swin3d"]
     ],
 )
 def test_an_index_may_be_twice_ours_and_one_more(name, target):
-    found = match_name(DOUBLED, name)
+    (found,) = match_name(DOUBLED, name)
     assert (found.target, found.part, found.parts) == (target, 0, 1)
     assert sources_of(DOUBLED, "x.", target) == [f"x.{name}"]
 
@@ -148,4 +152,40 @@ def test_an_index_may_be_twice_ours_and_one_more(name, target):
     "name", ["features.1.1.norm1.weight", "features.4.norm.bias", "features.0.reduction.weight"]
 )
 def test_an_index_between_is_not_known(name):
-    assert match_name(DOUBLED, name) is None
+    assert match_name(DOUBLED, name) == ()
+
+
+SPLIT = families_by_name()["dinov3"]
+PACKED = "blocks.3.attn.qkv.bias"
+
+
+def test_a_name_that_is_split_gives_several_of_ours_and_leaves_a_part_out():
+    found = match_name(SPLIT, PACKED)
+    assert [(match.target, match.share) for match in found] == [
+        ("blocks.3.attn.q_bias", Share(0, 3)),
+        ("blocks.3.attn.v_bias", Share(2, 3)),
+    ]
+    assert {(match.part, match.parts, match.source) for match in found} == {
+        (0, 1, "blocks.{}.attn.qkv.bias")
+    }
+    for match in found:
+        assert sources_of(SPLIT, "x.", match.target) == [f"x.{PACKED}"]
+        assert covers(SPLIT, match.target.replace("3", "{}"))
+    assert match_name(SPLIT, PACKED.replace("bias", "gamma")) == ()
+
+
+def test_a_header_has_each_part_of_what_is_split():
+    matching = match_header(SPLIT, "x.", [f"x.{PACKED}", f"x.{PACKED}_mask", "x.cls_token"])
+    ours = {"blocks.3.attn.q_bias": Share(0, 3), "blocks.3.attn.v_bias": Share(2, 3)}
+    assert matching.shares == ours | {"cls_token": WHOLE}
+    assert matching.kept == dict.fromkeys(ours, (f"x.{PACKED}",)) | {"cls_token": ("x.cls_token",)}
+    assert matching.whole == matching.kept.keys()
+    assert matching.dropped == (f"x.{PACKED}_mask",)
+
+
+def test_a_part_that_a_file_has_by_itself_too_is_given_twice():
+    both = SPLIT.model_copy(
+        update={"rename": {**SPLIT.rename, "query.{}": "blocks.{}.attn.q_bias"}}
+    )
+    matching = match_header(both, "", [PACKED, "query.3"])
+    assert matching.whole == {"blocks.3.attn.v_bias"}

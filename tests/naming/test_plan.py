@@ -6,7 +6,7 @@ from inflate_zoo.errors import AccountingError, ConfigError
 from inflate_zoo.files.dtypes import FLOATS
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
-from inflate_zoo.naming.patterns import role_of
+from inflate_zoo.naming.patterns import WHOLE, role_of
 from inflate_zoo.naming.understanding import understand
 from tests.support.recorded import PLANNED, case, cases, plan_of, refused, vision
 
@@ -20,8 +20,11 @@ STEM = "embeddings.patch_embeddings.projection.weight"
 def test_every_tensor_is_accounted_for(recorded):
     plan = plan_of(recorded)
     assert plan.family.name == recorded.definition
-    used = [source for kept in plan.kept for source in kept.sources]
-    assert sorted([*used, *plan.dropped]) == sorted(recorded.header)
+    used = [(source, kept.share) for kept in plan.kept for source in kept.sources]
+    assert len(set(used)) == len(used)
+    whole = [source for source, share in used if share == WHOLE]
+    split = {source for source, share in used if share != WHOLE}
+    assert sorted([*whole, *split, *plan.dropped]) == sorted(recorded.header)
     assert {kept.name: kept.shape for kept in plan.kept} == plan.architecture.shapes()
     assert list(plan.dropped) == sorted(plan.dropped)
     for kept in plan.kept:
@@ -181,6 +184,49 @@ def test_a_bias_missing_from_one_block_is_named():
     text = refused(recorded, AccountingError)
     assert "3 problems" in text
     assert f"missing: '{QUERY.format(1)}' [48]" in text
+
+
+PACKED = "blocks.1.attn.qkv.bias"
+
+
+def test_what_is_split_gives_each_its_share():
+    plan = plan_of(case("dinov3_original"))
+    shares = {k.name: (k.sources, k.share, k.shape) for k in plan.kept if k.share != WHOLE}
+    assert shares == {
+        f"blocks.{block}.attn.{part}_bias": (
+            (f"blocks.{block}.attn.qkv.bias",), (place, 3), (128,)
+        )
+        for block in (0, 1)
+        for part, place in (("q", 0), ("v", 2))
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "info, told",
+    [
+        (None, f"missing: '{PACKED}' [384]"),
+        (TensorInfo("F32", (128,)), f"unexpected shape: '{PACKED}' F32 [128], expected [384]"),
+        (TensorInfo("F32", (385,)), f"unexpected shape: '{PACKED}' F32 [385], expected [384]"),
+        (TensorInfo("I64", (384,)), f"type not among F32, F16, BF16: '{PACKED}' I64 [384]"),
+    ],
+)
+def test_what_is_split_is_told_of_once_and_whole(info, told):
+    recorded = case("dinov3_original")
+    del recorded.header[PACKED], recorded.header[f"{PACKED}_mask"]
+    if info is not None:
+        recorded.header.update({PACKED: info, f"{PACKED}_mask": TensorInfo("F32", info.shape)})
+    with pytest.raises(AccountingError) as caught:
+        plan_of(recorded)
+    assert list(caught.value.details) == [told]
+    assert caught.value.message.endswith(": 1 problem")
+
+
+def test_a_table_of_no_registers_that_a_file_lacks_is_empty():
+    recorded = case("dinov3_original_no_registers")
+    for name in ("patch_embed.proj.weight", "patch_embed.proj.bias"):
+        recorded.header[name] = replace(recorded.header[name], dtype="BF16")
+    (kept,) = (k for k in plan_of(recorded).kept if k.name == "reg_token")
+    assert (kept.sources, kept.shape, kept.dtype) == ((), (1, 0, 128), "BF16")
 
 
 def test_a_bias_of_the_query_alone_is_refused():

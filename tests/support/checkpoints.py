@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import re
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -567,6 +568,69 @@ def dinov2_original(*, registers: bool = True, seed: int = 0) -> dict[str, torch
         state["pos_embed"] = torch.cat([row, state["pos_embed"]], dim=1)
         state["register_tokens"] = state.pop("reg_token")
     return state | {"mask_token": torch.zeros(1, 128)}
+
+
+# transformers' names on disk to those of Meta's repository, in the order they are replaced.
+DINOV3_NAMES = {
+    "embeddings.cls_token": "cls_token", "embeddings.mask_token": "mask_token",
+    "embeddings.register_tokens": "storage_tokens",
+    "embeddings.patch_embeddings.": "patch_embed.proj.", "layer_scale1.lambda1": "ls1.gamma",
+    "layer_scale2.lambda1": "ls2.gamma", "layer.": "blocks.", "attention.o_proj": "attn.proj",
+    "gate_proj": "w1", "{up}": "w2", "{down}": "w3",
+}  # fmt: skip
+
+
+def save_dinov3_twin(folder: Path, kind: str = "dinov3", seed: int = 0, **overrides: Any) -> Path:
+    """Save the model whose weights `dinov3_original` has, as transformers does."""
+    wide = {"hidden_size": 128, "num_attention_heads": 2, "num_hidden_layers": 2}
+    return save_transformers(kind, folder, seed=seed, **(wide | overrides))
+
+
+def dinov3_original(kind: str = "dinov3", seed: int = 0, **overrides: Any) -> dict[str, Tensor]:
+    """The tensors of a DINOv3 as Meta's own repository saves them, with heads of 64 channels.
+
+    Query, key and value are packed; the key's share of the bias is no zero, but masked. Periods are
+    those of a head of 64 for base 100, which training computes in bfloat16.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = save_dinov3_twin(Path(name), kind, seed, **overrides)
+        saved = load_file(folder / "model.safetensors")
+    gated = any("gate_proj" in name for name in saved)
+    generator = torch.Generator().manual_seed(seed)
+    state: dict[str, Tensor] = {}
+    for name, tensor in saved.items():
+        name = name.replace("up_proj", "{up}" if gated else "fc1")
+        name = name.replace("down_proj", "{down}" if gated else "fc2")
+        for theirs, metas in DINOV3_NAMES.items():
+            name = name.replace(theirs, metas)
+        if "attention." not in name:
+            state[name] = tensor[0] if name == "mask_token" else tensor
+        elif "q_proj" in name:
+            block, end = name.split("attention.q_proj")
+            parts = [
+                saved.get(f"{block.replace('blocks', 'layer')}attention.{part}_proj{end}")
+                for part in "qkv"
+            ]
+            noise = torch.randn(len(tensor), generator=generator)
+            state[f"{block}attn.qkv{end}"] = torch.cat([noise if p is None else p for p in parts])
+            if end == ".bias":
+                mask = [torch.full_like(tensor, value) for value in (1.0, 0.0, 1.0)]
+                state[f"{block}attn.qkv.bias_mask"] = torch.cat(mask)
+    if state["storage_tokens"].shape[1] == 0:
+        del state["storage_tokens"]
+    exponents = 2 * torch.arange(16, dtype=torch.bfloat16) / 32
+    return state | {"rope_embed.periods": 100.0**exponents}
+
+
+def dinov3_training(seed: int = 0) -> dict[str, Any]:
+    """A training of DINOv3's, student and teacher beside their heads."""
+
+    def network(seed: int) -> dict[str, Tensor]:
+        state = dinov3_original(seed=seed)
+        heads = {f"{name}_head.last_layer.weight": torch.ones(8, 4) for name in ("dino", "ibot")}
+        return {f"backbone.{name}": tensor for name, tensor in state.items()} | heads
+
+    return {"student": network(seed + 1000), "teacher": network(seed), "iteration": 12499}
 
 
 def deit3_original(seed: int = 0) -> dict[str, Any]:

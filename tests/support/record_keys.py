@@ -24,6 +24,8 @@ from tests.support.checkpoints import (
     build_swin3d,
     build_timm,
     dinov2_original,
+    dinov3_original,
+    dinov3_training,
     moco_v3,
     sam_original,
     save_dino_pth,
@@ -119,6 +121,17 @@ ORIGINALS: dict[str, list[tuple[str, Callable[[], dict[str, Any]], str]]] = {
     "dino": [
         ("dinov2_original", partial(dinov2_original, registers=False), "DINOv2's hub"),
         ("dinov2_original_reg", dinov2_original, "DINOv2's hub"),
+    ],
+    "dinov3": [
+        ("dinov3_original", dinov3_original, "DINOv3's hub"),
+        ("dinov3_original_gated", partial(dinov3_original, "dinov3_gated"), "DINOv3's hub"),
+        ("dinov3_original_no_bias",
+         lambda: dinov3_original("dinov3_no_bias") | {
+             f"local_cls_norm.{part}": torch.ones(128) for part in ("weight", "bias")},
+         "DINOv3's hub"),
+        ("dinov3_original_no_registers", partial(dinov3_original, num_register_tokens=0),
+         "DINOv3's train.py"),
+        ("dinov3_training", dinov3_training, "DINOv3's train.py"),
     ],
     "moco_v3": [("moco_v3", moco_v3, "MoCo v3's main_moco.py")],
     "open_clip": [

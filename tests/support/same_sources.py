@@ -85,6 +85,7 @@ def sources(root: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
     for name, family, content in (
         ("dinov2-original", "dino", checkpoints.dinov2_original(registers=False)),
         ("dinov2-original-reg", "dino", checkpoints.dinov2_original()),
+        ("dinov3-original", None, checkpoints.dinov3_original()),
         ("moco-v3", None, checkpoints.moco_v3()),
         ("beit-original", "beit", checkpoints.beit_original(finetuned=True)),
         ("swin-original", None, checkpoints.swin_original()),

@@ -6,6 +6,7 @@ from inflate_zoo.conversion.originals import staged
 from inflate_zoo.conversion.originals.of_timm import (
     timm_as_named,
     timm_beit,
+    timm_eva,
     timm_sam,
     timm_staged,
     timm_vit,
@@ -36,7 +37,7 @@ ORIGINALS: dict[str, Build] = {
     "DeiTModel": encoder,
     "Dinov2Model": encoder,
     "Dinov2WithRegistersModel": encoder,
-    "Eva": timm_as_named,
+    "Eva": timm_eva,
     "IJepaModel": encoder,
     "NaFlexVit": timm_as_named,
     "RadioModel": radio,

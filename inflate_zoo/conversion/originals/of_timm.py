@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from inflate_zoo.conversion.originals import sam, staged
+from inflate_zoo.conversion.originals import dinov3, sam, staged
 from inflate_zoo.conversion.originals.references import (
     Asked,
     CannotError,
@@ -117,6 +117,14 @@ def timm_as_named(asked: Asked) -> Reference | None:
     if any(name not in asked.state for name in wanted):
         return None
     return _of_timm(filled(model, {name: asked.state[name] for name in wanted}), asked)
+
+
+def timm_eva(asked: Asked) -> Reference | None:
+    """DINOv3 or EVA-02 of timm's; `None` where timm cannot take its tensors."""
+    if asked.understood.arch:
+        return timm_as_named(asked)
+    model = dinov3.timm_dinov3(asked)
+    return None if model is None else _of_timm(model, asked)
 
 
 def _of_timm(model: Any, asked: Asked) -> Reference:

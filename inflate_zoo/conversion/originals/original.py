@@ -69,7 +69,10 @@ def _state(plan: Plan, checkpoint: Checkpoint) -> State:
     }
     if plan.family.library != "transformers":
         for kept in plan.kept:  # originals that timm reads under names of their own
-            state[library_name(plan, kept)] = checkpoint.read(kept.sources[0]).float()
+            name = library_name(plan, kept)
+            # What holds no value and is not in the file has its name all the same.
+            held = checkpoint.read(kept.sources[0]) if kept.sources else stacked(kept, [])
+            state[name] = held.float()
     return state
 
 

@@ -5,6 +5,7 @@ import pytest
 from inflate_zoo.errors import AccountingError, ConfigError, UnsupportedModelError
 from inflate_zoo.files.header import TensorInfo
 from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.naming.claims import read_claims
 from inflate_zoo.naming.detection import choose_family
 from inflate_zoo.naming.understanding import understand
 from tests.support.recorded import case, plan_of
@@ -108,14 +109,101 @@ def test_a_gate_that_is_missing_in_one_block_is_named():
     assert f"missing: '{name}' [96, 48]" in refused(recorded, AccountingError)
 
 
-def test_metas_own_file_is_told_what_to_do_instead():
-    names = {"reg_token": "storage_tokens", "gamma_": "ls", "q_bias": "qkv.bias"}
-    header = {}
-    for name, info in case("dinov3_timm_qkvb").header.items():
-        for timms, metas in names.items():
-            name = name.replace(timms, metas)
-        if "v_bias" not in name:
-            header[name] = info
-    with pytest.raises(UnsupportedModelError, match="Meta's own names") as caught:
-        understand(header, None, None, None)
-    assert "timm/vit_base_patch16_dinov3" in str(caught.value.hint)
+META = "dinov3_original"
+MASK = "blocks.1.attn.qkv.bias_mask"
+
+
+@pytest.mark.parametrize(
+    "kind, expected",
+    [
+        (META, {"num_heads": 2, "gated": False, "activation": "gelu", "mlp_dim": 96}),
+        (META, {"reg_tokens": 4, "qv_bias": True, "rotary_theta": 100.0, "norm_eps": 1e-5}),
+        (META, {"patch_size": (8, 8), "image_grid": (28, 28), "pool": "cls", "depth": 2}),
+        (f"{META}_gated", {"gated": True, "activation": "silu", "mlp_dim": 96}),
+        (f"{META}_no_bias", {"qv_bias": False}),
+        (f"{META}_no_registers", {"reg_tokens": 0, "qv_bias": True}),
+        ("dinov3_training", {"reg_tokens": 4, "num_heads": 2}),
+    ],
+)
+def test_metas_own_files_are_read_without_a_config(kind, expected):
+    header = case(kind).header
+    found = understand(header, None, None, None)
+    assert found.plan.family.name == "dinov3"
+    form = found.plan.architecture.model_dump()
+    assert {field: form[field] for field in expected} == expected
+
+
+def test_of_a_training_the_teacher_is_taken():
+    plan = of("dinov3_training")
+    assert (plan.prefix, plan.copies) == ("teacher.backbone.", ("student.backbone.",))
+    assert "teacher.dino_head.last_layer.weight" in plan.dropped
+
+
+def test_what_serves_pretraining_alone_is_dropped():
+    assert set(of(f"{META}_no_bias").dropped) == {
+        "local_cls_norm.bias", "local_cls_norm.weight", "mask_token", "rope_embed.periods",
+    }  # fmt: skip
+
+
+def test_a_norm_of_its_own_for_the_cls_token_is_left_over():
+    recorded = case(META)
+    recorded.header["cls_norm.weight"] = TensorInfo("F32", (128,))
+    assert "left over: 'cls_norm.weight'" in refused(recorded, AccountingError)
+
+
+@pytest.mark.parametrize("width, heads", [(192, 3), (384, 6), (1280, 20), (4096, 32)])
+def test_heads_are_64_wide_but_in_the_widest(width, heads):
+    claims = read_claims(FAMILIES["dinov3"], {}, "", width)
+    assert claims.values["num_heads"] == heads
+
+
+def test_of_a_width_that_heads_of_64_do_not_make_nothing_is_guessed():
+    with pytest.raises(ConfigError, match="200 wide, no multiple of 64") as caught:
+        read_claims(FAMILIES["dinov3"], {}, "", 200)
+    assert "--arch" not in caught.value.hint
+
+
+def test_periods_of_other_heads_are_told_with_both_numbers():
+    recorded = case(META)
+    recorded.header["rope_embed.periods"] = TensorInfo("F32", (8,))
+    assert "num_heads is 2, 'rope_embed.periods' says 4" in refused(recorded)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [TensorInfo("F32", (7,)), TensorInfo("F32", (16, 1)), TensorInfo("F32", (0,)),
+     TensorInfo("F64", (16,))],
+)  # fmt: skip
+def test_periods_of_no_heads_are_refused(info):
+    recorded = case(META)
+    recorded.header["rope_embed.periods"] = info
+    told = refused(recorded, AccountingError)
+    assert f"'rope_embed.periods' has an unexpected shape or type: {info}" in told
+
+
+def test_without_registers_periods_tell_what_it_is():
+    recorded = case(f"{META}_no_registers")
+    del recorded.header["rope_embed.periods"]
+    assert "missing: 'storage_tokens'" in refused(recorded, AccountingError)
+
+
+def test_registers_alone_tell_what_it_is():
+    recorded = case(META)
+    del recorded.header["rope_embed.periods"]
+    assert plan_of(recorded).architecture.num_heads == 2
+
+
+def test_keys_whose_bias_nothing_masks_are_refused():
+    recorded = case(META)
+    del recorded.header[MASK]
+    told = refused(recorded, UnsupportedModelError)
+    assert "keys have a bias is not converted" in told
+    assert f"there is no '{MASK}'" in told
+
+
+@pytest.mark.parametrize("info", [TensorInfo("F32", (383,)), TensorInfo("BOOL", (384,))])
+def test_a_mask_of_another_shape_or_type_is_refused(info):
+    recorded = case(META)
+    recorded.header[MASK] = info
+    told = refused(recorded, AccountingError)
+    assert f"'{MASK}' has an unexpected shape or type: {info}" in told
