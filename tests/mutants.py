@@ -469,6 +469,11 @@ _ROUNDED = 1e-2 ==> _ROUNDED = 1e-4
 if not torch.equal(held, torch.cat([query, 0 * key, value])): ==> if held.chunk(3)[1].any():
 == ratio-rounded: a width that timm rounds down is not proved by timm
 (form.mlp_dim + 0.5) / form.embed_dim ==> form.mlp_dim / form.embed_dim
+@@ inflate_zoo/naming/detection.py | whole/test_dinov3_conversion.py
+== originals-as-configured: a config of transformers decides of what the file beside it is
+_require_no_originals(families, known, header, model_type) ==> pass
+== kin-of-timms: an original file is told to be the network of timm's that it resembles
+    others = _fitting(families, header) ==>     others = _fitting({n: f for n, f in families.items() if f.library == "timm"}, header)
 @@ inflate_zoo/networks/vit/config.py | networks/vit/test_config.py registry/test_loading.py
 == one-depth-row: the depth table always has one row
 depth = target.depth_rows ==> depth = 1

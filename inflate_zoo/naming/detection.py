@@ -136,9 +136,29 @@ def choose_family(
             )
         for known in families.values():
             if model_type in known.model_types:
+                _require_no_originals(families, known, header, model_type)
                 return known
         raise _of_larger(families, model_type, config or {}) or unsupported(model_type, header)
     return _decide(_fitting(families, header), header, config)
+
+
+def _require_no_originals(
+    families: Mapping[str, Family], stated: Family, header: Header, model_type: str
+) -> None:
+    """Tell original files, beside which a config of transformers was put, from what it describes.
+
+    Raises:
+        UsageError: The tensors are of another family, and none of what config.json states.
+    """
+    if complete_towers(stated, header):
+        return
+    originals = {n: each for n, each in families.items() if each.library == "original"}
+    if others := [family.name for family in _fitting(originals, header)]:
+        raise UsageError(
+            f"config.json states transformers' '{model_type}', the tensors are those of "
+            f"{', '.join(others)}",
+            hint=_taken_alone(others),
+        )
 
 
 def _of_larger(
@@ -173,7 +193,7 @@ def _of_timm(
     of_its_kind = of_architecture(timm, name)
     fitting = _fitting(of_its_kind, header)
     if not fitting:
-        if named_by is not None and not _fitting(timm, header):
+        if named_by is not None:
             _refuse_others(families, header, named_by)
         return min(
             of_its_kind.values(),
@@ -200,30 +220,45 @@ def require_names(
         arch: Architecture name.
 
     Raises:
-        UsageError: The names are those of other networks of timm's.
+        UsageError: The names are those of other networks of timm's, or of original files.
     """
     if complete_towers(family, header):
         return
-    timm = {name: each for name, each in families.items() if each.library == "timm"}
-    if others := [other.name for other in _fitting(timm, header)]:
+    bare = {name: each for name, each in families.items() if each.library != "transformers"}
+    fitting = _fitting(bare, header)
+    others = [each.name for each in fitting if each.library == "timm"]
+    if fitting:
+        names = others or [each.name for each in fitting]
         raise UsageError(
-            f"'{arch}' is of {family.name}, the tensors are those of {', '.join(others)}",
-            hint="name the architecture that the file was saved from, e.g. with --arch",
+            f"'{arch}' is of {family.name}, the tensors are those of {', '.join(names)}",
+            hint="name the architecture that the file was saved from, e.g. with --arch"
+            if others
+            else _taken_alone(names),
         )
 
 
+def _taken_alone(names: Sequence[str]) -> str:
+    """The next step for files of such families beside a config of a library."""
+    return "its file needs no config.json: take it alone, or say --family " + " or ".join(names)
+
+
 def _refuse_others(families: Mapping[str, Family], header: Header, named_by: str) -> None:
-    """Say what a file is that is called a timm architecture, though its names are not timm's.
+    """Say what a file is that is called a timm architecture, if its names are not timm's.
 
     Raises:
         UsageError: They are those of another family.
         UnsupportedModelError: They are known, but of nothing that is converted.
     """
-    others = [family.name for family in _fitting(families, header)]
+    others = _fitting(families, header)
+    if any(family.library == "timm" for family in others):  # of another kind, which is told later
+        return
     if others:
+        told = any(family.library == "transformers" for family in others)
+        names = ", ".join(family.name for family in others)
         raise UsageError(
-            f"{named_by} names a timm architecture, the tensors are those of {', '.join(others)}",
-            hint=f"leave out {named_by}, and put the config.json of the model beside the file",
+            f"{named_by} names a timm architecture, the tensors are those of {names}",
+            hint=f"leave out {named_by}"
+            + (", and put the config.json of the model beside the file" if told else ""),
         )
     if is_known(header):
         raise unsupported(None, header)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from inflate_zoo import load, verify
 from inflate_zoo.conversion import converting, proof
 from inflate_zoo.conversion.converting import convert
-from inflate_zoo.errors import UnsupportedModelError, VerificationError
+from inflate_zoo.errors import UnsupportedModelError, UsageError, VerificationError
 from inflate_zoo.inflation import tensors
 from inflate_zoo.naming.patterns import Share
 from inflate_zoo.networks.dinov3 import network
@@ -228,3 +228,28 @@ def test_a_bias_of_keys_is_refused_before_anything_is_read(tmp_path):
     del state[MASK]
     with pytest.raises(UnsupportedModelError, match="keys have a bias"):
         convert(saved(tmp_path / "a.pth", state), tmp_path / "out", verify=False)
+
+
+def test_beside_a_config_of_transformers_it_is_told_what_to_do(tmp_path):
+    folder = save_dinov3_twin(tmp_path / "source")
+    saved(folder / "model.safetensors", dinov3_original())
+    with pytest.raises(UsageError, match="tensors are those of dinov3") as caught:
+        convert(folder, tmp_path / "out")
+    assert "--family dinov3" in caught.value.hint
+    assert proof_of(convert(folder, tmp_path / "out", family="dinov3"))["passed"]
+
+
+def test_an_architecture_of_timms_is_told_to_be_left_out(tmp_path):
+    source = saved(tmp_path / "a.pth", dinov3_original())
+    with pytest.raises(UsageError, match="tensors are those of dinov3") as caught:
+        convert(source, tmp_path / "out", arch="vit_base_patch16_dinov3")
+    assert caught.value.hint == "leave out --arch"
+
+
+def test_beside_a_config_of_timms_it_is_told_what_to_do(tmp_path):
+    saved(tmp_path / "model.safetensors", dinov3_original())
+    (tmp_path / "config.json").write_text('{"architecture": "vit_base_patch16_dinov3"}')
+    with pytest.raises(UsageError, match="tensors are those of dinov3") as caught:
+        convert(tmp_path, tmp_path / "out")
+    assert "--family dinov3" in caught.value.hint
+    assert proof_of(convert(tmp_path, tmp_path / "out", family="dinov3"))["passed"]
