@@ -100,6 +100,8 @@ high=None if one.low is None else -one.low, ==> high=one.high,
 == window-of-none: what is no number has a say in a window
 values[np.isfinite(values)] ==> values
 @@ inflate_zoo/bench/trials/planning.py | bench/trials/test_planning.py
+== bundled-misspelt: another bundled task is taken for this one misspelt
+sorted(own.difference(bundled("task"))) ==> sorted(own)
 == scored-derived: the scored cases have a say in a derived task
 (*parts.train, *parts.validation) if case not in scored] ==> (*parts.train, *parts.validation)]
 @@ inflate_zoo/bench/definitions/catalog.py | bench/definitions/test_protocols.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from inflate_zoo.bench.data.splits import (
     divide_as_published,
     require_digest,
 )
-from inflate_zoo.bench.definitions.catalog import load_task
+from inflate_zoo.bench.definitions.catalog import bundled, load_task
 from inflate_zoo.bench.definitions.datasets import Dataset
 from inflate_zoo.bench.definitions.progress import Say, StageProgress
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
@@ -189,9 +190,25 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
             # Copies: seeds share what is large, and are not checked again.
             seeds = range(request.seeds)
             trials += [(spec.model_copy(update={"seed": seed}), place) for seed in seeds]
+    for name in sorted({spec.task.name for spec, _ in trials}):
+        _tell_misspelt(request.protocol, name, say)
     # Seeds come in rounds: what is there after a while is balanced.
     trials.sort(key=lambda pair: pair[0].seed)
     return Planned(resolved.out(data), tuple(trials))
+
+
+def _tell_misspelt(protocol: Protocol, task: str, say: Say) -> None:
+    """Warn where a protocol has steps or a window of its own for nearly this task."""
+    own = {*protocol.task_steps, *protocol.task_window}
+    if task in own:
+        return
+    strangers = sorted(own.difference(bundled("task")))  # others may be of data used elsewhere
+    if close := difflib.get_close_matches(task, strangers, n=1, cutoff=0.8):
+        say(
+            f"warning: protocol '{protocol.name}' has steps or a window for a task "
+            f"'{close[0]}', which are not taken: this one is '{task}'",
+            urgent=True,
+        )
 
 
 def _checked(folder: Path, remembered: Remembered, say: Say, progress: StageProgress) -> Dataset:

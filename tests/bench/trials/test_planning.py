@@ -144,6 +144,32 @@ def test_a_protocol_changes_the_task(request_):
     assert planned.trials[0][0].task.spacing == (2.0, 1.0, 1.5)
 
 
+@pytest.mark.parametrize(
+    "own, told",
+    [
+        ({"task_steps": {"task99-boexes": 3}}, "task99-boexes"),
+        ({"task_window": {"task99-b-xe": (8, 16, 16)}}, "task99-b-xe"),
+        ({"task_steps": {"task99-b-xe": 3, "task99-b-xes": 3}}, None),
+        ({"task_steps": {"my-tumours": 3}}, None),
+    ],
+)
+def test_a_misspelt_task_of_a_protocol_is_told(own, told, request_):
+    said = Said()
+    protocol = request_.protocol.model_copy(update=own)
+    plan(replace(request_, protocol=protocol, folds=(0, 1)), said.say, lambda *_: None)
+    warnings = [line for line in said.urgent if "are not taken" in line]
+    assert len(warnings) == (told is not None)
+    assert all(f"for a task '{told}'" in line and "is 'task99-b-xes'" in line for line in warnings)
+
+
+def test_bundled_tasks_that_look_alike_are_not_told(request_, tmp_path):
+    protocol = request_.protocol.model_copy(update={"task_steps": {"msd-task03": 3}})
+    data = write_decathlon(tmp_path / "msd Task05", 12, SHAPE)
+    said = Said()
+    plan(replace(request_, protocol=protocol, data=data), said.say, lambda *_: None)
+    assert not [line for line in said.urgent if "are not taken" in line]
+
+
 def test_a_trial_of_random_weights_holds_the_rate_it_trains_with(request_):
     def planned(*changes):
         found, _ = go(replace(request_, protocol=tiny_protocol(*changes), seeds=1))
