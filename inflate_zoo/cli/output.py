@@ -52,6 +52,9 @@ class _Output(io.TextIOBase):
         with _told():
             self._stream.flush()
 
+    def close(self) -> None:
+        """Nothing: Python calls it of what nobody holds any more, and the stream is another's."""
+
 
 @contextmanager
 def _told() -> Iterator[None]:

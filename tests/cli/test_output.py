@@ -61,6 +61,13 @@ def test_the_code_of_a_command_that_failed_is_kept(monkeypatch, capsys, end, cod
     assert capsys.readouterr().err.startswith("error: not all") == (not end)
 
 
+def test_a_stream_that_is_let_go_is_not_written_to():
+    _Output(Full()).close()
+    stream = io.StringIO()
+    _Output(stream).close()
+    assert not stream.closed
+
+
 def test_only_the_outputs_own_errors_become_ours():
     with pytest.raises(OutputError):
         _Output(Full()).flush()
