@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inflate_zoo.naming.plan import Plan
 
 
-_LARGEST_PATCH_DEPTH, _LARGEST_CHANNELS = 1024, 1024
+MOST_PATCH_DEPTH, _LARGEST_CHANNELS = 1024, 1024
 _FARTHEST_PATCH = 4
 _SCHEME = "center"
 
@@ -69,9 +69,9 @@ def checked_options(
         raise UnknownNameError("scheme", scheme, SCHEMES)
     if dtype is not None and dtype not in DTYPES:
         raise UnknownNameError("dtype", dtype, DTYPES)
-    if patch_depth is not None and not 1 <= patch_depth <= _LARGEST_PATCH_DEPTH:
+    if patch_depth is not None and not 1 <= patch_depth <= MOST_PATCH_DEPTH:
         raise UsageError(
-            f"patch depth {patch_depth} is not in 1 to {_LARGEST_PATCH_DEPTH}",
+            f"patch depth {patch_depth} is not in 1 to {MOST_PATCH_DEPTH}",
             hint="give the depth of a patch in voxels, e.g. --patch-depth 16",
         )
     if patch_size is not None and (len(patch_size) != 2 or min(patch_size) < 1):

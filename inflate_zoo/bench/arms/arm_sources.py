@@ -1,25 +1,28 @@
 """How a source is written where networks are compared: `SOURCE:arch=NAME:weights=ema:2d`.
 
-Of a network of windows also `SOURCE:depth_window=4` and `SOURCE:merge_depth`; with another patch
-`SOURCE:patch_size=16,16`; with a name for tables `SOURCE:label=NAME`.
+With another patch `SOURCE:patch_size=16,16` and `SOURCE:patch_depth=4`; of a network of windows
+also `SOURCE:depth_window=4` and `SOURCE:merge_depth`; with a name for tables `SOURCE:label=NAME`.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from inflate_zoo.errors import UsageError
 from inflate_zoo.hub.addresses import is_local
+from inflate_zoo.inflation.recipe import MOST_PATCH_DEPTH
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.networks.layers.grids import MOST_WINDOW
 
 RANDOM, SLICES = "random", "2d"
 _KEYS = ("family", "arch", "weights")
-_WINDOW, _MERGED, _PATCH = "depth_window", "merge_depth", "patch_size"
+_WINDOW, _MERGED, _PATCH, _DEPTH = "depth_window", "merge_depth", "patch_size", "patch_depth"
 _LABEL = "label"
-_VALUED = (*_KEYS, _WINDOW, _PATCH, _LABEL)
+_VALUED = (*_KEYS, _WINDOW, _PATCH, _DEPTH, _LABEL)
 _LONGEST_LABEL = 60
 _ARMS = (SLICES, *SCHEMES)
 
@@ -37,6 +40,7 @@ class ArmSource:
         depth_window: As `convert --depth-window`.
         merge_depth: As `convert --merge-depth`.
         patch_size: As `convert --patch-size`: height and width in pixels.
+        patch_depth: As `convert --patch-depth`, in voxels; the protocol's by default.
         label: What it is called in tables, in place of its own name; makes it no other source.
     """
 
@@ -48,12 +52,13 @@ class ArmSource:
     depth_window: int | None = None
     merge_depth: bool = False
     patch_size: tuple[int, int] | None = None
+    patch_depth: int | None = None
     label: str | None = field(default=None, compare=False)
 
     @property
     def bare(self) -> ArmSource:
         """The same source as a 2D network: no arm, and nothing of what it becomes over depth."""
-        return replace(self, arm="", depth_window=None, merge_depth=False)
+        return replace(self, arm="", patch_depth=None, depth_window=None, merge_depth=False)
 
     @property
     def windows(self) -> tuple[str, ...]:
@@ -62,10 +67,16 @@ class ArmSource:
         return (*window, *([_MERGED] if self.merge_depth else []))
 
     @property
+    def over_depth(self) -> tuple[str, ...]:
+        """All that is said of what it becomes over depth, as it was written."""
+        depth = () if self.patch_depth is None else (f"{_DEPTH}={self.patch_depth}",)
+        return (*depth, *self.windows)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """What tells it from other arms of its source, for people."""
         patch = "" if self.patch_size is None else f"{_PATCH}={{}},{{}}".format(*self.patch_size)
-        return tuple(filter(None, (self.weights, patch, *self.windows)))
+        return tuple(filter(None, (self.weights, patch, *self.over_depth)))
 
 
 def parse_arm(text: str) -> ArmSource:
@@ -86,12 +97,8 @@ def parse_arm(text: str) -> ArmSource:
             name, value = "arm", ending
         elif ending == _MERGED:
             name, value = ending, True
-        elif key == _WINDOW and written:
-            name, value = key, _window(text, written)
-        elif key == _PATCH and written:
-            name, value = key, _patch(text, written)
-        elif key == _LABEL and written:
-            name, value = key, _label(text, written)
+        elif key in _READ and written:
+            name, value = key, _READ[key](text, written)
         elif equals and key in _KEYS and written:
             name = key
         else:
@@ -113,15 +120,28 @@ def _refuse_useless(text: str, found: ArmSource) -> None:
             f"'{text}': random weights are one arm, of the networks beside them",
             hint=f"write '{RANDOM}' alone",
         )
-    if found.arm == SLICES and found.windows:
+    if found.arm == SLICES and found.over_depth:
         raise UsageError(
-            f"'{text}' is taken slice by slice, without depth: ':{found.windows[0]}' has no use",
-            hint=f"leave out ':{':'.join(found.windows)}', or ':{SLICES}'",
+            f"'{text}' is taken slice by slice, without depth: ':{found.over_depth[0]}' has no use",
+            hint=f"leave out ':{':'.join(found.over_depth)}', or ':{SLICES}'",
         )
 
 
+def _depth(text: str, written: str) -> int:
+    if not _is_whole(written, MOST_PATCH_DEPTH):
+        raise UsageError(
+            f"'{text}' gives no patch depth in 1 to {MOST_PATCH_DEPTH}",
+            hint=f"write it in voxels, e.g. :{_DEPTH}=4",
+        )
+    return int(written)
+
+
+def _is_whole(written: str, most: int) -> bool:
+    return written.isascii() and written.isdigit() and 1 <= int(written[:9]) <= most
+
+
 def _window(text: str, written: str) -> int:
-    if not (written.isascii() and written.isdigit() and 1 <= int(written[:9]) <= MOST_WINDOW):
+    if not _is_whole(written, MOST_WINDOW):
         raise UsageError(
             f"'{text}' gives no depth of windows in 1 to {MOST_WINDOW}",
             hint=f"write it in tokens, e.g. :{_WINDOW}=4",
@@ -146,6 +166,11 @@ def _label(text: str, written: str) -> str:
             hint=f"write a word or a few, e.g. :{_LABEL}=early",
         )
     return written
+
+
+_READ: Mapping[str, Callable[[str, str], str | int | tuple[int, int]]] = MappingProxyType(
+    {_WINDOW: _window, _PATCH: _patch, _DEPTH: _depth, _LABEL: _label}
+)
 
 
 def _refuse_misspelt(text: str, plain: str, ending: str) -> None:

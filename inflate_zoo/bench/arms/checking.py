@@ -14,7 +14,7 @@ from inflate_zoo.naming.definition import Normalization
 
 
 def require_arm(source: ArmSource, found: FoundSources) -> None:
-    """Refuse an arm, a patch, or windows over depth that a source cannot have.
+    """Refuse an arm, a patch, or what a source cannot become over depth.
 
     Raises:
         UsageError: It is 3D already, or has no windows.
@@ -35,25 +35,26 @@ def require_arm(source: ArmSource, found: FoundSources) -> None:
             f"'{name}' is 3D already and has one arm, {AS_IT_IS}: ':{source.arm}' has no use",
             hint=f"leave out ':{source.arm}'",
         )
-    if source.windows:
-        _require_windows(source, found)
+    if source.over_depth:
+        _require_depth(source, found)
 
 
-def _require_windows(source: ArmSource, found: FoundSources) -> None:
-    """Refuse what is said of windows over depth where none are made here.
+def _require_depth(source: ArmSource, found: FoundSources) -> None:
+    """Refuse what is said of patches and windows over depth where none are made here.
 
     Raises:
         UsageError: The weights are 3D, or the network has no windows.
     """
+    words = source.over_depth
     if found.converted(source):
         why = "holds converted weights"
     elif found.is_3d(source):
         why = "is 3D already"
-    elif found.form(source).window is None:
-        why = "is a network without windows"
+    elif source.windows and found.form(source).window is None:
+        why, words = "is a network without windows", source.windows
     else:
         return
-    said = ":".join(source.windows)
+    said = ":".join(words)
     raise UsageError(
         f"'{Path(source.plain).name}' {why}: ':{said}' has no use", hint=f"leave out ':{said}'"
     )

@@ -139,16 +139,21 @@ def resolve_arms(
     named = tuple(parse_arm(source) for source in names if source != RANDOM)
     found, channels = FoundSources(cache), 3 if rule == "rgb" else 1
     require_one_use(wanted.normalization, named, protocol, found)
+    asked = protocol.network.patch_depth
+    depth = None if asked == "spacing" else asked  # which the data will say
     backbones, inflated, count = [], [], 0
     for source in named:
         require_arm(source, found)
-        backbones.append(found.backbone(source, channels))
+        config = found.backbone(source, channels, depth)
+        backbones.append(config)
         arms = _arms_of(source, wanted, named, found)
-        inflated += [] if arms == [SLICES] else backbones[-1:]
+        known = depth is not None or found.has_depth(source)
+        inflated += [] if arms == [SLICES] else [(config.without_weights(), known)]
         count += len(arms)
     if _random_too(wanted):
         backbones = backbones or [lone_backbone(protocol.backbone, channels)]
-        distinct = {c.without_weights().model_dump_json() for c in inflated or backbones}
+        inflated = inflated or [(config.without_weights(), False) for config in backbones]
+        distinct = {(config.model_dump_json(), known) for config, known in inflated}
         count += len(distinct)  # as `_random` makes them
     if not count:
         raise UsageError(
@@ -205,7 +210,7 @@ class _Maker:
             form = self._sources.form(source)
             if form.own_depth is not None:
                 return [self._made(source, "inflated", AS_IT_IS)]
-            depth = self.patch_depth(form.patch_size)
+            depth = source.patch_depth or self.patch_depth(form.patch_size)
             return [self._made(source, "inflated", scheme, depth, self._channels)]
         stated = None
         if recipe := self._sources.recipe(source):

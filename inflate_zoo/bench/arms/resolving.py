@@ -107,8 +107,20 @@ class FoundSources:
                 files[path.name] = digests.of(path)
         return files
 
-    def backbone(self, source: ArmSource, channels: int) -> BackboneConfig:
-        """The backbone of a source, as deep as a patch where it is not converted yet."""
+    def has_depth(self, source: ArmSource) -> bool:
+        """Whether it says itself how deep its patches are."""
+        return source.patch_depth is not None or self.converted(source) or self.is_3d(source)
+
+    def backbone(
+        self, source: ArmSource, channels: int, patch_depth: int | None = None
+    ) -> BackboneConfig:
+        """The backbone of a source, as deep as a patch where it is not converted yet.
+
+        Args:
+            source: The source.
+            channels: Of its input.
+            patch_depth: In voxels, where the source says none; as they are high by default.
+        """
         if self.converted(source):
             found, recipe = self.find(source), self.recipe(source)
             config = read_backbone_config(found.folder, found.name)
@@ -119,7 +131,7 @@ class FoundSources:
         windows = None
         if form.window is not None and form.own_depth is None:
             windows = Windows(source.depth_window or form.window, source.merge_depth)
-        return sketch(form, channels, windows)
+        return sketch(form, channels, windows, source.patch_depth or patch_depth)
 
 
 def lone_backbone(name: str, channels: int) -> BackboneConfig:
@@ -142,16 +154,19 @@ def lone_backbone(name: str, channels: int) -> BackboneConfig:
     return sketch(understand_source(name).plan.architecture, channels)
 
 
-def sketch(form: Form2D, channels: int, windows: Windows | None = None) -> BackboneConfig:
+def sketch(
+    form: Form2D, channels: int, windows: Windows | None = None, patch_depth: int | None = None
+) -> BackboneConfig:
     """A backbone of an architecture; how deep its patches are to be, the data will say.
 
     Args:
         form: The architecture.
         channels: Of its input.
         windows: Over depth; those of the form by default.
+        patch_depth: In voxels, where it is known already.
     """
     own, side = form.own_depth, form.patch_size[0]
-    patch, depth = (side, side) if own is None else (own.patch, own.volume)
+    patch, depth = (patch_depth or side,) * 2 if own is None else (own.patch, own.volume)
     if windows is not None and windows.merge_depth:
         depth *= form.stride[0] // side  # one token in the end
     height, width = (n * step for n, step in zip(form.native_grid, form.stride, strict=True))

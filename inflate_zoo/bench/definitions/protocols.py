@@ -325,7 +325,8 @@ class Suite(Strict):
         name: File name of the definition.
         summary: One line.
         sources: Any source that `convert` or `load` takes; `SOURCE:<scheme>` and `SOURCE:2d` for
-            one arm of it, `SOURCE:depth_window=4` and the like for its windows over depth.
+            one arm of it, `SOURCE:patch_depth=4`, `SOURCE:depth_window=4` and the like for what it
+            becomes over depth.
         schemes: Inflation schemes of the sources that name none.
         baselines: `random`, and `2d` for every source.
     """

@@ -25,6 +25,8 @@ ARCH = "vit_base_patch16_224.mae"
         ("a.pth:family=dino:weights=student", ArmSource("a.pth", family="dino", weights="student")),
         ("org/name:patch_size=16,12", ArmSource("org/name", patch_size=(16, 12))),
         ("org/name:patch_size=8x8:2d", ArmSource("org/name", "2d", patch_size=(8, 8))),
+        ("org/name:patch_depth=1", ArmSource("org/name", patch_depth=1)),
+        ("a.pth:patch_depth=1024:average", ArmSource("a.pth", "average", patch_depth=1024)),
         ("org/swin:depth_window=4", ArmSource("org/swin", depth_window=4)),
         ("org/swin:merge_depth:average:depth_window=12",
          ArmSource("org/swin", "average", depth_window=12, merge_depth=True)),
@@ -69,6 +71,7 @@ def test_a_label_that_cannot_be_is_refused(label):
         ("a.pth:archi=x", "a.pth:arch=x"),
         ("a.pth:weight=ema", "a.pth:weights=ema"),
         ("org/name:patchsize=8,8", "org/name:patch_size=8,8"),
+        ("org/name:patch-depth=4", "org/name:patch_depth=4"),
         ("org/swin:depth-window=4", "org/swin:depth_window=4"),
         ("org/swin:merge-depth", "org/swin:merge_depth"),
     ],
@@ -104,7 +107,13 @@ def test_a_file_that_is_called_so_is_no_misspelling(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["a:2d:average", "a:arch=x:arch=y", "a:patch_size=8,8:patch_size=4,4"]
+    "text",
+    [
+        "a:2d:average",
+        "a:arch=x:arch=y",
+        "a:patch_size=8,8:patch_size=4,4",
+        "a:patch_depth=2:patch_depth=4",
+    ],
 )
 def test_what_is_said_twice_is_refused(text):
     with pytest.raises(UsageError, match="says two things"):
@@ -128,8 +137,18 @@ def test_a_depth_that_windows_cannot_have_is_refused(window):
     assert caught.value.hint == "write it in tokens, e.g. :depth_window=4"
 
 
-@pytest.mark.parametrize("text", ["org/swin:2d:depth_window=4", "org/swin:merge_depth:2d"])
-def test_slice_by_slice_there_are_no_windows_over_depth(text):
+@pytest.mark.parametrize("depth", ["0", "-1", "1025", "4.0", "four", "9" * 40, "4,4", "\u0664"])
+def test_a_depth_that_patches_cannot_have_is_refused(depth):
+    with pytest.raises(UsageError, match="gives no patch depth in 1 to 1024") as caught:
+        parse_arm(f"org/name:patch_depth={depth}")
+    assert caught.value.hint == "write it in voxels, e.g. :patch_depth=4"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["org/swin:2d:depth_window=4", "org/swin:merge_depth:2d", "org/name:patch_depth=4:2d"],
+)
+def test_slice_by_slice_there_are_neither_patches_nor_windows_over_depth(text):
     with pytest.raises(UsageError, match="is taken slice by slice, without depth"):
         parse_arm(text)
 
@@ -138,4 +157,10 @@ def test_windows_are_told_as_they_are_written_and_left_out_of_the_2d_network():
     source = parse_arm("org/swin:merge_depth:weights=ema:depth_window=4:repeat")
     assert source.windows == ("depth_window=4", "merge_depth")
     assert source.bare == ArmSource("org/swin", weights="ema")
+
+
+def test_a_patch_depth_is_told_and_left_out_of_the_2d_network():
+    source = parse_arm("org/swin:patch_size=8,8:depth_window=4:patch_depth=2")
+    assert source.words == ("patch_size=8,8", "patch_depth=2", "depth_window=4")
+    assert source.bare == parse_arm("org/swin:patch_size=8,8")
     assert parse_arm("org/swin").windows == ()

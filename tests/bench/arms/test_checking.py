@@ -27,6 +27,15 @@ def sources(tmp_path_factory):
     "text, told",
     [
         ("ready:depth_window=2", "'ready' holds converted weights: ':depth_window=2' has no use"),
+        (
+            "ready:depth_window=2:patch_depth=4",
+            "'ready' holds converted weights: ':patch_depth=4:depth_window=2' has no use",
+        ),
+        ("video.pth:patch_depth=4", "'video.pth' is 3D already: ':patch_depth=4' has no use"),
+        (
+            "vit:patch_depth=4:depth_window=2",
+            "'vit' is a network without windows: ':depth_window=2' has no use",
+        ),
         ("ready:2d", "'ready' holds converted weights; '2d' needs the 2D checkpoint"),
         ("video.pth:merge_depth", "'video.pth' is 3D already: ':merge_depth' has no use"),
         ("video.pth:2d", "has one arm, as it is: ':2d' has no use"),
@@ -42,6 +51,15 @@ def test_what_a_source_cannot_be_asked_for_is_refused(sources, tmp_path, text, t
     assert told in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["swin:depth_window=2:merge_depth:average", "swin:2d", "ready"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "swin:depth_window=2:merge_depth:average",
+        "swin:2d",
+        "ready",
+        "vit:patch_depth=4",
+        "swin:patch_depth=4",
+    ],
+)
 def test_what_it_can_be_asked_for_is_not(sources, tmp_path, text):
     require_arm(parse_arm(f"{sources}/{text}"), FoundSources(tmp_path))

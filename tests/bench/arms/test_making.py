@@ -174,6 +174,30 @@ def test_a_source_with_another_patch_is_an_arm_of_its_own(make, sources):
     assert read_conversion(arms["vit average"].weights).recipe.patch_size is None
 
 
+def test_a_source_with_patches_of_another_depth_is_an_arm_of_its_own(make, sources):
+    """All are held against one network slice by slice, each against its own random weights."""
+    vit = sources / "vit"
+    arms = make(f"{vit}:2d", vit, f"{vit}:patch_depth=4", f"{vit}:average:patch_depth=1", "random")
+    patches = {label: arm.spec.config.patch for label, arm in arms.items()}
+    line = "random 3 blocks of width 16, patch"
+    assert patches == {
+        "vit 2d": (1, 4, 4),
+        "vit center": (2, 4, 4),
+        "vit patch_depth=4 center": (4, 4, 4),
+        "vit patch_depth=1 average": (1, 4, 4),
+        f"{line} 2x4x4": (2, 4, 4),
+        f"{line} 4x4x4": (4, 4, 4),
+        f"{line} 1x4x4": (1, 4, 4),
+    }
+    recipe = read_conversion(arms["vit patch_depth=4 center"].weights).recipe
+    assert recipe.patch_depth == 4
+    own = make(f"{vit}:patch_depth=2")["vit patch_depth=2 center"].spec
+    plain = arms["vit center"].spec
+    assert own.model_copy(update={"label": ""}) == plain.model_copy(update={"label": ""})
+    with pytest.raises(UsageError, match="named twice"):
+        make(vit, f"{vit}:patch_depth=2")
+
+
 def test_a_patch_changes_the_hash_of_a_trial_and_none_leaves_it_as_it_was(make, sources):
     vit = sources / "vit"
     plain, own, coarse = (

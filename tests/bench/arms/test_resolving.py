@@ -100,6 +100,15 @@ def test_another_patch_is_another_form_of_one_source(vit, tmp_path, counted):
         found.form(parse_arm(f"{vit}:patch_size=32,32"))
 
 
+def test_patches_of_another_depth_are_no_other_form_of_it(vit, tmp_path, counted):
+    found = FoundSources(tmp_path / "cache")
+    deep = parse_arm(f"{vit}:patch_depth=3")
+    assert found.form(deep) is found.form(parse_arm(str(vit)))
+    drawn = found.backbone(deep, 1)
+    assert (drawn.patch, drawn.volume) == ((3, 4, 4), (3, 8, 8))
+    assert counted["find_any"] == [str(vit)]
+
+
 def test_what_a_bare_file_lacks_is_told_as_an_ending_of_its_source(tmp_path):
     import timm
 

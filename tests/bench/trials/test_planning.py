@@ -223,6 +223,9 @@ def test_what_is_wrong_is_found_before_data_are_read(request_, tmp_path, monkeyp
         ({"sources": ("vit", "vit:2d"), "slices": True}, 2),
         ({"sources": ("vit", "small", "random")}, 4),  # one of random weights for each network
         ({"sources": ("vit",), "random": True}, 2),
+        ({"sources": ("vit", "vit:patch_depth=4", "random")}, 4),  # at this spacing another's is 2
+        ({"sources": ("vit:patch_depth=1", "vit:patch_depth=8:average", "random")}, 4),
+        ({"sources": ("vit:2d", "vit:patch_depth=4", "small:2d", "random")}, 4),
     ],
 )
 def test_arms_are_counted_before_they_are_made(request_, wanted, count):
@@ -239,6 +242,19 @@ def test_arms_are_counted_before_they_are_made(request_, wanted, count):
     planned = plan_resolved(resolved, asked.data, lambda _: None, lambda *_: None)
     assert len(planned.trials) == resolved.trials
     assert planned.out == resolved.out(asked.data)
+
+
+def test_arms_are_counted_with_the_depth_that_a_protocol_says(request_):
+    network = request_.protocol.network.model_copy(update={"patch_depth": 4})
+    protocol = request_.protocol.model_copy(update={"network": network})
+    vit = str(request_.data.parent / "vit")
+    sources = (vit, f"{vit}:average:patch_depth=4", f"{vit}:patch_depth=2", "random")
+    wanted = ArmRequest(sources, ("center",))
+    resolved = resolve(replace(request_, protocol=protocol, wanted=wanted))
+    assert [config.patch_depth for config in resolved.arms.backbones] == [4, 4, 2]
+    assert resolved.arms.count == 5
+    planned = plan_resolved(resolved, request_.data, lambda _: None, lambda *_: None)
+    assert len(planned.trials) == resolved.trials
 
 
 def test_a_source_is_understood_once_for_all_folds(request_, monkeypatch):
