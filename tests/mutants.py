@@ -69,6 +69,8 @@ if max(abs(low), abs(high)) > _DIGITS * (high - low): ==> if False:
 == digits-alike: values are compared in single precision
 own = slab[finite] if lost else slab ==> own = values[finite]
 @@ inflate_zoo/bench/arms/making.py | bench/arms/test_making.py
+== depth-unheard: patches are as deep as the protocol says, whatever a source does
+depth = source.patch_depth or self.patch_depth( ==> depth = self.patch_depth(
 == colours-summed: weights of one channel are taken for colours
 if channels not in (stem, count): ==> if channels not in (1, count):
 @@ inflate_zoo/bench/definitions/protocols.py | bench/training/test_sampling.py bench/scoring/test_inference.py
@@ -102,6 +104,10 @@ values[np.isfinite(values)] ==> values
 @@ inflate_zoo/bench/trials/planning.py | bench/trials/test_planning.py
 == bundled-misspelt: another bundled task is taken for this one misspelt
 sorted(own.difference(bundled("task"))) ==> sorted(own)
+== deep-patches-untold: patches that leave one token over depth are passed over
+if window <= 2 * depth and less < depth: ==> if False:
+== centre-told: windows of a centre slice are told to be shallow, which they are meant to be
+if spec.arm.kind != "inflated" or spec.protocol.network.centre_slice: ==> if spec.arm.kind != "inflated":
 == scored-derived: the scored cases have a say in a derived task
 (*parts.train, *parts.validation) if case not in scored] ==> (*parts.train, *parts.validation)]
 @@ inflate_zoo/bench/definitions/catalog.py | bench/definitions/test_protocols.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +27,13 @@ from inflate_zoo.bench.definitions.datasets import Dataset
 from inflate_zoo.bench.definitions.progress import Say, StageProgress
 from inflate_zoo.bench.definitions.protocols import ChannelRule, Protocol
 from inflate_zoo.bench.definitions.tasks import Split, Task
-from inflate_zoo.bench.definitions.trials import CaseNames, Place, TrialSpec
+from inflate_zoo.bench.definitions.trials import CaseNames, Place, TrialSpec, window_of
 from inflate_zoo.errors import ConfigError, UsageError
 from inflate_zoo.files.reading import called
 from inflate_zoo.texts import plural
 
 _MOST_WARNINGS = 8
+_TOKENS_DEEP = 6  # fewer did worse, and twice as many hardly better
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +194,7 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
             trials += [(spec.model_copy(update={"seed": seed}), place) for seed in seeds]
     for name in sorted({spec.task.name for spec, _ in trials}):
         _tell_misspelt(request.protocol, name, say)
+    _tell_shallow([spec for spec, _ in trials], say)
     # Seeds come in rounds: what is there after a while is balanced.
     trials.sort(key=lambda pair: pair[0].seed)
     return Planned(resolved.out(data), tuple(trials))
@@ -209,6 +212,24 @@ def _tell_misspelt(protocol: Protocol, task: str, say: Say) -> None:
             f"'{close[0]}', which are not taken: this one is '{task}'",
             urgent=True,
         )
+
+
+def _tell_shallow(specs: Sequence[TrialSpec], say: Say) -> None:
+    """Say which windows are one or two tokens deep, where less deep patches would give more.
+
+    On Task04 such patches cost more than half of what pre-training brought: benchmarks/README.md.
+    """
+    for spec in {spec.arm.label: spec for spec in specs}.values():
+        if spec.arm.kind != "inflated" or spec.protocol.network.centre_slice:
+            continue
+        window, depth = window_of(spec)[0], spec.arm.config.patch[0]
+        less = max(1, round(window / _TOKENS_DEEP))
+        if window <= 2 * depth and less < depth:
+            say(
+                f"'{spec.arm.label}' sees windows {window} voxels deep as "
+                f"{plural(window // depth, 'token')} over depth: try it beside less deep patches, "
+                f"SOURCE:patch_depth={less}"
+            )
 
 
 def _checked(folder: Path, remembered: Remembered, say: Say, progress: StageProgress) -> Dataset:

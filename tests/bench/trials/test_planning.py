@@ -1,5 +1,6 @@
 """From what was asked for to trials."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,6 +169,39 @@ def test_bundled_tasks_that_look_alike_are_not_told(request_, tmp_path):
     said = Said()
     plan(replace(request_, protocol=protocol, data=data), said.say, lambda *_: None)
     assert not [line for line in said.urgent if "are not taken" in line]
+
+
+@pytest.mark.parametrize(
+    "window, patch_depth, told",
+    [
+        (24, 16, "windows 32 voxels deep as 2 tokens over depth: .* SOURCE:patch_depth=5"),
+        (8, 8, "windows 8 voxels deep as 1 token over depth: .* SOURCE:patch_depth=1"),
+        (9, 4, None),  # three
+        (2, 1, None),  # no patch is less deep
+    ],
+)
+def test_patches_that_leave_hardly_any_depth_are_told(window, patch_depth, told, request_):
+    own = {"window": (window, 8, 8), "patch_depth": patch_depth}
+    network = request_.protocol.network.model_copy(update=own)
+    protocol = request_.protocol.model_copy(update={"network": network})
+    wanted = replace(request_.wanted, schemes=("center", "average"), slices=True)
+    said = Said()
+    asked = replace(request_, protocol=protocol, wanted=wanted, folds=(0, 1))
+    plan(asked, said.say, lambda *_: None)
+    shown = [line for line in said if "over depth" in line]
+    assert [line.split("'")[1] for line in shown] == (["vit center", "vit average"] if told else [])
+    assert all(re.search(told, line) for line in shown)
+    assert not set(shown) & set(said.urgent)
+
+
+def test_windows_of_a_centre_slice_are_as_deep_as_they_are_wanted(request_):
+    own = {"window": (5, 8, 8), "patch_depth": 5, "decoder": "upernet"}
+    network = request_.protocol.network.model_copy(update=own)
+    said = Said()
+    data = request_.protocol.data.model_copy(update={"whole_slices": True})
+    protocol = request_.protocol.model_copy(update={"network": network, "data": data})
+    plan(replace(request_, protocol=protocol), said.say, lambda *_: None)
+    assert not [line for line in said if "over depth" in line]
 
 
 def test_a_trial_of_random_weights_holds_the_rate_it_trains_with(request_):
