@@ -217,7 +217,7 @@ def _tell_misspelt(protocol: Protocol, task: str, say: Say) -> None:
 def _tell_shallow(specs: Sequence[TrialSpec], say: Say) -> None:
     """Say which windows are one or two tokens deep, where less deep patches would give more.
 
-    On Task04 such patches cost more than half of what pre-training brought: benchmarks/README.md.
+    On Task04 two tokens lost more than half of what pre-training brought: benchmarks/README.md.
     """
     for spec in {spec.arm.label: spec for spec in specs}.values():
         if spec.arm.kind != "inflated" or spec.protocol.network.centre_slice:
