@@ -22,7 +22,6 @@ RANDOM, SLICES = "random", "2d"
 _KEYS = ("family", "arch", "weights")
 _WINDOW, _MERGED, _PATCH, _DEPTH = "depth_window", "merge_depth", "patch_size", "patch_depth"
 _LABEL = "label"
-_VALUED = (*_KEYS, _WINDOW, _PATCH, _DEPTH, _LABEL)
 _LONGEST_LABEL = 60
 _ARMS = (SLICES, *SCHEMES)
 
@@ -171,6 +170,7 @@ def _label(text: str, written: str) -> str:
 _READ: Mapping[str, Callable[[str, str], str | int | tuple[int, int]]] = MappingProxyType(
     {_WINDOW: _window, _PATCH: _patch, _DEPTH: _depth, _LABEL: _label}
 )
+_VALUED = (*_KEYS, *_READ)
 
 
 def _refuse_misspelt(text: str, plain: str, ending: str) -> None:

@@ -141,20 +141,21 @@ def resolve_arms(
     require_one_use(wanted.normalization, named, protocol, found)
     asked = protocol.network.patch_depth
     depth = None if asked == "spacing" else asked  # which the data will say
-    backbones, inflated, count = [], [], 0
+    backbones, count = [], 0
+    inflated: set[tuple[str, bool]] = set()  # networks, and whether their depth is known
     for source in named:
         require_arm(source, found)
         config = found.backbone(source, channels, depth)
         backbones.append(config)
         arms = _arms_of(source, wanted, named, found)
-        known = depth is not None or found.has_depth(source)
-        inflated += [] if arms == [SLICES] else [(config.without_weights(), known)]
+        if arms != [SLICES]:
+            known = depth is not None or found.has_depth(source)
+            inflated.add((config.without_weights().model_dump_json(), known))
         count += len(arms)
     if _random_too(wanted):
         backbones = backbones or [lone_backbone(protocol.backbone, channels)]
-        inflated = inflated or [(config.without_weights(), False) for config in backbones]
-        distinct = {(config.model_dump_json(), known) for config, known in inflated}
-        count += len(distinct)  # as `_random` makes them
+        # As `_random` makes them.
+        count += len(inflated or {c.without_weights().model_dump_json() for c in backbones})
     if not count:
         raise UsageError(
             "nothing to compare", hint="name a source, e.g. --source facebook/dino-vitb16"

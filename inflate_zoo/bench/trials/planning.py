@@ -192,8 +192,7 @@ def plan_resolved(resolved: Resolved, data: Path, say: Say, progress: StageProgr
             # Copies: seeds share what is large, and are not checked again.
             seeds = range(request.seeds)
             trials += [(spec.model_copy(update={"seed": seed}), place) for seed in seeds]
-    for name in sorted({spec.task.name for spec, _ in trials}):
-        _tell_misspelt(request.protocol, name, say)
+    _tell_misspelt(request.protocol, trials[0][0].task.name, say)
     _tell_shallow([spec for spec, _ in trials], say)
     # Seeds come in rounds: what is there after a while is balanced.
     trials.sort(key=lambda pair: pair[0].seed)
@@ -228,7 +227,7 @@ def _tell_shallow(specs: Sequence[TrialSpec], say: Say) -> None:
             say(
                 f"'{spec.arm.label}' sees windows {window} voxels deep as "
                 f"{plural(window // depth, 'token')} over depth: try it beside less deep patches, "
-                f"SOURCE:patch_depth={less}"
+                f"SOURCE:patch_depth={less} of its 2D checkpoint"
             )
 
 

@@ -279,13 +279,13 @@ def test_arms_are_counted_before_they_are_made(request_, wanted, count):
 
 
 def test_arms_are_counted_with_the_depth_that_a_protocol_says(request_):
-    network = request_.protocol.network.model_copy(update={"patch_depth": 4})
+    network = request_.protocol.network.model_copy(update={"patch_depth": 3})
     protocol = request_.protocol.model_copy(update={"network": network})
     vit = str(request_.data.parent / "vit")
-    sources = (vit, f"{vit}:average:patch_depth=4", f"{vit}:patch_depth=2", "random")
+    sources = (vit, f"{vit}:average:patch_depth=3", f"{vit}:patch_depth=2", "random")
     wanted = ArmRequest(sources, ("center",))
     resolved = resolve(replace(request_, protocol=protocol, wanted=wanted))
-    assert [config.patch_depth for config in resolved.arms.backbones] == [4, 4, 2]
+    assert [config.patch_depth for config in resolved.arms.backbones] == [3, 3, 2]
     assert resolved.arms.count == 5
     planned = plan_resolved(resolved, request_.data, lambda _: None, lambda *_: None)
     assert len(planned.trials) == resolved.trials
