@@ -25,6 +25,7 @@ from inflate_zoo.naming.unsupported import unfinished
 
 # Words of a wrapper's name that say it is an average of another network's weights.
 _AVERAGE = frozenset({"ema", "momentum", "swa", "averaged", "average", "avg", "shadow", "polyak"})
+_EARLIER = "gram"  # DINOv3's training holds its patches to those of an earlier teacher
 _MOST = 64  # stems in one file; more are no training file's
 _READ = 4000  # names of a broken file that are looked at; each costs some microseconds
 
@@ -123,8 +124,9 @@ def _by_prefix(family: Family, header: Header) -> dict[str, list[str]]:
 def choose_tower(prefixes: Sequence[str], wanted: str | None) -> str:
     """Which of several complete towers is meant.
 
-    Unless one is asked for, averages (EMA) are passed over where there is anything else, and of a
-    student and its teacher, as in DINO, the teacher is taken: it is what is published.
+    Unless one is asked for, averages (EMA) and DINOv3's `gram_teacher` are passed over where there
+    is anything else, and of a student and its teacher, as in DINO, the teacher is taken: it is what
+    is published.
 
     Args:
         prefixes: Of all complete towers; at least one.
@@ -142,7 +144,8 @@ def choose_tower(prefixes: Sequence[str], wanted: str | None) -> str:
             details=[f"it holds '{prefix}*'" for prefix in prefixes],
             hint=f"choose with {_flags(prefixes)}, or leave out --weights",
         )
-    left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named
+    aside = _AVERAGE | {_EARLIER}
+    left = [prefix for prefix in named if not _words(prefix) & aside] or named
     if any("teacher" in _words(prefix) for prefix in left):
         left = [prefix for prefix in left if "student" not in _words(prefix)] or left
     if len(left) > 1:
