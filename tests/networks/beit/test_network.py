@@ -13,6 +13,7 @@ from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.networks.beit.config import BeitConfig, tensor_shapes
 from inflate_zoo.networks.beit.network import Beit
 from inflate_zoo.networks.layers import bias_tables
+from tests.support.marks import takes_minutes
 
 PLAIN = {
     "embed_dim": 24,
@@ -243,6 +244,7 @@ def test_every_kind_of_tables_compiles_without_a_graph_break(case):
     close(torch.compile(net, fullgraph=True, backend="eager")(x), net(x))
 
 
+@takes_minutes  # half a minute of a C++ compiler, as the same test of ViT's does
 def test_inductor_equals_eager():
     torch.compiler.reset()
     net = build(torch.float32, depth=1)
