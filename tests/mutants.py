@@ -757,7 +757,9 @@ tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
 pool = { default = "prefix" } ==> pool = { default = "mean" }
 @@ inflate_zoo/naming/towers.py | naming/test_towers.py
 == average-taken: the average of a training is taken like the network itself
-left = [prefix for prefix in named if not _words(prefix) & _AVERAGE] or named ==> left = named
+left = [prefix for prefix in named if not _words(prefix) & aside] or named ==> left = named
+== gram-taken: DINOv3's earlier teacher is taken for its teacher's equal
+aside = _AVERAGE | {_EARLIER} ==> aside = _AVERAGE
 == first-copy: of several complete copies the first is taken
 if len(left) > 1: ==> if len(left) > 9:
 == student-taken: of student and teacher neither is preferred
