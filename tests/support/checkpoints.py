@@ -623,14 +623,15 @@ def dinov3_original(kind: str = "dinov3", seed: int = 0, **overrides: Any) -> di
 
 
 def dinov3_training(seed: int = 0) -> dict[str, Any]:
-    """A training of DINOv3's, student and teacher beside their heads."""
+    """A training of DINOv3's: student, teacher and an earlier teacher, beside their heads."""
 
     def network(seed: int) -> dict[str, Tensor]:
         state = dinov3_original(seed=seed)
         heads = {f"{name}_head.last_layer.weight": torch.ones(8, 4) for name in ("dino", "ibot")}
         return {f"backbone.{name}": tensor for name, tensor in state.items()} | heads
 
-    return {"student": network(seed + 1000), "teacher": network(seed), "iteration": 12499}
+    towers = {"student": seed + 1000, "teacher": seed, "gram_teacher": seed + 2000}
+    return {name: network(own) for name, own in towers.items()} | {"iteration": 12499}
 
 
 def deit3_original(seed: int = 0) -> dict[str, Any]:

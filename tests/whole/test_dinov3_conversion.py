@@ -160,9 +160,9 @@ def test_of_a_training_of_metas_the_teacher_is_converted(tmp_path):
             convert(tmp_path / "teacher_checkpoint.pth", tmp_path / f"{weights}", weights=weights)
             / "model.safetensors"
         )
-        for weights in (None, "student")
+        for weights in (None, "student", "gram_teacher")
     }
-    for weights, seed in ((None, 0), ("student", 1000)):
+    for weights, seed in ((None, 0), ("student", 1000), ("gram_teacher", 2000)):
         bias = dinov3_original(seed=seed)["blocks.0.attn.qkv.bias"][:128]
         assert torch.equal(made[weights]["blocks.0.attn.q_bias"], bias)
 
