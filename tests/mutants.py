@@ -1050,12 +1050,14 @@ def main(arguments: list[str]) -> int:
         print(f"all {len(ALL)} mutants apply")
         return 0
     chosen = [ALL[name] for name in arguments or ALL]
-    files = tuple(sorted({test for mutant in chosen for test in mutant.tests}))
-    if (clean := run(files))[0] != "passed":
-        print("the tests fail without any mutant:", *clean)
-        return 1
     killed = 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
+        files = [(test,) for test in sorted({test for mutant in chosen for test in mutant.tests})]
+        for (test,), clean in zip(files, pool.map(run, files), strict=True):
+            if clean[0] != "passed":
+                pool.shutdown(cancel_futures=True)
+                print(f"{test} fails without any mutant:", *clean)
+                return 1
         for mutant, (verdict, detail) in zip(chosen, pool.map(tried, chosen), strict=True):
             print(f"{verdict:8}  {mutant.name:22}  {detail or mutant.rule}", flush=True)
             killed += verdict == "killed"
