@@ -157,12 +157,11 @@ def arms(context: typer.Context) -> Offered:
 
 
 def _arms_of(folder: Path) -> Iterator[str]:
-    from inflate_zoo.files.reading import read_json
+    from inflate_zoo.bench.definitions.trials import labels_of
+    from inflate_zoo.bench.trials.folder import trials_of
 
-    for path in islice(sorted((folder.expanduser() / "trials").glob("*/trial.json")), _MOST_TRIALS):
-        arm = read_json(path, "record").get("arm")
-        if isinstance(arm, dict) and isinstance(label := arm.get("label"), str):
-            yield label
+    trials = islice(trials_of(folder.expanduser()), _MOST_TRIALS)
+    yield from sorted({*labels_of([trial.spec for trial in trials])})
 
 
 def _brief(text: str) -> str:

@@ -11,12 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from inflate_zoo.bench.definitions.catalog import bundled, protocol_fields
+from inflate_zoo.bench.prediction.choosing import Choice, find_trials
 from inflate_zoo.cli.app import app
 from inflate_zoo.conversion.sources import builtin_sources
+from inflate_zoo.errors import UsageError
 from inflate_zoo.exporting.targets import TARGETS
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.catalog import family_names
 from inflate_zoo.registry.listing import names
+from tests.support.trials import tiny_run
 
 BUILTIN = list(builtin_sources())
 
@@ -108,15 +111,21 @@ def test_summaries_are_shown_where_a_shell_shows_them():
     )
 
 
+def call(trial, label):
+    """Give a planned trial's arm another label."""
+    path = trial.folder / "trial.json"
+    told = json.loads(path.read_text())
+    told["arm"]["label"] = label
+    path.write_text(json.dumps(told))
+
+
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    labels = ["builtin-dino center", "random"]
-    for number, label in enumerate([*labels, labels[0]]):
-        folder = tmp_path / "run" / "trials" / f"{number:016x}"
-        folder.mkdir(parents=True)
-        (folder / "trial.json").write_text(json.dumps({"arm": {"label": label}}))
+    run = tiny_run(tmp_path, kinds=("inflated", "random"), seeds=2)
+    for trial in run.trials:
+        call(trial, {"inflated": "builtin-dino center", "random": "random"}[trial.spec.arm.kind])
     monkeypatch.chdir(tmp_path)
-    return labels
+    return ["builtin-dino center", "random"]
 
 
 def test_arms_of_a_run_are_offered_as_one_word(runs):
@@ -129,18 +138,27 @@ def test_arms_of_a_run_are_offered_as_one_word(runs):
     assert bash("predict", "run", "scans", "--out", "x", "--arm", "") == escaped
 
 
+def test_an_arm_that_commands_called_differently_is_offered_as_other_commands_take_it(tmp_path):
+    run = tiny_run(tmp_path, seeds=2)
+    call(run.trials[1], "vit center with more")
+    assert zsh("predict", str(run.out), "scans", "--arm", "") == ["vit center with more"]
+    with pytest.raises(UsageError, match="has no arm"):
+        find_trials(run.out, Choice(arms=("vit center",)))
+    with pytest.raises(UsageError, match="2 of the 2 trials that are asked for are not done"):
+        find_trials(run.out, Choice(arms=("vit center with more",)))
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_bash_takes_what_is_offered_for_the_label_whatever_is_in_it(tmp_path):
     """A label is what a person wrote behind `:label=`: with a parenthesis it was a syntax error."""
     labels = ["run1 (early) & <b> center", 'it\'s $HOME "or" `not`; ~*? 2d', "é\\ #1 average"]
-    for number, label in enumerate(labels):
-        folder = tmp_path / "run" / "trials" / f"{number:016x}"
-        folder.mkdir(parents=True)
-        (folder / "trial.json").write_text(json.dumps({"arm": {"label": label}}))
+    run = tiny_run(tmp_path, kinds=("inflated", "2d", "random"))
+    for trial, label in zip(run.trials, labels, strict=True):
+        call(trial, label)
     offered = bash("report", str(tmp_path / "run"), "--compare", "")
     script = f"printf '%s\\n' {' '.join(offered)}"
     done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True)
-    assert (done.stdout.splitlines(), done.stderr) == (labels, "")
+    assert (done.stdout.splitlines(), done.stderr) == (sorted(labels), "")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"arm": 3}', '{"arm": {"label": []}}'])
@@ -153,14 +171,19 @@ def test_a_damaged_run_offers_nothing_and_says_nothing(tmp_path, content):
 
 SCRIPT = """
 eval "$(_INFLATE_ZOO_COMPLETE=source_bash inflate-zoo)"
-COMP_WORDS=(inflate-zoo bench --protocol p); COMP_CWORD=3
+COMP_WORDS=(inflate-zoo $@); COMP_CWORD=$#
 _inflate_zoo_completion inflate-zoo
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_itself_completes_and_nothing_heavy_is_imported(tmp_path):
+@pytest.mark.parametrize(
+    "words, offered",
+    [("bench --protocol p", ["paper", "probe"]), ("report run --compare r", ["random"])],
+)
+def test_bash_itself_completes_and_nothing_heavy_is_imported(tmp_path, words, offered):
+    tiny_run(tmp_path, kinds=("inflated", "random"))
     program = tmp_path / "inflate-zoo"
     program.write_text(
         f"#!{sys.executable}\n"
@@ -175,7 +198,8 @@ def test_bash_itself_completes_and_nothing_heavy_is_imported(tmp_path):
     program.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "--norc", "-c", SCRIPT], capture_output=True, text=True, env=env, check=True
-    )
-    assert done.stdout.split() == ["paper", "probe"]
+        ["bash", "--norc", "-c", SCRIPT, "bash", *words.split()],
+        cwd=tmp_path, env=env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == offered
     assert done.stderr == ""
