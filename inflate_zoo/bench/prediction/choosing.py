@@ -67,7 +67,7 @@ def find_trials(folder: Path, choice: Choice) -> tuple[TrialFolder, ...]:
     if undone := [trial for trial in chosen if not _done(trial)]:
         raise UsageError(
             f"{len(undone)} of the {len(chosen)} trials that are asked for are not done",
-            details=[_name(trial) for trial in undone],
+            details=names_of(undone),
             hint=f"{_RUN_AGAIN}, or choose others with --seed and --fold",
         )
     require_alike(chosen)
@@ -128,7 +128,9 @@ def find_trial(folder: Path) -> TrialFolder:
         )
     raise UsageError(
         f"'{called(folder)}' holds {len(done)} trained networks",
-        details=[f"{trial.folder}: {_name(trial)}" for trial in done],
+        details=[
+            f"{trial.folder}: {name}" for trial, name in zip(done, names_of(done), strict=True)
+        ],
         hint="name one of them, or choose by --arm, --seed and --fold: several are an ensemble",
     )
 
@@ -142,9 +144,13 @@ def _no_trials(folder: Path) -> UsageError:
     )
 
 
-def _name(trial: TrialFolder) -> str:
-    spec = trial.spec
-    return f"{visible(spec.arm.label)}, seed {spec.seed}, fold {spec.fold}"
+def names_of(trials: Sequence[TrialFolder]) -> list[str]:
+    """What trials are called, each arm alike: commands may have given it several labels."""
+    specs = [trial.spec for trial in trials]
+    return [
+        f"{visible(label)}, seed {spec.seed}, fold {spec.fold}"
+        for label, spec in zip(labels_of(specs), specs, strict=True)
+    ]
 
 
 def _done(trial: TrialFolder) -> bool:
@@ -178,20 +184,20 @@ def _chosen(folder: Path, trials: Sequence[TrialFolder], choice: Choice) -> list
     chosen = []
     for label in sorted({*(choice.arms or labels)}):
         own = [trial for trial, name in zip(trials, named, strict=True) if name == label]
-        own = _numbered(own, "seed", choice.seeds)
-        chosen += sorted(_numbered(own, "fold", choice.folds), key=_order)
+        own = _numbered(label, own, "seed", choice.seeds)
+        chosen += sorted(_numbered(label, own, "fold", choice.folds), key=_order)
     return chosen
 
 
 def _numbered(
-    trials: Sequence[TrialFolder], word: Literal["seed", "fold"], asked: Sequence[int]
+    label: str, trials: Sequence[TrialFolder], word: Literal["seed", "fold"], asked: Sequence[int]
 ) -> list[TrialFolder]:
     """The trials of one arm with these seeds or folds; all of them where none is asked for."""
     numbers = [trial.spec.seed if word == "seed" else trial.spec.fold for trial in trials]
     for number in asked:
         if number not in numbers:
             raise UsageError(
-                f"arm '{trials[0].spec.arm.label}' has no trial of {word} {number}",
+                f"arm '{label}' has no trial of {word} {number}",
                 hint=f"it has {word} {', '.join(map(str, sorted(set(numbers))))}",
             )
     return [t for t, number in zip(trials, numbers, strict=True) if not asked or number in asked]
@@ -234,9 +240,10 @@ def require_alike(trials: Sequence[TrialFolder]) -> None:
         for field in _SHARED:
             ours, theirs = _of(first.task, field), _of(trial.spec.task, field)
             if ours != theirs:
+                one, other = names_of([trials[0], trial])
                 raise UsageError(
                     f"these trials are no ensemble: they differ in the task's {field}",
-                    details=[f"{_name(trials[0])}: {ours}", f"{_name(trial)}: {theirs}"],
+                    details=[f"{one}: {ours}", f"{other}: {theirs}"],
                     hint="choose trials of one task with --arm, --seed and --fold",
                 )
         ours, theirs = (spec.protocol.train.precision for spec in (first, trial.spec))

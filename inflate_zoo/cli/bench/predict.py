@@ -121,9 +121,10 @@ def command(
 
 def _beforehand(trials: Sequence[TrialFolder], *, mirror: bool) -> Iterator[str]:
     """What is to be known before it begins: which networks, and what they cost."""
-    names = [f"{t.spec.arm.label}, seed {t.spec.seed}, fold {t.spec.fold}" for t in trials]
     if len(trials) > 1:
-        yield f"mean of {len(trials)} networks: {'; '.join(names)}"
+        from inflate_zoo.bench.prediction.choosing import names_of
+
+        yield f"mean of {len(trials)} networks: {'; '.join(names_of(trials))}"
     if mirror:
         who = plural(len(trials), "network")
         yield f"each image is segmented {8 * len(trials)} times: in 8 mirrored forms, by {who}"
@@ -135,9 +136,12 @@ def _print_json(
     predicted: Sequence[Predicted],
     summary: dict[str, Any] | None,
 ) -> None:
+    from inflate_zoo.bench.definitions.trials import labels_of
+
+    arms = labels_of([trial.spec for trial in trials])
     networks = [
-        {"trial": t.hash, "arm": t.spec.arm.label, "seed": t.spec.seed, "fold": t.spec.fold}
-        for t in trials
+        {"trial": t.hash, "arm": arm, "seed": t.spec.seed, "fold": t.spec.fold}
+        for t, arm in zip(trials, arms, strict=True)
     ]
     print_json(
         {

@@ -6,7 +6,13 @@ import shutil
 import pytest
 
 from inflate_zoo.bench.definitions.trial_folder import TrialFolder
-from inflate_zoo.bench.prediction.choosing import Choice, find_trial, find_trials, require_alike
+from inflate_zoo.bench.prediction.choosing import (
+    Choice,
+    find_trial,
+    find_trials,
+    names_of,
+    require_alike,
+)
 from inflate_zoo.errors import UsageError
 from tests.support.trials import LINEAR, tiny_run
 
@@ -77,12 +83,17 @@ def test_an_arm_is_one_however_its_trials_were_called_when_they_were_planned(see
     shutil.copytree(seeds.out, copy)
     label = seeds.trials[0].spec.arm.label
     for path in copy.glob("trials/*/trial.json"):
-        told = json.loads(path.read_text())
-        if told["seed"] == 1:
-            told["arm"]["label"] = f"{label} beside others"
-            path.write_text(json.dumps(told))
+        spec = json.loads(path.read_text())
+        if spec["seed"] == 1:
+            spec["arm"]["label"] = f"{label} beside others"
+            path.write_text(json.dumps(spec))
     for choice in (Choice(arms=(f"{label} beside others",)), Choice(seeds=(0, 1))):
-        assert numbers(find_trials(copy, choice)) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+        found = find_trials(copy, choice)
+        assert numbers(found) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+        assert all(name.startswith(f"{label} beside others, seed ") for name in names_of(found))
+    assert f"arm '{label} beside others' has no trial of seed 5" in told(copy, seeds=(0, 5))
+    with pytest.raises(UsageError, match=f"{label} beside others, seed 0, fold 0"):
+        find_trial(copy)
 
 
 def test_seeds_and_folds_are_chosen(seeds):
