@@ -1,6 +1,7 @@
 """What holds for every test, and what many share; `tests.support.once` makes the rest once."""
 
 import functools
+import gc
 import os
 import signal
 
@@ -23,12 +24,21 @@ settings.load_profile("tests")
 # Typer builds the whole command line anew for every call of it: more work than a small command.
 typer.testing._get_command = functools.cache(typer.testing._get_command)
 
+# What libraries hold stays, and would be gone through whenever garbage is looked for.
+gc.disable()
+
 LONGEST = ("tests/whole/", "tests/faults/")  # the folders whose files take longest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest begin first: no process then waits for another that is left with one."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from here on, among what tests leave."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
