@@ -9,6 +9,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
@@ -160,8 +161,11 @@ def _arms_of(folder: Path) -> Iterator[str]:
     from inflate_zoo.bench.definitions.trials import labels_of
     from inflate_zoo.bench.trials.folder import trials_of
 
-    trials = islice(trials_of(folder.expanduser()), _MOST_TRIALS)
-    yield from sorted({*labels_of([trial.spec for trial in trials])})
+    specs = []
+    for trial in islice(trials_of(folder.expanduser()), _MOST_TRIALS):
+        with suppress(InflateZooError):  # commands leave it out, too
+            specs.append(trial.spec)
+    yield from sorted({*labels_of(specs)})
 
 
 def _brief(text: str) -> str:

@@ -162,11 +162,11 @@ def test_bash_takes_what_is_offered_for_the_label_whatever_is_in_it(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"arm": 3}', '{"arm": {"label": []}}'])
-def test_a_damaged_run_offers_nothing_and_says_nothing(tmp_path, content):
-    folder = tmp_path / "run" / "trials" / "0"
-    folder.mkdir(parents=True)
-    (folder / "trial.json").write_text(content)
-    assert bash("report", str(tmp_path / "run"), "--compare", "") == []
+def test_a_damaged_trial_offers_nothing_and_says_nothing(tmp_path, content):
+    run = tiny_run(tmp_path, kinds=("inflated", "random"))
+    for kind, left in (("inflated", ["random"]), ("random", [])):
+        (run.trial(kind).folder / "trial.json").write_text(content)
+        assert zsh("report", str(run.out), "--compare", "") == left
 
 
 SCRIPT = """
