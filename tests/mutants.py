@@ -757,9 +757,11 @@ tokens[:, : self.num_prefix_tokens].mean(dim=1) ==> tokens[:, 0]
 pool = { default = "prefix" } ==> pool = { default = "mean" }
 @@ inflate_zoo/naming/towers.py | naming/test_towers.py
 == average-taken: the average of a training is taken like the network itself
-left = [prefix for prefix in named if not _words(prefix) & aside] or named ==> left = named
+return bool(words & _AVERAGE) or words >= _EARLIER ==> return words >= _EARLIER
 == gram-taken: DINOv3's earlier teacher is taken for its teacher's equal
-aside = _AVERAGE | {_EARLIER} ==> aside = _AVERAGE
+return bool(words & _AVERAGE) or words >= _EARLIER ==> return bool(words & _AVERAGE)
+== gram-anywhere: whatever is called gram is passed over
+words >= _EARLIER ==> "gram" in words
 == first-copy: of several complete copies the first is taken
 if len(left) > 1: ==> if len(left) > 9:
 == student-taken: of student and teacher neither is preferred

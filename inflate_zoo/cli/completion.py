@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -157,7 +157,7 @@ def arms(context: typer.Context) -> Offered:
     return [(_one_word(arm), "") for arm in found]
 
 
-def _arms_of(folder: Path) -> Iterator[str]:
+def _arms_of(folder: Path) -> list[str]:
     from inflate_zoo.bench.definitions.trials import labels_of
     from inflate_zoo.bench.trials.folder import trials_of
 
@@ -165,7 +165,7 @@ def _arms_of(folder: Path) -> Iterator[str]:
     for trial in islice(trials_of(folder.expanduser()), _MOST_TRIALS):
         with suppress(InflateZooError):  # commands leave it out, too
             specs.append(trial.spec)
-    yield from sorted({*labels_of(specs)})
+    return sorted({*labels_of(specs)})
 
 
 def _brief(text: str) -> str:

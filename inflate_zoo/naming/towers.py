@@ -25,7 +25,7 @@ from inflate_zoo.naming.unsupported import unfinished
 
 # Words of a wrapper's name that say it is an average of another network's weights.
 _AVERAGE = frozenset({"ema", "momentum", "swa", "averaged", "average", "avg", "shadow", "polyak"})
-_EARLIER = "gram"  # DINOv3's training holds its patches to those of an earlier teacher
+_EARLIER = frozenset({"gram", "teacher"})  # of DINOv3: its patches are held to an earlier teacher's
 _MOST = 64  # stems in one file; more are no training file's
 _READ = 4000  # names of a broken file that are looked at; each costs some microseconds
 
@@ -144,8 +144,7 @@ def choose_tower(prefixes: Sequence[str], wanted: str | None) -> str:
             details=[f"it holds '{prefix}*'" for prefix in prefixes],
             hint=f"choose with {_flags(prefixes)}, or leave out --weights",
         )
-    aside = _AVERAGE | {_EARLIER}
-    left = [prefix for prefix in named if not _words(prefix) & aside] or named
+    left = [prefix for prefix in named if not _is_aside(_words(prefix))] or named
     if any("teacher" in _words(prefix) for prefix in left):
         left = [prefix for prefix in left if "student" not in _words(prefix)] or left
     if len(left) > 1:
@@ -155,6 +154,11 @@ def choose_tower(prefixes: Sequence[str], wanted: str | None) -> str:
             hint=f"say which: {_flags(left)}",
         )
     return left[0]
+
+
+def _is_aside(words: set[str]) -> bool:
+    """Whether a tower is kept beside the one that is trained, for its training's sake."""
+    return bool(words & _AVERAGE) or words >= _EARLIER
 
 
 def _named(prefixes: Sequence[str], wanted: str) -> list[str]:

@@ -151,6 +151,7 @@ def test_the_copy_that_is_taken(prefixes, wanted, taken):
     [
         (["first.", "second."], None, "--weights first or --weights second"),
         (["", "vit."], None, "--weights '*' or --weights vit"),
+        (["gram.", "vit."], None, "--weights gram or --weights vit"),
         (["encoder.module.", "target_encoder.module."], None,
          "--weights encoder or --weights target_encoder"),
         (["a.x.", "a.y.", "a.ema."], None, "--weights x or --weights y"),

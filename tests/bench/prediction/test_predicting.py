@@ -325,6 +325,22 @@ def test_seeds_and_folds_are_an_ensemble(seeds, tmp_path):
         np.testing.assert_array_equal(voxels(out / "case_00.nii.gz").T, found.argmax(0))
 
 
+def test_an_ensemble_is_of_one_arm_however_commands_called_it(seeds, tmp_path):
+    shutil.copytree(seeds.out, tmp_path / "run")
+    label = f"{seeds.trials[0].spec.arm.label} beside others"
+    path = tmp_path / "run" / "trials" / seeds.trials[0].hash / "trial.json"
+    spec = json.loads(path.read_text())
+    spec["arm"]["label"] = label
+    path.write_text(json.dumps(spec))
+    image = seeds.data / "imagesTr" / "case_00.nii.gz"
+    words = (tmp_path / "run", image, "--arm", label, "--out", tmp_path / "out")
+    result = predict(*words, "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count(label) == len(seeds.trials)
+    networks = json.loads(result.stdout)["networks"]
+    assert [entry["arm"] for entry in networks] == [label] * len(seeds.trials)
+
+
 def test_mirroring_is_the_mean_over_flips(run, tmp_path, looks):
     trial, image = run.trial(), run.data / "imagesTr" / "case_00.nii.gz"
     words = (trial.folder, image, "--save-probabilities", "--out")
