@@ -944,9 +944,19 @@ table[1] == prod(grid) ==> table[1] >= prod(grid)
 described["position_prefix"] > 0 or ==> described["class_token"] or
 == code-registers-alone: registers without a class token always have positions
 registers_alone = "reg_tokens" in found and ==> registers_alone = False and
-@@ inflate_zoo/naming/configs/gate.py | naming/configs/test_gate.py
+@@ inflate_zoo/naming/configs/gate.py | naming/configs/test_gate.py naming/test_understanding.py
 == gate-alone: a gate whose activation nobody names has GELU
 if "mlp_layer" in arguments and "act_layer" not in arguments: ==> if False:
+== neighbours-code: the other parts of a larger model may ask for code
+for name, other in config.items():  # another ==> for name, other in ():  # another
+@@ inflate_zoo/naming/detection.py | naming/test_detection.py
+== first-tower: of towers of a larger model that differ the first is taken
+if any(config[field] != config[own[0]] for field in own[1:]): ==> if False:
+== towers-of-one-name: an image tower stands under vision_config alone
+config.items() if isinstance(part, Mapping) ==> config.items() if field == "vision_config"
+@@ inflate_zoo/conversion/originals/of_transformers.py | whole/test_towers_of_larger_models.py
+== norm-of-none: the original of a Swin in a larger model has the norm that nothing trains
+name.replace(last, "layernorm."): held ==> name: held
 @@ inflate_zoo/naming/understanding.py | whole/test_passed_in_code.py
 == code-overrules: tensors overrule what config.json states
 if field not in arguments} ==> if field}

@@ -20,22 +20,24 @@ from inflate_zoo.naming.patterns import match_header, sources_of
 from inflate_zoo.naming.towers import complete_towers, width_of
 from inflate_zoo.naming.unsupported import is_known, unfinished, unsupported
 
+# Models of which a vision_config_dict, where given, replaces the vision_config.
+_REPLACED = frozenset({"clip", "metaclip_2", "chinese_clip", "clipseg"})
+
 
 def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The part of config.json that describes the image tower, and its prefix for messages.
 
     Raises:
-        ConfigError: The part is not an object.
+        ConfigError: The part is not an object, or several differ that describe such a tower.
     """
     model_type = config.get("model_type")
     key = family.sections.get(model_type) if isinstance(model_type, str) else None
     if key is None and model_type not in family.model_types:  # stated by --family, or by names
-        own = "vision_config" if _image_tower(config) in family.model_types else None
+        own = _own_part(family, config)
         key = own or next((part for part in family.sections.values() if part in config), None)
     if key is None:
         return config, ""
-    # A rule of CLIP's and its heir's: a vision_config_dict, where given, replaces the section.
-    if model_type in ("clip", "metaclip_2") and config.get(f"{key}_dict") is not None:
+    if model_type in _REPLACED and config.get(f"{key}_dict") is not None:
         key = f"{key}_dict"
     part = config.get(key)
     if part is None:
@@ -48,11 +50,31 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
     return part, f"{key}."
 
 
-def _image_tower(config: Mapping[str, Any]) -> str | None:
-    """The type of the image tower that a larger model's config states."""
-    part = config.get("vision_config")
-    inner = part.get("model_type") if isinstance(part, Mapping) else None
-    return inner if isinstance(inner, str) else None
+def _own_part(family: Family, config: Mapping[str, Any]) -> str | None:
+    """The field of a larger model's config that describes an image tower of the family's.
+
+    Raises:
+        ConfigError: Several do, and differ.
+    """
+    own = [field for field, kind in _parts(config).items() if kind in family.model_types]
+    if any(config[field] != config[own[0]] for field in own[1:]):
+        raise ConfigError(
+            f"config.json: {', '.join(own)} describe image towers that differ",
+            hint="leave the one that is meant in a copy of config.json, and choose its tensors "
+            "with --weights",
+        )
+    return own[0] if own else None
+
+
+def _parts(config: Mapping[str, Any]) -> dict[str, str]:
+    """The types of the models of which a larger one consists, by field: its objects that state one.
+
+    An image tower stands under `vision_config`, `backbone_config`, `encoder` and other names.
+    """
+    found = {
+        field: part.get("model_type") for field, part in config.items() if isinstance(part, Mapping)
+    }
+    return {field: kind for field, kind in found.items() if isinstance(kind, str)}
 
 
 def known_by_wrapper(families: Mapping[str, Family], prefix: str) -> list[Family]:
@@ -164,16 +186,21 @@ def _require_no_originals(
 def _of_larger(
     families: Mapping[str, Family], model_type: str, config: Mapping[str, Any]
 ) -> UnsupportedModelError | None:
-    """The error for a larger model whose image tower is of a family, if it states one."""
-    inner = _image_tower(config)
-    for family in families.values():
-        if inner in family.model_types:
-            return UnsupportedModelError(
-                f"the source is a model of type '{model_type}', with an image tower of type "
-                f"'{inner}'",
-                hint=f"the tower alone is taken with --family {family.name}",
-            )
-    return None
+    """The error for a larger model with an image tower of a family's, if it states one."""
+    towers = {
+        kind: family.name
+        for kind in _parts(config).values()
+        for family in families.values()
+        if kind in family.model_types
+    }
+    if not towers:
+        return None
+    shown = " and one of type ".join(f"'{kind}'" for kind in towers)
+    return UnsupportedModelError(
+        f"the source is a model of type '{model_type}', with an image tower of type {shown}",
+        hint="the tower alone is taken with "
+        + " or ".join(f"--family {name}" for name in dict.fromkeys(towers.values())),
+    )
 
 
 def _of_timm(

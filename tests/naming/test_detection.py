@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from inflate_zoo.errors import (
@@ -239,6 +241,34 @@ def test_the_section_of_a_larger_model_is_the_one_of_that_kind():
     assert section_of(SCHEMES["hf_dinov2"], own) == (own, "")
 
 
+@pytest.mark.parametrize("field", ["backbone_config", "encoder", "patch_model_config"])
+def test_the_section_of_a_larger_model_stands_under_any_name(field):
+    part = {"model_type": "dinov2", "hidden_size": 5}
+    larger = {"model_type": "their_own", field: part, "text_config": {"model_type": "bert"}}
+    assert section_of(SCHEMES["hf_dinov2"], larger) == (part, f"{field}.")
+    with pytest.raises(UnsupportedModelError, match="an image tower of type 'dinov2'") as caught:
+        choose(case("dinov2").header, larger)
+    assert caught.value.hint == "the tower alone is taken with --family hf_dinov2"
+
+
+def test_of_several_towers_of_a_larger_model_each_is_named_with_its_family():
+    part, other = {"model_type": "siglip_vision_model"}, {"model_type": "sam_vision_model"}
+    larger = {"model_type": "their_own", "vision_config": part, "high_res_vision_config": other}
+    with pytest.raises(UnsupportedModelError, match="'siglip_vision_model' and one of") as caught:
+        choose(case("siglip").header, larger)
+    assert re.findall(r"--family (\w+)", caught.value.hint) == ["hf_siglip", "hf_sam"]
+    assert section_of(SCHEMES["hf_sam"], larger) == (other, "high_res_vision_config.")
+
+
+def test_towers_of_a_larger_model_are_alike_or_refused():
+    part = {"model_type": "dinov2", "hidden_size": 5}
+    larger = {"model_type": "depth_pro", "image_model_config": part, "fov_model_config": {**part}}
+    assert section_of(SCHEMES["hf_dinov2"], larger) == (part, "image_model_config.")
+    larger["fov_model_config"]["hidden_size"] = 6
+    with pytest.raises(ConfigError, match="image_model_config, fov_model_config describe"):
+        section_of(SCHEMES["hf_dinov2"], larger)
+
+
 @pytest.mark.parametrize("value", ["abc", 3, [1], [["hidden_size", 4]], True])
 @pytest.mark.parametrize("key", ["vision_config", "vision_config_dict"])
 def test_a_section_that_is_no_object_is_named(key, value):
@@ -261,6 +291,18 @@ def test_clips_vision_config_dict_wins_with_the_librarys_defaults(kind, theirs):
     assert ours.num_heads == theirs.num_attention_heads == 12  # the default, not the stated 4
     assert ours.activation == theirs.hidden_act == "quick_gelu"
     assert ours.norm_eps == theirs.layer_norm_eps == 1e-5
+
+
+@pytest.mark.parametrize("heir, theirs", [("chinese_clip", "ChineseCLIP"), ("clipseg", "CLIPSeg")])
+def test_clips_heirs_have_that_rule(heir, theirs):
+    import transformers
+
+    given = {"hidden_size": 48, "num_hidden_layers": 2}
+    stated = {"model_type": f"{heir}_vision_model", "num_hidden_layers": 3}
+    config = {"model_type": heir, "vision_config": stated, "vision_config_dict": given}
+    assert section_of(SCHEMES["hf_clip"], config) == (given, "vision_config_dict.")
+    theirs = getattr(transformers, f"{theirs}Config").from_dict(config).vision_config
+    assert theirs.num_hidden_layers == 2
 
 
 def test_siglip_has_no_such_rule():

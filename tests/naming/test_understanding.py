@@ -139,6 +139,9 @@ def test_a_larger_model_may_ask_for_no_code_either(larger, field):
     header, config = larger
     with pytest.raises(ConfigError, match=f"{field} must be"):
         understand(header, config | {field: {"AutoModel": "modeling.Evil"}}, "hf_siglip", None)
+    other = {"backbone_config": {"model_type": "resnet", field: "modeling.Evil"}}
+    with pytest.raises(ConfigError, match=rf"backbone_config\.{field} must be"):
+        understand(header, config | other, "hf_siglip", None)
     config["vision_config"]["state_dict"] = "x"
     with pytest.raises(ConfigError, match=r"vision_config\.state_dict"):
         understand(header, config, "hf_siglip", None)

@@ -20,6 +20,7 @@ from inflate_zoo.conversion.originals.of_transformers import (
     pixio,
     radio,
     sam_encoder,
+    swin,
     tokens_of_patches,
     unmasked_tokens,
 )
@@ -52,7 +53,7 @@ ORIGINALS: dict[str, Build] = {
     "SwinTransformerV2": partial(timm_staged, build=staged.timm_swinv2),
     "SwinTransformer3d": torchvision_swin3d,
     "Swinv2Model": partial(encoder, pooled=mean_of_tokens),
-    "SwinModel": partial(encoder, pooled=mean_of_tokens),
+    "SwinModel": swin,
     "SamVisionModel": sam_encoder,
     "VisionTransformer": timm_vit,
     "VisionTransformerSAM": timm_sam,

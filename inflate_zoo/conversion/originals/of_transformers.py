@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from inflate_zoo.conversion.originals.references import (
     Reference,
     State,
     called,
+    mean_of_tokens,
 )
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.networks.aimv2.config import Aimv2Form
@@ -176,6 +178,17 @@ def beit(asked: Asked) -> Reference | None:
     pooled = None if asked.plan.repooled else model.pooler
     told = called(model, "transformers")
     return _tried(asked, Reference(told, lambda images: _last(model, images, 0), pooled))
+
+
+def swin(asked: Asked) -> Reference | None:
+    """Swin of transformers; in a larger model another norm than its own is the last."""
+    own, last = "swin.layernorm.", "hidden_states_norms.stage4."
+    state = {
+        name.replace(last, "layernorm."): held
+        for name, held in asked.state.items()
+        if not name.startswith(own)
+    }
+    return encoder(replace(asked, state=state), pooled=mean_of_tokens)
 
 
 def pixio(asked: Asked) -> Reference | None:

@@ -329,9 +329,9 @@ def transformers_fields(
         judged = (*_CODE, *_TOWERS) if foreign else tuple(config)
         whole = {name: config[name] for name in judged if name in config}
         _admit("", whole, {}, {**_ENCODER, **_AROUND, **_TOWERS})
-        for name in _TOWERS:  # the other tower's own fields are nobody's business here
-            tower = config.get(name) or {}
-            _admit(f"{name}.", {key: tower.get(key) for key in _CODE}, {}, _COMMON)
+        for name, other in config.items():  # another tower's own fields are nobody's business here
+            if isinstance(other, Mapping):
+                _admit(f"{name}.", {key: other.get(key) for key in _CODE}, {}, _COMMON)
     return _admit(section, part, _ENCODER, _AROUND)
 
 
