@@ -294,13 +294,13 @@ def _refuse_others(families: Mapping[str, Family], header: Header, named_by: str
 def _decide(fitting: Sequence[Family], header: Header, config: Mapping[str, Any] | None) -> Family:
     if not fitting:
         raise unsupported(None, header)
-    if len(fitting) == 1:
-        return _with_config(fitting[0], config)
     for family in fitting:
         towers = complete_towers(family, header)
         left = match_header(family, towers[0], header, towers).leftover
-        if told := unfinished(left):  # of a kind that is not converted, near to several that are
+        if told := unfinished(left):  # of a kind that is not converted, near to some that are
             raise told
+    if len(fitting) == 1:
+        return _with_config(fitting[0], config)
     names = ", ".join(family.name for family in fitting)
     if all(family.library == "transformers" for family in fitting) and config is None:
         raise _needs_config(names)
