@@ -20,9 +20,11 @@ import torch
 
 from inflate_zoo import convert
 from tests.support.checkpoints import (
+    as_published,
     beit_original,
     dinov3_original,
     moco_v3,
+    sam2_original,
     sam_original,
     save_dino_pth,
     save_swin3d,
@@ -73,6 +75,17 @@ _VIDEO_SWIN = {
     "embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32],
     "window_size": [8, 7, 7], "mlp_ratio": 4.0,
 }  # fmt: skip
+_SAM2 = {
+    "hidden_size": 112, "embed_dim_per_stage": [112, 224, 448, 896],
+    "blocks_per_stage": [2, 3, 16, 3], "num_attention_heads_per_stage": [2, 4, 8, 16],
+    "window_size_per_stage": [8, 4, 14, 7], "global_attention_blocks": [12, 16, 20],
+    "num_query_pool_stages": 3, "image_size": [1024, 1024], "mlp_ratio": 4.0,
+    "window_positional_embedding_background_size": [14, 14],
+}  # fmt: skip
+_TIMM_SAM2 = {
+    "embed_dim": 112, "num_heads": 2, "stages": (2, 3, 16, 3), "global_att_blocks": (12, 16, 20),
+    "window_spec": (8, 4, 14, 7), "q_pool": 3, "global_pos_size": (14, 14),
+}  # fmt: skip
 _SCHEMES, _OWN_DEPTH = ("center", "average"), ("torchvision_swin3d", "video_swin")
 _TIMM_SAM = {"img_size": 1024, "window_size": 14, "global_attn_indexes": [2, 5, 8, 11]}
 _TIMM_SAM |= {"mlp_ratio": 4.0, "neck_chans": 256}
@@ -99,6 +112,7 @@ SOURCES = {
     "hf_swin": ("Swin-B, windows 7", "swin", _SWIN | _WINDOW_7),
     "hf_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2", _SWIN | _WINDOW_8),
     "hf_sam": ("SAM-B, 1024 px", "sam_vision", _VIT | _SAM | {"output_channels": 256}),
+    "hf_sam2": ("SAM 2 base plus, 1024 px", "sam2_hiera", _SAM2),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "hf_metaclip_2": ("MetaCLIP 2 B/16 inside a full one", "metaclip_2", _VIT),
     "hf_blip": ("BLIP-B/16, 384 px", "blip", _VIT_384),
@@ -123,7 +137,9 @@ SOURCES = {
     "timm_swin": ("Swin-B, windows 7", "swin_timm", _SWIN | _TIMM_7),
     "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
     "timm_sam": ("SAM-B, 1024 px", "sam_timm", _TIMM | _TIMM_SAM),
+    "timm_sam2": ("SAM 2 base plus, 896 px", "sam2_timm", _TIMM_SAM2),
     "sam": ("SAM's .pth, width 48 (small)", "", {}),
+    "sam2": ("SAM 2's .pt, width 16 (small)", "", {}),
     "swin": ("Swin's .pth, width 16 (small)", "", {}),
     "swinv2": ("SwinV2's .pth, width 16 (small)", "", {}),
     "torchvision_swin3d": ("Video-Swin-B, windows 8x7x7", "", _VIDEO_SWIN),
@@ -146,6 +162,7 @@ _FILES = {
     ),
     "moco_v3": ("vit-s-300ep.pth.tar", moco_v3),
     "sam": ("sam_vit_b_01ec64.pth", sam_original),
+    "sam2": ("sam2.1_hiera_tiny.pt", sam2_original),
     "swin": ("swin_base_patch4_window7_224.pth", swin_original),
     "swinv2": ("swinv2_tiny_patch4_window8_256.pth", swinv2_original),
     "video_swin": ("swin_tiny_patch244_window877.pth", video_swin_original),
@@ -175,7 +192,8 @@ def measured(name: str, kind: str, options: dict[str, object]) -> tuple[list[flo
     with tempfile.TemporaryDirectory() as folder:
         source = _save(name, kind, options, Path(folder) / "source")
         for scheme in (None,) if name in _OWN_DEPTH else _SCHEMES:
-            made = convert(source, Path(folder) / (scheme or "out"), scheme=scheme)
+            with as_published():
+                made = convert(source, Path(folder) / (scheme or "out"), scheme=scheme)
             proof = json.loads((made / "conversion.json").read_text())["verification"]
             errors.append(proof["max_error_over_rms"])
             reference = proof["reference"]

@@ -957,6 +957,35 @@ config.items() if isinstance(part, Mapping) ==> config.items() if field == "visi
 @@ inflate_zoo/conversion/originals/of_transformers.py | whole/test_towers_of_larger_models.py
 == norm-of-none: the original of a Swin in a larger model has the norm that nothing trains
 name.replace(last, "layernorm."): held ==> name: held
+@@ inflate_zoo/networks/sam2/network.py | networks/sam2 whole/test_sam2.py
+== queries-unpooled-windows: windows of pooled tokens are put together as if nothing was pooled
+halved(at) if self.pools else at, ==> at,
+== pooled-mean: queries are pooled by their mean
+return parts.amax(dim=(-4, -2)).flatten(-4, -2) ==> return parts.mean(dim=(-4, -2)).flatten(-4, -2)
+== shift-added: what a folded normalisation takes is added
+maps = maps - taken ==> maps = maps + taken
+== tiles-stretched: positions inside windows are resized, not laid out
+tiles = tile.tile(rows, columns)[:, :, :height, :width] ==> tiles = F.interpolate(tile, size=(height, width))
+== depth-unknown: SAM 2's tokens do not know their depth
+.unsqueeze(1) + line.unsqueeze(2) ==> .unsqueeze(1) + 0 * line.unsqueeze(2)
+@@ inflate_zoo/networks/sam2/config.py | networks/sam2
+== windows-too-early: the first block of a stage has the windows of its own stage
+side = self.windows[stage - 1 if self.pools(index) else stage] ==> side = self.windows[stage]
+== odd-windows: windows that cannot be halved are taken
+if any(side % 2 for side in self.windows[:-1]): ==> if False:
+== global-pooling: a global block may pool
+if pooling := [ ==> if pooling := [] and [
+@@ inflate_zoo/naming/readers/sam2.py | naming/readers/test_sam2.py
+== small-is-tiny: SAM 2's sizes are told apart by their width alone
+published = _NETWORKS.get((dim, depths)) ==> published = next((p for (d, _), p in _NETWORKS.items() if d == dim), None)
+== any-doubling: stages may have any width
+if widths != tuple(dim * 2**stage for stage in range(len(widths))): ==> if False:
+@@ inflate_zoo/inflation/channels.py | inflation/test_channels.py
+== shift-of-rows: what a place of the kernel takes is that of its column
+return tree_sum((folded_oidhw * factors).flatten(1, 2).movedim(1, -1)) ==> return tree_sum((folded_oidhw * factors).flatten(1, 2).movedim(1, -1)).mean(1, keepdim=True).repeat(1, folded_oidhw.shape[-2], 1)
+@@ inflate_zoo/inflation/tensors.py | whole/test_sam2.py
+== fold-as-bias: a normalisation becomes a bias, whatever the stem sees of the image
+if config.stem_pads: ==> if False:
 @@ inflate_zoo/naming/understanding.py | whole/test_passed_in_code.py
 == code-overrules: tensors overrule what config.json states
 if field not in arguments} ==> if field}

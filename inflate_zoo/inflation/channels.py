@@ -78,3 +78,20 @@ def fold_shift(folded_oidhw: Tensor, bias: Tensor | None, mean: Sequence[float])
     per_channel = tree_sum(folded_oidhw.flatten(2))
     shift = tree_sum(per_channel * per_channel.new_tensor(mean).view(per_channel.shape[1]))
     return -shift if bias is None else bias.to(shift.dtype) - shift
+
+
+def fold_shift_by_place(folded_oidhw: Tensor, mean: Sequence[float]) -> Tensor:
+    """What a folded kernel that reaches beyond its volume takes: the sum of W' * mean, by place.
+
+    Where zeros pad a normalised image, the mean is to be taken from what a kernel sees of the image
+    alone: from each of its places in the plane by itself.
+
+    Args:
+        folded_oidhw: Kernel from `fold_scale`, before its channels are summed.
+        mean: One value per input channel, in intensities of [0, 1].
+
+    Returns:
+        Shape (O, H, W), float64.
+    """
+    factors = folded_oidhw.new_tensor(mean).view(1, folded_oidhw.shape[1], 1, 1, 1)
+    return tree_sum((folded_oidhw * factors).flatten(1, 2).movedim(1, -1))

@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from inflate_zoo.inflation.channels import fold_scale, fold_shift, to_channels
+from inflate_zoo.inflation.channels import (
+    fold_scale,
+    fold_shift,
+    fold_shift_by_place,
+    to_channels,
+)
 from inflate_zoo.inflation.patches import resize_patch
 from inflate_zoo.inflation.schemes import SCHEMES
 from inflate_zoo.naming.definition import Role
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
     from inflate_zoo.inflation.recipe import Recipe
     from inflate_zoo.naming.definition import Normalization
+
+# Roles of tensors that a source has, and of one that it lacks.
+Becoming = Role | Literal["copy", "stem_shift"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,14 @@ def _stem_bias(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
     return fold_shift(folded, bias[0] if bias else None, recipe.normalization.mean)
 
 
+def _stem_shift(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    (kernel,) = tensors
+    if recipe.normalization is None:
+        raise ValueError("without a normalisation that is folded, a stem has no shift")
+    mean = recipe.normalization.mean
+    return fold_shift_by_place(_folded(kernel, recipe, recipe.normalization), mean)
+
+
 def _window_table(tensors: Sequence[Tensor], recipe: Recipe) -> Tensor:
     # The same bias at every distance in depth: equal slices are equal keys.
     (table,) = tensors
@@ -113,7 +129,7 @@ def _neck_kernel(tensors: Sequence[Tensor], _: Recipe) -> Tensor:
 
 
 _COPY = Fate(_copied, computed=False)
-ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
+ROLES: Mapping[Becoming, Fate] = MappingProxyType(
     {
         "copy": _COPY,
         "position_table": _COPY,
@@ -126,5 +142,6 @@ ROLES: Mapping[Role | Literal["copy"], Fate] = MappingProxyType(
         "neck_kernel": Fate(_neck_kernel, computed=False),
         "stem_kernel": Fate(_stem_kernel, computed=True),
         "stem_bias": Fate(_stem_bias, computed=True),
+        "stem_shift": Fate(_stem_shift, computed=True),
     }
 )

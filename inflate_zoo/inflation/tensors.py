@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from inflate_zoo.files.dtypes import DTYPES
 from inflate_zoo.inflation.recipe import Recipe, backbone_config
-from inflate_zoo.inflation.roles import ROLES
+from inflate_zoo.inflation.roles import ROLES, Becoming
 from inflate_zoo.networks.backbone import Backbone, assemble
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from inflate_zoo.files.checkpoints import Checkpoint
-    from inflate_zoo.naming.definition import Role
     from inflate_zoo.naming.plan import Plan, TensorPlan
     from inflate_zoo.naming.understanding import Understood
 
@@ -25,7 +24,7 @@ class InflatedTensor:
     """One tensor of the 3D network, and the tensors of the 2D one it is made of."""
 
     name: str
-    role: Role | Literal["copy"]
+    role: Becoming
     dtype: str
     shape: tuple[int, ...]
     inputs: tuple[TensorPlan, ...]
@@ -34,14 +33,17 @@ class InflatedTensor:
 def outputs(plan: Plan, recipe: Recipe) -> tuple[InflatedTensor, ...]:
     """Names, types and shapes of the 3D network's tensors, sorted by name."""
     config = backbone_config(plan, recipe)
-    parts: dict[str, tuple[Role | Literal["copy"], tuple[TensorPlan, ...]]] = {
+    parts: dict[str, tuple[Becoming, tuple[TensorPlan, ...]]] = {
         kept.name: (kept.role, (kept,)) for kept in plan.kept
     }
     if recipe.normalization is not None:
         (kernel,) = (kept for kept in plan.kept if kept.role == "stem_kernel")
         bias = tuple(kept for kept in plan.kept if kept.role == "stem_bias")
-        name = bias[0].name if bias else kernel.name.removesuffix("weight") + "bias"
-        parts[name] = ("stem_bias", (kernel, *bias))
+        stem = kernel.name.removesuffix("weight")
+        if config.stem_pads:
+            parts[f"{stem}shift"] = ("stem_shift", (kernel,))
+        else:
+            parts[bias[0].name if bias else f"{stem}bias"] = ("stem_bias", (kernel, *bias))
     made = []
     for name, shape in config.shapes().items():
         role, inputs = parts[name]

@@ -39,14 +39,16 @@ def section_of(family: Family, config: Mapping[str, Any]) -> tuple[Mapping[str, 
         return config, ""
     if model_type in _REPLACED and config.get(f"{key}_dict") is not None:
         key = f"{key}_dict"
-    part = config.get(key)
-    if part is None:
-        return {}, f"{key}."
-    if not isinstance(part, Mapping):
-        raise ConfigError(
-            f"config.json: {key} must be an object, found {type(part).__name__}",
-            hint="correct config.json, or take it from the repo the weights came from",
-        )
+    part: Any = config
+    for field in key.split("."):  # of SAM 2's one part stands in another
+        part = part.get(field)
+        if part is None:
+            return {}, f"{key}."
+        if not isinstance(part, Mapping):
+            raise ConfigError(
+                f"config.json: {key} must be an object, found {type(part).__name__}",
+                hint="correct config.json, or take it from the repo the weights came from",
+            )
     return part, f"{key}."
 
 

@@ -55,13 +55,6 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
                 "timm/vit_base_patch14_reg1_tipsv2.webli",
             ),
         ),
-        **dict.fromkeys(
-            ("sam2", "sam2_video", "sam2_vision_model", "sam2_hiera_det_model"),
-            (
-                "a SAM 2 (Hiera, hierarchical), not yet supported",
-                "take the first SAM's encoder, e.g. facebook/sam-vit-base",
-            ),
-        ),
         "eva02_original": (
             "an EVA-02 under its authors' own names",
             "take the same weights as timm holds them, e.g. timm/eva02_base_patch14_224.mim_in22k",
@@ -75,7 +68,6 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 _TENSOR_SIGNS = (
-    (r"(^|\.)pos_embed_window$", "sam2"),
     (r"(^|\.)rope\.freqs_(cos|sin)$", "eva02_original"),
     (r"(^|\.)preprocessor\.patchifier\.", "aimv2_original"),
     (r"\.lora_(A|B|magnitude_vector|embedding_A|embedding_B)\b|\.base_layer\.", "peft"),

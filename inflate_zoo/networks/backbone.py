@@ -25,6 +25,8 @@ from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
 from inflate_zoo.networks.sam.config import SamConfig
 from inflate_zoo.networks.sam.network import Sam
+from inflate_zoo.networks.sam2.config import Sam2Config
+from inflate_zoo.networks.sam2.network import Sam2
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swin.network import SwinTransformer
 from inflate_zoo.networks.swinv2.config import SwinV2Config
@@ -211,6 +213,10 @@ class SamBackbone(Backbone, Sam):
     """SAM's image encoder with its files."""
 
 
+class Sam2Backbone(Backbone, Sam2):
+    """SAM's image encoder with its files."""
+
+
 KINDS: dict[str, type[Backbone]] = {
     VitConfig.kind(): VitBackbone,
     BeitConfig.kind(): BeitBackbone,
@@ -220,6 +226,7 @@ KINDS: dict[str, type[Backbone]] = {
     SwinV2Config.kind(): SwinV2Backbone,
     Aimv2Config.kind(): Aimv2Backbone,
     SamConfig.kind(): SamBackbone,
+    Sam2Config.kind(): Sam2Backbone,
 }
 
 

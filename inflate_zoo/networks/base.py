@@ -217,6 +217,8 @@ class BackboneConfig(NetworkConfig, ABC):
 
     Attributes:
         stem: Name of the tensor that is the stem's kernel.
+        stem_pads: Whether that reaches beyond the volume, where zeros stand for what it would see;
+            a folded normalisation is then a shift of each of its places, not a bias.
         in_channels: Channels of the input.
         patch_size: In-plane patch (height, width) of the stem, in voxels.
         patch_depth: Patch size along depth, in voxels.
@@ -225,6 +227,7 @@ class BackboneConfig(NetworkConfig, ABC):
 
     noun: ClassVar[str] = "backbone"
     stem: ClassVar[str]
+    stem_pads: ClassVar[bool] = False
 
     in_channels: Width
     patch_size: Pair = Field(strict=False)

@@ -14,6 +14,7 @@ from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.eva02.config import Eva02Config
 from inflate_zoo.networks.sam.config import SamConfig
+from inflate_zoo.networks.sam2.config import Sam2Config
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
@@ -27,6 +28,7 @@ CONFIGS: dict[str, type[BackboneConfig]] = {
     SwinV2Config.kind(): SwinV2Config,
     Aimv2Config.kind(): Aimv2Config,
     SamConfig.kind(): SamConfig,
+    Sam2Config.kind(): Sam2Config,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,41 @@ from inflate_zoo.networks.layers.grids import (
     Widths,
     stage_tokens,
 )
+
+
+class OfStages(Protocol):
+    """What every network of stages has."""
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Blocks of each stage."""
+
+    @property
+    def num_heads(self) -> tuple[int, ...]:
+        """Attention heads of each stage."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Width of a token of each stage."""
+
+
+def require_stages(form: OfStages) -> None:
+    """Refuse a network whose lists are not of one number of stages, or that is too large.
+
+    Raises:
+        ValueError: It is such a one, or heads do not divide a width.
+    """
+    stages = len(form.depths)
+    for name in ("num_heads", "mlp_dims", "windows"):
+        if len(getattr(form, name)) != stages:
+            raise ValueError(f"{name} are not those of {stages} stages")
+    if sum(form.depths) > budgets.MOST_BLOCKS:
+        raise ValueError(f"depths are more than {budgets.MOST_BLOCKS:,} blocks")
+    if form.widths[-1] > budgets.MOST_WIDTH:
+        raise ValueError(f"the last stage is wider than {budgets.MOST_WIDTH:,}")
+    for width, heads in zip(form.widths, form.num_heads, strict=True):
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
 
 
 class StagedForm(Form2D):
@@ -64,17 +99,7 @@ class StagedForm(Form2D):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        stages = len(self.depths)
-        for name in ("num_heads", "mlp_dims", "windows"):
-            if len(getattr(self, name)) != stages:
-                raise ValueError(f"{name} are not those of {stages} stages")
-        if sum(self.depths) > budgets.MOST_BLOCKS:
-            raise ValueError(f"depths are more than {budgets.MOST_BLOCKS:,} blocks")
-        if self.widths[-1] > budgets.MOST_WIDTH:
-            raise ValueError(f"the last stage is wider than {budgets.MOST_WIDTH:,}")
-        for width, heads in zip(self.widths, self.num_heads, strict=True):
-            if width % heads:
-                raise ValueError(f"width {width} is not divisible by {heads} heads")
+        require_stages(self)
         if max(max(window) for window in self.windows) > MOST_WINDOW:
             raise ValueError(f"a window is larger than {MOST_WINDOW} tokens")
         if 0 in (size // step for size, step in zip(self.image_size, self.stride, strict=True)):

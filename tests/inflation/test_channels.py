@@ -4,7 +4,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inflate_zoo.inflation.channels import fold_scale, fold_shift, to_channels, tree_sum
+from inflate_zoo.inflation.channels import (
+    fold_scale,
+    fold_shift,
+    fold_shift_by_place,
+    to_channels,
+    tree_sum,
+)
 from inflate_zoo.inflation.schemes import SCHEMES
 
 MEAN, STD = [0.48, 0.45, 0.40], [0.26, 0.25, 0.31]
@@ -130,3 +136,17 @@ def test_statistics_of_another_number_of_channels_are_refused(channels):
         fold_scale(kernel, STD)
     with pytest.raises(RuntimeError):
         fold_shift(kernel, None, MEAN)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_shift_by_place_takes_the_mean_of_what_a_kernel_sees(depth):
+    kernel, image = random(3, 7, 3, depth, 3, 5), random(4, 2, 3, depth, 9, 8)
+    mean, std = (0.5, 0.4, 0.2), (0.25, 0.5, 0.75)
+    folded = fold_scale(kernel, std)
+    shift = fold_shift_by_place(folded, mean)
+    assert (shift.shape, shift.dtype) == ((7, 3, 5), torch.float64)
+    centre, spread = (image.new_tensor(v).view(3, 1, 1, 1) for v in (mean, std))
+    expected = F.conv3d((image - centre) / spread, kernel, padding=(0, 1, 2))
+    seen = F.conv2d(image.new_ones(1, 1, 9, 8), shift.unsqueeze(1), padding=(1, 2))
+    got = F.conv3d(image, folded, padding=(0, 1, 2)) - seen.unsqueeze(2)
+    torch.testing.assert_close(got, expected)

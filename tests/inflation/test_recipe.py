@@ -108,7 +108,12 @@ def test_four_times_as_long_or_as_short_is_near_enough(patch):
 
 @pytest.mark.parametrize(
     "kind, own, why",
-    [("swin", 4, "its stages count"), ("swinv2", 4, "its stages count"), ("sam", 8, "its neck")],
+    [
+        ("swin", 4, "its stages count"),
+        ("swinv2", 4, "its stages count"),
+        ("sam", 8, "its neck"),
+        ("sam2", 4, "its stem"),
+    ],
 )
 def test_a_stem_that_takes_no_other_patch_is_refused_by_name(kind, own, why):
     plan = plan_of(case(kind))

@@ -20,4 +20,4 @@ def test_a_necks_kernel_is_centred_whatever_the_scheme_and_as_deep_as_it_is_high
 
 
 def test_every_role_that_a_definition_may_give_has_a_fate():
-    assert set(ROLES) == {"copy", *get_args(Role)}
+    assert set(ROLES) == {"copy", "stem_shift", *get_args(Role)}

@@ -1,6 +1,7 @@
 """What a family takes from a config, under its types and defaults."""
 
 import json
+from functools import reduce
 
 import pytest
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -17,6 +18,11 @@ SCHEMES = families_by_name()
 every_case = pytest.mark.parametrize("recorded", [c.kind for c in PLANNED], indirect=True)
 
 
+def part_of(config, section):
+    """The part of a library's config that stands in a section, of which one may hold another."""
+    return reduce(getattr, section.split("."), config) if section else config
+
+
 @every_case
 def test_fields_with_the_librarys_default_may_be_left_out(recorded):
     expected = plan_of(recorded)
@@ -25,8 +31,7 @@ def test_fields_with_the_librarys_default_may_be_left_out(recorded):
     raw = vision(recorded)
     kind = recorded.config["model_type"]
     default = CONFIG_MAPPING[kind]()
-    section = SCHEMES[recorded.definition].sections.get(kind)
-    default = (getattr(default, section) if section else default).to_dict()
+    default = part_of(default, SCHEMES[recorded.definition].sections.get(kind)).to_dict()
     for field in [f for f in raw if f != "model_type" and f in default and raw[f] == default[f]]:
         del raw[field]
     assert {"layer_norm_eps", "num_channels"} & set(raw) == set()
@@ -88,9 +93,7 @@ FROM_TRANSFORMERS = [
     "scheme, model_type", FROM_TRANSFORMERS, ids=[model for _, model in FROM_TRANSFORMERS]
 )
 def test_defaults_are_the_librarys(scheme, model_type):
-    config = CONFIG_MAPPING[model_type]()
-    if model_type in scheme.sections:
-        config = getattr(config, scheme.sections[model_type])
+    config = part_of(CONFIG_MAPPING[model_type](), scheme.sections.get(model_type))
     for field, entry in scheme.config.items():
         if entry.path is not None:
             default = getattr(config, entry.path)

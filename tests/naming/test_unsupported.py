@@ -1,8 +1,6 @@
 """What no family covers is called what it is."""
 
 import pytest
-import timm
-import torch
 
 from inflate_zoo.errors import UnsupportedModelError
 from inflate_zoo.files.header import TensorInfo
@@ -42,7 +40,6 @@ def test_an_unsupported_model_type_is_named_with_the_nearest_supported(model_typ
         ("layer1.0.conv1.weight", r"CNN \(ResNet\)"),
         ("encoder.stages.0.layers.0.layer.0.convolution.weight", r"CNN \(ResNet\)"),
         ("stages.0.blocks.0.conv_dw.weight", r"CNN \(ConvNeXt\)"),
-        ("image_encoder.trunk.pos_embed_window", "SAM 2"),
         ("preprocessor.patchifier.proj.weight", "AIMv2 under Apple's own names"),
         ("something.else", "no family knows"),
     ],
@@ -58,22 +55,6 @@ def test_tips_v2_of_transformers_is_told_where_its_weights_are_taken_from():
         with pytest.raises(UnsupportedModelError, match="TIPS v2") as caught:
             choose_family(SCHEMES, header_of("cls_token"), {"model_type": model_type})
         assert "timm/vit_base_patch14_reg1_tipsv2.webli" in caught.value.hint
-
-
-@pytest.mark.parametrize("kind", ["sam2", "sam2_video", "sam2_vision_model"])
-def test_sam_2_is_not_taken_for_a_vit(kind):
-    with pytest.raises(UnsupportedModelError, match="SAM 2") as caught:
-        choose_family(SCHEMES, header_of("a"), {"model_type": kind})
-    assert "facebook/sam-vit-base" in caught.value.hint
-
-
-def test_nor_are_its_authors_files():
-    with torch.device("meta"):
-        trunk = timm.create_model("sam2_hiera_tiny")
-    named = {f"image_encoder.trunk.{name}": held.shape for name, held in trunk.state_dict().items()}
-    header = {name: TensorInfo("F32", tuple(shape)) for name, shape in named.items()}
-    with pytest.raises(UnsupportedModelError, match="SAM 2"):
-        choose_family(SCHEMES, header, None)
 
 
 def test_a_clip_text_tower_is_not_called_llama():

@@ -9,9 +9,12 @@ import json
 import math
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from unittest.mock import patch
 
 import timm
 import torch
@@ -24,6 +27,7 @@ from torch import Tensor, nn
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 from transformers.utils import logging as hf_logging
 
+from inflate_zoo.naming.readers import sam2 as sam2_reader
 from tests.support.once import made_once
 
 hf_logging.disable_progress_bar()
@@ -109,6 +113,34 @@ SAM_WHOLE = _options(
         hidden_size=24, mlp_dim=32, num_hidden_layers=1, num_attention_heads=4, iou_head_depth=1,
         iou_head_hidden_dim=24,
     ),
+)  # fmt: skip
+
+# Grids of 16, 8 and 4, the last padded to windows of 3; the last block is global. Tables and
+# kernel are of other sides than the grids.
+SAM2 = _options(
+    hidden_size=16, embed_dim_per_stage=[16, 32, 64], blocks_per_stage=[1, 1, 2],
+    num_attention_heads_per_stage=[1, 2, 4], window_size_per_stage=[4, 2, 3],
+    global_attention_blocks=[3], num_query_pool_stages=2, image_size=[64, 64], mlp_ratio=2.0,
+    window_positional_embedding_background_size=[3, 5],
+)  # fmt: skip
+SAM2_VISION = _options(
+    backbone_config={**SAM2, "model_type": "sam2_hiera_det_model"}, fpn_hidden_size=16,
+    backbone_channel_list=[64, 32, 16], fpn_top_down_levels=[1, 2],
+    backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+)  # fmt: skip
+SAM2_WHOLE = _options(
+    vision_config=SAM2_VISION,
+    prompt_encoder_config={"hidden_size": 16, "image_size": 64, "patch_size": 16},
+    mask_decoder_config=_options(
+        hidden_size=16, mlp_dim=32, num_hidden_layers=1, num_attention_heads=4, iou_head_depth=1,
+        iou_head_hidden_dim=16,
+    ),
+)  # fmt: skip
+SAM2_VIDEO = SAM2_WHOLE | _options(
+    image_size=64, memory_attention_hidden_size=16, memory_attention_num_layers=1,
+    memory_attention_feed_forward_hidden_size=16, memory_encoder_hidden_size=16,
+    memory_attention_rope_feat_sizes=[4, 4], memory_encoder_output_channels=8,
+    mask_downsampler_embed_dim=16, memory_fuser_embed_dim=16, memory_fuser_intermediate_dim=16,
 )  # fmt: skip
 
 # Windows of 8 in the first two stages, of 4 in the last, whose grid is no larger.
@@ -215,6 +247,10 @@ TRANSFORMERS: dict[str, Kind] = {
     "sam": Kind(hf.SamModel, IMAGENET, SAM_WHOLE),
     "sam_vision": Kind(hf.SamVisionModel, IMAGENET, SAM),
     "sam_no_qkv_bias": Kind(hf.SamVisionModel, IMAGENET, SAM | {"qkv_bias": False, "mlp_dim": 80}),
+    "sam2": Kind(hf.Sam2Model, IMAGENET, SAM2_WHOLE),
+    "sam2_video": Kind(hf.Sam2VideoModel, IMAGENET, SAM2_VIDEO),
+    "sam2_vision": Kind(hf.Sam2VisionModel, IMAGENET, SAM2_VISION),
+    "sam2_hiera": Kind(hf.Sam2HieraDetModel, IMAGENET, SAM2),
     "ijepa": Kind(hf.IJepaModel),
     "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
     "beit": Kind(hf.BeitForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS),
@@ -394,6 +430,18 @@ TIMM_STAGED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+SAM2_ARCH = "sam2_hiera_tiny.fb_r896"
+SAM2_TIMM = _options(
+    embed_dim=16, stages=(1, 1, 2), window_spec=(4, 2, 3), global_att_blocks=(3,), q_pool=2,
+    global_pos_size=(3, 5),
+)  # fmt: skip
+TIMM_HIERA: dict[str, tuple[str, dict[str, Any]]] = {
+    "sam2_timm": (SAM2_ARCH, NO_HEAD),
+    "sam2_timm_classifier": (SAM2_ARCH, HEAD),
+    "sam2_timm_heads": (SAM2_ARCH, NO_HEAD | {"num_heads": 2, "global_att_blocks": ()}),
+}
+
+
 # The last grid is one window of 4 x 4 in the plane; windows are less deep than they are high.
 VIDEO_SWIN = _options(
     patch_size=[2, 4, 4], embed_dim=16, depths=[2, 2, 2], num_heads=[2, 4, 4],
@@ -413,6 +461,9 @@ def _timm_options(kind: str) -> tuple[str, dict[str, Any]]:
     if kind in TIMM_STAGED:
         architecture, options = TIMM_STAGED[kind]
         return architecture, SWIN_TIMM | options
+    if kind in TIMM_HIERA:
+        architecture, options = TIMM_HIERA[kind]
+        return architecture, SAM2_TIMM | options
     return TIMM[kind][0], TIMM_BASE | TIMM[kind][1]
 
 
@@ -754,6 +805,32 @@ def sam_original(seed: int = 0) -> dict[str, Any]:
     }
     state["prompt_encoder.not_a_point_embed.weight"] = torch.zeros(1, 24)
     return state | {"mask_decoder.iou_token.weight": torch.zeros(1, 24)}
+
+
+def sam2_original(network: nn.Module | None = None) -> dict[str, Any]:
+    """SAM 2's own .pt: timm's names, but for the feed-forward part, beside neck and memory.
+
+    Args:
+        network: Of timm's; by default a small one, whose heads and windows nobody published.
+    """
+    renamed = {"mlp.fc1": "mlp.layers.0", "mlp.fc2": "mlp.layers.1"}
+    state = {}
+    for name, tensor in (network or build_timm("sam2_timm")).state_dict().items():
+        for ours, theirs in renamed.items():
+            name = name.replace(ours, theirs)
+        if not name.startswith("head."):
+            state[f"image_encoder.trunk.{name}"] = tensor
+    state["image_encoder.neck.convs.0.conv.weight"] = torch.zeros(16, 64, 1, 1)
+    return {"model": state | {"memory_attention.norm.weight": torch.zeros(16)}}
+
+
+@contextmanager
+def as_published() -> Iterator[None]:
+    """Let the small network of `sam2_original` be one whose heads and windows are known."""
+    known = sam2_reader._NETWORKS
+    small = sam2_reader._Published((1, 2, 4), (4, 2, 3), (3,))
+    with patch.object(sam2_reader, "_NETWORKS", {**known, (16, (1, 1, 2)): small}):
+        yield
 
 
 def moco_v3(seed: int = 0) -> dict[str, Any]:

@@ -183,4 +183,28 @@ HUB_CONFIGS: dict[str, list[dict[str, Any]]] = {
             },
         }
     ],
+    "hf_sam2": [
+        {
+            "architectures": ["Sam2VideoModel"], "initializer_range": 0.02,
+            "model_type": "sam2_video", "torch_dtype": "float32", "num_maskmem": 7,
+            "memory_attention_rope_k_sizes": [16, 16], "memory_attention_rope_theta": 10000,
+            "mask_decoder_config": {"hidden_size": 256}, "transformers_version": "4.56.0.dev0",
+            "prompt_encoder_config": {"hidden_size": 256, "mask_input_channels": 16},
+            "vision_config": {
+                "backbone_channel_list": [768, 384, 192, 96], "fpn_hidden_size": 256,
+                "model_type": "sam2_vision_model", "num_feature_levels": 3,
+                "backbone_config": {
+                    "blocks_per_stage": [1, 2, 7, 2], "embed_dim_per_stage": [96, 192, 384, 768],
+                    "global_attention_blocks": [5, 7, 9], "hidden_act": "gelu",
+                    "hidden_size": 96, "image_size": [1024, 1024], "initializer_range": 0.02,
+                    "layer_norm_eps": 1e-06, "mlp_ratio": 4.0, "num_attention_heads": 1,
+                    "model_type": "sam2_hiera_det_model", "num_channels": 3,
+                    "num_attention_heads_per_stage": [1, 2, 4, 8], "num_query_pool_stages": 3,
+                    "patch_kernel_size": [7, 7], "patch_padding": [3, 3], "patch_stride": [4, 4],
+                    "query_stride": [2, 2], "window_size_per_stage": [8, 4, 14, 7],
+                    "window_positional_embedding_background_size": [7, 7],
+                },
+            },
+        }
+    ],
 }  # fmt: skip

@@ -16,6 +16,7 @@ from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.eva02.config import Eva02Config
 from inflate_zoo.networks.sam.config import SamConfig
+from inflate_zoo.networks.sam2.config import Sam2Config
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
@@ -24,6 +25,7 @@ from tests.networks.beit.test_network import PLAIN as BEIT
 from tests.networks.dinov3.test_network import PLAIN as DINOV3
 from tests.networks.eva02.test_network import PLAIN as EVA02
 from tests.networks.sam.test_config import FORM as SAM
+from tests.networks.sam2.test_config import FORM as SAM2
 from tests.networks.swin.test_config import FORM as SWIN
 from tests.networks.swinv2.test_config import FORM as SWINV2
 from tests.networks.vit.test_network import CLS_REG
@@ -37,6 +39,12 @@ TINY_TIMM = {
 TINY_SAM = {
     "image_size": 8, "patch_size": 2, "num_hidden_layers": 2, "hidden_size": 16,
     "num_attention_heads": 2, "output_channels": 8, "mlp_dim": 24,
+}  # fmt: skip
+TINY_SAM2 = {
+    "image_size": [8, 8], "patch_stride": 2, "patch_kernel_size": 3, "patch_padding": 1,
+    "embed_dim_per_stage": [8, 16], "hidden_size": 8, "blocks_per_stage": [1, 2],
+    "num_attention_heads_per_stage": [1, 2], "window_size_per_stage": [2, 2],
+    "global_attention_blocks": [2], "num_query_pool_stages": 1,
 }  # fmt: skip
 TINY_SWIN = {
     "image_size": 8, "patch_size": 2, "depths": [1, 2], "num_heads": [2, 2], "window_size": 2,
@@ -94,5 +102,9 @@ SMALL: dict[str, Small] = {
     ),
     "inflated_sam": Small(
         SamConfig(**SAM), lambda folder: save_transformers("sam_vision", folder, **TINY_SAM)
+    ),
+    "inflated_sam2": Small(
+        Sam2Config(**SAM2 | {"volume": (10, 12, 16)}),
+        lambda folder: save_transformers("sam2_hiera", folder, **TINY_SAM2),
     ),
 }

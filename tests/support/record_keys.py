@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from tests.support.checkpoints import (
     TIMM,
+    TIMM_HIERA,
     TIMM_STAGED,
     TRANSFORMERS,
     beit_original,
@@ -27,6 +28,7 @@ from tests.support.checkpoints import (
     dinov3_original,
     dinov3_training,
     moco_v3,
+    sam2_original,
     sam_original,
     save_dino_pth,
     save_timm,
@@ -90,6 +92,7 @@ SCHEMES: dict[str, list[str]] = {
         "swinv2_rectangular",
     ],
     "hf_sam": ["sam", "sam_vision", "sam_no_qkv_bias"],
+    "hf_sam2": ["sam2", "sam2_video", "sam2_vision", "sam2_hiera"],
 }
 TIMM_KINDS = {
     "timm_vit": [
@@ -104,10 +107,16 @@ TIMM_KINDS = {
     "timm_aimv2": [kind for kind in TIMM if "aimv2" in kind],
     "timm_naflex": [kind for kind in TIMM if "naflex" in kind],
     "timm_sam": [kind for kind in TIMM if kind.startswith("sam_")],
+    "timm_sam2": list(TIMM_HIERA),
     "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
     "timm_swinv2": [kind for kind in TIMM_STAGED if kind.startswith("swinv2_")],
 }
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+def _published_sam2(size: str) -> dict[str, Any]:
+    with torch.device("meta"):
+        return sam2_original(timm.create_model(f"sam2_hiera_{size}", num_classes=0))
 
 
 # Files of the authors': kind, what makes its content, and who writes such.
@@ -139,6 +148,10 @@ ORIGINALS: dict[str, list[tuple[str, Callable[[], dict[str, Any]], str]]] = {
         ("open_clip_training", partial(clip_training, layers=2), "OpenCLIP's main.py"),
     ],
     "sam": [("sam_original", sam_original, "SAM's build_sam")],
+    "sam2": [
+        (f"sam2_original_{size}", partial(_published_sam2, size), "SAM 2's build_sam")
+        for size in ("tiny", "small", "base_plus", "large")
+    ],
     "swin": [("swin_original", swin_original, "Swin's main.py")],
     "swinv2": [("swinv2_original", swinv2_original, "SwinV2's main.py")],
     "torchvision_swin3d": [
@@ -184,7 +197,7 @@ def _transformers_case(kind: str) -> dict[str, Any]:
 
 def _timm_case(kind: str, layout: Literal["hub", "file"] = "hub") -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        cut = {} if kind in TIMM_STAGED else {"depth": 2}
+        cut = {} if kind in TIMM_STAGED or kind in TIMM_HIERA else {"depth": 2}
         path = save_timm(kind, Path(name), layout=layout, **cut)
         is_hub = layout == "hub"
         return {

@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 from timm.models._manipulate import group_parameters
+from timm.models.hieradet_sam2 import HieraDet
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 
@@ -16,7 +17,7 @@ from tests.support.checkpoints import build_timm, save_timm
 pytestmark = pytest.mark.filterwarnings("ignore:the source states no license:UserWarning")
 KINDS = (
     "augreg", "deit_distilled", "reg1", "gap_fc_norm", "beit_timm", "dinov3_timm", "eva02_timm",
-    "aimv2_timm", "sam_timm", "swin_timm", "swinv2_timm",
+    "aimv2_timm", "sam_timm", "sam2_timm", "swin_timm", "swinv2_timm",
 )  # fmt: skip
 NEAR = {"rtol": 1e-4, "atol": 2e-5}
 
@@ -27,7 +28,7 @@ def pair(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("timm")
     theirs = build_timm(request.param).eval()
     source = save_timm(request.param, folder / "source")
-    side = theirs.patch_embed.img_size
+    side = getattr(theirs.patch_embed, "img_size", (64, 96))  # SAM 2's takes any
     out = convert(
         source, folder / "out", patch_depth=1, volume=(1, *side), channels=3, verify=False
     )
@@ -37,8 +38,12 @@ def pair(request, tmp_path_factory):
 
 def given(theirs, **asked):
     """What timm takes: its staged networks and SAM give no prefix tokens."""
-    known = inspect.signature(theirs.forward_intermediates).parameters
-    return {name: value for name, value in asked.items() if name in known}
+    known = set(inspect.signature(theirs.forward_intermediates).parameters)
+    own = {}
+    if isinstance(theirs, HieraDet):
+        known.remove("norm")  # which it refuses: it has none
+        own["stop_early"] = False  # as it is with the others
+    return {**own, **{name: value for name, value in asked.items() if name in known}}
 
 
 def flat(final, like):
@@ -143,7 +148,7 @@ def test_parameters_are_grouped_as_timm_groups_them(pair, coarse):
 def test_what_does_not_decay_is_what_does_not_in_timm(pair):
     theirs, ours, _ = pair
     own = {name for name, _ in theirs.named_parameters()}  # it names what some sizes have, too
-    meant = {renamed(name) for name in own & theirs.no_weight_decay()}
+    meant = {renamed(name) for name in own & set(theirs.no_weight_decay())}
     assert meant - ours.no_weight_decay() == set()
 
 

@@ -223,13 +223,16 @@ def test_drop_path_drops_branches_of_samples_and_scales_what_is_kept(kind):
             block.train()
             per_sample, added = len(given[0]) // 3, {}
             assert per_sample == 1  # whatever windows there are, a block takes whole samples
+            block.drop_path, block.drop_draws = 0.2, torch.full((2, 3), dropped)
+            left = block(*given)  # what passes it where all is dropped: its input, or that pooled
+            assert torch.equal(left, given[0]) != getattr(block, "pools", False)
             for rate in (0.2, 0.6):
                 block.drop_path = rate
                 for which in (0, 1):
                     draws = torch.full((2, 3), dropped)
                     draws[which, 1] = kept
                     block.drop_draws = draws
-                    apart = block(*given) - given[0]
+                    apart = block(*given) - left
                     assert not apart[[0, 2]].any()
                     added[rate, which] = apart[1] * (1 - rate)
             for which in (0, 1):
@@ -238,7 +241,7 @@ def test_drop_path_drops_branches_of_samples_and_scales_what_is_kept(kind):
                     added[0.2, which], added[0.6, which], rtol=1e-3, atol=1e-4
                 )
             block.drop_draws = torch.full((2, 3), dropped)
-            assert not torch.equal(block.eval()(*given), given[0])  # evaluation drops nothing
+            assert not torch.equal(block.eval()(*given), left)  # evaluation drops nothing
 
 
 @every_network
@@ -346,7 +349,7 @@ def test_it_is_trained_beside_random_weights_and_predicts(kind, tmp_path):
     assert (tmp_path / "predicted" / f"{name}.nii.gz").exists()
     trained = load(trial.folder).backbone
     start = load(
-        convert(source, tmp_path / "start", patch_depth=2, verify=False),
+        convert(source, tmp_path / "start", patch_depth=2, fold_normalization=True, verify=False),
         volume=trained.config.volume,
     )
     before = dict(start.named_parameters())

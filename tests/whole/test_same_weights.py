@@ -96,6 +96,13 @@ SAM: Renamings = {
     r"\.mlp\.lin(\d)\.": r".mlp.fc\1.",
 }
 
+SAM2: Renamings = {
+    r"^patch_embed\.projection\.": "patch_embed.proj.",
+    r"\.layer_norm(\d)\.": r".norm\1.",
+    r"\.mlp\.proj_in\.": ".mlp.fc1.",
+    r"\.mlp\.proj_out\.": ".mlp.fc2.",
+}
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -164,6 +171,10 @@ PAIRS = {
     ),
     "hf_aimv2": Pair("aimv2_vision", "aimv2_timm", AIMV2, left="head"),
     "hf_sam": Pair("sam_vision", "sam_timm", SAM, apart=("norm_eps",)),
+    "hf_sam2": Pair(
+        "sam2_hiera", "sam2_timm", SAM2,
+        stated={"mlp_ratio": 4.0, "image_size": [896, 896]}, more="head",
+    ),
     "hf_swin": Pair("swin", "swin_timm", SWIN, more="head", apart=WINDOWS),
     "hf_swinv2": Pair("swinv2", "swinv2_timm", SWIN, more="head", apart=WINDOWS),
 }  # fmt: skip

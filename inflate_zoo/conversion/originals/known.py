@@ -8,6 +8,7 @@ from inflate_zoo.conversion.originals.of_timm import (
     timm_beit,
     timm_eva,
     timm_sam,
+    timm_sam2,
     timm_staged,
     timm_vit,
 )
@@ -19,6 +20,7 @@ from inflate_zoo.conversion.originals.of_transformers import (
     encoder,
     pixio,
     radio,
+    sam2_encoder,
     sam_encoder,
     swin,
     tokens_of_patches,
@@ -55,6 +57,8 @@ ORIGINALS: dict[str, Build] = {
     "Swinv2Model": partial(encoder, pooled=mean_of_tokens),
     "SwinModel": swin,
     "SamVisionModel": sam_encoder,
+    "Sam2HieraDetModel": sam2_encoder,
+    "HieraDet": timm_sam2,
     "VisionTransformer": timm_vit,
     "VisionTransformerSAM": timm_sam,
 }

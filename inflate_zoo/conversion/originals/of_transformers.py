@@ -219,6 +219,13 @@ def sam_encoder(asked: Asked) -> Reference | None:
     )
 
 
+def sam2_encoder(asked: Asked) -> Reference | None:
+    """SAM 2's encoder of transformers, which takes images of any size and gives a map."""
+    return encoder(
+        asked, tokens=lambda model, images, _: _last(model, images, 0).flatten(1, 2), sized=False
+    )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Transformers tells what it leaves out, and shows bars."""

@@ -77,6 +77,11 @@ _TIMM_ADMITTED: Mapping[str, rules.Rule] = MappingProxyType(
         "pos_embed_interp_mode": rules.word("bicubic", "bilinear"),
         **_known("pos_embed_ar_preserving pos_embed_antialias", rules.FLAG),
         "pos_embed_align_corners": rules.FLAG,
+        "stages": rules.DEPTHS,
+        "window_spec": rules.each_of(rules.MOST_WINDOW),
+        "global_att_blocks": rules.INDICES,
+        "q_pool": rules.whole(0, rules.MOST_STAGES),
+        **_known("q_stride global_pos_size patch_kernel patch_stride patch_padding", rules.PIXELS),
     }
 )
 # Training only: of no effect on an encoder whose weights are given.
@@ -175,6 +180,14 @@ _ENCODER: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("use_abs_pos use_rel_pos", rules.FLAG),
         "global_attn_indexes": rules.INDICES,
         "mlp_dim": rules.or_null(rules.WIDTH),
+        **_known("patch_kernel_size patch_stride patch_padding query_stride", rules.PIXELS),
+        "window_positional_embedding_background_size": rules.PIXELS,
+        "num_query_pool_stages": rules.whole(0, rules.MOST_STAGES),
+        "blocks_per_stage": rules.DEPTHS,
+        "embed_dim_per_stage": rules.each_of(rules.MOST_WIDTH),
+        "num_attention_heads_per_stage": rules.STAGES,
+        "window_size_per_stage": rules.each_of(rules.MOST_WINDOW),
+        "global_attention_blocks": rules.INDICES,
     }
 )
 # The parts of such a model that are not its encoder, and what matters in training only.
@@ -199,12 +212,14 @@ _AROUND: Mapping[str, rules.Rule] = MappingProxyType(
         **_known("pos_embed_shift pos_embed_jitter pos_embed_rescale num_pos_feats scale"),
         **_known("image_text_hidden_size label_smoothing"),
         **_known("patch_dim video_patch_dim video_temporal_patch_size"),
+        **_known("backbone_channel_list backbone_feature_sizes fpn_hidden_size fpn_kernel_size"),
+        **_known("fpn_stride fpn_padding fpn_top_down_levels num_feature_levels"),
     }
 )
 _CODE = ("auto_map", "custom_pipelines", "attn_implementation", "_attn_implementation")
 _TOWERS = _known(
     "vision_config text_config vision_config_dict text_config_dict prompt_encoder_config "
-    "mask_decoder_config",
+    "mask_decoder_config backbone_config",
     rules.or_null(rules.OBJECT),
 )
 _TIMM_TOP: Mapping[str, rules.Rule] = MappingProxyType(
@@ -326,7 +341,8 @@ def transformers_fields(
         ConfigError: A field is unknown, of the wrong type or out of its range.
     """
     if section:
-        judged = (*_CODE, *_TOWERS) if foreign else tuple(config)
+        nested = section.count(".") > 1  # SAM 2's: what is around its part is no encoder's either
+        judged = (*_CODE, *_TOWERS) if foreign or nested else tuple(config)
         whole = {name: config[name] for name in judged if name in config}
         _admit("", whole, {}, {**_ENCODER, **_AROUND, **_TOWERS})
         for name, other in config.items():  # another tower's own fields are nobody's business here

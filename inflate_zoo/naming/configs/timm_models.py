@@ -17,6 +17,7 @@ from inflate_zoo.naming.configs.timm_eva import EVA
 from inflate_zoo.naming.configs.timm_naflex import NAFLEX
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
 from inflate_zoo.naming.configs.timm_sam import SAM
+from inflate_zoo.naming.configs.timm_sam2 import SAM2
 from inflate_zoo.naming.configs.timm_swin import SWIN, SWINV2
 from inflate_zoo.naming.configs.timm_vit import VIT
 from inflate_zoo.naming.unsupported import MODEL_TYPES
@@ -38,6 +39,7 @@ TIMM_NETWORKS: Mapping[tuple[str, str], TimmNetwork] = MappingProxyType(
         ("swin", "SwinTransformer"): SWIN,
         ("swinv2", "SwinTransformerV2"): SWINV2,
         ("sam", "VisionTransformerSAM"): SAM,
+        ("sam2", "HieraDet"): SAM2,
     }
 )
 _OF_ALL = ("depth", "global_attn_indexes")  # arguments that one block does not show

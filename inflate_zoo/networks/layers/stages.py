@@ -6,6 +6,7 @@ Dimensions: B batch, d h w grid of tokens of a stage, E width.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -70,45 +71,22 @@ class WindowBlock(ResidualBlock):
         )
 
 
-class StagedNetwork(ResidualNetwork):
-    """A stem, `stages` with `merges` between them, and a norm of the last tokens.
+class StageMaps(ResidualNetwork):
+    """A network whose levels are what its stages end with, and a norm of the last tokens.
 
-    Whoever derives from it makes these five. Blocks take tokens (B, d h w, E) and their grid;
-    merges take a grid of them (B, d, h, w, E) to the next stage's.
+    Whoever derives from it makes the norm, and says what enters the first stage, and what each ends
+    with.
     """
 
-    norm_pre: nn.Module
-    stages: nn.ModuleList
-    merges: nn.ModuleList
     norm: nn.Module
 
-    def _stages(self) -> list[Stage]:
-        return [stage for stage in self.stages if isinstance(stage, Stage)]
+    @abstractmethod
+    def _entering(self, x: Tensor) -> Tensor:
+        """The tokens of volumes that enter the first block, shape (B, d h w, E)."""
 
-    def _blocks(self) -> list[ResidualBlock]:
-        return [block for stage in self._stages() for block in stage.each()]
-
-    def set_config(self, config: BackboneConfig) -> None:
-        """Take volumes of the config's size."""
-        super().set_config(config)
-        grids = stage_grids(config, self.grid_size)
-        for stage, grid in zip(self._stages(), grids, strict=False):  # fewer where some were pruned
-            for block in stage.each():
-                if isinstance(block, WindowBlock):
-                    block.set_grid(grid)
-
+    @abstractmethod
     def _maps(self, x: Tensor, last: int) -> list[Tensor]:
         """What the stages up to `last` end with, each (B, d, h, w, E)."""
-        grids = stage_grids(self.config, self._grid_of(x))
-        x = self.norm_pre(self.patch_embed(x))
-        maps: list[Tensor] = []
-        for index, stage in enumerate(self._stages()[: last + 1]):
-            if index:
-                x = self.merges[index - 1](maps[-1]).flatten(1, 3)
-            for block in stage.each():
-                x = self._run(block, x, (grids[index],))
-            maps.append(x.reshape(x.shape[0], *grids[index], x.shape[-1]))
-        return maps
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last stage's tokens, normed.
@@ -123,7 +101,7 @@ class StagedNetwork(ResidualNetwork):
             ValueError: The volume is not of the size the backbone was loaded for, or of another
                 type than the weights.
         """
-        last = self._maps(x, len(self.stages) - 1)[-1]
+        last = self._maps(x, len(self.level_modules()) - 1)[-1]
         return self.norm(last.flatten(1, 3))  # type: ignore[no-any-return]
 
     def forward_intermediates(
@@ -158,7 +136,7 @@ class StagedNetwork(ResidualNetwork):
             ValueError: An index is out of range, or the volume does not fit.
         """
         require_layout(output_fmt)
-        count = len(self.stages)
+        count = len(self.level_modules())
         wanted = taken(indices, count, "stage")
         states = self._maps(x, max(wanted, default=-1) if stop_early else count - 1)
         tokens = [state.flatten(1, 3) for state in states]
@@ -167,7 +145,7 @@ class StagedNetwork(ResidualNetwork):
         elif tokens:
             final = tokens[-1]
         else:
-            final = self.norm_pre(self.patch_embed(x))
+            final = self._entering(x)
         grids = stage_grids(self.config, self._grid_of(x))
         maps: Maps = [
             laid_out(final if norm and i == count - 1 else tokens[i], grids[i], output_fmt)
@@ -188,6 +166,48 @@ class StagedNetwork(ResidualNetwork):
         """
         pooled = x.mean(dim=1) if self.global_pool else x
         return pooled if pre_logits else self.head(pooled)
+
+
+class StagedNetwork(StageMaps):
+    """A stem, `stages` with `merges` between them, and a norm of the last tokens.
+
+    Whoever derives from it makes these. Blocks take tokens (B, d h w, E) and their grid;
+    merges take a grid of them (B, d, h, w, E) to the next stage's.
+    """
+
+    norm_pre: nn.Module
+    stages: nn.ModuleList
+    merges: nn.ModuleList
+
+    def _stages(self) -> list[Stage]:
+        return [stage for stage in self.stages if isinstance(stage, Stage)]
+
+    def _blocks(self) -> list[ResidualBlock]:
+        return [block for stage in self._stages() for block in stage.each()]
+
+    def set_config(self, config: BackboneConfig) -> None:
+        """Take volumes of the config's size."""
+        super().set_config(config)
+        grids = stage_grids(config, self.grid_size)
+        for stage, grid in zip(self._stages(), grids, strict=False):  # fewer where some were pruned
+            for block in stage.each():
+                if isinstance(block, WindowBlock):
+                    block.set_grid(grid)
+
+    def _entering(self, x: Tensor) -> Tensor:
+        return self.norm_pre(self.patch_embed(x))  # type: ignore[no-any-return]
+
+    def _maps(self, x: Tensor, last: int) -> list[Tensor]:
+        grids = stage_grids(self.config, self._grid_of(x))
+        x = self._entering(x)
+        maps: list[Tensor] = []
+        for index, stage in enumerate(self._stages()[: last + 1]):
+            if index:
+                x = self.merges[index - 1](maps[-1]).flatten(1, 3)
+            for block in stage.each():
+                x = self._run(block, x, (grids[index],))
+            maps.append(x.reshape(x.shape[0], *grids[index], x.shape[-1]))
+        return maps
 
     def drop_levels(self, last: int) -> None:
         """Drop the stages after one, and with any of them the norm, which has another width."""

@@ -10,12 +10,14 @@ SCHEMES = families_by_name()
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
 def test_transformers_models_and_references_exist(scheme):
-    import timm.models
+    import timm.models.hieradet_sam2
     import torchvision.models.video.swin_transformer
     import transformers
 
     home = transformers if scheme.library == "transformers" else timm.models
     if scheme.dimensions == 3:
         home = torchvision.models.video.swin_transformer
+    if scheme.network == "sam2" and scheme.library != "transformers":
+        home = timm.models.hieradet_sam2
     assert hasattr(home, scheme.reference)
     assert scheme.reference in ORIGINALS

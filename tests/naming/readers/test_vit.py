@@ -15,7 +15,9 @@ SCHEMES = families_by_name()
 EQUAL_BLOCKS = [
     c.kind
     for c in PLANNED
-    if "swin" not in SCHEMES[c.definition].network and c.definition not in ("sam", "dinov3")
+    if "swin" not in SCHEMES[c.definition].network
+    and "sam2" not in c.definition
+    and c.definition not in ("sam", "dinov3")
 ]
 every_case = pytest.mark.parametrize("recorded", [c.kind for c in PLANNED], indirect=True)
 STEM = "embeddings.patch_embeddings.projection.weight"
