@@ -89,7 +89,7 @@ class StageMaps(ResidualNetwork):
         """What the stages up to `last` end with, each (B, d, h, w, E)."""
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last stage's tokens, normed.
+        """The last stage's tokens, normed where the original norms them.
 
         Args:
             x: Volumes, shape [batch, channels, depth, height, width] in voxels.
