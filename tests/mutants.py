@@ -961,7 +961,7 @@ name.replace(last, "layernorm."): held ==> name: held
 == queries-unpooled-windows: windows of pooled tokens are put together as if nothing was pooled
 halved(at) if self.pools else at, ==> at,
 == pooled-mean: queries are pooled by their mean
-return parts.amax(dim=(-4, -2)).flatten(-4, -2) ==> return parts.mean(dim=(-4, -2)).flatten(-4, -2)
+F.max_pool2d(planes, 2) ==> F.avg_pool2d(planes, 2)
 == shift-added: what a folded normalisation takes is added
 maps = maps - taken ==> maps = maps + taken
 == tiles-stretched: positions inside windows are resized, not laid out

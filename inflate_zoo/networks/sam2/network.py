@@ -214,8 +214,10 @@ def pooled(tokens: Tensor, grid: Triple) -> Tensor:
     """The greatest of 2 x 2 tokens in the plane: (..., D H W, E) to (..., D H W / 4, E)."""
     depth, height, width = grid
     *before, _, dim = tokens.shape
-    parts = tokens.reshape(*before, depth, height // 2, 2, width // 2, 2, dim)
-    return parts.amax(dim=(-4, -2)).flatten(-4, -2)
+    # As torch reads it, with channels last in memory: reducing two axes takes nine times as long.
+    planes = tokens.reshape(-1, height, width, dim).permute(0, 3, 1, 2)
+    count = depth * (height // 2) * (width // 2)
+    return F.max_pool2d(planes, 2).permute(0, 2, 3, 1).reshape(*before, count, dim)
 
 
 def halved(placement: Placement) -> Placement:
