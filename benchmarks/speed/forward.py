@@ -3,7 +3,8 @@
 ViT-B/16 against MONAI's `ViT`; BEiT-B/16 against timm's own blocks on the same tokens, their tables
 tiled over depth and the cls key's log D in the rows; DINOv3-B/16 likewise, its rotary table tiled
 over depth and the prefix keys' log D in a mask; SAM-B, one token deep, against timm's own blocks
-with their neck (`--extent 448` is two windows a side); Swin-T, patch 2, against MONAI's
+with their neck (`--extent 448` is two windows a side); SAM 2 tiny, one voxel deep, against timm's
+own (`--extent 448`: whole windows at every stage); Swin-T, patch 2, against MONAI's
 `SwinTransformer` (merging over depth too) or torchvision's `SwinTransformer3d` (in the plane); take
 `--extent 112`, which is whole windows at every stage: both let padding along depth leak.
 
@@ -35,6 +36,7 @@ import torch
 from eva_blocks import EvaBlocks, build_dinov3
 from monai.networks.nets import ViT
 from monai.networks.nets.swin_unetr import SwinTransformer as MonaiSwin
+from sam2_planes import Sam2Planes, build_sam2
 from sam_blocks import SamBlocks, build_sam
 from timm.models.beit import Block as TimmBlock
 from torch import Tensor, nn
@@ -350,7 +352,7 @@ def tokens_of(net: nn.Module) -> Callable[[Tensor], Tensor]:
         return net.forward_features
     return (
         net
-        if isinstance(net, TimmBlocks | EvaBlocks | SamBlocks | TheirSwin)
+        if isinstance(net, TimmBlocks | EvaBlocks | SamBlocks | Sam2Planes | TheirSwin)
         else lambda volume: net(volume)[0]
     )
 
@@ -475,6 +477,7 @@ NAMES = {
     "beit": "BEiT-B/16",
     "dinov3": "DINOv3-B/16",
     "sam": "SAM-B",
+    "sam2": "SAM 2 tiny",
     "swin-monai": "Swin-T, patch 2, merging over depth too,",
     "swin-torchvision": "Swin-T, patch 2, merging in the plane,",
 }
@@ -489,7 +492,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--extent", type=int, default=96, help="voxels of a side")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, at least 5")
     parser.add_argument("--compile", action="store_true", help="compiled networks as well")
-    parser.add_argument("--blocks", type=int, default=12, help="of all but Swin")
+    parser.add_argument("--blocks", type=int, default=12, help="of all but Swin and SAM 2")
     parser.add_argument(
         "--processor", action="store_true", help="one thread's processor time, beside other work"
     )
@@ -514,6 +517,10 @@ def build_networks(network: str, size: Size) -> tuple[dict[str, nn.Module], str]
         sam = build_sam(size.extent, size.patch, size.dim, size.mlp_dim, size.blocks, size.heads)
         randomise(sam)
         return {OURS: sam, TIMM: SamBlocks(sam)}, TIMM
+    if network == "sam2":
+        sam2 = build_sam2(size.extent, size.dim // 8)
+        randomise(sam2)
+        return {OURS: sam2, TIMM: Sam2Planes(sam2)}, TIMM
     if network == "beit":
         beit = build_beit(size)
         randomise(beit)

@@ -22,7 +22,7 @@ def script():
 
 
 # Swin's sizes are fixed in the script: it takes minutes.
-@pytest.mark.parametrize("network", ["vit", "beit", "dinov3", "sam"])
+@pytest.mark.parametrize("network", ["vit", "beit", "dinov3", "sam", "sam2"])
 def test_both_sides_compute_the_same(script, network):
     forward = script("forward")
     size = forward.Size(extent=48, dim=48, mlp_dim=96, blocks=3, heads=2)
