@@ -124,23 +124,23 @@ SAM2 = _options(
     window_positional_embedding_background_size=[3, 5],
 )  # fmt: skip
 SAM2_VISION = _options(
-    backbone_config={**SAM2, "model_type": "sam2_hiera_det_model"}, fpn_hidden_size=16,
+    backbone_config={**SAM2, "model_type": "sam2_hiera_det_model"}, fpn_hidden_size=32,
     backbone_channel_list=[64, 32, 16], fpn_top_down_levels=[1, 2],
     backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
 )  # fmt: skip
 SAM2_WHOLE = _options(
     vision_config=SAM2_VISION,
-    prompt_encoder_config={"hidden_size": 16, "image_size": 64, "patch_size": 16},
+    prompt_encoder_config={"hidden_size": 32, "image_size": 64, "patch_size": 16},
     mask_decoder_config=_options(
-        hidden_size=16, mlp_dim=32, num_hidden_layers=1, num_attention_heads=4, iou_head_depth=1,
-        iou_head_hidden_dim=16,
+        hidden_size=32, mlp_dim=32, num_hidden_layers=1, num_attention_heads=4, iou_head_depth=1,
+        iou_head_hidden_dim=32,
     ),
 )  # fmt: skip
 SAM2_VIDEO = SAM2_WHOLE | _options(
-    image_size=64, memory_attention_hidden_size=16, memory_attention_num_layers=1,
-    memory_attention_feed_forward_hidden_size=16, memory_encoder_hidden_size=16,
+    image_size=64, memory_attention_hidden_size=32, memory_attention_num_layers=1,
+    memory_attention_feed_forward_hidden_size=16, memory_encoder_hidden_size=32,
     memory_attention_rope_feat_sizes=[4, 4], memory_encoder_output_channels=8,
-    mask_downsampler_embed_dim=16, memory_fuser_embed_dim=16, memory_fuser_intermediate_dim=16,
+    mask_downsampler_embed_dim=32, memory_fuser_embed_dim=32, memory_fuser_intermediate_dim=16,
 )  # fmt: skip
 
 # Windows of 8 in the first two stages, of 4 in the last, whose grid is no larger.
@@ -272,7 +272,9 @@ TRANSFORMERS: dict[str, Kind] = {
 
 def build_transformers(kind: str, seed: int = 0, **config_overrides: Any) -> hf.PreTrainedModel:
     """Build the random model that `save_transformers` writes: the reference network."""
-    return randomize(TRANSFORMERS[kind](**config_overrides), seed)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)  # of SAM 2's buffers, which stay as they were made
+        return randomize(TRANSFORMERS[kind](**config_overrides), seed)
 
 
 def save_transformers(
