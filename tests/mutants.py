@@ -957,7 +957,7 @@ config.items() if isinstance(part, Mapping) ==> config.items() if field == "visi
 @@ inflate_zoo/conversion/originals/of_transformers.py | whole/test_towers_of_larger_models.py
 == norm-of-none: the original of a Swin in a larger model has the norm that nothing trains
 name.replace(last, "layernorm."): held ==> name: held
-@@ inflate_zoo/networks/sam2/network.py | networks/sam2 whole/test_sam2.py
+@@ inflate_zoo/networks/sam2/network.py | networks/sam2/test_network.py whole/test_sam2.py
 == queries-unpooled-windows: windows of pooled tokens are put together as if nothing was pooled
 halved(at) if self.pools else at, ==> at,
 == pooled-mean: queries are pooled by their mean
@@ -968,7 +968,7 @@ maps = maps - taken ==> maps = maps + taken
 tiles = tile.tile(rows, columns)[:, :, :height, :width] ==> tiles = F.interpolate(tile, size=(height, width))
 == depth-unknown: SAM 2's tokens do not know their depth
 .unsqueeze(1) + line.unsqueeze(2) ==> .unsqueeze(1) + 0 * line.unsqueeze(2)
-@@ inflate_zoo/networks/sam2/config.py | networks/sam2
+@@ inflate_zoo/networks/sam2/config.py | networks/sam2/test_config.py
 == windows-too-early: the first block of a stage has the windows of its own stage
 side = self.windows[stage - 1 if self.pools(index) else stage] ==> side = self.windows[stage]
 == odd-windows: windows that cannot be halved are taken

@@ -163,7 +163,7 @@ class Block(ResidualBlock):
         self.pools, self.window = config.pools(index), config.window_of(index)
         before, dim = config.widths[stage - self.pools], config.widths[stage]
         self.norm1 = nn.LayerNorm(before, eps=eps)
-        self.proj: nn.Module = nn.Linear(before, dim) if self.pools else nn.Identity()
+        self.proj = nn.Linear(before, dim) if self.pools else None
         self.attn = PooledAttention(before, dim, config.num_heads[stage])
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, config.mlp_dims[stage], config.activation, gated=False)
@@ -171,7 +171,7 @@ class Block(ResidualBlock):
     def forward(self, x: Tensor, grid: Triple) -> Tensor:
         """(B, L, E) to (B, L, E), or (B, L / 4, F) where it pools; tokens of a grid."""
         normed = self.norm1(x)
-        if self.pools:
+        if self.proj is not None:
             x = pooled(self.proj(normed), grid)
         x = x + self._drop(self._mixed(normed, grid), 0)
         return x + self._drop(self.mlp(self.norm2(x)), 1)
