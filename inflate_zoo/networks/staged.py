@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -28,42 +28,52 @@ from inflate_zoo.networks.layers.grids import (
 )
 
 
-class OfStages(Protocol):
-    """What every network of stages has."""
+class StagesForm(Form2D):
+    """A 2D encoder of stages, each of tokens twice as wide and twice as far apart."""
 
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """Blocks of each stage."""
+    if TYPE_CHECKING:  # fields of every such form
+        embed_dim: int
+        depths: tuple[int, ...]
+        num_heads: tuple[int, ...]
+        image_size: tuple[int, int]
 
-    @property
-    def num_heads(self) -> tuple[int, ...]:
-        """Attention heads of each stage."""
+    def require_stages(self) -> None:
+        """Refuse lists that are not of one number of stages, and a network that is too large.
+
+        Raises:
+            ValueError: It is such a one, or heads do not divide a width.
+        """
+        stages = len(self.depths)
+        for name in ("num_heads", "mlp_dims", "windows"):
+            if len(getattr(self, name)) != stages:
+                raise ValueError(f"{name} are not those of {stages} stages")
+        if sum(self.depths) > budgets.MOST_BLOCKS:
+            raise ValueError(f"depths are more than {budgets.MOST_BLOCKS:,} blocks")
+        if self.widths[-1] > budgets.MOST_WIDTH:
+            raise ValueError(f"the last stage is wider than {budgets.MOST_WIDTH:,}")
+        for width, heads in zip(self.widths, self.num_heads, strict=True):
+            if width % heads:
+                raise ValueError(f"width {width} is not divisible by {heads} heads")
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Width of a token of each stage."""
+        return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Pixels (height, width) from one token of the last stage to the next."""
+        height, width = (side * 2 ** (len(self.depths) - 1) for side in self.patch_size)
+        return height, width
+
+    @property
+    def native_grid(self) -> tuple[int, int]:
+        """Grid (height, width) of the last stage."""
+        height, width = (n // step for n, step in zip(self.image_size, self.stride, strict=True))
+        return height, width
 
 
-def require_stages(form: OfStages) -> None:
-    """Refuse a network whose lists are not of one number of stages, or that is too large.
-
-    Raises:
-        ValueError: It is such a one, or heads do not divide a width.
-    """
-    stages = len(form.depths)
-    for name in ("num_heads", "mlp_dims", "windows"):
-        if len(getattr(form, name)) != stages:
-            raise ValueError(f"{name} are not those of {stages} stages")
-    if sum(form.depths) > budgets.MOST_BLOCKS:
-        raise ValueError(f"depths are more than {budgets.MOST_BLOCKS:,} blocks")
-    if form.widths[-1] > budgets.MOST_WIDTH:
-        raise ValueError(f"the last stage is wider than {budgets.MOST_WIDTH:,}")
-    for width, heads in zip(form.widths, form.num_heads, strict=True):
-        if width % heads:
-            raise ValueError(f"width {width} is not divisible by {heads} heads")
-
-
-class StagedForm(Form2D):
+class StagedForm(StagesForm):
     """A 2D encoder of stages, its attention inside windows.
 
     Attributes:
@@ -99,29 +109,12 @@ class StagedForm(Form2D):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        require_stages(self)
+        self.require_stages()
         if max(max(window) for window in self.windows) > MOST_WINDOW:
             raise ValueError(f"a window is larger than {MOST_WINDOW} tokens")
         if 0 in (size // step for size, step in zip(self.image_size, self.stride, strict=True)):
             raise ValueError(f"image_size {self.image_size} leaves no token in the last stage")
         return self
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Width of a token of each stage."""
-        return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
-
-    @property
-    def stride(self) -> tuple[int, int]:
-        """Pixels (height, width) from one token of the last stage to the next."""
-        height, width = (side * 2 ** (len(self.depths) - 1) for side in self.patch_size)
-        return height, width
-
-    @property
-    def native_grid(self) -> tuple[int, int]:
-        """Grid (height, width) of the last stage."""
-        height, width = (n // step for n, step in zip(self.image_size, self.stride, strict=True))
-        return height, width
 
     @property
     def merges(self) -> bool:

@@ -2,13 +2,12 @@
 
 from functools import partial
 
-from inflate_zoo.conversion.originals import staged
+from inflate_zoo.conversion.originals import sam2, staged
 from inflate_zoo.conversion.originals.of_timm import (
     timm_as_named,
     timm_beit,
     timm_eva,
     timm_sam,
-    timm_sam2,
     timm_staged,
     timm_vit,
 )
@@ -58,7 +57,7 @@ ORIGINALS: dict[str, Build] = {
     "SwinModel": swin,
     "SamVisionModel": sam_encoder,
     "Sam2HieraDetModel": sam2_encoder,
-    "HieraDet": timm_sam2,
+    "HieraDet": partial(timm_staged, build=sam2.timm_hiera),
     "VisionTransformer": timm_vit,
     "VisionTransformerSAM": timm_sam,
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from inflate_zoo.conversion.originals import dinov3, sam, sam2, staged
+from inflate_zoo.conversion.originals import dinov3, sam, staged
 from inflate_zoo.conversion.originals.references import (
     Asked,
     CannotError,
@@ -179,8 +179,3 @@ def timm_sam(asked: Asked) -> Reference | None:
         lambda images: sam.tokens_of(model.forward_features(images)),
         mean_of_tokens if by_timm else None,
     )
-
-
-def timm_sam2(asked: Asked) -> Reference | None:
-    """SAM 2's encoder of timm; `None` where it cannot take its tensors."""
-    return timm_staged(asked, build=sam2.timm_hiera)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from inflate_zoo.conversion.originals.references import filled
-from inflate_zoo.naming.catalog import families_by_name
+from inflate_zoo.conversion.originals.staged import taken
 from inflate_zoo.naming.configs.timm_models import create_timm
-from inflate_zoo.naming.patterns import sources_of
 from inflate_zoo.networks.sam2.config import Sam2Form
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 def timm_hiera(asked: Asked) -> Any | None:
     """Timm's HieraDet; `None` where timm cannot take the tensors. It takes images of any size."""
-    import torch
+    from torch import nn
 
     form, understood = asked.plan.architecture, asked.understood
     if not isinstance(form, Sam2Form):
@@ -27,15 +25,8 @@ def timm_hiera(asked: Asked) -> Any | None:
         model = create_timm(asked.plan.family, understood.arch, fields)
     else:
         model = _of_form(form)
-    spelled = families_by_name()["timm_sam2"]
-    state = {sources_of(spelled, "", kept.name)[0]: asked.held(kept) for kept in asked.plan.kept}
-    wanted = model.state_dict()
-    head = {name for name in wanted if name.startswith("head.")}  # behind the tokens
-    others = [name for name in wanted if name not in head]
-    if any(name not in state or state[name].shape != wanted[name].shape for name in others):
-        return None
-    unread = {name: torch.zeros(wanted[name].shape) for name in head}
-    return filled(model, {**{name: state[name] for name in others}, **unread})
+    model.head = nn.Identity()  # it stands behind the tokens
+    return taken(asked, model, "timm_sam2")
 
 
 def _of_form(form: Sam2Form) -> Any:

@@ -30,13 +30,13 @@ def timm_swin(asked: Asked) -> Any | None:
     if not isinstance(form, SwinForm):
         return None
     if asked.understood.arch:
-        return _taken(asked, named_by_timm(asked), "timm_swin")
+        return taken(asked, named_by_timm(asked), "timm_swin")
     with torch.device("meta"):
         model = SwinTransformer(
             **_sizes(asked, form), window_size=form.windows, qkv_bias=form.qkv_bias,
             norm_layer=partial(torch.nn.LayerNorm, eps=form.norm_eps),
         )  # fmt: skip
-    return _taken(asked, model, "timm_swin")
+    return taken(asked, model, "timm_swin")
 
 
 def timm_swinv2(asked: Asked) -> Any | None:
@@ -52,14 +52,14 @@ def timm_swinv2(asked: Asked) -> Any | None:
     if not isinstance(form, SwinV2Form):
         return None
     if asked.understood.arch:
-        return _taken(asked, named_by_timm(asked), "timm_swinv2")
+        return taken(asked, named_by_timm(asked), "timm_swinv2")
     with torch.device("meta"):
         model = SwinTransformerV2(
             **_sizes(asked, form), window_size=form.windows, qkv_bias=form.qv_bias,
             pretrained_window_sizes=form.pretrained_windows,
             norm_layer=partial(torch.nn.LayerNorm, eps=form.norm_eps),
         )  # fmt: skip
-    made = _taken(asked, model, "timm_swinv2")
+    made = taken(asked, model, "timm_swinv2")
     if made is not None:
         _compare_coordinates(asked, made)
     return made
@@ -100,7 +100,7 @@ def _sizes(asked: Asked, form: StagedForm) -> dict[str, Any]:
     }
 
 
-def _taken(asked: Asked, model: Any, family: str) -> Any | None:
+def taken(asked: Asked, model: Any, family: str) -> Any | None:
     """A model with the tensors under timm's own names; `None` where they are not its own."""
     spelled = families_by_name()[family]
     state = {sources_of(spelled, "", kept.name)[0]: asked.held(kept) for kept in asked.plan.kept}

@@ -132,6 +132,13 @@ def count(label: str, value: Any) -> int:
     return int(value)
 
 
+def indices(label: str, value: Any) -> tuple[int, ...]:
+    """Indices of blocks, ascending, each once."""
+    if not isinstance(value, list | tuple):
+        raise wrong(label, value, "a list of block indices")
+    return tuple(sorted({count(label, each) for each in value}))
+
+
 def flag(label: str, value: Any) -> bool:
     """True or false."""
     if not isinstance(value, bool):

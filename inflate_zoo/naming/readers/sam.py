@@ -13,14 +13,13 @@ from inflate_zoo.naming.configs.from_config import (
     Raw,
     Statement,
     activation,
-    count,
     flag,
+    indices,
     pair,
     plain,
     small,
     stated_number,
     whole,
-    wrong,
 )
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader
@@ -182,17 +181,6 @@ def _mlp_dim(raw: Raw, embed_dim: int) -> int:
     return int(stated_number(raw, "hidden_size", embed_dim) * stated_number(raw, "mlp_ratio", 4.0))
 
 
-def _indices(label: str, value: Any) -> tuple[int, ...]:
-    """Indices of blocks.
-
-    Raises:
-        ConfigError: It is something else.
-    """
-    if not isinstance(value, list | tuple):
-        raise wrong(label, value, "a list of block indices")
-    return tuple(sorted({count(label, each) for each in value}))
-
-
 def _check(claims: FromConfig, embed_dim: int, statement: Statement) -> None:
     if "num_heads" in claims.values:
         check_heads(claims, embed_dim, statement)
@@ -219,7 +207,7 @@ FIELDS: Mapping[str, FieldType] = MappingProxyType(
         "neck_eps": small,
         "neck_dim": whole,
         "window_size": whole,
-        "global_blocks": _indices,
+        "global_blocks": indices,
         "qkv_bias": flag,
         "absolute_positions": flag,
         "relative_positions": flag,

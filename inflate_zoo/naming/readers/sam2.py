@@ -14,12 +14,12 @@ from inflate_zoo.naming.configs.from_config import (
     Statement,
     activation,
     count,
+    indices,
     pair,
     plain,
     small,
     stated_number,
     whole,
-    wrong,
 )
 from inflate_zoo.naming.definition import Family
 from inflate_zoo.naming.from_header import FromHeader
@@ -34,7 +34,7 @@ from inflate_zoo.naming.readers.pieces import (
     teller,
 )
 from inflate_zoo.naming.readers.reader import Reader
-from inflate_zoo.naming.readers.staged import MOST_STAGES, wholes
+from inflate_zoo.naming.readers.staged import MOST_STAGES, size_of, wholes
 from inflate_zoo.networks.sam2.config import Sam2Form
 
 _CORE = {"patch_embed.weight": 4, "pos_embed": 4, "pos_embed_window": 4,
@@ -85,8 +85,10 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
         "in_channels": in_channels,
         "kernel": tuple(kernel),
         "depths": tuple(end - first for first, end in zip(firsts, ends, strict=True)),
-        "widths": tuple(_size(matching, header, f"blocks.{i}.norm2.weight") for i in firsts),
-        "mlp_dims": tuple(_size(matching, header, f"blocks.{i}.mlp.fc1.weight") for i in firsts),
+        "widths": tuple(size_of(matching, header, f"blocks.{i}.norm2.weight", 0) for i in firsts),
+        "mlp_dims": tuple(
+            size_of(matching, header, f"blocks.{i}.mlp.fc1.weight", 0) for i in firsts
+        ),
         "position_grid": header[table].shape[2:],
         "first_window": header[tile].shape[2],
     }
@@ -94,22 +96,6 @@ def gather(family: Family, matching: Matching, header: Header) -> FromHeader:
     told_by["position_grid"] = f"'{table}' says"
     told_by["depths"] = teller(family, matching, "blocks.0.norm1.weight") + " with its like"
     return FromHeader(values, told_by, tile)
-
-
-def _size(matching: Matching, header: Header, target: str) -> int:
-    """The first size of a tensor.
-
-    Raises:
-        AccountingError: It is missing, or has none.
-    """
-    source = matching.kept.get(target, ("",))[0]
-    shape = header[source].shape if source else ()
-    if not shape:
-        raise AccountingError(
-            f"'{source or target}' is missing or has no such shape as a block needs",
-            hint="is the file complete? download it again, or give the whole folder of shards",
-        )
-    return shape[0]
 
 
 def make_form(facts: FromHeader, claims: FromConfig, statement: Statement) -> Sam2Form:
@@ -176,17 +162,6 @@ def _require_doubling(facts: FromHeader, statement: Statement) -> None:
         )
 
 
-def _indices(label: str, value: Any) -> tuple[int, ...]:
-    """Indices of blocks.
-
-    Raises:
-        ConfigError: It is something else.
-    """
-    if not isinstance(value, list | tuple):
-        raise wrong(label, value, "a list of block indices")
-    return tuple(sorted({count(label, each) for each in value}))
-
-
 def _mlp_dims(raw: Raw, _: int) -> tuple[int, ...]:
     widths = wholes("embed_dim_per_stage", raw.get("embed_dim_per_stage", [96, 192, 384, 768]))
     ratio = stated_number(raw, "mlp_ratio", 4.0)
@@ -231,7 +206,7 @@ FIELDS: Mapping[str, FieldType] = MappingProxyType(
         "image_size": pair,
         "position_grid": pair,
         "windows": wholes,
-        "global_blocks": _indices,
+        "global_blocks": indices,
         "activation": activation,
         "norm_eps": small,
     }

@@ -60,18 +60,24 @@ def first_sizes(
     Raises:
         AccountingError: It is missing, or of too few axes.
     """
-    sizes = []
-    for stage in range(len(depths)):
-        target = f"stages.{stage}.blocks.0.{name}"
-        source = matching.kept.get(target, ("",))[0]
-        shape = header[source].shape if source else ()
-        if len(shape) <= axis:
-            raise AccountingError(
-                f"'{source or target}' is missing or has no such shape as a block needs",
-                hint="is the file complete? download it again, or give the whole folder of shards",
-            )
-        sizes.append(shape[axis])
-    return tuple(sizes)
+    targets = [f"stages.{stage}.blocks.0.{name}" for stage in range(len(depths))]
+    return tuple(size_of(matching, header, target, axis) for target in targets)
+
+
+def size_of(matching: Matching, header: Header, target: str, axis: int) -> int:
+    """A size of one tensor, by our name.
+
+    Raises:
+        AccountingError: It is missing, or of too few axes.
+    """
+    source = matching.kept.get(target, ("",))[0]
+    shape = header[source].shape if source else ()
+    if len(shape) <= axis:
+        raise AccountingError(
+            f"'{source or target}' is missing or has no such shape as a block needs",
+            hint="is the file complete? download it again, or give the whole folder of shards",
+        )
+    return shape[axis]
 
 
 def wholes(label: str, value: Any) -> tuple[int, ...]:

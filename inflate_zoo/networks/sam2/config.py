@@ -17,7 +17,6 @@ from inflate_zoo.files import budgets
 from inflate_zoo.networks.base import (
     Activation,
     Count,
-    Form2D,
     Level,
     Pair,
     Shapes,
@@ -27,7 +26,7 @@ from inflate_zoo.networks.base import (
 )
 from inflate_zoo.networks.columns import ColumnConfig
 from inflate_zoo.networks.layers.grids import MOST_WINDOW, Sides, Widths, stage_tokens, unshifted
-from inflate_zoo.networks.staged import norm_shapes, require_stages
+from inflate_zoo.networks.staged import StagesForm, norm_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 Blocks = Annotated[tuple[Count, ...], Field(strict=False, max_length=budgets.MOST_BLOCKS)]
 
 
-class Sam2Form(Form2D):
+class Sam2Form(StagesForm):
     """SAM 2's 2D image encoder: stages of pre-norm blocks, most of them in windows.
 
     Attributes:
@@ -72,7 +71,7 @@ class Sam2Form(Form2D):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        require_stages(self)
+        self.require_stages()
         if max(self.windows) > MOST_WINDOW:
             raise ValueError(f"a window is larger than {MOST_WINDOW} tokens")
         if any(side % 2 for side in self.windows[:-1]):
@@ -94,11 +93,6 @@ class Sam2Form(Form2D):
             raise ValueError(f"blocks {pooling} pool their queries, and have no windows for it")
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Width of a token of each stage."""
-        return tuple(self.embed_dim * 2**stage for stage in range(len(self.depths)))
-
-    @property
     def first_blocks(self) -> tuple[int, ...]:
         """Index of the first block of each stage."""
         return (0, *accumulate(self.depths[:-1]))
@@ -107,18 +101,6 @@ class Sam2Form(Form2D):
     def stage_of(self) -> tuple[int, ...]:
         """The stage of each block."""
         return tuple(stage for stage, depth in enumerate(self.depths) for _ in range(depth))
-
-    @property
-    def stride(self) -> tuple[int, int]:
-        """Pixels (height, width) from one token of the last stage to the next."""
-        height, width = (side * 2 ** (len(self.depths) - 1) for side in self.patch_size)
-        return height, width
-
-    @property
-    def native_grid(self) -> tuple[int, int]:
-        """Grid (height, width) of the last stage."""
-        height, width = (n // step for n, step in zip(self.image_size, self.stride, strict=True))
-        return height, width
 
     @property
     def window(self) -> int:
