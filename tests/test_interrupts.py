@@ -183,7 +183,7 @@ def test_a_signal_is_never_swallowed(how, tmp_path):
     code, printed = program(SWALLOWED[how], tmp_path)
     assert code == 130
     assert printed == ("registered\n" if "process" in how else "")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9  # not the 10 s of what swallowed it
 
 
 def test_further_presses_do_not_disturb_the_clean_up(tmp_path):
@@ -334,7 +334,7 @@ def test_whoever_waits_for_others_can_be_stopped(ours, monkeypatch):
 
     began = time.monotonic()
     assert interrupts.run(lambda: locked().__enter__()) == 130
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 9
 
 
 def test_a_signal_between_a_command_and_its_end_changes_the_exit_code_alone():

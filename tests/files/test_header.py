@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from inflate_zoo.errors import CheckpointError
 from inflate_zoo.files.header import TensorInfo, read_header
 from inflate_zoo.files.reading import disguise
+from tests.support.quick import within
 
 
 def header_file(path: Path, header: object, data: bytes = b"", length: int | None = None) -> Path:
@@ -70,12 +70,10 @@ def test_a_huge_header_costs_neither_time_nor_memory(tmp_path: Path, length: int
     import tracemalloc
 
     tracemalloc.start()
-    start = time.perf_counter()
-    with pytest.raises(CheckpointError, match=f"its header claims {length} bytes"):
+    with within(1), pytest.raises(CheckpointError, match=f"its header claims {length} bytes"):
         read_header(path)
-    took, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert took < 1
     assert peak < 1 << 20
 
 

@@ -2,7 +2,6 @@
 
 import pickle
 import struct
-import time
 import zipfile
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 
 from inflate_zoo.errors import CheckpointError
 from inflate_zoo.files.pickles import load_pickle
+from tests.support.quick import within
 
 TENSOR = "ctorch._utils\n_rebuild_tensor_v2\n"
 
@@ -101,10 +101,9 @@ BOMBS = {
 @pytest.mark.usefixtures("unread")
 def test_a_pickle_that_asks_for_the_world_is_refused(tmp_path, bomb, write):
     path = write(tmp_path / "m.pth", named(BOMBS[bomb]))
-    began = time.process_time()
-    with pytest.raises(CheckpointError, match=r"'m\.pth'"):
+    # A second, unless coverage traces it on a busy core.
+    with within(10), pytest.raises(CheckpointError, match=r"'m\.pth'"):
         load_pickle(path)
-    assert time.process_time() - began < 10  # a second, unless coverage traces it on a busy core
 
 
 @pytest.mark.parametrize("write", [zipped, old_form])

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from inflate_zoo.naming.configs.gate import timm_arguments, transformers_fields
 from inflate_zoo.naming.detection import section_of
 from inflate_zoo.naming.understanding import understand
 from tests.support.hub_configs import HUB_CONFIGS
+from tests.support.quick import within
 from tests.support.recorded import case
 
 ROOT = Path(__file__).parents[3]
@@ -152,23 +152,19 @@ OUT_OF_RANGE = [
 @pytest.mark.parametrize(("kind", "path", "value"), OUT_OF_RANGE)
 def test_what_is_out_of_its_range_is_refused_by_name(kind, path, value, no_library):
     config = changed(kind, path, value)
-    began = time.process_time()
-    with pytest.raises(ConfigError) as error:
+    with within(1), pytest.raises(ConfigError) as error:
         understood(kind, config)
     assert error.value.message.startswith(f"config.json: {path} must be ")
-    assert time.process_time() - began < 1
 
 
 def test_a_thousand_blocks_are_not_built(monkeypatch):
     import timm
 
     monkeypatch.setattr(timm, "create_model", counted := Counted(timm.create_model))
-    began = time.process_time()
-    with pytest.raises(ConfigError, match="disagree") as error:
+    with within(2), pytest.raises(ConfigError, match="disagree") as error:
         understood("augreg", changed("augreg", "model_args.depth", 1_000))
     assert any("depth is 1000, " in line for line in error.value.details)
     assert counted.depths == [1]
-    assert time.process_time() - began < 2
 
 
 class Counted:
