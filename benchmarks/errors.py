@@ -23,6 +23,7 @@ from tests.support.checkpoints import (
     as_published,
     beit_original,
     dinov3_original,
+    hiera_original,
     moco_v3,
     sam2_original,
     sam_original,
@@ -86,6 +87,15 @@ _TIMM_SAM2 = {
     "embed_dim": 112, "num_heads": 2, "stages": (2, 3, 16, 3), "global_att_blocks": (12, 16, 20),
     "window_spec": (8, 4, 14, 7), "q_pool": 3, "global_pos_size": (14, 14),
 }  # fmt: skip
+_HIERA = {
+    "embed_dim": 96, "depths": [2, 3, 16, 3], "num_heads": [1, 2, 4, 8], "image_size": [224, 224],
+    "masked_unit_size": [8, 8], "masked_unit_attention": [True, True, False, False],
+    "num_query_pool": 3, "mlp_ratio": 4.0,
+}  # fmt: skip
+_TIMM_HIERA = {
+    "embed_dim": 96, "stages": (2, 3, 16, 3), "img_size": 224, "mask_unit_size": (8, 8),
+    "mask_unit_attn": (True, True, False, False), "q_pool": 3,
+}  # fmt: skip
 _SCHEMES, _OWN_DEPTH = ("center", "average"), ("torchvision_swin3d", "video_swin")
 _TIMM_SAM = {"img_size": 1024, "window_size": 14, "global_attn_indexes": [2, 5, 8, 11]}
 _TIMM_SAM |= {"mlp_ratio": 4.0, "neck_chans": 256}
@@ -113,6 +123,7 @@ SOURCES = {
     "hf_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2", _SWIN | _WINDOW_8),
     "hf_sam": ("SAM-B, 1024 px", "sam_vision", _VIT | _SAM | {"output_channels": 256}),
     "hf_sam2": ("SAM 2 base plus, 1024 px", "sam2_hiera", _SAM2),
+    "hf_hiera": ("Hiera-B", "hiera", _HIERA),
     "hf_ijepa": ("I-JEPA-B/16", "ijepa", _VIT),
     "hf_metaclip_2": ("MetaCLIP 2 B/16 inside a full one", "metaclip_2", _VIT),
     "hf_blip": ("BLIP-B/16, 384 px", "blip", _VIT_384),
@@ -138,8 +149,10 @@ SOURCES = {
     "timm_swinv2": ("SwinV2-B, windows 8, 256 px", "swinv2_timm", _SWIN | _TIMM_8),
     "timm_sam": ("SAM-B, 1024 px", "sam_timm", _TIMM | _TIMM_SAM),
     "timm_sam2": ("SAM 2 base plus, 896 px", "sam2_timm", _TIMM_SAM2),
+    "timm_hiera": ("Hiera-B", "hiera_timm", _TIMM_HIERA),
     "sam": ("SAM's .pth, width 48 (small)", "", {}),
     "sam2": ("SAM 2's .pt, width 16 (small)", "", {}),
+    "hiera": ("Hiera's .pth, width 16 (small)", "", {}),
     "swin": ("Swin's .pth, width 16 (small)", "", {}),
     "swinv2": ("SwinV2's .pth, width 16 (small)", "", {}),
     "torchvision_swin3d": ("Video-Swin-B, windows 8x7x7", "", _VIDEO_SWIN),
@@ -163,6 +176,7 @@ _FILES = {
     "moco_v3": ("vit-s-300ep.pth.tar", moco_v3),
     "sam": ("sam_vit_b_01ec64.pth", sam_original),
     "sam2": ("sam2.1_hiera_tiny.pt", sam2_original),
+    "hiera": ("hiera_tiny_224.pth", hiera_original),
     "swin": ("swin_base_patch4_window7_224.pth", swin_original),
     "swinv2": ("swinv2_tiny_patch4_window8_256.pth", swinv2_original),
     "video_swin": ("swin_tiny_patch244_window877.pth", video_swin_original),

@@ -62,7 +62,7 @@ _USUAL: Mapping[str, str] = {
     "inflated_swinv2": "swinv2_tiny_window8_256",
     "inflated_aimv2": "aimv2_large_patch14_224",
     "inflated_sam": "samvit_base_patch16",
-    "inflated_sam2": "sam2_hiera_tiny",
+    "inflated_hiera": "hiera_tiny_224",
 }
 _MOST_LEVELS = 4  # that features_only gives unless out_indices says otherwise
 

@@ -552,8 +552,16 @@ network.file.holds(own, shown) ==> network.file.holds(own, {})
 == assemble-loosely: the network is filled non-strictly
 strict=True, assign=True ==> strict=False, assign=True
 @@ inflate_zoo/naming/patterns.py | naming/test_patterns.py naming/test_plan.py naming/test_towers.py
+== blocks-anew: blocks that are counted anew in each stage all fall on the first stage's
+indices = [starts[stage] + block] ==> indices = [block]
+== stages-by-count: a stage has as many blocks as names of it
+blocks[stage] = max(blocks.get(stage, 0), block + 1) ==> blocks[stage] = blocks.get(stage, 0) + 1
+== any-blocks: a file may have any number of blocks
+if sum(blocks.values()) > budgets.MOST_BLOCKS: ==> if False:
+== other-towers-blocks: blocks of another tower count
+if found and name.startswith(prefix): ==> if found:
 == prefix-late: names are looked up before the prefix is stripped
-elif matches := match_name(family, bare): ==> elif matches := match_name(family, name):
+elif matches := match_name(family, bare, starts): ==> elif matches := match_name(family, name, starts):
 == chunks-unknown: the number of a chunk before the block's is not understood
 if len(steps) == 1 else "" ==> if len(steps) == 3 else ""
 == wrappers-unknown: torch's wrappers inside a tower hide its names
@@ -957,7 +965,11 @@ config.items() if isinstance(part, Mapping) ==> config.items() if field == "visi
 @@ inflate_zoo/conversion/originals/of_transformers.py | whole/test_towers_of_larger_models.py
 == norm-of-none: the original of a Swin in a larger model has the norm that nothing trains
 name.replace(last, "layernorm."): held ==> name: held
-@@ inflate_zoo/networks/sam2/network.py | networks/sam2/test_network.py whole/test_sam2.py
+@@ inflate_zoo/networks/hiera/network.py | networks/hiera/test_network.py whole/test_sam2.py whole/test_hiera.py
+== global-unpooled: a global block pools nothing
+return self.attn(x, grid if self.pools else None) ==> return self.attn(x, None)
+== table-columns: rows of a position table are taken for columns
+table = table.mT.reshape(1, -1, *self.config.position_grid) ==> table = table.mT.reshape(1, -1, *self.config.position_grid[::-1]).mT
 == queries-unpooled-windows: windows of pooled tokens are put together as if nothing was pooled
 halved(at) if self.pools else at, ==> at,
 == pooled-mean: queries are pooled by their mean
@@ -966,18 +978,28 @@ F.max_pool2d(planes, 2) ==> F.avg_pool2d(planes, 2)
 maps = maps - taken ==> maps = maps + taken
 == tiles-stretched: positions inside windows are resized, not laid out
 tiles = tile.tile(rows, columns)[:, :, :height, :width] ==> tiles = F.interpolate(tile, size=(height, width))
-== depth-unknown: SAM 2's tokens do not know their depth
+== depth-unknown: Hiera's tokens do not know their depth
 .unsqueeze(1) + line.unsqueeze(2) ==> .unsqueeze(1) + 0 * line.unsqueeze(2)
-@@ inflate_zoo/networks/sam2/config.py | networks/sam2/test_config.py
+@@ inflate_zoo/networks/hiera/config.py | networks/hiera/test_config.py
 == windows-too-early: the first block of a stage has the windows of its own stage
 side = self.windows[stage - 1 if self.pools(index) else stage] ==> side = self.windows[stage]
 == odd-windows: windows that cannot be halved are taken
 if any(side % 2 for side in self.windows[:-1]): ==> if False:
-== global-pooling: a global block may pool
-if pooling := [ ==> if pooling := [] and [
-@@ inflate_zoo/naming/readers/sam2.py | naming/readers/test_sam2.py
-== small-is-tiny: SAM 2's sizes are told apart by their width alone
-published = _NETWORKS.get((dim, depths)) ==> published = next((p for (d, _), p in _NETWORKS.items() if d == dim), None)
+@@ inflate_zoo/naming/readers/hiera.py | naming/readers/test_hiera.py
+== small-is-tiny: sizes are told apart by their width alone
+published = networks.get((dim, depths)) ==> published = next((p for (d, _), p in networks.items() if d == dim), None)
+== no-lag: the first block of a stage sees what its own stage does
+lagged = [masked[max(0, stage - 1)] for ==> lagged = [masked[stage] for
+== any-units: mask units of more tokens than the poolings leave one of
+if sides != (side, side): ==> if False:
+== any-order: masked stages may stand in any order
+if len(masked) != len(depths) or list(masked) != sorted(masked, reverse=True): ==> if len(masked) != len(depths):
+== any-pools: any number of stages may pool
+if stages and not fewest <= pooled < stages: ==> if False:
+== any-rows: a position table may have any rows
+if height * width != rows: ==> if False:
+== pools-untold: nobody is told what a pre-training did not pool
+if pooled is None or pooled == stages - 1: ==> if True:
 == any-doubling: stages may have any width
 if widths != tuple(dim * 2**stage for stage in range(len(widths))): ==> if False:
 @@ inflate_zoo/inflation/channels.py | inflation/test_channels.py

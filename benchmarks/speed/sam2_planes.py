@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import sources_of
-from inflate_zoo.networks.sam2.config import Sam2Config
-from inflate_zoo.networks.sam2.network import Sam2
+from inflate_zoo.networks.hiera.config import HieraConfig
+from inflate_zoo.networks.hiera.network import Hiera
 
 DEPTHS, HEADS = (1, 2, 7, 2), (1, 2, 4, 8)  # of the tiny one
 WINDOWS, GLOBAL, TABLE, STRIDE = (8, 4, 14, 7), (5, 7, 9), (7, 7), 32
 
 
-def build_sam2(extent: int, width: int) -> Sam2:
+def build_sam2(extent: int, width: int) -> Hiera:
     """Our encoder of slices of whole tokens of the last stage; random weights."""
     side = max(STRIDE, extent // STRIDE * STRIDE)
-    return Sam2(
-        Sam2Config(
+    return Hiera(
+        HieraConfig(
             embed_dim=width,
             depths=DEPTHS,
             num_heads=HEADS,
@@ -34,6 +34,7 @@ def build_sam2(extent: int, width: int) -> Sam2:
             kernel=(7, 7),
             image_size=(side, side),
             position_grid=TABLE,
+            window_positions=True,
             windows=WINDOWS,
             global_blocks=GLOBAL,
             patch_depth=1,
@@ -50,7 +51,7 @@ class Sam2Planes(nn.Module):
         ours: The network whose weights it takes.
     """
 
-    def __init__(self, ours: Sam2) -> None:
+    def __init__(self, ours: Hiera) -> None:
         super().__init__()
         config = ours.config
         self.net = HieraDet(

@@ -66,7 +66,8 @@ class Family(_Strict):
     """One way in which 2D vision transformer checkpoints name their tensors.
 
     In patterns `{}` is an index, of which a name may have several, `{+1}` one that is greater by 1
-    in the source than in ours, `{*2}` and `{*2+1}` one that is twice ours, and twice ours and 1;
+    in the source than in ours, `{*2}` and `{*2+1}` one that is twice ours, and twice ours and 1; a
+    source with two for our one numbers the blocks anew in each stage, which comes first;
     `{wb}` is weight or bias, `{a,b,c}` (only in `join`) lists what is stacked, `*` (only in `drop`)
     is anything.
 

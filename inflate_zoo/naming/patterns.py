@@ -1,13 +1,15 @@
 """Matching tensor names against a family's patterns. Pure: no files, no tensors."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from itertools import count
+from itertools import accumulate, count
 from typing import Literal, NamedTuple
 
+from inflate_zoo.files import budgets
 from inflate_zoo.naming.definition import Family, Role
 
 _ALTERNATIVES = re.compile(r"\{(\w+(?:,\w+)+)\}")
@@ -17,6 +19,8 @@ _INDICES = {"{}": (1, 0), "{+1}": (1, 1), "{*2}": (2, 0), "{*2+1}": (2, 1)}
 # Modules that torch puts around others: compiled, sharded, recomputed. They may stand anywhere.
 _TRANSPARENT = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _NUMBER = "(?:0|[1-9][0-9]{0,3})"
+# Where the blocks of each stage begin as long as no file tells: no two blocks are the same.
+_FAR = range(0, 10_000 * 10_000, 10_000)
 _TRAINING = re.compile(  # an optimizer by its form, the others by their usual names
     r"(?:.*\.)?state\.\d+\.\w+"
     r"|(?:optimizers?|optimizer_states?|optim|opt|(?:\w+_)?scalers?|(?:\w+_)?schedulers?|amp)\..*"
@@ -65,17 +69,26 @@ class _Pattern:
     parts: tuple[str, ...]
     steps: tuple[tuple[int, int], ...]  # of each index of the source, from ours
     share: Share
+    counts_on: bool  # through all stages, where the source counts blocks anew in each
 
-    def match(self, name: str) -> Match | None:
+    def match(self, name: str, starts: Sequence[int]) -> Match | None:
         found = self.regex.fullmatch(name)
         if found is None:
             return None
         groups = found.groupdict()
-        target = self.target.replace("{wb}", groups.get("wb") or "")
+        indices = []
         for place, (factor, more) in enumerate(self.steps):
             index, rest = divmod(int(groups[f"index{place}"]) - more, factor)
             if index < 0 or rest:
                 return None
+            indices.append(index)
+        if self.counts_on:
+            stage, block = indices
+            if stage >= len(starts):
+                return None
+            indices = [starts[stage] + block]
+        target = self.target.replace("{wb}", groups.get("wb") or "")
+        for index in indices:
             target = target.replace("{}", str(index), 1)
         part = self.parts.index(groups["part"]) if self.parts else 0
         return Match(target, part, max(1, len(self.parts)), self.source, self.share)
@@ -97,14 +110,18 @@ def _compile(source: str, target: str, share: Share = WHOLE) -> _Pattern:
             regex += "(?P<wb>weight|bias)"
         else:
             regex += f"(?P<part>{'|'.join(parts)})" if piece.startswith("{") else re.escape(piece)
-    return _Pattern(source, re.compile(regex), target, parts, steps, share)
+    counts_on = len(steps) == 2 and target.count("{}") == 1
+    return _Pattern(source, re.compile(regex), target, parts, steps, share, counts_on)
 
 
-def _filled(source: str, ours: re.Match[str]) -> str:
+def _filled(pattern: _Pattern, ours: re.Match[str], starts: Sequence[int]) -> str:
     """A source pattern with the indices, and weight or bias, of one of our names."""
-    groups = ours.groupdict()
-    indices = (int(groups[name]) for name in sorted(groups) if name.startswith("index"))
-    filled = []
+    groups, source = ours.groupdict(), pattern.source
+    counted = [int(groups[name]) for name in sorted(groups) if name.startswith("index")]
+    if pattern.counts_on:
+        stage = bisect_right(starts, counted[0]) - 1
+        counted = [stage, counted[0] - starts[stage]]
+    indices, filled = iter(counted), []
     for piece in re.split(r"(\{[^}]*\})", source):
         if piece in _INDICES:
             factor, more = _INDICES[piece]
@@ -136,18 +153,52 @@ def _patterns(family: Family) -> tuple[_Pattern, ...]:
     )
 
 
-def match_name(family: Family, name: str) -> tuple[Match, ...]:
+def stage_starts(family: Family, prefix: str, names: Iterable[str]) -> Sequence[int]:
+    """The number of the first block of each stage, where a family counts them anew in each.
+
+    Args:
+        family: The family.
+        prefix: What all names of the tower begin with.
+        names: All names of a file.
+
+    Returns:
+        Empty where the family does not, or the file has more blocks than any network.
+    """
+    anew = [pattern for pattern in _patterns(family) if pattern.counts_on]
+    if not anew:
+        return ()
+    blocks: dict[int, int] = {}
+    for name in names:
+        bare = bare_name(prefix, name)
+        found = next(filter(None, (pattern.regex.fullmatch(bare) for pattern in anew)), None)
+        if found and name.startswith(prefix):
+            stage, block = int(found["index0"]), int(found["index1"])
+            blocks[stage] = max(blocks.get(stage, 0), block + 1)
+    if sum(blocks.values()) > budgets.MOST_BLOCKS:
+        return ()
+    counted = [blocks.get(stage, 0) for stage in range(max(blocks, default=0) + 1)]
+    return tuple(accumulate(counted[:-1], initial=0))
+
+
+def match_name(family: Family, name: str, starts: Sequence[int] = _FAR) -> tuple[Match, ...]:
     """What a name (without prefix) becomes: one of our tensors, or several, of its parts.
+
+    Args:
+        family: The family.
+        name: The name.
+        starts: As `stage_starts` gives them, where the whole file is known.
 
     Returns:
         Empty where no pattern fits.
     """
     patterns = iter(_patterns(family))
     for pattern in patterns:
-        if found := pattern.match(name):
+        if found := pattern.match(name, starts):
             if found.share == WHOLE:
                 return (found,)
-            others = (each.match(name) for each in patterns if each.source == pattern.source)
+            others = (
+                each.match(name, starts) for each in patterns if each.source == pattern.source
+            )
             return (found, *filter(None, others))
     return ()
 
@@ -185,6 +236,7 @@ class Matching:
         dropped: Names of the tower that are left out on purpose.
         beside: Names of what is no part of it: heads, text towers, copies, optimizers.
         leftover: Names of the tower that nobody knows.
+        starts: The number of the first block of each stage, where the file counts them anew.
     """
 
     prefix: str
@@ -196,6 +248,7 @@ class Matching:
     dropped: tuple[str, ...]
     beside: tuple[str, ...]
     leftover: tuple[str, ...]
+    starts: Sequence[int] = ()
 
 
 def _is_dropped(family: Family, bare: str) -> bool:
@@ -213,7 +266,8 @@ def match_header(
         names: All names.
         copies: Prefixes of other towers.
     """
-    copies = tuple(copies)
+    copies, names = tuple(copies), tuple(names)
+    starts = stage_starts(family, prefix, names)
     inner = tuple(copy for copy in copies if len(copy) > len(prefix) and copy.startswith(prefix))
     found: dict[str, list[tuple[Match, str]]] = {}
     dropped, beside, leftover = [], [], []
@@ -221,7 +275,7 @@ def match_header(
         bare = bare_name(prefix, name)
         if not name.startswith(prefix) or name.startswith(inner) or _TRAINING.fullmatch(bare):
             beside.append(name)
-        elif matches := match_name(family, bare):
+        elif matches := match_name(family, bare, starts):
             for match in matches:
                 found.setdefault(match.target, []).append((match, name))
         elif _is_dropped(family, bare):
@@ -240,6 +294,7 @@ def match_header(
         tuple(dropped),
         tuple(beside),
         tuple(leftover),
+        starts,
     )
 
 
@@ -249,22 +304,26 @@ def _is_whole(parts: Sequence[Match]) -> bool:
     return len(alike) == 1 and [part.part for part in parts] == list(range(parts[0].parts))
 
 
-def ways_of(family: Family, prefix: str, target: str) -> dict[str, tuple[str, ...]]:
+def ways_of(
+    family: Family, prefix: str, target: str, starts: Sequence[int] = _FAR
+) -> dict[str, tuple[str, ...]]:
     """Each pattern by which a file may have one of our tensors, and the source names it takes."""
-    return dict(_expand(family, prefix, target))
+    return dict(_expand(family, prefix, target, starts))
 
 
-def sources_of(family: Family, prefix: str, target: str) -> list[str]:
+def sources_of(family: Family, prefix: str, target: str, starts: Sequence[int] = _FAR) -> list[str]:
     """All source names that may make up one of our tensors, for messages."""
-    return [name for _, names in _expand(family, prefix, target) for name in names]
+    return [name for _, names in _expand(family, prefix, target, starts) for name in names]
 
 
-def _expand(family: Family, prefix: str, target: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _expand(
+    family: Family, prefix: str, target: str, starts: Sequence[int]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     for pattern in _patterns(family):
         found = _compile(pattern.target, "").regex.fullmatch(target)
         if not found:
             continue
-        name = _filled(pattern.source, found)
+        name = _filled(pattern, found, starts or _FAR)
         listed = _ALTERNATIVES.search(name)
         parts = listed.group(1).split(",") if listed else [""]
         names = (name.replace(listed.group(0), part) if listed else name for part in parts)

@@ -130,7 +130,7 @@ def make_plan(
         architecture,
         kept,
         tuple(sorted([*matching.dropped, *matching.beside, *empty])),
-        tuple(filter(None, (note, _outer_norm_note(family, matching)))),
+        tuple(filter(None, (note, _outer_norm_note(family, matching), reader.remark(claims)))),
         matching.copies,
         repooled=bool(note),
     )
@@ -206,7 +206,11 @@ def _account(
         else:
             problems += planned
     extra = set(_unused(matching, architecture)).difference(_empty(matching, header, architecture))
-    names = tuple(n for name in expected for n in sources_of(family, matching.prefix, name))
+    names = tuple(
+        source
+        for name in expected
+        for source in sources_of(family, matching.prefix, name, matching.starts)
+    )
     absent = tuple(n for n in names if n not in header)
     problems = [
         *leftover_lines(sorted([*matching.leftover, *extra]), header, absent or names),
@@ -289,7 +293,7 @@ def _missing(
 ) -> list[str]:
     present = matching.kept.get(name, ())
     bare = {bare_name(matching.prefix, source) for source in present}
-    ways = ways_of(family, "", name)
+    ways = ways_of(family, "", name, matching.starts)
     fitting = {source: way for source, way in ways.items() if bare < set(way)}
     if not fitting:
         return [f"given twice: '{source}' {header[source]}" for source in present]

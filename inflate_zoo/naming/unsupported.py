@@ -10,7 +10,6 @@ _VIT, _CLIP = "hf_vit", "hf_clip"
 
 MODEL_TYPES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "hiera": ("Hiera (hierarchical), not yet supported", "hf_vit_mae"),
         **dict.fromkeys(
             ("mlcd", "mlcd_vision_model"),
             ("MLCD (rotary positions, one of them learned), not yet supported", _CLIP),

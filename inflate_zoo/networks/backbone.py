@@ -21,12 +21,12 @@ from inflate_zoo.networks.dinov3.network import Dinov3
 from inflate_zoo.networks.eva02.config import Eva02Config
 from inflate_zoo.networks.eva02.network import Eva02
 from inflate_zoo.networks.files import folder_of, read_config, read_tensors, write_network
+from inflate_zoo.networks.hiera.config import HieraConfig
+from inflate_zoo.networks.hiera.network import Hiera
 from inflate_zoo.networks.known import CONFIGS
 from inflate_zoo.networks.network import Network3D
 from inflate_zoo.networks.sam.config import SamConfig
 from inflate_zoo.networks.sam.network import Sam
-from inflate_zoo.networks.sam2.config import Sam2Config
-from inflate_zoo.networks.sam2.network import Sam2
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swin.network import SwinTransformer
 from inflate_zoo.networks.swinv2.config import SwinV2Config
@@ -213,7 +213,7 @@ class SamBackbone(Backbone, Sam):
     """SAM's image encoder with its files."""
 
 
-class Sam2Backbone(Backbone, Sam2):
+class HieraBackbone(Backbone, Hiera):
     """SAM's image encoder with its files."""
 
 
@@ -226,7 +226,7 @@ KINDS: dict[str, type[Backbone]] = {
     SwinV2Config.kind(): SwinV2Backbone,
     Aimv2Config.kind(): Aimv2Backbone,
     SamConfig.kind(): SamBackbone,
-    Sam2Config.kind(): Sam2Backbone,
+    HieraConfig.kind(): HieraBackbone,
 }
 
 

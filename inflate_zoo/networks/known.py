@@ -13,8 +13,8 @@ from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.eva02.config import Eva02Config
+from inflate_zoo.networks.hiera.config import HieraConfig
 from inflate_zoo.networks.sam.config import SamConfig
-from inflate_zoo.networks.sam2.config import Sam2Config
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
@@ -28,7 +28,7 @@ CONFIGS: dict[str, type[BackboneConfig]] = {
     SwinV2Config.kind(): SwinV2Config,
     Aimv2Config.kind(): Aimv2Config,
     SamConfig.kind(): SamConfig,
-    Sam2Config.kind(): Sam2Config,
+    HieraConfig.kind(): HieraConfig,
 }
 
 

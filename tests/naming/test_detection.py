@@ -106,7 +106,6 @@ def test_an_architecture_that_timm_knows_is_of_its_module_whatever_the_names(
     [
         ("swinv2_cr_tiny_224", "swin_transformer_v2_cr, which no family converts", "timm_swinv2"),
         ("vit_relpos_small_patch16_224", "vision_transformer_relpos, which no", "timm_vit"),
-        ("hiera_tiny_224", "hiera, Hiera .hierarchical., not yet supported", "timm_vit"),
         ("resnet50", "resnet, a CNN .ResNet.; only vision transformers", "timm_vit"),
     ],
 )

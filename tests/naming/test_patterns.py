@@ -1,5 +1,6 @@
 import pytest
 
+from inflate_zoo.files import budgets
 from inflate_zoo.naming.catalog import families_by_name
 from inflate_zoo.naming.patterns import (
     WHOLE,
@@ -153,6 +154,53 @@ def test_an_index_may_be_twice_ours_and_one_more(name, target):
 )
 def test_an_index_between_is_not_known(name):
     assert match_name(DOUBLED, name) == ()
+
+
+STAGED = families_by_name()["hf_hiera"]
+LAYER = "encoder.stages.{}.layers.{}.layernorm_before.weight"
+
+
+def test_blocks_that_are_counted_anew_in_each_stage_are_counted_on():
+    header = [f"x.{LAYER.format(*place)}" for place in ((1, 1), (0, 0), (2, 0), (1, 0), (1, 2))]
+    matching = match_header(STAGED, "x.", [*header, "x.embeddings.position_embeddings", "head.1"])
+    assert matching.starts == (0, 1, 4)
+    assert matching.kept == {
+        "blocks.0.norm1.weight": (header[1],),
+        "blocks.1.norm1.weight": (header[3],),
+        "blocks.2.norm1.weight": (header[0],),
+        "blocks.3.norm1.weight": (header[4],),
+        "blocks.4.norm1.weight": (header[2],),
+        "pos_embed": ("x.embeddings.position_embeddings",),
+    }
+    for target, (source,) in matching.kept.items():
+        assert sources_of(STAGED, "x.", target, matching.starts) == [source]
+        ways = ways_of(STAGED, "x.", target, matching.starts)
+        assert list(ways.values()) == [(source,)]
+    beyond = sources_of(STAGED, "", "blocks.9.norm1.weight", matching.starts)
+    assert beyond == [LAYER.format(2, 5)]
+
+
+def test_without_a_file_no_two_blocks_are_the_same():
+    found = {
+        match_name(STAGED, LAYER.format(stage, block))[0].target
+        for stage in range(9)
+        for block in (0, 1, 9_999)
+    }
+    assert len(found) == 27
+    assert {"blocks.0.norm1.weight", "blocks.1.norm1.weight"} < found
+    assert match_header(VIT, "", [LAYER.format(0, 0)]).starts == ()
+
+
+def test_a_stage_that_is_missing_and_one_of_another_tower_count_for_nothing():
+    header = [LAYER.format(2, 0), f"x.{LAYER.format(0, 7)}", LAYER.format(0, 0)]
+    assert match_header(STAGED, "", header).starts == (0, 1, 1)
+
+
+def test_more_blocks_than_any_network_has_are_not_known():
+    inside = [LAYER.format(0, budgets.MOST_BLOCKS - 2), LAYER.format(1, 0)]
+    assert len(match_header(STAGED, "", inside).kept) == 2
+    beyond = [LAYER.format(stage, 9_999) for stage in (0, 1, 9_999)]
+    assert match_header(STAGED, "", beyond).leftover == tuple(beyond)
 
 
 SPLIT = families_by_name()["dinov3"]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 from transformers.utils import logging as hf_logging
 
-from inflate_zoo.naming.readers import sam2 as sam2_reader
+from inflate_zoo.naming.readers import hiera as hiera_reader
 from tests.support.once import made_once
 
 hf_logging.disable_progress_bar()
@@ -143,6 +143,16 @@ SAM2_VIDEO = SAM2_WHOLE | _options(
     mask_downsampler_embed_dim=32, memory_fuser_embed_dim=32, memory_fuser_intermediate_dim=16,
 )  # fmt: skip
 
+# Grids of 16, 8 and 4; the first block of the last stage is global and pools.
+HIERA = _options(
+    embed_dim=16, depths=[1, 2, 2], num_heads=[1, 2, 4], masked_unit_size=[4, 4],
+    masked_unit_attention=[True, False, False], num_query_pool=2, image_size=[64, 64],
+    mlp_ratio=2.0,
+)  # fmt: skip
+HIERA_MAE = HIERA | _options(
+    num_query_pool=1, decoder_hidden_size=32, decoder_depth=1, decoder_num_heads=4
+)
+
 # Windows of 8 in the first two stages, of 4 in the last, whose grid is no larger.
 SWIN_V2 = _options(window_size=8, pretrained_window_sizes=[6, 6, 3])
 
@@ -251,6 +261,11 @@ TRANSFORMERS: dict[str, Kind] = {
     "sam2_video": Kind(hf.Sam2VideoModel, IMAGENET, SAM2_VIDEO),
     "sam2_vision": Kind(hf.Sam2VisionModel, IMAGENET, SAM2_VISION),
     "sam2_hiera": Kind(hf.Sam2HieraDetModel, IMAGENET, SAM2),
+    "hiera": Kind(hf.HieraModel, IMAGENET, HIERA),
+    "hiera_mae": Kind(hf.HieraForPreTraining, IMAGENET, HIERA_MAE),
+    "hiera_classifier": Kind(hf.HieraForImageClassification, IMAGENET, HIERA | LABELS),
+    "hiera_backbone": Kind(hf.HieraBackbone, IMAGENET, HIERA),
+    "hiera_rectangular": Kind(hf.HieraModel, IMAGENET, HIERA | {"image_size": [64, 96]}),
     "ijepa": Kind(hf.IJepaModel),
     "ijepa_classifier": Kind(hf.IJepaForImageClassification, IMAGENET, PLAIN | LABELS),
     "beit": Kind(hf.BeitForImageClassification, HALF, PLAIN | PER_BLOCK | LABELS),
@@ -437,11 +452,29 @@ SAM2_TIMM = _options(
     embed_dim=16, stages=(1, 1, 2), window_spec=(4, 2, 3), global_att_blocks=(3,), q_pool=2,
     global_pos_size=(3, 5),
 )  # fmt: skip
+HIERA_ARCH = "hiera_tiny_224.mae"
+HIERA_TIMM = _options(
+    embed_dim=16,
+    stages=(1, 2, 2),
+    mask_unit_size=(4, 4),
+    mask_unit_attn=(True, False, False),
+    q_pool=2,
+    img_size=(64, 64),
+)
 TIMM_HIERA: dict[str, tuple[str, dict[str, Any]]] = {
-    "sam2_timm": (SAM2_ARCH, NO_HEAD),
-    "sam2_timm_classifier": (SAM2_ARCH, HEAD),
-    "sam2_timm_heads": (SAM2_ARCH, NO_HEAD | {"num_heads": 2, "global_att_blocks": ()}),
-}
+    "sam2_timm": (SAM2_ARCH, SAM2_TIMM | NO_HEAD),
+    "sam2_timm_classifier": (SAM2_ARCH, SAM2_TIMM | HEAD),
+    "sam2_timm_heads": (
+        SAM2_ARCH, SAM2_TIMM | NO_HEAD | {"num_heads": 2, "global_att_blocks": ()}
+    ),
+    "hiera_timm": (HIERA_ARCH, HIERA_TIMM | NO_HEAD),
+    "hiera_timm_classifier": (HIERA_ARCH, HIERA_TIMM | HEAD),
+    "hiera_timm_units": (
+        HIERA_ARCH,
+        HIERA_TIMM | NO_HEAD | {"num_heads": 2, "mask_unit_attn": (True, True, True)},
+    ),
+    "hiera_timm_rectangular": (HIERA_ARCH, HIERA_TIMM | NO_HEAD | {"img_size": (96, 64)}),
+}  # fmt: skip
 
 
 # The last grid is one window of 4 x 4 in the plane; windows are less deep than they are high.
@@ -464,8 +497,7 @@ def _timm_options(kind: str) -> tuple[str, dict[str, Any]]:
         architecture, options = TIMM_STAGED[kind]
         return architecture, SWIN_TIMM | options
     if kind in TIMM_HIERA:
-        architecture, options = TIMM_HIERA[kind]
-        return architecture, SAM2_TIMM | options
+        return TIMM_HIERA[kind]
     return TIMM[kind][0], TIMM_BASE | TIMM[kind][1]
 
 
@@ -826,12 +858,36 @@ def sam2_original(network: nn.Module | None = None) -> dict[str, Any]:
     return {"model": state | {"memory_attention.norm.weight": torch.zeros(16)}}
 
 
+def hiera_original(network: nn.Module | None = None, *, masked: bool = False) -> dict[str, Any]:
+    """Hiera's own .pth: timm's names, but for what stands behind the blocks.
+
+    Args:
+        network: Of timm's; by default a small one, whose heads and mask units nobody published.
+        masked: Whether it is that of the masked pre-training, with a decoder.
+    """
+    state = {}
+    for name, tensor in (network or build_timm("hiera_timm_classifier")).state_dict().items():
+        name = name.replace("head.norm.", "encoder_norm." if masked else "norm.")
+        if not masked:
+            name = name.replace("head.fc.", "head.projection.")
+        if not name.startswith("head.fc."):
+            state[name] = tensor
+    if masked:
+        state |= {"mask_token": torch.zeros(1, 1, 8), "decoder_norm.weight": torch.ones(8)}
+        state["multi_scale_fusion_heads.0.bias"] = torch.zeros(64)
+        state["decoder_blocks.0.norm1.weight"] = torch.ones(8)
+    return {"model_state": state}
+
+
 @contextmanager
 def as_published() -> Iterator[None]:
-    """Let the small network of `sam2_original` be one whose heads and windows are known."""
-    known = sam2_reader._NETWORKS
-    small = sam2_reader._Published((1, 2, 4), (4, 2, 3), (3,))
-    with patch.object(sam2_reader, "_NETWORKS", {**known, (16, (1, 1, 2)): small}):
+    """Let the small networks of those two be ones whose heads and windows are known."""
+    small = hiera_reader._Published((1, 2, 4), (4, 2, 3), (3,))
+    plain = hiera_reader._Published((1, 2, 4), (4, 2, 1), (2, 3, 4))
+    with (
+        patch.object(hiera_reader, "_OF_SAM2", {(16, (1, 1, 2)): small}),
+        patch.object(hiera_reader, "_PLAIN", {(16, (1, 2, 2)): plain}),
+    ):
         yield
 
 

@@ -43,7 +43,7 @@ def fewer_blocks(kind: str) -> BackboneConfig:
     """The small network of a kind, with no more blocks than it takes to have each kind of them."""
     config = SMALL[kind].config
     table = config.model_dump()
-    if kind in ("inflated_sam", "inflated_sam2"):  # some inside windows, one global
+    if kind in ("inflated_sam", "inflated_hiera"):  # some inside windows, one global
         return config
     return type(config)(**table | {name: FEWER[name] for name in FEWER.keys() & table.keys()})
 

@@ -183,6 +183,22 @@ HUB_CONFIGS: dict[str, list[dict[str, Any]]] = {
             },
         }
     ],
+    "hf_hiera": [
+        {
+            "architectures": ["HieraForPreTraining"], "decoder_depth": 8,
+            "decoder_hidden_size": 512, "decoder_num_heads": 16, "depths": [2, 3, 16, 3],
+            "drop_path_rate": 0.0, "embed_dim": 96, "embed_dim_multiplier": 2.0,
+            "hidden_act": "gelu", "hidden_size": 768, "image_size": [224, 224],
+            "initializer_range": 0.02, "layer_norm_eps": 1e-06, "layer_norm_init": 1.0,
+            "mask_ratio": 0.6, "masked_unit_attention": [True, True, False, False],
+            "masked_unit_size": [8, 8], "mlp_ratio": 4.0, "model_type": "hiera",
+            "normalize_pixel_loss": True, "num_channels": 3, "num_heads": [1, 2, 4, 8],
+            "num_layers": 4, "num_query_pool": 2, "out_features": ["stage4"], "out_indices": [4],
+            "patch_padding": [3, 3], "patch_size": [7, 7], "patch_stride": [4, 4],
+            "query_stride": [2, 2], "torch_dtype": "float32", "transformers_version": "4.42.0.dev0",
+            "stage_names": ["stem", "stage1", "stage2", "stage3", "stage4"],
+        }
+    ],
     "hf_sam2": [
         {
             "architectures": ["Sam2VideoModel"], "initializer_range": 0.02,

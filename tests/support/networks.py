@@ -15,8 +15,8 @@ from inflate_zoo.networks.base import BackboneConfig
 from inflate_zoo.networks.beit.config import BeitConfig
 from inflate_zoo.networks.dinov3.config import Dinov3Config
 from inflate_zoo.networks.eva02.config import Eva02Config
+from inflate_zoo.networks.hiera.config import HieraConfig
 from inflate_zoo.networks.sam.config import SamConfig
-from inflate_zoo.networks.sam2.config import Sam2Config
 from inflate_zoo.networks.swin.config import SwinConfig
 from inflate_zoo.networks.swinv2.config import SwinV2Config
 from inflate_zoo.networks.vit.config import VitConfig
@@ -24,8 +24,8 @@ from tests.networks.aimv2.test_network import PLAIN as AIMV2
 from tests.networks.beit.test_network import PLAIN as BEIT
 from tests.networks.dinov3.test_network import PLAIN as DINOV3
 from tests.networks.eva02.test_network import PLAIN as EVA02
+from tests.networks.hiera.test_config import FORM as SAM2
 from tests.networks.sam.test_config import FORM as SAM
-from tests.networks.sam2.test_config import FORM as SAM2
 from tests.networks.swin.test_config import FORM as SWIN
 from tests.networks.swinv2.test_config import FORM as SWINV2
 from tests.networks.vit.test_network import CLS_REG
@@ -103,8 +103,8 @@ SMALL: dict[str, Small] = {
     "inflated_sam": Small(
         SamConfig(**SAM), lambda folder: save_transformers("sam_vision", folder, **TINY_SAM)
     ),
-    "inflated_sam2": Small(
-        Sam2Config(**SAM2 | {"volume": (10, 12, 16)}),
+    "inflated_hiera": Small(
+        HieraConfig(**SAM2 | {"volume": (10, 12, 16)}),
         lambda folder: save_transformers("sam2_hiera", folder, **TINY_SAM2),
     ),
 }

@@ -27,6 +27,7 @@ from tests.support.checkpoints import (
     dinov2_original,
     dinov3_original,
     dinov3_training,
+    hiera_original,
     moco_v3,
     sam2_original,
     sam_original,
@@ -93,6 +94,13 @@ SCHEMES: dict[str, list[str]] = {
     ],
     "hf_sam": ["sam", "sam_vision", "sam_no_qkv_bias"],
     "hf_sam2": ["sam2", "sam2_video", "sam2_vision", "sam2_hiera"],
+    "hf_hiera": [
+        "hiera",
+        "hiera_mae",
+        "hiera_classifier",
+        "hiera_backbone",
+        "hiera_rectangular",
+    ],
 }
 TIMM_KINDS = {
     "timm_vit": [
@@ -107,7 +115,8 @@ TIMM_KINDS = {
     "timm_aimv2": [kind for kind in TIMM if "aimv2" in kind],
     "timm_naflex": [kind for kind in TIMM if "naflex" in kind],
     "timm_sam": [kind for kind in TIMM if kind.startswith("sam_")],
-    "timm_sam2": list(TIMM_HIERA),
+    "timm_sam2": [kind for kind in TIMM_HIERA if kind.startswith("sam2")],
+    "timm_hiera": [kind for kind in TIMM_HIERA if kind.startswith("hiera")],
     "timm_swin": [kind for kind in TIMM_STAGED if kind.startswith("swin_")],
     "timm_swinv2": [kind for kind in TIMM_STAGED if kind.startswith("swinv2_")],
 }
@@ -117,6 +126,11 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 def _published_sam2(size: str) -> dict[str, Any]:
     with torch.device("meta"):
         return sam2_original(timm.create_model(f"sam2_hiera_{size}", num_classes=0))
+
+
+def _published_hiera(size: str, *, masked: bool) -> dict[str, Any]:
+    with torch.device("meta"):
+        return hiera_original(timm.create_model(f"hiera_{size}_224"), masked=masked)
 
 
 # Files of the authors': kind, what makes its content, and who writes such.
@@ -148,6 +162,11 @@ ORIGINALS: dict[str, list[tuple[str, Callable[[], dict[str, Any]], str]]] = {
         ("open_clip_training", partial(clip_training, layers=2), "OpenCLIP's main.py"),
     ],
     "sam": [("sam_original", sam_original, "SAM's build_sam")],
+    "hiera": [
+        ("hiera_original_tiny", partial(_published_hiera, "tiny", masked=False), "Hiera's hub"),
+        ("hiera_original_base", partial(_published_hiera, "base", masked=True), "Hiera's hub"),
+        ("hiera_original_large", partial(_published_hiera, "large", masked=True), "Hiera's hub"),
+    ],
     "sam2": [
         (f"sam2_original_{size}", partial(_published_sam2, size), "SAM 2's build_sam")
         for size in ("tiny", "small", "base_plus", "large")

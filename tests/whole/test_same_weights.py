@@ -182,6 +182,7 @@ OTHERWISE = {
     "hf_dinov2_with_registers": "timm adds the cls token's position to the token: other tensors",
     "hf_vit_msn": "timm has no such architecture",
     "hf_data2vec_vision": "timm has no such architecture",
+    "hf_hiera": "its blocks are counted anew in each stage: test_hiera.py has the pair",
     "hf_radio": "timm's first class token is one of its own: test_radio.py has the pair",
     "hf_siglip2": "its stem is a matrix in both files: test_naflex.py has the pair",
 }

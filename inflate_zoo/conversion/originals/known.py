@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from inflate_zoo.conversion.originals import sam2, staged
+from inflate_zoo.conversion.originals import hiera, staged
 from inflate_zoo.conversion.originals.of_timm import (
     timm_as_named,
     timm_beit,
@@ -17,6 +17,7 @@ from inflate_zoo.conversion.originals.of_transformers import (
     all_normed_tokens,
     beit,
     encoder,
+    hiera_encoder,
     pixio,
     radio,
     sam2_encoder,
@@ -57,7 +58,9 @@ ORIGINALS: dict[str, Build] = {
     "SwinModel": swin,
     "SamVisionModel": sam_encoder,
     "Sam2HieraDetModel": sam2_encoder,
-    "HieraDet": partial(timm_staged, build=sam2.timm_hiera),
+    "HieraDet": partial(timm_staged, build=hiera.timm_hieradet),
+    "HieraModel": hiera_encoder,
+    "Hiera": partial(timm_staged, build=hiera.timm_hiera),
     "VisionTransformer": timm_vit,
     "VisionTransformerSAM": timm_sam,
 }

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from math import prod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from inflate_zoo.conversion.originals import sam
@@ -71,6 +72,7 @@ def encoder(
     pooled: Callable[[Tensor], Tensor] | None = None,
     *,
     sized: bool = True,
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Reference | None:
     """A class of transformers; `None` where transformers cannot take its tensors, or such images.
 
@@ -80,10 +82,11 @@ def encoder(
         unused: What the names of tensors begin with that the tokens do not need.
         pooled: From tokens to the pooled vector, where the model pools without weights.
         sized: Whether it takes images of the size alone that its config states.
+        changes: Fields that are to be others than those of the config.
     """
     size = asked.size
     told = {"image_size": size[0] if size[0] == size[1] else size} if sized else {}
-    fields = {**asked.understood.raw, **told}
+    fields = {**asked.understood.raw, **told, **changes}
     state = {name: held for name, held in asked.state.items() if not name.startswith(unused)}
     model = _model_of(asked, fields, state, unused)
     if model is None:
@@ -224,6 +227,24 @@ def sam2_encoder(asked: Asked) -> Reference | None:
     return encoder(
         asked, tokens=lambda model, images, _: _last(model, images, 0).flatten(1, 2), sized=False
     )
+
+
+def hiera_encoder(asked: Asked) -> Reference | None:
+    """Hiera of transformers, pooled in every stage after the first, as it is used; see its reader.
+
+    It resizes its table where it is asked to, and takes it for a square.
+    """
+    stages = len(asked.understood.raw.get("depths", (2, 3, 16, 3)))
+    return encoder(
+        asked, tokens=_of_hiera, unused=("pooler.", "hidden_states_norms."), sized=False,
+        changes={"num_query_pool": stages - 1},
+    )  # fmt: skip
+
+
+def _of_hiera(model: Any, images: Tensor, _: int) -> Tensor:
+    own = tuple(images.shape[-2:]) == tuple(model.config.image_size)
+    tokens: Tensor = model(images, interpolate_pos_encoding=not own).last_hidden_state
+    return tokens
 
 
 @contextmanager

@@ -111,6 +111,6 @@ def taken(asked: Asked, model: Any, family: str) -> Any | None:
 
 
 def tokens_of(model: Any, images: Tensor) -> Tensor:
-    """The last grid (B, h, w, E) as tokens (B, h w, E)."""
-    tokens: Tensor = model.forward_features(images).flatten(1, 2)
+    """The last grid (B, h, w, E), or its tokens, as tokens (B, h w, E)."""
+    tokens: Tensor = model.forward_features(images).flatten(1, -2)
     return tokens

@@ -125,6 +125,10 @@ TRAINED = Rule(
     f"a list of at most {MOST_STAGES} whole numbers from 0 to {MOST_WINDOW}",
     lambda value: _is_stages(value, whole(0, MOST_WINDOW).holds),
 )
+FLAGS = Rule(
+    f"a list of true or false for at most {MOST_STAGES} stages",
+    lambda value: _is_stages(value, FLAG.holds),
+)
 DEPTHS = each_of(MOST_STAGE_BLOCKS)
 SIDES = Rule(
     f"[height, width] up to {MOST_WINDOW}, or one or two such numbers for each stage",

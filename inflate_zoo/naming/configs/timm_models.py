@@ -14,10 +14,10 @@ from inflate_zoo.naming.configs import gate
 from inflate_zoo.naming.configs.timm_aimv2 import AIMV2
 from inflate_zoo.naming.configs.timm_beit import BEIT
 from inflate_zoo.naming.configs.timm_eva import EVA
+from inflate_zoo.naming.configs.timm_hiera import HIERA, HIERA_DET
 from inflate_zoo.naming.configs.timm_naflex import NAFLEX
 from inflate_zoo.naming.configs.timm_network import TimmNetwork
 from inflate_zoo.naming.configs.timm_sam import SAM
-from inflate_zoo.naming.configs.timm_sam2 import SAM2
 from inflate_zoo.naming.configs.timm_swin import SWIN, SWINV2
 from inflate_zoo.naming.configs.timm_vit import VIT
 from inflate_zoo.naming.unsupported import MODEL_TYPES
@@ -39,7 +39,8 @@ TIMM_NETWORKS: Mapping[tuple[str, str], TimmNetwork] = MappingProxyType(
         ("swin", "SwinTransformer"): SWIN,
         ("swinv2", "SwinTransformerV2"): SWINV2,
         ("sam", "VisionTransformerSAM"): SAM,
-        ("sam2", "HieraDet"): SAM2,
+        ("hiera", "Hiera"): HIERA,
+        ("hiera", "HieraDet"): HIERA_DET,
     }
 )
 _OF_ALL = ("depth", "global_attn_indexes")  # arguments that one block does not show

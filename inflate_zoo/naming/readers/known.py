@@ -4,9 +4,9 @@ from inflate_zoo.naming.readers.aimv2 import AIMV2
 from inflate_zoo.naming.readers.beit import BEIT
 from inflate_zoo.naming.readers.dinov3 import DINOV3
 from inflate_zoo.naming.readers.eva02 import EVA02
+from inflate_zoo.naming.readers.hiera import HIERA
 from inflate_zoo.naming.readers.reader import Reader
 from inflate_zoo.naming.readers.sam import SAM
-from inflate_zoo.naming.readers.sam2 import SAM2
 from inflate_zoo.naming.readers.swin import SWIN
 from inflate_zoo.naming.readers.swinv2 import SWINV2
 from inflate_zoo.naming.readers.video_swin import VIDEO_SWIN
@@ -22,5 +22,5 @@ READERS: dict[str, Reader] = {
     "video_swin": VIDEO_SWIN,
     "aimv2": AIMV2,
     "sam": SAM,
-    "sam2": SAM2,
+    "hiera": HIERA,
 }

@@ -29,7 +29,7 @@ def teller(family: Family, matching: Matching, target: str) -> str:
     """The words for what tells whether a piece is there, by our name of one of its tensors."""
     if target in matching.kept:
         return f"'{matching.kept[target][0]}' says"
-    names = sources_of(family, matching.prefix, target)
+    names = sources_of(family, matching.prefix, target, matching.starts)
     return f"the absence of '{names[0]}' says" if names else "the tensors say"
 
 
@@ -44,7 +44,10 @@ def block_numbers(family: Family, matching: Matching) -> range:
     last = max(found)
     absent = [index for index in range(last) if index not in found]
     if absent:
-        names = [sources_of(family, matching.prefix, f"blocks.{i}.norm1.weight")[0] for i in absent]
+        names = [
+            sources_of(family, matching.prefix, f"blocks.{i}.norm1.weight", matching.starts)[0]
+            for i in absent
+        ]
         raise AccountingError(
             f"the blocks go up to number {last}, but {len(absent)} before it are missing",
             details=[f"missing: '{name}' and the others of its block" for name in names],
@@ -185,7 +188,7 @@ def no_note(family: Family, form: Form2D) -> str:  # noqa: ARG001 - as every rea
 def _lacks(
     family: Family, matching: Matching, header: Header, absent: Sequence[str]
 ) -> AccountingError:
-    names = [sources_of(family, matching.prefix, t) for t in absent]
+    names = [sources_of(family, matching.prefix, t, matching.starts) for t in absent]
     details = [f"missing: {either(alternatives)}" for alternatives in names]
     details += leftover_lines(matching.leftover, header, [n for found in names for n in found])
     return AccountingError(

@@ -12,6 +12,11 @@ from inflate_zoo.naming.patterns import Matching
 from inflate_zoo.networks.base import Form2D
 
 
+def no_remark(_: FromConfig) -> str:
+    """Nothing."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """How one network is read.
@@ -27,6 +32,7 @@ class Reader:
             as the tensors have it, and what made the claims.
         make_form: Facts and claims together.
         note: What to say where the form pools otherwise than its kind; empty where it does not.
+        remark: What else a user should know of what is claimed; empty for nothing.
     """
 
     fields: Mapping[str, FieldType]
@@ -38,3 +44,4 @@ class Reader:
     check: Callable[[FromConfig, int, Statement], None]
     make_form: Callable[[FromHeader, FromConfig, Statement], Form2D]
     note: Callable[[Family, Form2D], str]
+    remark: Callable[[FromConfig], str] = no_remark

@@ -10,6 +10,7 @@ SCHEMES = families_by_name()
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
 def test_transformers_models_and_references_exist(scheme):
+    import timm.models.hiera
     import timm.models.hieradet_sam2
     import torchvision.models.video.swin_transformer
     import transformers
@@ -17,7 +18,8 @@ def test_transformers_models_and_references_exist(scheme):
     home = transformers if scheme.library == "transformers" else timm.models
     if scheme.dimensions == 3:
         home = torchvision.models.video.swin_transformer
-    if scheme.network == "sam2" and scheme.library != "transformers":
-        home = timm.models.hieradet_sam2
+    if scheme.network == "hiera" and scheme.library != "transformers":
+        plain = scheme.reference == "Hiera"
+        home = timm.models.hiera if plain else timm.models.hieradet_sam2
     assert hasattr(home, scheme.reference)
     assert scheme.reference in ORIGINALS

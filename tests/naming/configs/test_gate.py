@@ -146,6 +146,10 @@ OUT_OF_RANGE = [
     ("clip", "text_config.auto_map", {"AutoModel": "modeling.Evil"}),
     ("clip", "text_config", [1]),
     ("siglip", "vision_config.torch_dtype", 3),
+    ("hiera", "masked_unit_attention", [1, 0, 0]),
+    ("hiera", "masked_unit_attention", [True] * 9),
+    ("hiera", "decoder_depth", 10**9),
+    ("hiera_timm", "model_args.mask_unit_attn", "yes"),
 ]
 
 

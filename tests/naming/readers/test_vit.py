@@ -16,7 +16,7 @@ EQUAL_BLOCKS = [
     c.kind
     for c in PLANNED
     if "swin" not in SCHEMES[c.definition].network
-    and "sam2" not in c.definition
+    and SCHEMES[c.definition].network != "hiera"
     and c.definition not in ("sam", "dinov3")
 ]
 every_case = pytest.mark.parametrize("recorded", [c.kind for c in PLANNED], indirect=True)

@@ -1,4 +1,4 @@
-"""SAM 2's encoder on volumes against transformers' 2D one, and what every backbone must do."""
+"""Hiera on volumes against transformers' 2D ones, SAM 2's too, and what every backbone must do."""
 
 import pytest
 import torch
@@ -7,10 +7,10 @@ import transformers as hf
 
 from inflate_zoo import load, param_groups, segmenter
 from inflate_zoo.inflation.schemes import SCHEMES
-from inflate_zoo.networks.backbone import Backbone, Sam2Backbone
+from inflate_zoo.networks.backbone import Backbone, HieraBackbone
+from inflate_zoo.networks.hiera.network import Hiera, OverlappingPatchEmbed, halved, pooled
 from inflate_zoo.networks.layers.grids import Placement
-from inflate_zoo.networks.sam2.network import OverlappingPatchEmbed, Sam2, halved, pooled
-from tests.networks.sam2.test_config import config
+from tests.networks.hiera.test_config import config
 from tests.support.checkpoints import randomize
 
 NEAR = {"rtol": 1e-4, "atol": 2e-5}
@@ -23,7 +23,7 @@ def _seed():
 
 
 def network(**changes):
-    return randomize(Sam2(config(**changes)), seed=1)
+    return randomize(Hiera(config(**changes)), seed=1)
 
 
 def of_transformers(**changes):
@@ -72,6 +72,80 @@ def test_equal_slices_give_the_2d_tokens_at_any_depth_window_and_size(depth, win
         got.view(2, depth, count, 16), expected.unsqueeze(1).expand(-1, depth, -1, -1), **NEAR
     )
     torch.testing.assert_close(mean, expected.mean(1), **NEAR)
+
+
+def plain_of_transformers(**changes):
+    """Hiera proper, stages of 1, 2 and 2 blocks, mask units of 4 x 4 tokens in the first."""
+    fields = {
+        "embed_dim": 8, "depths": [1, 2, 2], "num_heads": [1, 2, 4], "mlp_ratio": 2.0,
+        "masked_unit_attention": [True, False, False], "masked_unit_size": [4, 4],
+        "num_query_pool": 2, "num_channels": 2, "image_size": [64, 64],
+    }  # fmt: skip
+    return randomize(hf.HieraModel(hf.HieraConfig(**fields | changes)))
+
+
+def plain_inflated(original, volume, scheme="center", **changes):
+    """Ours with the tensors of transformers' Hiera; the depth table zero."""
+    form = {
+        "depths": (1, 2, 2), "num_heads": (1, 2, 4), "mlp_dims": (16, 32, 64),
+        "windows": (4, 2, 1), "global_blocks": (2, 3, 4), "position_grid": (16, 16),
+        "window_positions": False, "image_size": (64, 64),
+    }  # fmt: skip
+    made = network(volume=volume, **SQUARE, **{**form, **changes})
+    names = {
+        "embeddings.patch_embeddings.projection": "patch_embed", "layernorm_before": "norm1",
+        "embeddings.position_embeddings": "pos_embed", "layernorm_after": "norm2",
+        "encoder.stages.0.layers.0.": "blocks.0.", "encoder.stages.1.layers.0.": "blocks.1.",
+        "encoder.stages.1.layers.1.": "blocks.2.", "encoder.stages.2.layers.0.": "blocks.3.",
+        "encoder.stages.2.layers.1.": "blocks.4.",
+    }  # fmt: skip
+    tensors = {"depth_embed": torch.zeros_like(made.depth_embed)}
+    for name, tensor in original.state_dict().items():
+        for theirs, ours in names.items():
+            name = name.replace(theirs, ours)
+        if not name.startswith("pooler."):
+            tensors[name] = SCHEMES[scheme](tensor, 2) if name == "patch_embed.weight" else tensor
+    made.load_state_dict(tensors)
+    return made.eval()
+
+
+@pytest.mark.parametrize("masked", [(True, False, False), (True, True, True), (False,) * 3])
+@pytest.mark.parametrize("plane", [(64, 64), (32, 96)], ids=str)
+@pytest.mark.parametrize("window, scheme", [(1, "center"), (3, "average")])
+@pytest.mark.parametrize("depth", [1, 5])
+def test_equal_slices_give_hieras_2d_tokens_and_maps(depth, window, scheme, plane, masked):
+    original = plain_of_transformers(masked_unit_attention=list(masked))
+    free = {(True, False, False): (2, 3, 4), (True,) * 3: (), (False,) * 3: (0, 1, 2, 3, 4)}
+    made = plain_inflated(
+        original, (2 * depth, *plane), scheme, depth_window=window, global_blocks=free[masked]
+    )
+    image = torch.randn(2, 2, *plane)
+    volume = image.unsqueeze(2).repeat(1, 1, 2 * depth, 1, 1)
+    if plane != (64, 64):  # it lays tokens out by the size of its config alone
+        original.encoder.schedule = {
+            stage: (strides, [side >> (2 + stage) for side in plane])
+            for stage, (strides, _) in original.encoder.schedule.items()
+        }
+    with torch.inference_mode():
+        told = original(image, interpolate_pos_encoding=True, output_hidden_states=True)
+        final, maps = made.forward_intermediates(volume)
+        mean = made(volume)
+    for got, theirs in zip(maps, told.reshaped_hidden_states[1:], strict=True):
+        expected = theirs.permute(0, 3, 1, 2).unsqueeze(2).expand(-1, -1, depth, -1, -1)
+        torch.testing.assert_close(got, expected, **NEAR)
+    expected = told.last_hidden_state
+    got = final.view(2, depth, -1, 32)
+    torch.testing.assert_close(got, expected.unsqueeze(1).expand_as(got), **NEAR)
+    torch.testing.assert_close(mean, expected.mean(1), **NEAR)
+
+
+def test_one_patch_deep_a_hiera_is_the_2d_network_on_the_centre_slice():
+    original = plain_of_transformers()
+    made = plain_inflated(original, (2, 64, 64))
+    volume = torch.randn(1, 2, 2, 64, 64)
+    with torch.inference_mode():
+        expected = original(volume[:, :, 1]).last_hidden_state
+        torch.testing.assert_close(made.forward_features(volume), expected, **NEAR)
 
 
 @pytest.mark.parametrize("changes", [{}, {"hidden_act": "relu"}, {"layer_norm_eps": 1e-2}], ids=str)
@@ -201,7 +275,7 @@ def test_each_decoder_reads_it_and_comes_back_from_files(tmp_path, decoder, dept
 
 def test_it_is_saved_and_loaded_for_other_volumes(tmp_path):
     backbone = randomize(Backbone(config()))
-    assert type(backbone) is Sam2Backbone
+    assert type(backbone) is HieraBackbone
     backbone.save_pretrained(tmp_path)
     again = load(tmp_path, volume=(10, 24, 48)).eval()
     assert again.grid_size == (5, 6, 6)

@@ -1,12 +1,13 @@
-"""SAM 2's image encoder as data: what its tensors are called in our files, and their shapes.
+"""Hiera as data: what its tensors are called in our files, and their shapes.
 
-It is a Hiera (Ryali et al. 2023, with positions by Bolya et al. 2023) of stages: the first block of
-each but the first pools its queries in the plane. Names follow the plain vision transformer's.
+Ryali et al. 2023; SAM 2's image encoder is one, with positions by Bolya et al. 2023. It has stages:
+the first block of each but the first pools its queries in the plane. Names follow the plain vision
+transformer's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 Blocks = Annotated[tuple[Count, ...], Field(strict=False, max_length=budgets.MOST_BLOCKS)]
 
 
-class Sam2Form(StagesForm):
-    """SAM 2's 2D image encoder: stages of pre-norm blocks, most of them in windows.
+class HieraForm(StagesForm):
+    """A 2D Hiera: stages of pre-norm blocks, some of them in windows, called mask units.
 
     Attributes:
         embed_dim: Width of a token of the first stage; each stage doubles it.
@@ -48,8 +49,9 @@ class Sam2Form(StagesForm):
             patch is padded with zeros.
         image_size: Images (height, width) it was trained on, in pixels.
         position_grid: Grid (height, width) of the position table, which is resized to any.
-        windows: Side of the windows of each stage, in tokens; the first is also that of the table
-            of positions inside windows. The first block of a stage has those of the one before.
+        window_positions: Whether a second table holds positions inside windows of the first stage.
+        windows: Side of the windows of each stage, in tokens. The first block of a stage has those
+            of the one before.
         global_blocks: Indices of the blocks whose tokens all see one another, ascending.
     """
 
@@ -66,6 +68,7 @@ class Sam2Form(StagesForm):
     kernel: Pair = Field(strict=False)
     image_size: Pair = Field(strict=False)
     position_grid: Pair = Field(strict=False)
+    window_positions: bool
     windows: Sides
     global_blocks: Blocks
 
@@ -89,8 +92,6 @@ class Sam2Form(StagesForm):
         blocks = sum(self.depths)
         if list(self.global_blocks) != [i for i in range(blocks) if i in self.global_blocks]:
             raise ValueError(f"global_blocks are not ascending indices of {blocks} blocks")
-        if pooling := [index for index in self.first_blocks[1:] if index in self.global_blocks]:
-            raise ValueError(f"blocks {pooling} pool their queries, and have no windows for it")
 
     @property
     def first_blocks(self) -> tuple[int, ...]:
@@ -113,10 +114,10 @@ class Sam2Form(StagesForm):
 
     def inflated(
         self, *, channels: int, patch_depth: int, volume: tuple[int, int, int], stem_bias: bool
-    ) -> Sam2Config:
+    ) -> HieraConfig:
         """The 3D backbone of this form; arguments as `Form2D` has them."""
         form = self.model_dump() | {"in_channels": channels}
-        return Sam2Config(
+        return HieraConfig(
             **form, patch_depth=patch_depth, volume=volume, depth_window=self.window,
             stem_shift=stem_bias,
         )  # fmt: skip
@@ -126,15 +127,15 @@ class Sam2Form(StagesForm):
         blocks, heads, windows = (
             "+".join(map(str, each)) for each in (self.depths, self.num_heads, self.windows)
         )
-        free = ", ".join(map(str, self.global_blocks)) or "none"
+        free = spans(self.global_blocks) or "none"
         return (
             f"{blocks} blocks of width {self.embed_dim} to {self.widths[-1]}, {heads} heads, "
             f"windows of {windows} (global: {free}), mlp {self.activation}, eps {self.norm_eps:g}"
         )
 
 
-class Sam2Config(ColumnConfig, Sam2Form):
-    """SAM 2's 3D image encoder: what `config.json` of a conversion holds.
+class HieraConfig(ColumnConfig, HieraForm):
+    """A 3D Hiera: what `config.json` of a conversion holds.
 
     Attributes:
         depth_window: Depth of all windows, in tokens.
@@ -144,7 +145,7 @@ class Sam2Config(ColumnConfig, Sam2Form):
 
     stem_pads: ClassVar[bool] = True
 
-    model_type: Literal["inflated_sam2"] = "inflated_sam2"
+    model_type: Literal["inflated_hiera"] = "inflated_hiera"
     depth_window: int = Field(gt=0, le=MOST_WINDOW)
     stem_shift: bool = False
 
@@ -194,7 +195,7 @@ class Sam2Config(ColumnConfig, Sam2Form):
         patch = "x".join(map(str, self.patch))
         blocks = "+".join(map(str, self.depths))
         width = f"{self.embed_dim} to {self.widths[-1]}"
-        return f"SAM 2's Hiera, {blocks} blocks of width {width}, patch {patch}"
+        return f"Hiera, {blocks} blocks of width {width}, patch {patch}"
 
     def geometry(self) -> str:
         """Patch and windows."""
@@ -237,7 +238,20 @@ class Sam2Config(ColumnConfig, Sam2Form):
         return self.model_copy(update={**free, "norm_eps": 1e-6, "stem_shift": False})
 
 
-def tensor_shapes(form: Sam2Form, patch_depth: int | None = None, *, shift: bool = False) -> Shapes:
+def spans(indices: Sequence[int]) -> str:
+    """Ascending indices in words, those that follow one another as a span: `3, 5-7`."""
+    parts: list[list[int]] = []
+    for index in indices:
+        if parts and parts[-1][-1] == index - 1:
+            parts[-1][1:] = [index]
+        else:
+            parts.append([index])
+    return ", ".join("-".join(map(str, part)) for part in parts)
+
+
+def tensor_shapes(
+    form: HieraForm, patch_depth: int | None = None, *, shift: bool = False
+) -> Shapes:
     """Names and shapes of all tensors of a network, in the order of the forward pass.
 
     Args:
@@ -254,8 +268,11 @@ def tensor_shapes(form: Sam2Form, patch_depth: int | None = None, *, shift: bool
     shapes["patch_embed.bias"] = (dim,)
     if shift:
         shapes["patch_embed.shift"] = (dim, height, width)
-    shapes["pos_embed"] = (1, dim, *form.position_grid)
-    shapes["pos_embed_window"] = (1, dim, form.windows[0], form.windows[0])
+    if form.window_positions:  # each as its kind has it
+        shapes["pos_embed"] = (1, dim, *form.position_grid)
+        shapes["pos_embed_window"] = (1, dim, form.windows[0], form.windows[0])
+    else:
+        shapes["pos_embed"] = (1, prod(form.position_grid), dim)
     for index, stage in enumerate(form.stage_of):
         pools = index in form.first_blocks[1:]
         block = _block_shapes(form.widths[stage - pools], form.widths[stage], form.mlp_dims[stage])

@@ -1,4 +1,4 @@
-"""SAM 2's image encoder on volumes: a Hiera, whose queries are pooled in the plane.
+"""Hiera on volumes: stages whose first block pools its queries in the plane.
 
 Dimensions: B batch, D H W grid of tokens, L tokens, E and F widths before and after a block, n
 windows, N tokens of a window, M of them after pooling.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from math import prod
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody uses
 from torch import Tensor, nn
 
 from inflate_zoo.networks.base import Triple
+from inflate_zoo.networks.hiera.config import HieraConfig
 from inflate_zoo.networks.layers.attention import attend, heads_of, joined
 from inflate_zoo.networks.layers.grids import Placement, stage_grids, unshifted
 from inflate_zoo.networks.layers.parts import Mlp, PatchEmbed, initialise
@@ -22,11 +24,10 @@ from inflate_zoo.networks.layers.residual import ResidualBlock
 from inflate_zoo.networks.layers.stages import StageMaps
 from inflate_zoo.networks.layers.windows import from_windows, to_windows
 from inflate_zoo.networks.network import Matcher
-from inflate_zoo.networks.sam2.config import Sam2Config
 
 
-class Sam2(StageMaps):
-    """SAM 2's image encoder on volumes, without its neck.
+class Hiera(StageMaps):
+    """Hiera on volumes: of SAM 2 the image encoder, without its neck.
 
     Its final tokens are those of the last stage, as they are: the original norms none of them.
 
@@ -37,19 +38,23 @@ class Sam2(StageMaps):
         config: As given.
     """
 
-    config: Sam2Config
+    config: HieraConfig
 
-    def __init__(self, config: Sam2Config) -> None:
+    def __init__(self, config: HieraConfig) -> None:
         super().__init__(config)
         dim, side = config.embed_dim, config.windows[0]
         self.patch_embed = OverlappingPatchEmbed(config)
-        self.pos_embed = nn.Parameter(torch.zeros(1, dim, *config.position_grid))
-        self.pos_embed_window = nn.Parameter(torch.zeros(1, dim, side, side))
+        tiled, grid = config.window_positions, config.position_grid
+        self.pos_embed = nn.Parameter(
+            torch.zeros(1, dim, *grid) if tiled else torch.zeros(1, prod(grid), dim)
+        )
+        tile = nn.Parameter(torch.zeros(1, dim, side, side)) if tiled else None
+        self.pos_embed_window = tile
         self.depth_embed = nn.Parameter(torch.zeros(1, config.depth_rows, dim))
         self.blocks = nn.ModuleList(Block(config, index) for index in range(len(config.stage_of)))
         self.norm = nn.Identity()
-        own = {name for name, _ in self.named_parameters() if name.endswith("_embed.shift")}
-        self.tables = frozenset({"pos_embed", "pos_embed_window", "depth_embed", *own})
+        tables = {"pos_embed", "pos_embed_window", "depth_embed", "patch_embed.shift"}
+        self.tables = frozenset(tables & {name for name, _ in self.named_parameters()})
         initialise(self, self.pos_embed, self.pos_embed_window)
 
     def _blocks(self) -> list[ResidualBlock]:
@@ -63,8 +68,13 @@ class Sam2(StageMaps):
 
     def _plane(self, height: int, width: int) -> Tensor:
         """Positions in the plane, shape (1, H W, E): a resized table, and one laid out as tiles."""
-        table, tile = self.pos_embed, self.pos_embed_window
+        table: Tensor = self.pos_embed
+        tile = self.pos_embed_window
+        if table.dim() == 3:
+            table = table.mT.reshape(1, -1, *self.config.position_grid)
         plane = F.interpolate(table.float(), size=(height, width), mode="bicubic").to(table.dtype)
+        if tile is None:
+            return plane.flatten(2).mT
         rows, columns = -(-height // tile.shape[2]), -(-width // tile.shape[3])
         tiles = tile.tile(rows, columns)[:, :, :height, :width]
         return (plane + tiles).flatten(2).mT
@@ -122,7 +132,7 @@ class OverlappingPatchEmbed(PatchEmbed):
         config: The architecture.
     """
 
-    def __init__(self, config: Sam2Config) -> None:
+    def __init__(self, config: HieraConfig) -> None:
         super().__init__(config.in_channels, config.embed_dim, config.patch, bias=True)
         self.padding = [side // 2 for side in config.kernel]
         shape = (config.embed_dim, config.in_channels, config.patch_depth, *config.kernel)
@@ -157,7 +167,7 @@ class Block(ResidualBlock):
     less deep.
     """
 
-    def __init__(self, config: Sam2Config, index: int) -> None:
+    def __init__(self, config: HieraConfig, index: int) -> None:
         super().__init__()
         stage, eps = config.stage_of[index], config.norm_eps
         self.pools, self.window = config.pools(index), config.window_of(index)
@@ -178,7 +188,7 @@ class Block(ResidualBlock):
 
     def _mixed(self, x: Tensor, grid: Triple) -> Tensor:
         if self.window is None:
-            return self.attn(x, None)  # type: ignore[no-any-return]
+            return self.attn(x, grid if self.pools else None)  # type: ignore[no-any-return]
         placements = unshifted(grid, self.window)
         depths = [placement.grid[0] for placement in placements]
         parts = torch.split(x.reshape(x.shape[0], *grid, x.shape[-1]), depths, dim=1)
@@ -203,7 +213,7 @@ class PooledAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, grid: Triple | None) -> Tensor:
-        """(B n, N, E) to (B n, N, F); with the grid of a window's tokens to (B n, M, F)."""
+        """(B n, N, E) to (B n, N, F); to (B n, M, F) with the grid of tokens that are pooled."""
         query, key, value = heads_of(self.qkv(x), self.heads)
         if grid is not None:
             query = pooled(query, grid)

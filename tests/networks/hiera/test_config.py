@@ -7,21 +7,21 @@ from pydantic import ValidationError
 
 from inflate_zoo import Backbone, load
 from inflate_zoo.networks.base import Windows
-from inflate_zoo.networks.sam2.config import Sam2Config, Sam2Form
-from inflate_zoo.networks.sam2.network import Sam2
+from inflate_zoo.networks.hiera.config import HieraConfig, HieraForm, spans
+from inflate_zoo.networks.hiera.network import Hiera
 from tests.support.checkpoints import randomize
 
 PLANE = {
     "embed_dim": 8, "depths": (1, 3), "num_heads": (1, 2), "mlp_dims": (16, 24),
     "activation": "gelu", "norm_eps": 1e-6, "in_channels": 2, "patch_size": (2, 4),
-    "kernel": (3, 7), "image_size": (12, 32), "position_grid": (3, 2), "windows": (4, 2),
-    "global_blocks": (2,),
+    "kernel": (3, 7), "image_size": (12, 32), "position_grid": (3, 2), "window_positions": True,
+    "windows": (4, 2), "global_blocks": (2,),
 }  # fmt: skip
 FORM = {**PLANE, "patch_depth": 2, "volume": (6, 12, 24), "depth_window": 2}
 
 
 def config(**changes):
-    return Sam2Config(**{**FORM, **changes})
+    return HieraConfig(**{**FORM, **changes})
 
 
 def saved(folder, *, learned=False, **changes):
@@ -33,10 +33,17 @@ def saved(folder, *, learned=False, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"stem_shift": True}, {"depths": (2, 2), "global_blocks": ()}], ids=str
+    "changes",
+    [
+        {},
+        {"stem_shift": True},
+        {"depths": (2, 2), "global_blocks": ()},
+        {"window_positions": False, "global_blocks": (1, 2)},
+    ],
+    ids=str,
 )
 def test_shapes_are_those_of_the_network(changes):
-    made = Sam2(config(**changes))
+    made = Hiera(config(**changes))
     shapes = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
     assert made.config.model_copy(update={"depth_positions": 3}).shapes() == shapes
     assert shapes.pop("depth_embed") == (1, 3, 8)
@@ -44,7 +51,7 @@ def test_shapes_are_those_of_the_network(changes):
 
 
 def test_a_form_lists_the_tensors_of_the_plane():
-    plane, depth = Sam2Form(**PLANE).shapes(), config().shapes()
+    plane, depth = HieraForm(**PLANE).shapes(), config().shapes()
     assert plane.keys() == depth.keys()
     assert {name for name in plane if plane[name] != depth[name]} == {"patch_embed.weight"}
     assert plane["patch_embed.weight"] == (8, 2, 3, 7)
@@ -58,11 +65,25 @@ def test_a_form_lists_the_tensors_of_the_plane():
     assert plane["blocks.1.attn.qkv.weight"] == (48, 8)
 
 
+def test_without_positions_inside_windows_the_table_is_one_of_rows():
+    plane = HieraForm(**PLANE | {"window_positions": False}).shapes()
+    assert plane["pos_embed"] == (1, 6, 8)
+    assert HieraForm(**PLANE).shapes().keys() - plane.keys() == {"pos_embed_window"}
+
+
+@pytest.mark.parametrize(
+    "indices, told",
+    [((), ""), ((3,), "3"), ((5, 7, 9), "5, 7, 9"), ((0, 1, 2, 5, 8, 9), "0-2, 5, 8-9")],
+)
+def test_indices_in_words(indices, told):
+    assert spans(indices) == told
+
+
 def test_a_form_is_inflated_with_windows_as_deep_as_they_are_high():
-    form = Sam2Form(**PLANE)
+    form = HieraForm(**PLANE)
     made = form.inflated(channels=1, patch_depth=4, volume=(8, 12, 8), stem_bias=False)
     assert (made.in_channels, made.patch_depth, made.volume) == (1, 4, (8, 12, 8))
-    assert (made.depth_window, made.model_type, made.stem_shift) == (4, "inflated_sam2", False)
+    assert (made.depth_window, made.model_type, made.stem_shift) == (4, "inflated_hiera", False)
     assert form.inflated(channels=1, patch_depth=4, volume=(8, 12, 8), stem_bias=True).stem_shift
     assert (form.window, form.merges, form.native_grid) == (4, False, (3, 4))
     assert made.with_windows(Windows(7, merge_depth=False)).depth_window == 7
@@ -74,6 +95,13 @@ def test_each_stage_is_a_level_of_twice_the_width_and_stride():
     assert made.levels == ((8, (2, 2, 4)), (16, (2, 4, 8)))
     assert (made.final_width, made.grid_size, made.num_prefix_tokens) == (16, (3, 3, 3), 0)
     assert made.geometry() == "patch 2x2x4, windows 2x4x4 in the first stage"
+
+
+def test_the_first_block_of_a_stage_may_be_global():
+    made = config(global_blocks=(1, 2, 3), windows=(4, 1))
+    assert [made.window_of(i) for i in range(4)] == [(2, 4, 4), None, None, None]
+    assert made.memory(32)[1] > 0
+    assert "(global: 1-3)" in made.described()
 
 
 def test_the_first_block_of_a_stage_pools_in_the_windows_of_the_one_before():
@@ -99,7 +127,6 @@ def test_a_volume_changes_no_table_of_the_plane():
         ({"kernel": (4, 7)}, "has no middle"),
         ({"global_blocks": (4,)}, "global_blocks are not ascending indices of 4 blocks"),
         ({"global_blocks": (3, 2)}, "ascending"),
-        ({"global_blocks": (1,)}, r"blocks \[1\] pool their queries"),
         ({"image_size": (3, 32)}, "leaves no token in the last stage"),
         ({"position_grid": (1 << 13, 1 << 13)}, "more than 16,777,216 places"),
         ({"embed_dim": 1 << 16, "num_heads": (1, 1)}, "the last stage is wider"),

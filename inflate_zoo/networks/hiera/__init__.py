@@ -1,0 +1,1 @@
+"""Hiera; imports what lies beside it in networks."""
