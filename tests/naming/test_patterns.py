@@ -194,6 +194,7 @@ def test_without_a_file_no_two_blocks_are_the_same():
 def test_a_stage_that_is_missing_and_one_of_another_tower_count_for_nothing():
     header = [LAYER.format(2, 0), f"x.{LAYER.format(0, 7)}", LAYER.format(0, 0)]
     assert match_header(STAGED, "", header).starts == (0, 1, 1)
+    assert match_header(STAGED, "x.", header).starts == (0,)
 
 
 def test_more_blocks_than_any_network_has_are_not_known():
