@@ -1,10 +1,7 @@
 """Foreign parsers: one wrapper, one table of budgets, and nothing around them elsewhere."""
 
 import ast
-import gc
-import json
 import logging
-import os
 import re
 import resource
 import time
@@ -30,7 +27,7 @@ from inflate_zoo.files.foreign import (
 from inflate_zoo.files.header import read_header
 from inflate_zoo.files.reading import read_json
 from inflate_zoo.hub.cards import license_fields
-from tests.support.quick import within
+from tests.support.quick import forked, within
 
 PACKAGE = Path(__file__).parents[2] / "inflate_zoo"
 
@@ -192,25 +189,15 @@ def test_json_beyond_a_budget_is_refused(text):
 
 def cost(call):
     """Seconds and MB that a call takes, in a process of its own."""
-    reader, writer = os.pipe()
-    if (child := os.fork()) == 0:
-        code = 1
-        try:
-            gc.freeze()  # what the suite left is none of its
-            before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-            try:
-                call()
-            except UsageError:
-                after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                told = [time.process_time() - began, (after - before) / 1024]
-                os.write(writer, json.dumps(told).encode())
-                code = 0
-        finally:
-            os._exit(code)
-    os.close(writer)
-    _, status = os.waitpid(child, 0)
-    assert status == 0
-    return json.loads(os.read(reader, 100))
+
+    def measured():
+        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        with pytest.raises(UsageError):
+            call()
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return time.process_time() - began, (after - before) / 1024
+
+    return forked(measured)
 
 
 @pytest.mark.parametrize("piece", [b"[],", b'{"a":1},', b'"\\ud83d\\ude00",'], ids=repr)

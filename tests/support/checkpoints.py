@@ -159,11 +159,19 @@ SWIN_V2 = _options(window_size=8, pretrained_window_sizes=[6, 6, 3])
 
 @dataclass(frozen=True)
 class Kind:
-    """One transformers class with the configuration that makes it small."""
+    """One transformers class with the configuration that makes it small.
+
+    Attributes:
+        model: The class.
+        statistics: Mean and standard deviation of its image processor.
+        options: Of its config.
+        parts: Class of those that are configs themselves and are not to be left to the class.
+    """
 
     model: type[hf.PreTrainedModel]
     statistics: Statistics = IMAGENET
     options: dict[str, Any] = field(default_factory=PLAIN.copy)
+    parts: dict[str, type[hf.PreTrainedConfig]] = field(default_factory=dict)
 
     def __call__(self, **overrides: Any) -> hf.PreTrainedModel:
         """Build the model; for a two-tower model the overrides go to the vision tower."""
@@ -172,6 +180,7 @@ class Kind:
             options["vision_config"] = {**options["vision_config"], **overrides}
         else:
             options.update(overrides)
+        options |= {name: made(**options[name]) for name, made in self.parts.items()}
         config_class: Any = self.model.config_class
         return self.model(config_class(**options))
 
@@ -258,7 +267,12 @@ TRANSFORMERS: dict[str, Kind] = {
     "sam_vision": Kind(hf.SamVisionModel, IMAGENET, SAM),
     "sam_no_qkv_bias": Kind(hf.SamVisionModel, IMAGENET, SAM | {"qkv_bias": False, "mlp_dim": 80}),
     "sam2": Kind(hf.Sam2Model, IMAGENET, SAM2_WHOLE),
-    "sam2_video": Kind(hf.Sam2VideoModel, IMAGENET, SAM2_VIDEO),
+    "sam2_video": Kind(
+        hf.Sam2VideoModel,
+        IMAGENET,
+        SAM2_VIDEO,
+        {"mask_decoder_config": hf.Sam2VideoMaskDecoderConfig},  # early releases take another's
+    ),
     "sam2_vision": Kind(hf.Sam2VisionModel, IMAGENET, SAM2_VISION),
     "sam2_hiera": Kind(hf.Sam2HieraDetModel, IMAGENET, SAM2),
     "hiera": Kind(hf.HieraModel, IMAGENET, HIERA),

@@ -4,6 +4,7 @@ from argparse import Namespace
 import pytest
 import timm
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -46,6 +47,10 @@ def assert_random(tensors):
 # A PixioBackbone has two last norms, which transformers 5.24 writes under one name.
 @pytest.mark.parametrize("kind", [kind for kind in TRANSFORMERS if kind != "pixio_backbone"])
 def test_transformers_reads_back_what_was_saved(kind, tmp_path):
+    if kind == "sam2_video":
+        read = transformers.Sam2VideoConfig(mask_decoder_config={}).mask_decoder_config
+        if not isinstance(read, transformers.Sam2VideoMaskDecoderConfig):
+            pytest.skip("this transformers reads the decoder's config as that of another part")
     folder = save_transformers(kind, tmp_path)
     assert_random(load_file(folder / "model.safetensors"))
     assert_same(reload_hf(kind, folder), build_transformers(kind).state_dict())

@@ -107,7 +107,8 @@ def test_a_killed_worker_and_a_killed_command_change_no_bit(place, cluster, wait
     assert code == 0, told + place.log("killed")
     assert place.results_of("killed") == place.results
     assert "the worker was killed (exit code 137)" in place.log("killed")
-    assert "found again: " in told
+    # On a busy machine the workers may be done before the command is back; it watches none then.
+    assert "found again: " in told or not any(f"job {array}" in told for array in before)
     assert "submitted" not in told
     assert arrays(cluster) == before
     assert "Dice" in shown
