@@ -112,7 +112,7 @@ def test_four_times_as_long_or_as_short_is_near_enough(patch):
         ("swin", 4, "its stages count"),
         ("swinv2", 4, "its stages count"),
         ("sam", 8, "its neck"),
-        ("sam2", 4, "its stem"),
+        ("hiera", 4, "its stem"),
     ],
 )
 def test_a_stem_that_takes_no_other_patch_is_refused_by_name(kind, own, why):
