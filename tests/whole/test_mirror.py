@@ -14,7 +14,7 @@ UNTESTED = {
     "exporting/target.py": "the form of an export: the tests of each target fill it",
     "bench/definitions/progress.py": "the form of a function that is told of progress",
     "bench/training/progress.py": "the form of a watcher, and one that does nothing",
-    "naming/configs/known_fields.py": "tables alone: naming/configs/test_gate.py asks what they admit",
+    "naming/configs/known_fields.py": "tables alone: test_gate.py asks what they admit",
     "cli/bench/options.py": "declarations alone: cli/test_app.py asks each command for its options",
 }
 
