@@ -75,7 +75,7 @@ def sources(root: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
     """Every kind of small checkpoint as its own library saves it: name, source, options."""
     for kind in checkpoints.TRANSFORMERS:
         yield kind, checkpoints.save_transformers(kind, root / kind), {}
-    for kind in (*checkpoints.TIMM, *checkpoints.TIMM_STAGED):
+    for kind in (*checkpoints.TIMM, *checkpoints.TIMM_STAGED, *checkpoints.TIMM_HIERA):
         yield f"timm-{kind}", checkpoints.save_timm(kind, root / f"timm-{kind}"), {}
     yield "open-clip", save_clip(root / "open-clip"), {}
     yield "swin3d", checkpoints.save_swin3d(root / "swin3d"), {}
@@ -96,3 +96,11 @@ def sources(root: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
         (root / name).mkdir()
         torch.save(content, root / name / f"{name}.pth")
         yield name, root / name / f"{name}.pth", {"family": family} if family else {}
+    with checkpoints.as_published():  # while the last ones are converted
+        for name, content in (
+            ("sam2-original", checkpoints.sam2_original()),
+            ("hiera-original", checkpoints.hiera_original(masked=True)),
+        ):
+            (root / name).mkdir()
+            torch.save(content, root / name / f"{name}.pth")
+            yield name, root / name / f"{name}.pth", {}
