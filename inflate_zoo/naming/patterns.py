@@ -305,13 +305,13 @@ def _is_whole(parts: Sequence[Match]) -> bool:
 
 
 def ways_of(
-    family: Family, prefix: str, target: str, starts: Sequence[int] = _FAR
+    family: Family, prefix: str, target: str, starts: Sequence[int] = ()
 ) -> dict[str, tuple[str, ...]]:
     """Each pattern by which a file may have one of our tensors, and the source names it takes."""
     return dict(_expand(family, prefix, target, starts))
 
 
-def sources_of(family: Family, prefix: str, target: str, starts: Sequence[int] = _FAR) -> list[str]:
+def sources_of(family: Family, prefix: str, target: str, starts: Sequence[int] = ()) -> list[str]:
     """All source names that may make up one of our tensors, for messages."""
     return [name for _, names in _expand(family, prefix, target, starts) for name in names]
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from inflate_zoo import convert, load, verify
@@ -99,8 +100,6 @@ def test_the_same_weights_of_both_libraries_are_the_same_network(tmp_path):
         assert name in names
         names[name] = tensor
     source = save_timm("hiera_timm", tmp_path / "timm")
-    from safetensors.torch import save_file
-
     save_file({n: t.contiguous() for n, t in names.items()}, source / "model.safetensors")
     saved = save_transformers("hiera", tmp_path / "hf", **fields)
     ours = [load(convert(each, tmp_path / f"out-{each.name}")).eval() for each in (source, saved)]

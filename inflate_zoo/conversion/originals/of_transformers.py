@@ -23,6 +23,7 @@ from inflate_zoo.conversion.originals.references import (
 from inflate_zoo.files.foreign import parsing
 from inflate_zoo.networks.aimv2.config import Aimv2Form
 from inflate_zoo.networks.beit.config import BeitForm
+from inflate_zoo.networks.hiera.config import HieraForm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -234,10 +235,12 @@ def hiera_encoder(asked: Asked) -> Reference | None:
 
     It resizes its table where it is asked to, and takes it for a square.
     """
-    stages = len(asked.understood.raw.get("depths", (2, 3, 16, 3)))
+    form = asked.plan.architecture
+    if not isinstance(form, HieraForm):
+        return None
     return encoder(
         asked, tokens=_of_hiera, unused=("pooler.", "hidden_states_norms."), sized=False,
-        changes={"num_query_pool": stages - 1},
+        changes={"num_query_pool": len(form.depths) - 1},
     )  # fmt: skip
 
 
